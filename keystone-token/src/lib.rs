@@ -1,1 +1,26 @@
-//! Keystone tokens.
+//! OpenStack Keystone tokens: formats, signatures, identities, revocations, and Keystone's API.
+//!
+//! Everything here is a pure function of its arguments. There is no I/O, no clock and no nginx:
+//! times are seconds since 1970 and are handed in, and so is every file and every answer.
+//!
+//! A signed token goes through [`format`] (which kind, and off with its armour), [`cms`] (the one
+//! form of message, the signature), [`identity`] (what was signed) and [`revocation`]; [`token`]
+//! is that way as one. An [`identity::Identity`] is kept as a [`record`], from which [`headers`]
+//! and [`policy`] read.
+
+#![forbid(unsafe_code)]
+
+mod der;
+mod object;
+
+pub mod api;
+pub mod catalog;
+pub mod cms;
+pub mod format;
+pub mod headers;
+pub mod identity;
+pub mod policy;
+pub mod record;
+pub mod revocation;
+pub mod time;
+pub mod token;

@@ -1,0 +1,535 @@
+//! The wire format of Keystone's v2.0 and v3 API.
+//!
+//! Requests are described, not sent, and answers are read from bytes: who sends what and when is
+//! the caller's business. All paths are built below a base path, because an identity URI may name
+//! a directory (`https://cloud/identity`), and may name a version too (`https://cloud:5000/v3`).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::time;
+
+/// A version of the API that this crate speaks.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ApiVersion {
+    /// v2.0.
+    V2,
+    /// v3, any minor version.
+    V3,
+}
+
+impl ApiVersion {
+    /// As it stands in paths.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2 => "v2.0",
+            Self::V3 => "v3",
+        }
+    }
+
+    /// The version that an id such as `v3.7`, `v2.0` or `3` belongs to.
+    fn of_id(id: &str) -> Option<Self> {
+        let number = id.strip_prefix(['v', 'V']).unwrap_or(id);
+        let mut parts = number.split('.');
+        let major = parts.next()?;
+        if !parts.all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit())) {
+            return None;
+        }
+        match major {
+            "2" => Some(Self::V2),
+            "3" => Some(Self::V3),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which version is to be used, as configured.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum AuthVersion {
+    /// The newest that the server offers.
+    #[default]
+    Auto,
+    /// This one, without asking.
+    Fixed(ApiVersion),
+}
+
+impl FromStr for AuthVersion {
+    type Err = ApiError;
+
+    /// Takes `auto`, `v2.0` and `v3`, and as auth_token does, `v2` and any minor version of 3.
+    fn from_str(text: &str) -> Result<Self, ApiError> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        text.starts_with('v')
+            .then(|| ApiVersion::of_id(text))
+            .flatten()
+            .map(Self::Fixed)
+            .ok_or_else(|| ApiError::UnknownVersion(text.to_owned()))
+    }
+}
+
+/// The part of an identity URI's path below which the versions live, and the version that the path
+/// itself names, if any: `/identity/v3/` gives `/identity` and v3.
+pub fn split_base_path(path: &str) -> (&str, Option<ApiVersion>) {
+    let path = path.trim_end_matches('/');
+    let (base, last) = path.rsplit_once('/').unwrap_or(("", path));
+    let version = match last {
+        "v2.0" => ApiVersion::V2,
+        "v3" => ApiVersion::V3,
+        _ => return (path, None),
+    };
+    (base.trim_end_matches('/'), Some(version))
+}
+
+/// A request to Keystone.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Request {
+    /// Its method.
+    pub method: Method,
+    /// Its path, with the base path.
+    pub path: String,
+    /// Its body, JSON; it may hold a password.
+    pub body: Option<String>,
+    /// What to accept.
+    pub accept: &'static str,
+    /// Whether it needs the service token in `X-Auth-Token`.
+    pub authenticated: bool,
+}
+
+impl Request {
+    fn get(path: String, accept: &'static str) -> Self {
+        Self { method: Method::Get, path, body: None, accept, authenticated: false }
+    }
+}
+
+/// The body stays out of it.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method.as_str(), self.path)
+    }
+}
+
+/// A request's method.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Method {
+    /// GET
+    Get,
+    /// POST
+    Post,
+}
+
+impl Method {
+    /// As it stands in a request line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// Asks which versions there are.
+pub fn discovery(base: &str) -> Request {
+    Request::get(format!("{base}/"), JSON)
+}
+
+/// Asks whether this version is there, where the versions' parent does not tell.
+pub fn version_discovery(base: &str, version: ApiVersion) -> Request {
+    Request::get(format!("{base}/{version}/"), JSON)
+}
+
+/// Asks for the certificates that tokens are signed with.
+pub fn signing_certificates(base: &str, version: ApiVersion) -> Request {
+    let path = match version {
+        ApiVersion::V2 => "certificates/signing",
+        ApiVersion::V3 => "OS-SIMPLE-CERT/certificates",
+    };
+    Request::get(format!("{base}/{version}/{path}"), ANYTHING)
+}
+
+/// Asks for the certificates that issued them.
+pub fn ca_certificates(base: &str, version: ApiVersion) -> Request {
+    let path = match version {
+        ApiVersion::V2 => "certificates/ca",
+        ApiVersion::V3 => "OS-SIMPLE-CERT/ca",
+    };
+    Request::get(format!("{base}/{version}/{path}"), ANYTHING)
+}
+
+/// Asks for the signed list of revoked tokens.
+pub fn revocation_list(base: &str, version: ApiVersion) -> Request {
+    let path = match version {
+        ApiVersion::V2 => "tokens/revoked",
+        ApiVersion::V3 => "auth/tokens/OS-PKI/revoked",
+    };
+    let mut request = Request::get(format!("{base}/{version}/{path}"), JSON);
+    request.authenticated = true;
+    request
+}
+
+/// Who asks for a token.
+#[derive(Clone, Copy)]
+pub enum Login<'a> {
+    /// An application credential; v3 only.
+    ApplicationCredential {
+        /// Its id.
+        id: &'a str,
+        /// Its secret.
+        secret: &'a str,
+    },
+    /// A user with a password.
+    Password {
+        /// The user's name.
+        username: &'a str,
+        /// The password.
+        password: &'a str,
+        /// The project, or tenant, that the token is for.
+        project_name: Option<&'a str>,
+        /// The domain of the user; v3 only.
+        user_domain_name: &'a str,
+        /// The domain of the project; v3 only.
+        project_domain_name: &'a str,
+    },
+}
+
+/// Asks for a token.
+pub fn authenticate(
+    base: &str,
+    version: ApiVersion,
+    login: &Login<'_>,
+) -> Result<Request, ApiError> {
+    let (path, body) = match version {
+        ApiVersion::V2 => ("tokens", serde_json::to_string(&v2_login(login)?)),
+        ApiVersion::V3 => ("auth/tokens", serde_json::to_string(&v3_login(login))),
+    };
+    Ok(Request {
+        method: Method::Post,
+        path: format!("{base}/{version}/{path}"),
+        body: Some(body.map_err(|_| ApiError::Unencodable)?),
+        accept: JSON,
+        authenticated: false,
+    })
+}
+
+/// The versions that a server offers.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Versions {
+    usable: Vec<ApiVersion>,
+    /// All that were listed, for the log.
+    ids: Vec<String>,
+}
+
+impl Versions {
+    /// Reads the answer to [`discovery`] (status 300, or 200) or to [`version_discovery`].
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let document: wire::Discovery =
+            serde_json::from_slice(body).map_err(|_| ApiError::NotDiscovery)?;
+        let listed = match document {
+            wire::Discovery { versions: Some(wire::Versions::Values { values }), .. } => values,
+            wire::Discovery { versions: Some(wire::Versions::Plain(values)), .. } => values,
+            wire::Discovery { version: Some(version), .. } => vec![version],
+            _ => return Err(ApiError::NotDiscovery),
+        };
+
+        let mut versions = Self::default();
+        for version in listed {
+            let status = version.status.to_ascii_lowercase();
+            if matches!(status.as_str(), "stable" | "current" | "supported" | "deprecated") {
+                versions.usable.extend(ApiVersion::of_id(&version.id));
+            }
+            versions.ids.push(printable(&version.id));
+        }
+        Ok(versions)
+    }
+
+    /// The version to use: the configured one, or the newest.
+    pub fn choose(&self, wanted: AuthVersion) -> Result<ApiVersion, ApiError> {
+        let chosen = match wanted {
+            AuthVersion::Auto => self.usable.iter().max().copied(),
+            AuthVersion::Fixed(version) => self.usable.contains(&version).then_some(version),
+        };
+        chosen.ok_or_else(|| ApiError::NoUsableVersion(self.ids.join(", ")))
+    }
+}
+
+/// A token as issued.
+#[derive(Clone, Eq, PartialEq)]
+pub struct IssuedToken {
+    /// What to send: a secret.
+    pub id: String,
+    /// When it ends by the server's clock, in unix seconds.
+    pub expires_at: i64,
+    /// When it was made by the server's clock, if the answer tells.
+    pub issued_at: Option<i64>,
+}
+
+/// The id stays out of it.
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedToken").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+/// Reads the answer (200 or 201) to [`authenticate`]; v3 has the token in the header
+/// `X-Subject-Token`.
+pub fn issued_token(
+    version: ApiVersion,
+    subject_token: Option<&[u8]>,
+    body: &[u8],
+) -> Result<IssuedToken, ApiError> {
+    let (id, expires, issued) = match version {
+        ApiVersion::V2 => {
+            let answer: wire::V2Answer =
+                serde_json::from_slice(body).map_err(|_| ApiError::NotToken)?;
+            let token = answer.access.token;
+            (token.id, token.expires, token.issued_at)
+        }
+        ApiVersion::V3 => {
+            let answer: wire::V3Answer =
+                serde_json::from_slice(body).map_err(|_| ApiError::NotToken)?;
+            let id = subject_token.and_then(|id| std::str::from_utf8(id).ok());
+            let id = id.ok_or(ApiError::NotToken)?.to_owned();
+            (id, answer.token.expires_at, answer.token.issued_at)
+        }
+    };
+    // It goes into a header.
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ApiError::NotToken);
+    }
+    Ok(IssuedToken {
+        id,
+        expires_at: time::parse(&expires).map_err(|_| ApiError::NotToken)?,
+        issued_at: issued.and_then(|issued| time::parse(&issued).ok()),
+    })
+}
+
+/// Reads the answer (200) to [`revocation_list`]: the signed list, a CMS in PEM.
+pub fn signed_revocation_list(body: &[u8]) -> Result<String, ApiError> {
+    let answer: wire::Revocation =
+        serde_json::from_slice(body).map_err(|_| ApiError::NotRevocationList)?;
+    answer.signed.ok_or(ApiError::NotRevocationList)
+}
+
+/// Why something is not as the API has it.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum ApiError {
+    /// The server's versions are none of those that this crate speaks, or not the configured one.
+    #[error("the server offers none of the versions v3 and v2.0 that could be used, only [{0}]")]
+    NoUsableVersion(String),
+    /// Not a list of versions.
+    #[error("answer is not a version discovery document")]
+    NotDiscovery,
+    /// Not a revocation list.
+    #[error("answer holds no signed revocation list")]
+    NotRevocationList,
+    /// Not a token.
+    #[error("answer holds no token with an expiry")]
+    NotToken,
+    /// A request could not be written.
+    #[error("request cannot be encoded")]
+    Unencodable,
+    /// Not a version.
+    #[error("unknown version \"{0}\"")]
+    UnknownVersion(String),
+    /// An application credential with v2.0.
+    #[error("application credentials need v3")]
+    V3Only,
+}
+
+fn v2_login<'a>(login: &Login<'a>) -> Result<wire::V2Login<'a>, ApiError> {
+    let Login::Password { username, password, project_name, .. } = *login else {
+        return Err(ApiError::V3Only);
+    };
+    Ok(wire::V2Login {
+        auth: wire::V2Auth {
+            tenant_name: project_name,
+            password_credentials: wire::V2PasswordCredentials { username, password },
+        },
+    })
+}
+
+fn v3_login<'a>(login: &Login<'a>) -> wire::V3Login<'a> {
+    let (identity, scope) = match *login {
+        Login::ApplicationCredential { id, secret } => {
+            let credential = wire::V3ApplicationCredential { id, secret };
+            let identity = wire::V3Identity {
+                methods: ["application_credential"],
+                password: None,
+                application_credential: Some(credential),
+            };
+            (identity, None)
+        }
+        Login::Password {
+            username,
+            password,
+            project_name,
+            user_domain_name,
+            project_domain_name,
+        } => {
+            let domain = wire::V3Domain { name: user_domain_name };
+            let user = wire::V3User { name: username, domain, password };
+            let identity = wire::V3Identity {
+                methods: ["password"],
+                password: Some(wire::V3Password { user }),
+                application_credential: None,
+            };
+            let scope = project_name.map(|name| {
+                let domain = wire::V3Domain { name: project_domain_name };
+                wire::V3Scope { project: wire::V3Project { name, domain } }
+            });
+            (identity, scope)
+        }
+    };
+    wire::V3Login { auth: wire::V3Auth { identity, scope } }
+}
+
+/// What an answer says may go into the log, but not as it is.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_graphic()).take(16).collect()
+}
+
+const JSON: &str = "application/json";
+const ANYTHING: &str = "*/*";
+
+/// The JSON documents.
+mod wire {
+    use super::{Deserialize, Serialize};
+
+    #[derive(Deserialize)]
+    pub(super) struct Discovery {
+        pub(super) versions: Option<Versions>,
+        pub(super) version: Option<Version>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    pub(super) enum Versions {
+        Values { values: Vec<Version> },
+        Plain(Vec<Version>),
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Version {
+        #[serde(default)]
+        pub(super) id: String,
+        #[serde(default)]
+        pub(super) status: String,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct V2Answer {
+        pub(super) access: V2Access,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct V2Access {
+        pub(super) token: V2Token,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct V2Token {
+        pub(super) id: String,
+        pub(super) expires: String,
+        pub(super) issued_at: Option<String>,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct V3Answer {
+        pub(super) token: V3Token,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct V3Token {
+        pub(super) expires_at: String,
+        pub(super) issued_at: Option<String>,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Revocation {
+        pub(super) signed: Option<String>,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct V2Login<'a> {
+        pub(super) auth: V2Auth<'a>,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct V2Auth<'a> {
+        #[serde(rename = "tenantName", skip_serializing_if = "Option::is_none")]
+        pub(super) tenant_name: Option<&'a str>,
+        #[serde(rename = "passwordCredentials")]
+        pub(super) password_credentials: V2PasswordCredentials<'a>,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct V2PasswordCredentials<'a> {
+        pub(super) username: &'a str,
+        pub(super) password: &'a str,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct V3Login<'a> {
+        pub(super) auth: V3Auth<'a>,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct V3Auth<'a> {
+        pub(super) identity: V3Identity<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub(super) scope: Option<V3Scope<'a>>,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct V3Identity<'a> {
+        pub(super) methods: [&'a str; 1],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub(super) password: Option<V3Password<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub(super) application_credential: Option<V3ApplicationCredential<'a>>,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct V3Password<'a> {
+        pub(super) user: V3User<'a>,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct V3User<'a> {
+        pub(super) name: &'a str,
+        pub(super) domain: V3Domain<'a>,
+        pub(super) password: &'a str,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct V3Domain<'a> {
+        pub(super) name: &'a str,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct V3ApplicationCredential<'a> {
+        pub(super) id: &'a str,
+        pub(super) secret: &'a str,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct V3Scope<'a> {
+        pub(super) project: V3Project<'a>,
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct V3Project<'a> {
+        pub(super) name: &'a str,
+        pub(super) domain: V3Domain<'a>,
+    }
+}

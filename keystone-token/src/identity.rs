@@ -1,0 +1,369 @@
+//! Who a token stands for: one typed answer from the JSON of v2 and v3, whether it was signed
+//! content or came from the identity service.
+//!
+//! What is read, and from where, follows keystonemiddleware 4.9.1 and its keystoneauth. A document
+//! that makes those raise an exception is an error here.
+
+use std::fmt;
+
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::catalog::Catalog;
+use crate::object::Object;
+use crate::time::{self, TimeError};
+
+/// The content of a token. A value that exists has no control character in it, apart from
+/// the JSON texts, where they are escaped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user's id.
+    pub user_id: Option<String>,
+    /// The user's name.
+    pub user_name: Option<String>,
+    /// The id of the user's domain; v3 only.
+    pub user_domain_id: Option<String>,
+    /// The name of the user's domain; v3 only.
+    pub user_domain_name: Option<String>,
+    /// The id of the project (tenant) that the token is scoped to.
+    pub project_id: Option<String>,
+    /// Its name.
+    pub project_name: Option<String>,
+    /// The id of the project's domain; v3 only.
+    pub project_domain_id: Option<String>,
+    /// The name of the project's domain; v3 only.
+    pub project_domain_name: Option<String>,
+    /// The id of the domain that the token is scoped to.
+    pub domain_id: Option<String>,
+    /// Its name.
+    pub domain_name: Option<String>,
+    /// `all` for a token that is scoped to the whole system.
+    pub system_scope: Option<String>,
+    /// The names of the roles, none with a comma.
+    pub roles: Vec<String>,
+    /// The names that were left out because they have a comma and would read as two.
+    pub omitted_roles: Vec<String>,
+    /// Whether the scope is the admin project; true where the token does not say.
+    pub is_admin_project: bool,
+    /// Seconds since 1970.
+    pub expires_at: i64,
+    /// The token's own audit id, then that of the token it was made from.
+    pub audit_ids: Vec<String>,
+    /// The service catalog, where the token has one.
+    pub catalog: Option<Catalog>,
+    /// The mechanisms to which the token is bound, with what each wants to see: a text, or JSON
+    /// where it is something else. `None` and empty are the same to the policy.
+    pub bind: Option<Vec<(String, String)>>,
+    /// The access rules of an application credential, as JSON.
+    pub access_rules: Option<String>,
+}
+
+impl Identity {
+    /// Reads `{"access": ...}` (v2) or `{"token": ...}` (v3), whichever it is; both at once are
+    /// an error. Members that nothing here needs are ignored.
+    pub fn from_json(json: &[u8]) -> Result<Self, IdentityError> {
+        let Object(document): Object<Document<'_>> = serde_json::from_slice(json)?;
+        let identity = match (document.access, document.token) {
+            (Some(Object(access)), None) => access.into_identity()?,
+            (None, Some(Object(token))) => token.into_identity()?,
+            _ => return Err(IdentityError::Form),
+        };
+        match identity.has_control_character() {
+            true => Err(IdentityError::ControlCharacter),
+            false => Ok(identity),
+        }
+    }
+
+    /// All that ends up in a header, a variable or a record.
+    fn has_control_character(&self) -> bool {
+        let values = [
+            &self.user_id,
+            &self.user_name,
+            &self.user_domain_id,
+            &self.user_domain_name,
+            &self.project_id,
+            &self.project_name,
+            &self.project_domain_id,
+            &self.project_domain_name,
+            &self.domain_id,
+            &self.domain_name,
+            &self.access_rules,
+        ];
+        let bind = self.bind.iter().flatten().flat_map(|(mechanism, value)| [mechanism, value]);
+        let lists = self.roles.iter().chain(&self.omitted_roles).chain(&self.audit_ids).chain(bind);
+        values
+            .into_iter()
+            .flatten()
+            .chain(lists)
+            .any(|value| value.bytes().any(|byte| byte.is_ascii_control()))
+    }
+}
+
+/// Why a document is no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A value would smuggle something into a header.
+    #[error("a value has a control character in it")]
+    ControlCharacter,
+    /// It does not say when it expires, or not in a time's form.
+    #[error("the expiry is missing or {0}")]
+    Expiry(#[from] TimeError),
+    /// Neither a v2 nor a v3 token, or both.
+    #[error("not a v2 or v3 token")]
+    Form,
+    /// Not JSON, or a member of the wrong type, or a member twice.
+    #[error("not the JSON of a token: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A v3 token whose user has no domain.
+    #[error("the user has no domain")]
+    NoDomain,
+    /// A v2 token that is not scoped to a tenant.
+    #[error("a v2 token without a tenant")]
+    NoTenant,
+}
+
+#[derive(Deserialize)]
+struct Document<'a> {
+    #[serde(borrow)]
+    access: Option<Object<Access<'a>>>,
+    #[serde(borrow)]
+    token: Option<Object<Token<'a>>>,
+}
+
+/// A v2 token.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Access<'a> {
+    token: Object<AccessToken>,
+    user: Object<AccessUser>,
+    metadata: Option<Object<Metadata>>,
+    #[serde(borrow)]
+    service_catalog: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct AccessToken {
+    expires: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    tenant: Option<Option<Object<Named>>>,
+    #[serde(rename = "tenantId")]
+    tenant_id: Option<String>,
+    audit_ids: Option<Vec<String>>,
+    bind: Option<Bind>,
+}
+
+#[derive(Deserialize)]
+struct AccessUser {
+    id: Option<String>,
+    name: Option<String>,
+    username: Option<String>,
+    roles: Option<Vec<Object<Role>>>,
+    #[serde(rename = "tenantId")]
+    tenant_id: Option<String>,
+    #[serde(rename = "tenantName")]
+    tenant_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    roles: Option<Vec<MetadataRole>>,
+}
+
+/// A role in the metadata is a mere id or name in all that Keystone wrote.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum MetadataRole {
+    Bare(String),
+    Object(Object<Role>),
+}
+
+#[derive(Deserialize)]
+struct Role {
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Named {
+    id: Option<String>,
+    name: Option<String>,
+}
+
+impl Access<'_> {
+    fn into_identity(self) -> Result<Identity, IdentityError> {
+        let Self { token: Object(token), user: Object(user), metadata, service_catalog } = self;
+        // Where the tenant stands tells the age of the Keystone: in an object of its own; with
+        // the user, whose default it was; or, before Diablo, as a mere id.
+        let (project_id, project_name) = match token.tenant {
+            Some(tenant) => tenant.map_or((None, None), |Object(tenant)| (tenant.id, tenant.name)),
+            None => (
+                user.tenant_id.or_else(|| token.tenant_id.clone()),
+                user.tenant_name.or(token.tenant_id),
+            ),
+        };
+        if project_id.as_deref().is_none_or(str::is_empty) {
+            return Err(IdentityError::NoTenant);
+        }
+        let (roles, omitted_roles) = match (user.roles, metadata.and_then(|Object(it)| it.roles)) {
+            (Some(roles), _) => split_roles(roles.into_iter().map(|Object(role)| role.name)),
+            (None, roles) => split_roles(roles.into_iter().flatten().map(|role| match role {
+                MetadataRole::Bare(name) | MetadataRole::Object(Object(Role { name })) => name,
+            })),
+        };
+        Ok(Identity {
+            user_id: user.id,
+            user_name: user.name.filter(|name| !name.is_empty()).or(user.username),
+            project_id,
+            project_name,
+            roles,
+            omitted_roles,
+            is_admin_project: true,
+            expires_at: expiry(token.expires)?,
+            audit_ids: token.audit_ids.unwrap_or_default(),
+            catalog: service_catalog.map(Catalog::v2),
+            bind: token.bind.map(|bind| bind.0),
+            ..Identity::default()
+        })
+    }
+}
+
+/// A v3 token.
+#[derive(Deserialize)]
+struct Token<'a> {
+    user: Object<User>,
+    expires_at: Option<String>,
+    project: Option<Object<Project>>,
+    domain: Option<Object<Named>>,
+    system: Option<Object<System>>,
+    roles: Option<Vec<Object<Role>>>,
+    #[serde(default, deserialize_with = "present")]
+    is_admin_project: Option<Option<bool>>,
+    audit_ids: Option<Vec<String>>,
+    bind: Option<Bind>,
+    #[serde(borrow)]
+    catalog: Option<&'a RawValue>,
+    #[serde(borrow)]
+    application_credential: Option<Object<ApplicationCredential<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    id: Option<String>,
+    name: Option<String>,
+    domain: Option<Object<Named>>,
+    #[serde(rename = "OS-FEDERATION")]
+    federation: Option<de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Project {
+    id: Option<String>,
+    name: Option<String>,
+    domain: Option<Object<Named>>,
+}
+
+#[derive(Deserialize)]
+struct System {
+    #[serde(default)]
+    all: bool,
+}
+
+#[derive(Deserialize)]
+struct ApplicationCredential<'a> {
+    #[serde(borrow)]
+    access_rules: Option<&'a RawValue>,
+}
+
+impl Token<'_> {
+    fn into_identity(self) -> Result<Identity, IdentityError> {
+        let Object(user) = self.user;
+        let Object(user_domain) = user.domain.unwrap_or_default();
+        let complete = user_domain.id.is_some() && user_domain.name.is_some();
+        if !complete && user.federation.is_none() {
+            return Err(IdentityError::NoDomain);
+        }
+        let (project, project_domain) = match self.project {
+            Some(Object(project)) => {
+                (Named { id: project.id, name: project.name }, project.domain.unwrap_or_default().0)
+            }
+            None => Default::default(),
+        };
+        let Object(domain) = self.domain.unwrap_or_default();
+        let names = self.roles.into_iter().flatten().map(|Object(role)| role.name);
+        let (roles, omitted_roles) = split_roles(names);
+        let access_rules = self.application_credential.and_then(|Object(it)| it.access_rules);
+        Ok(Identity {
+            user_id: user.id,
+            user_name: user.name,
+            user_domain_id: user_domain.id,
+            user_domain_name: user_domain.name,
+            project_id: project.id,
+            project_name: project.name,
+            project_domain_id: project_domain.id,
+            project_domain_name: project_domain.name,
+            domain_id: domain.id,
+            domain_name: domain.name,
+            system_scope: self.system.filter(|Object(system)| system.all).map(|_| "all".to_owned()),
+            roles,
+            omitted_roles,
+            is_admin_project: self.is_admin_project.is_none_or(|it| it == Some(true)),
+            expires_at: expiry(self.expires_at)?,
+            audit_ids: self.audit_ids.unwrap_or_default(),
+            catalog: self.catalog.map(Catalog::v3),
+            bind: self.bind.map(|bind| bind.0),
+            access_rules: access_rules.map(compact).transpose()?,
+        })
+    }
+}
+
+fn expiry(text: Option<String>) -> Result<i64, TimeError> {
+    time::parse(&text.unwrap_or_default())
+}
+
+fn split_roles(names: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>) {
+    names.partition(|name| !name.contains(','))
+}
+
+/// The same JSON without white space.
+fn compact(json: &RawValue) -> Result<String, serde_json::Error> {
+    serde_json::from_str::<serde_json::Value>(json.get()).map(|value| value.to_string())
+}
+
+/// Tells a member that is null from one that is not there.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// An object of anything, in its order.
+struct Bind(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Bind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(BindVisitor)
+    }
+}
+
+struct BindVisitor;
+
+impl<'de> Visitor<'de> for BindVisitor {
+    type Value = Bind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of bind mechanisms")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Bind, A::Error> {
+        let mut bind = Vec::new();
+        while let Some((mechanism, value)) = map.next_entry::<String, serde_json::Value>()? {
+            bind.push(match value {
+                serde_json::Value::String(value) => (mechanism, value),
+                value => (mechanism, value.to_string()),
+            });
+        }
+        Ok(Bind(bind))
+    }
+}

@@ -1,0 +1,282 @@
+//! An identity as bytes that can lie in shared memory and be read where they lie.
+//!
+//! ```text
+//! "KTR1"                           4 bytes
+//! flags                            u32: one bit for each section that is there, and IS_ADMIN
+//! expires_at                       i64
+//! end of each section in the text  SECTIONS times u32
+//! text                             UTF-8, the sections one after the other
+//! ```
+//!
+//! All numbers are little endian. Lists of values (audit ids, bind) end each value with NUL, which
+//! no value of an [`Identity`] contains. The fields that a header wants as text are written as that
+//! text, so that reading one is a slice.
+
+use crate::identity::Identity;
+use crate::time;
+
+impl Identity {
+    /// Writes the record. A catalog that cannot be converted to v2 is left out.
+    pub fn to_record(&self, keep_catalog: bool) -> Vec<u8> {
+        let catalog = match &self.catalog {
+            Some(catalog) if keep_catalog => catalog.to_v2(),
+            _ => None,
+        };
+        let mut writer = Writer::default();
+        let fields = [
+            &self.user_id,
+            &self.user_name,
+            &self.user_domain_id,
+            &self.user_domain_name,
+            &self.project_id,
+            &self.project_name,
+            &self.project_domain_id,
+            &self.project_domain_name,
+            &self.domain_id,
+            &self.domain_name,
+            &self.system_scope,
+            &self.access_rules,
+            &catalog,
+        ];
+        for field in fields {
+            writer.field(field.as_deref());
+        }
+        writer.field(Some(&self.roles.join(",")));
+        writer.field(Some(&time::format_utc(self.expires_at)));
+        writer.list(Some(self.audit_ids.iter().map(String::as_str)));
+        let bind = self.bind.as_ref().map(|bind| {
+            bind.iter().flat_map(|(mechanism, value)| [mechanism.as_str(), value.as_str()])
+        });
+        writer.list(bind);
+        writer.finish(self.is_admin_project, self.expires_at)
+    }
+}
+
+#[derive(Default)]
+struct Writer {
+    flags: u32,
+    sections: usize,
+    ends: Vec<u8>,
+    text: String,
+}
+
+impl Writer {
+    fn field(&mut self, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text.push_str(value);
+        }
+        self.end_section(value.is_some());
+    }
+
+    fn list<'a>(&mut self, values: Option<impl Iterator<Item = &'a str>>) {
+        let is_there = values.is_some();
+        for value in values.into_iter().flatten() {
+            self.text.push_str(value);
+            self.text.push('\0');
+        }
+        self.end_section(is_there);
+    }
+
+    fn end_section(&mut self, is_there: bool) {
+        self.flags |= u32::from(is_there) << self.sections;
+        self.sections += 1;
+        // A text beyond 4 GB, which no token makes, reads as truncated and so as no record.
+        let end = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+        self.ends.extend_from_slice(&end.to_le_bytes());
+    }
+
+    fn finish(self, is_admin_project: bool, expires_at: i64) -> Vec<u8> {
+        let flags = self.flags | if is_admin_project { IS_ADMIN } else { 0 };
+        let mut record = Vec::with_capacity(TEXT + self.text.len());
+        record.extend_from_slice(MAGIC);
+        record.extend_from_slice(&flags.to_le_bytes());
+        record.extend_from_slice(&expires_at.to_le_bytes());
+        record.extend_from_slice(&self.ends);
+        record.extend_from_slice(self.text.as_bytes());
+        record
+    }
+}
+
+/// A view of a record. Making one checks all there is to check; reading from it copies nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    flags: u32,
+    expires_at: i64,
+    /// SECTIONS ends, ascending, each on a character boundary of `text`.
+    ends: &'a [[u8; 4]],
+    text: &'a str,
+}
+
+impl<'a> Record<'a> {
+    /// Takes `bytes` for a record if they are one.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let (head, text) = bytes.split_at_checked(TEXT).ok_or(RecordError)?;
+        let (magic, head) = head.split_first_chunk::<4>().ok_or(RecordError)?;
+        let (flags, head) = head.split_first_chunk::<4>().ok_or(RecordError)?;
+        let (expires_at, ends) = head.split_first_chunk::<8>().ok_or(RecordError)?;
+        let (ends, _) = ends.as_chunks::<4>();
+        let text = std::str::from_utf8(text).map_err(|_| RecordError)?;
+
+        let flags = u32::from_le_bytes(*flags);
+        let mut start = 0;
+        for end in ends {
+            let end = u32::from_le_bytes(*end) as usize;
+            if end < start || !text.is_char_boundary(end) {
+                return Err(RecordError);
+            }
+            start = end;
+        }
+        let has = |section: Section| flags & 1 << section as u32 != 0;
+        if magic != MAGIC
+            || flags >= IS_ADMIN << 1
+            || start != text.len()
+            || !has(Section::Roles)
+            || !has(Section::ExpiresAt)
+        {
+            return Err(RecordError);
+        }
+        let expires_at = i64::from_le_bytes(*expires_at);
+        Ok(Self { flags, expires_at, ends, text })
+    }
+
+    /// The text of a field, where the token has it.
+    pub fn get(&self, field: Field) -> Option<&'a str> {
+        let section = match field {
+            Field::AccessRules => Section::AccessRules,
+            Field::AuditId => return self.audit_ids().next(),
+            Field::Catalog => Section::Catalog,
+            Field::DomainId => Section::DomainId,
+            Field::DomainName => Section::DomainName,
+            Field::ExpiresAt => Section::ExpiresAt,
+            Field::IsAdminProject => {
+                return Some(if self.is_admin_project() { "True" } else { "False" })
+            }
+            Field::ProjectDomainId => Section::ProjectDomainId,
+            Field::ProjectDomainName => Section::ProjectDomainName,
+            Field::ProjectId => Section::ProjectId,
+            Field::ProjectName => Section::ProjectName,
+            Field::Roles => Section::Roles,
+            Field::SystemScope => Section::SystemScope,
+            Field::UserDomainId => Section::UserDomainId,
+            Field::UserDomainName => Section::UserDomainName,
+            Field::UserId => Section::UserId,
+            Field::UserName => Section::UserName,
+        };
+        self.section(section)
+    }
+
+    /// When the token expires, in seconds since 1970.
+    pub fn expires_at(&self) -> i64 {
+        self.expires_at
+    }
+
+    /// Whether the token's scope is the admin project.
+    pub fn is_admin_project(&self) -> bool {
+        self.flags & IS_ADMIN != 0
+    }
+
+    /// The names of the roles.
+    pub fn roles(&self) -> impl Iterator<Item = &'a str> {
+        let roles = self.section(Section::Roles).filter(|roles| !roles.is_empty());
+        roles.into_iter().flat_map(|roles| roles.split(','))
+    }
+
+    /// The token's own audit id, then that of the token it was made from.
+    pub fn audit_ids(&self) -> impl Iterator<Item = &'a str> {
+        self.section(Section::AuditIds).unwrap_or_default().split_terminator('\0')
+    }
+
+    /// Whether the token is bound to anything.
+    pub fn has_bind(&self) -> bool {
+        self.section(Section::Bind).is_some_and(|bind| !bind.is_empty())
+    }
+
+    /// The mechanisms that the token is bound to, and what each wants to see.
+    pub fn bind(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let mut values = self.section(Section::Bind).unwrap_or_default().split_terminator('\0');
+        std::iter::from_fn(move || Some((values.next()?, values.next()?)))
+    }
+
+    fn section(&self, section: Section) -> Option<&'a str> {
+        let index = section as usize;
+        if self.flags & 1 << index == 0 {
+            return None;
+        }
+        let end_of =
+            |index: usize| self.ends.get(index).map(|end| u32::from_le_bytes(*end) as usize);
+        let start = index.checked_sub(1).and_then(end_of).unwrap_or(0);
+        self.text.get(start..end_of(index)?)
+    }
+}
+
+/// The bytes are not a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an identity record")]
+pub struct RecordError;
+
+/// What a variable or a header shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// JSON of the access rules.
+    AccessRules,
+    /// The token's own audit id.
+    AuditId,
+    /// JSON of the service catalog, in its v2 form.
+    Catalog,
+    /// The id of the domain that the token is scoped to.
+    DomainId,
+    /// Its name.
+    DomainName,
+    /// `2026-11-23T02:37:06Z`; always there.
+    ExpiresAt,
+    /// `True` or `False`; always there.
+    IsAdminProject,
+    /// The id of the project's domain.
+    ProjectDomainId,
+    /// Its name.
+    ProjectDomainName,
+    /// The id of the project that the token is scoped to.
+    ProjectId,
+    /// Its name.
+    ProjectName,
+    /// The names of the roles, with commas between them; always there.
+    Roles,
+    /// `all`.
+    SystemScope,
+    /// The id of the user's domain.
+    UserDomainId,
+    /// Its name.
+    UserDomainName,
+    /// The user's id.
+    UserId,
+    /// The user's name.
+    UserName,
+}
+
+/// In the order of the text.
+#[derive(Clone, Copy)]
+enum Section {
+    UserId,
+    UserName,
+    UserDomainId,
+    UserDomainName,
+    ProjectId,
+    ProjectName,
+    ProjectDomainId,
+    ProjectDomainName,
+    DomainId,
+    DomainName,
+    SystemScope,
+    AccessRules,
+    Catalog,
+    Roles,
+    ExpiresAt,
+    AuditIds,
+    Bind,
+}
+
+const SECTIONS: usize = Section::Bind as usize + 1;
+const IS_ADMIN: u32 = 1 << SECTIONS;
+const MAGIC: &[u8; 4] = b"KTR1";
+/// Where the text begins.
+const TEXT: usize = 4 + 4 + 8 + SECTIONS * 4;

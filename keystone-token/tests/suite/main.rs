@@ -1,0 +1,10 @@
+//! The library from outside: real and generated tokens, and everything that is not one.
+
+mod cms;
+mod flips;
+mod identity;
+mod pki;
+mod properties;
+mod revocation;
+mod signers;
+mod vectors;

@@ -1,1 +1,195 @@
-//! Placeholder.
+//! `ngx_http_keystone_module`: OpenStack Keystone tokens, verified in nginx.
+//!
+//! This file holds the tables and hooks through which nginx finds its way in; nothing is decided
+//! here.
+
+#[macro_use]
+mod log;
+
+mod access;
+mod answer;
+mod conf;
+mod context;
+mod headers_in;
+mod identity;
+mod net;
+mod request;
+mod signing_dir;
+mod variables;
+mod worker;
+mod zone;
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::ptr;
+
+use nginx_sys::{
+    ngx_array_push, ngx_conf_t, ngx_cycle_t, ngx_http_core_main_conf_t, ngx_http_handler_pt,
+    ngx_http_module_t, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
+    ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
+    ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_uint_t, NGX_ERROR,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_OK,
+};
+use ngx::http::{
+    HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
+};
+
+use crate::request::Request;
+
+struct HttpKeystoneModule;
+
+static CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: Some(HttpKeystoneModule::preconfiguration),
+    postconfiguration: Some(HttpKeystoneModule::postconfiguration),
+    create_main_conf: Some(HttpKeystoneModule::create_main_conf),
+    init_main_conf: None,
+    create_srv_conf: Some(HttpKeystoneModule::create_srv_conf),
+    merge_srv_conf: Some(conf::merge_server),
+    create_loc_conf: Some(HttpKeystoneModule::create_loc_conf),
+    merge_loc_conf: Some(conf::merge_location),
+};
+
+/// What nginx looks up by name in a dynamic module.
+#[allow(missing_docs)]
+mod exports {
+    use super::ngx_http_keystone_module;
+
+    ngx::ngx_modules!(ngx_http_keystone_module);
+}
+
+/// nginx finds it by this name.
+#[used]
+#[allow(non_upper_case_globals)]
+pub static mut ngx_http_keystone_module: ngx_module_t = ngx_module_t {
+    ctx: ptr::addr_of!(CONTEXT).cast_mut().cast(),
+    commands: ptr::addr_of_mut!(conf::commands::COMMANDS).cast(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_process: Some(init_process),
+    exit_process: Some(exit_process),
+    ..ngx_module_t::default()
+};
+
+// SAFETY: the module's create functions make configurations of these types.
+unsafe impl HttpModuleMainConf for HttpKeystoneModule {
+    type MainConf = conf::MainConf;
+}
+
+// SAFETY: as above.
+unsafe impl HttpModuleServerConf for HttpKeystoneModule {
+    type ServerConf = conf::server::ServerConf;
+}
+
+// SAFETY: as above.
+unsafe impl HttpModuleLocationConf for HttpKeystoneModule {
+    type LocationConf = conf::location::LocationConf;
+}
+
+impl HttpModule for HttpKeystoneModule {
+    fn module() -> &'static ngx_module_t {
+        // SAFETY: nginx changes the structure while it loads the module, and never after.
+        unsafe { &*ptr::addr_of!(ngx_http_keystone_module) }
+    }
+
+    unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+        // SAFETY: nginx passes its own `cf`.
+        status(variables::add(unsafe { &mut *cf }))
+    }
+
+    unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+        // SAFETY: nginx passes its own `cf`.
+        let cf = unsafe { &mut *cf };
+        let Some(main) = HttpKeystoneModule::main_conf_mut(cf) else { return ERROR };
+        if let Err(reason) = main.finish(cf) {
+            conf::directive::report(cf, NGX_LOG_EMERG, &reason);
+            return ERROR;
+        }
+        match main.is_used() {
+            true => status(install_handlers(cf)),
+            false => OK,
+        }
+    }
+}
+
+fn install_handlers(cf: &mut ngx_conf_t) -> Option<()> {
+    let core = NgxHttpCoreModule::main_conf_mut(cf)?;
+    add_handler(core, ngx_http_phases_NGX_HTTP_REWRITE_PHASE, strip)?;
+    add_handler(core, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, strip_tokens)?;
+    add_handler(core, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, access)?;
+    // nginx runs a phase's handlers from the last one to the first.  Being first in the rewrite
+    // phase is right; in the access phase, an address or a password that is refused should cost
+    // no look at the token, so the module goes behind nginx's own.
+    let phase = &mut core.phases[ngx_http_phases_NGX_HTTP_ACCESS_PHASE as usize];
+    // SAFETY: the phase's array holds handlers.
+    let handlers: &mut [ngx_http_handler_pt] = unsafe { phase.handlers.as_slice_mut() };
+    handlers.rotate_right(1);
+    answer::install_filters();
+    Some(())
+}
+
+type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
+
+fn add_handler(core: &mut ngx_http_core_main_conf_t, phase: u32, handler: Handler) -> Option<()> {
+    let phase = core.phases.get_mut(phase as usize)?;
+    // SAFETY: the phase's array holds handlers, and is in use by this thread alone.
+    let slot: *mut ngx_http_handler_pt = unsafe { ngx_array_push(&mut phase.handlers) }.cast();
+    if slot.is_null() {
+        return None;
+    }
+    // SAFETY: the array has made room for one handler.
+    unsafe { slot.write(Some(handler)) };
+    Some(())
+}
+
+unsafe extern "C" fn strip(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx's contract for a phase handler is this function's.
+    unsafe { handle(r, access::strip) }
+}
+
+unsafe extern "C" fn strip_tokens(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: as above.
+    unsafe { handle(r, access::strip_tokens) }
+}
+
+unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: as above.
+    unsafe { handle(r, access::access) }
+}
+
+/// Runs a phase handler; a panic ends the request, not nginx.
+///
+/// # Safety
+/// `r` is the request that nginx hands to a phase handler.
+unsafe fn handle(r: *mut ngx_http_request_t, handler: fn(Request) -> isize) -> ngx_int_t {
+    // SAFETY: by this function's contract.
+    let Some(request) = (unsafe { Request::new(r) }) else { return ERROR };
+    catch_unwind(AssertUnwindSafe(|| handler(request))).unwrap_or_else(|_| {
+        error!(request, "keystone: panic in a phase handler");
+        NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t
+    })
+}
+
+unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx passes the cycle that this process will serve, and lives no longer than it.
+    let Some(main) = HttpKeystoneModule::main_conf(unsafe { &*cycle }) else {
+        // There is no http block.
+        return OK;
+    };
+    let started = catch_unwind(AssertUnwindSafe(|| worker::Worker::start(main)));
+    match started.unwrap_or(Err("panic")) {
+        Ok(()) => OK,
+        Err(reason) => {
+            error!(ngx::log::ngx_cycle_log(), "keystone: the worker cannot start: {reason}");
+            ERROR
+        }
+    }
+}
+
+unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
+    net::task::shield(worker::Worker::stop);
+}
+
+fn status(done: Option<()>) -> ngx_int_t {
+    done.map_or(ERROR, |()| OK)
+}
+
+const OK: ngx_int_t = NGX_OK as ngx_int_t;
+const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;

@@ -1,0 +1,228 @@
+//! The module's own answers: 401, 403 and 503.
+//!
+//! A refusal is a status that the access handler returns, so that `satisfy` and `error_page` work
+//! as for nginx's own access modules.  Where nginx then sends its built-in page, two filters put
+//! Keystone's JSON in the place of the HTML.  A page that `error_page` has redirected to is left
+//! alone: a redirect makes nginx forget the request's context, and without that there is nothing to
+//! replace.
+
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use nginx_sys::{
+    ngx_buf_t, ngx_chain_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
+    ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t, ngx_str_t,
+    ngx_table_elt_t, NGX_ERROR, NGX_HTTP_BAD_REQUEST, NGX_HTTP_FORBIDDEN,
+    NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED,
+};
+
+use crate::conf::location::{Auth, LocationConf};
+use crate::conf::server::ServerConf;
+use crate::context::Context;
+use crate::net::task::shield;
+use crate::request::{static_string, Request};
+
+/// nginx's own page.
+pub const BAD_REQUEST: isize = NGX_HTTP_BAD_REQUEST as isize;
+
+const ERROR: isize = NGX_ERROR as isize;
+
+/// 401, with the challenge.
+pub fn unauthorized(request: Request, context: &mut Context, server: &ServerConf) -> isize {
+    let Some(header) = request.add_response_header(CHALLENGE, challenge(server)) else {
+        return ERROR;
+    };
+    // SAFETY: the request is alive, and so is the header, which lies in its pool.
+    unsafe {
+        let headers_out = &mut (*request.as_ptr()).headers_out;
+        // Where `satisfy any` lets the request pass after all, nginx takes the headers back that
+        // it finds here.
+        #[cfg(nginx1_23_0)]
+        {
+            (*header.as_ptr()).next = headers_out.www_authenticate;
+        }
+        headers_out.www_authenticate = header.as_ptr();
+    }
+    refuse(context, NGX_HTTP_UNAUTHORIZED)
+}
+
+/// 403.
+pub fn forbidden(context: &mut Context) -> isize {
+    refuse(context, NGX_HTTP_FORBIDDEN)
+}
+
+/// 503, with a time after which to come again.
+pub fn unavailable(request: Request, context: &mut Context) -> isize {
+    match request.add_response_header("Retry-After", static_string(RETRY_AFTER)) {
+        Some(_) => refuse(context, NGX_HTTP_SERVICE_UNAVAILABLE),
+        None => ERROR,
+    }
+}
+
+fn refuse(context: &mut Context, status: u32) -> isize {
+    context.refusal = Some(status as usize);
+    status as isize
+}
+
+fn body(status: usize) -> Option<&'static str> {
+    match u32::try_from(status).ok()? {
+        NGX_HTTP_UNAUTHORIZED => Some(UNAUTHORIZED),
+        NGX_HTTP_FORBIDDEN => Some(FORBIDDEN),
+        NGX_HTTP_SERVICE_UNAVAILABLE => Some(UNAVAILABLE),
+        _ => None,
+    }
+}
+
+fn challenge(server: &ServerConf) -> ngx_str_t {
+    // The configuration outlives every request that it serves.
+    ngx_str_t { len: server.challenge.len(), data: server.challenge.as_ptr().cast_mut() }
+}
+
+/// Puts the two filters in front of those that nginx has.  Called once for each configuration.
+pub fn install_filters() {
+    // SAFETY: nginx reads a configuration in one thread, and runs no request meanwhile.
+    unsafe {
+        if let Some(next) = ngx_http_top_header_filter {
+            NEXT_HEADER.store(next as *mut (), Ordering::Relaxed);
+            ngx_http_top_header_filter = Some(header_filter);
+        }
+        if let Some(next) = ngx_http_top_body_filter {
+            NEXT_BODY.store(next as *mut (), Ordering::Relaxed);
+            ngx_http_top_body_filter = Some(body_filter);
+        }
+    }
+}
+
+static NEXT_HEADER: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+static NEXT_BODY: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
+    shield(|| {
+        // SAFETY: nginx passes a request that is alive.
+        if let Some(request) = unsafe { Request::new(r) } {
+            prepare_header(request);
+        }
+    });
+    let next = NEXT_HEADER.load(Ordering::Relaxed);
+    // SAFETY: `install_filters` has stored a function of this type, or null.
+    let next: ngx_http_output_header_filter_pt = unsafe { std::mem::transmute(next) };
+    match next {
+        // SAFETY: nginx's own filter, called as nginx calls it.
+        Some(next) => unsafe { next(r) },
+        None => ERROR,
+    }
+}
+
+unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
+    let mut out = chain;
+    shield(|| {
+        // SAFETY: nginx passes a request that is alive, and its own chain.
+        if let Some(request) = unsafe { Request::new(r) } {
+            out = replace_body(request, chain);
+        }
+    });
+    let next = NEXT_BODY.load(Ordering::Relaxed);
+    // SAFETY: `install_filters` has stored a function of this type, or null.
+    let next: ngx_http_output_body_filter_pt = unsafe { std::mem::transmute(next) };
+    match next {
+        // SAFETY: nginx's own filter, called as nginx calls it.
+        Some(next) => unsafe { next(r, out) },
+        None => ERROR,
+    }
+}
+
+fn prepare_header(request: Request) {
+    let status = request.response_status();
+    if !request.is_main() || !matches!(status, 401 | 403 | 503) {
+        return;
+    }
+    if let Some(context) = Context::of_location(request) {
+        let refused = context.refusal == Some(status) && !request.has_upstream();
+        match body(status) {
+            Some(body) if refused => set_json(request, body),
+            _ => context.refusal = None,
+        }
+    }
+    if status == 401 {
+        add_challenge(request);
+    }
+}
+
+/// Announces the JSON in place of nginx's page.
+fn set_json(request: Request, body: &'static str) {
+    // SAFETY: the request is alive, and its response's header is not sent yet.
+    let headers_out = unsafe { &mut (*request.as_ptr()).headers_out };
+    headers_out.content_type = static_string(JSON);
+    headers_out.content_type_len = JSON.len();
+    headers_out.content_type_lowcase = std::ptr::null_mut();
+    headers_out.content_length_n = body.len() as nginx_sys::off_t;
+    // SAFETY: null, or a header in the response's list.
+    if let Some(length) = unsafe { headers_out.content_length.as_mut() } {
+        length.hash = 0;
+        headers_out.content_length = std::ptr::null_mut();
+    }
+}
+
+/// A 401 of an upstream, or of another module, tells where tokens come from as well.
+fn add_challenge(request: Request) {
+    let (Some(location), Some(server)) = (request.location(), request.server()) else { return };
+    let announced = request.response_headers().any(|(name, value)| {
+        name.eq_ignore_ascii_case(CHALLENGE.as_bytes())
+            && value.get(..SCHEME.len()).is_some_and(|v| v.eq_ignore_ascii_case(SCHEME.as_bytes()))
+    });
+    if LocationConf::auth(location) != Auth::Off && !announced {
+        let _: Option<std::ptr::NonNull<ngx_table_elt_t>> =
+            request.add_response_header(CHALLENGE, challenge(server));
+    }
+}
+
+/// Sends the JSON when nginx's page ends, and nothing of the page.
+fn replace_body(request: Request, chain: *mut ngx_chain_t) -> *mut ngx_chain_t {
+    let Some(context) = Context::of_location(request) else { return chain };
+    let Some(body) = context.refusal.and_then(body) else { return chain };
+
+    let mut is_last = false;
+    let mut next = chain;
+    // SAFETY: a chain ends with null, and each link has a buffer.
+    while let Some(link) = unsafe { next.as_mut() } {
+        // SAFETY: as above.
+        let buffer = unsafe { &mut *link.buf };
+        is_last |= buffer.last_buf() != 0 || buffer.last_in_chain() != 0;
+        buffer.pos = buffer.last;
+        next = link.next;
+    }
+    if !is_last {
+        return chain;
+    }
+    context.refusal = None;
+
+    let pool = request.pool();
+    let buffer: *mut ngx_buf_t = pool.calloc_type();
+    let link: *mut ngx_chain_t = pool.calloc_type();
+    if buffer.is_null() || link.is_null() {
+        return chain;
+    }
+    // SAFETY: the pool has made room for both; the text is the program's, which nothing changes.
+    unsafe {
+        (*buffer).pos = body.as_ptr().cast_mut();
+        (*buffer).last = body.as_ptr().add(body.len()).cast_mut();
+        (*buffer).start = (*buffer).pos;
+        (*buffer).end = (*buffer).last;
+        (*buffer).set_memory(1);
+        (*buffer).set_last_buf(1);
+        (*buffer).set_last_in_chain(1);
+        (*link).buf = buffer;
+    }
+    link
+}
+
+const CHALLENGE: &str = "WWW-Authenticate";
+const SCHEME: &str = "Keystone ";
+const JSON: &str = "application/json";
+
+/// Seconds.
+const RETRY_AFTER: &str = "5";
+
+/// Keystone's own words, as auth_token has them.
+const UNAUTHORIZED: &str = r#"{"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}}"#;
+const FORBIDDEN: &str = r#"{"error": {"code": 403, "title": "Forbidden", "message": "You are not authorized to perform the requested action."}}"#;
+const UNAVAILABLE: &str = r#"{"error": {"code": 503, "title": "Service Unavailable", "message": "The identity service is unavailable. Please try again later."}}"#;

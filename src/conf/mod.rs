@@ -1,0 +1,168 @@
+//! The configuration: read by nginx through `commands`, merged from level to level, constant
+//! from then on.
+
+pub mod commands;
+pub mod directive;
+pub mod location;
+pub mod server;
+
+use std::ffi::{c_char, c_void};
+use std::ptr::NonNull;
+
+use nginx_sys::{ngx_conf_t, ngx_core_conf_t, ngx_cycle_t, NGX_LOG_EMERG};
+use ngx::core::{CoreModuleMainConf, NgxCoreModule, NGX_CONF_ERROR, NGX_CONF_OK};
+use ngx::http::{
+    HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
+};
+
+use self::location::{Auth, LocationConf};
+use self::server::ServerConf;
+use crate::identity::Service;
+use crate::net::Resolver;
+use crate::signing_dir::{self, Owner};
+use crate::zone::ZoneConf;
+use crate::HttpKeystoneModule;
+
+/// What belongs to the whole http block.
+#[derive(Default)]
+pub struct MainConf {
+    /// `keystone_cache_zone`.
+    pub zone: ZoneConf,
+    /// The identity services that servers use, each once.  Boxed, for workers keep references.
+    #[allow(clippy::vec_box)]
+    pub services: Vec<Box<Service>>,
+    /// Whether any location hands the catalog on, so that it must be kept in the cache.
+    pub keeps_catalog: bool,
+    cycle: Option<NonNull<ngx_cycle_t>>,
+}
+
+impl MainConf {
+    /// Whether any location asks for tokens.
+    pub fn is_used(&self) -> bool {
+        !self.services.is_empty()
+    }
+
+    /// Asks for the zone, if it is needed.
+    pub fn finish(&mut self, cf: &mut ngx_conf_t) -> Result<(), String> {
+        if !self.is_used() {
+            return Ok(());
+        }
+        self.cycle = NonNull::new(cf.cycle);
+        let main: *mut Self = self;
+        self.zone.request(cf, main)
+    }
+
+    /// The user that workers will run as.
+    pub fn owner(&self) -> Owner {
+        // SAFETY: plain system calls without arguments.
+        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+        // SAFETY: the cycle of this configuration outlives it.
+        let cycle = self.cycle.map(|cycle| unsafe { cycle.as_ref() });
+        let core: Option<&ngx_core_conf_t> = cycle.and_then(NgxCoreModule::main_conf);
+        match core {
+            // Only root can become somebody else; for others nginx leaves the user unset.
+            Some(core) if uid == 0 && core.user != u32::MAX => {
+                Owner { uid: core.user, gid: core.group }
+            }
+            _ => Owner { uid, gid },
+        }
+    }
+
+    fn service(
+        &mut self,
+        cf: &mut ngx_conf_t,
+        server: &ServerConf,
+        resolver: Option<Resolver>,
+    ) -> Result<usize, String> {
+        let default_dir = directive::full_path(cf, &signing_dir::default_path(), false)
+            .ok_or("no memory for a path")?;
+        let settings = server.settings(default_dir, resolver)?;
+        if let Some(index) = self.services.iter().position(|known| known.settings == settings) {
+            return Ok(index);
+        }
+        let clash = self.services.iter().find(|known| {
+            known.settings.signing_dir == settings.signing_dir
+                && known.settings.identity_uris != settings.identity_uris
+        });
+        if clash.is_some() {
+            return Err(format!(
+                "two identity services share the keystone_signing_dir {}",
+                settings.signing_dir.display()
+            ));
+        }
+        self.services.push(Box::new(Service::new(cf, settings)?));
+        Ok(self.services.len() - 1)
+    }
+}
+
+/// Merges the directives of a server into those of http.
+///
+/// # Safety
+/// nginx's contract for `merge_srv_conf`.
+pub unsafe extern "C" fn merge_server(
+    _cf: *mut ngx_conf_t,
+    outer: *mut c_void,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: both were made by the module's create function, and are two.
+    let (outer, conf) = unsafe { (&*outer.cast::<ServerConf>(), &mut *conf.cast::<ServerConf>()) };
+    conf.inherit(outer);
+    NGX_CONF_OK
+}
+
+/// Merges the directives of a location into those around it, and sees to the identity service
+/// that it needs.
+///
+/// # Safety
+/// nginx's contract for `merge_loc_conf`.
+pub unsafe extern "C" fn merge_location(
+    cf: *mut ngx_conf_t,
+    outer: *mut c_void,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: the configurations were made by the module's create function, and are two.
+    let (outer, conf) =
+        unsafe { (&*outer.cast::<LocationConf>(), &mut *conf.cast::<LocationConf>()) };
+    conf.inherit(outer);
+    // SAFETY: nginx hands over its own `cf`.
+    let cf = unsafe { &mut *cf };
+    match require_service(cf, conf) {
+        Ok(()) => NGX_CONF_OK,
+        Err(reason) => {
+            let log = cf.log;
+            match &conf.auth {
+                Some((_, place)) => log_at!(NGX_LOG_EMERG, log, "{reason} in {place}"),
+                None => directive::report(cf, NGX_LOG_EMERG, &reason),
+            }
+            NGX_CONF_ERROR
+        }
+    }
+}
+
+fn require_service(cf: &mut ngx_conf_t, location: &LocationConf) -> Result<(), String> {
+    if location.auth() == Auth::Off {
+        return Ok(());
+    }
+    // While a server's locations are merged, nginx's context holds that server's configuration.
+    let main = HttpKeystoneModule::main_conf_mut(cf).ok_or("the module has no configuration")?;
+    let server = HttpKeystoneModule::server_conf_mut(cf).ok_or("the server has none")?;
+    if location.sets_catalog() {
+        main.keeps_catalog = true;
+    }
+    let Some(auth_uri) = &server.auth_uri else {
+        return Err("\"keystone_auth\" needs \"keystone_auth_uri\", which is not set".to_owned());
+    };
+    if server.service.is_none() {
+        server.challenge = format!("Keystone uri=\"{auth_uri}\"");
+        let resolver = resolver(cf);
+        server.service = Some(main.service(cf, server, resolver)?);
+    }
+    Ok(())
+}
+
+/// nginx's `resolver`, where one is set.
+fn resolver(cf: &ngx_conf_t) -> Option<Resolver> {
+    let core = NgxHttpCoreModule::location_conf(cf)?;
+    // SAFETY: nginx has made the resolver, which lives as long as the configuration.
+    unsafe { Resolver::new(core.resolver, core.resolver_timeout) }
+}

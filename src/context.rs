@@ -1,0 +1,258 @@
+//! What the module remembers of a request, from the first phase to the log.
+
+use std::ffi::c_void;
+use std::future::Future;
+use std::ptr::{fn_addr_eq, NonNull};
+use std::rc::Rc;
+
+use keystone_token::format::TokenFormat;
+use keystone_token::record::Record;
+use nginx_sys::{
+    ngx_delete_posted_event, ngx_event_t, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_post_event,
+    ngx_posted_events,
+};
+use ngx::async_::Task;
+use ngx::http::HttpModule;
+
+use crate::headers_in::{Duplicate, Tokens};
+use crate::identity::Unavailable;
+use crate::net::task::shield;
+use crate::request::Request;
+use crate::HttpKeystoneModule;
+
+/// An identity as it lies in the cache: bytes that [`Record::new`] has accepted.
+#[derive(Clone)]
+pub struct Identity(Rc<[u8]>);
+
+impl Identity {
+    /// Takes the bytes for an identity if they are one.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        Record::new(bytes).is_ok().then(|| Self(bytes.into()))
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A view of it.
+    pub fn record(&self) -> Option<Record<'_>> {
+        Record::new(&self.0).ok()
+    }
+}
+
+/// Whether the request comes from somebody.
+#[derive(Clone)]
+pub enum Authentication {
+    /// It has no token that is valid; the word says why.
+    Refused(&'static str),
+    /// That could not be found out.
+    Unavailable,
+    /// It comes from this one.
+    Valid(Identity),
+}
+
+/// How the cache took part (`$keystone_cache_status`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// The cache is off.
+    Bypass,
+    /// The entry was too old, or the revocation list has changed since.
+    Expired,
+    /// The answer came from the cache.
+    Hit,
+    /// There was no entry.
+    Miss,
+}
+
+impl CacheStatus {
+    /// The word of the variable.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "BYPASS",
+            Self::Expired => "EXPIRED",
+            Self::Hit => "HIT",
+            Self::Miss => "MISS",
+        }
+    }
+}
+
+/// What has been asked of the identity service for this request, and what came of it.
+#[derive(Default)]
+pub struct Asked {
+    /// The outcome of the last refresh that the request has waited for.
+    pub refreshed: Option<Result<(), Unavailable>>,
+    /// Whether other certificates were looked for.
+    pub rotation: bool,
+}
+
+/// A request's context.  It lives in nginx's pool of the request, at one address.
+pub struct Context {
+    request: Request,
+    /// The tokens that came, or which header came twice.
+    pub tokens: Result<Tokens, Duplicate>,
+    /// The user token's format.
+    pub format: Option<TokenFormat>,
+    /// The user token's name for logs, once somebody has asked for it.
+    pub token_id: Option<String>,
+    /// Who it is, once that is known.
+    pub authentication: Option<Authentication>,
+    /// `$keystone_auth_result`.
+    pub result: Option<&'static str>,
+    /// How the cache took part.
+    pub cache_status: Option<CacheStatus>,
+    /// What was asked.
+    pub asked: Asked,
+    /// The status of the refusal whose page is still to be sent.
+    pub refusal: Option<usize>,
+    waiting: Option<Task<()>>,
+    resume: ngx_event_t,
+}
+
+impl Context {
+    /// The context of this request, also after an internal redirect (which makes nginx forget it),
+    /// and of a subrequest's main request.
+    pub fn find(request: Request) -> Option<&'static mut Self> {
+        if let Some(context) = Self::of_location(request) {
+            return Some(context);
+        }
+        let mut cleanup = request.pool().as_ref().cleanup;
+        // SAFETY: the list of a live pool's cleanups ends with null.
+        while let Some(entry) = unsafe { cleanup.as_ref() } {
+            if entry.handler.is_some_and(|handler| fn_addr_eq(handler, DESTROY)) {
+                // SAFETY: `create` is the one place that adds this handler, with a context that
+                // lives until the handler runs; nginx runs one handler of one request at a time.
+                return unsafe { entry.data.cast::<Self>().as_mut() };
+            }
+            cleanup = entry.next;
+        }
+        None
+    }
+
+    /// The context, if the request has not been redirected since it was attached.
+    pub fn of_location(request: Request) -> Option<&'static mut Self> {
+        let index = HttpKeystoneModule::module().ctx_index;
+        // SAFETY: nginx keeps a pointer for each module in a request.
+        let slot = unsafe { *(*request.as_ptr()).ctx.add(index) };
+        // SAFETY: it is null, or what `attach` has put there; see `find`.
+        unsafe { slot.cast::<Self>().as_mut() }
+    }
+
+    /// The context of a main request, made if there is none; `None` where nginx has no memory.
+    pub fn of(request: Request) -> Option<&'static mut Self> {
+        let context = match Self::find(request) {
+            Some(context) => context,
+            None => Self::create(request)?,
+        };
+        context.attach();
+        Some(context)
+    }
+
+    fn create(request: Request) -> Option<&'static mut Self> {
+        // SAFETY: the pool is the request's, and so alive.
+        let cleanup: *mut ngx_pool_cleanup_t =
+            unsafe { ngx_pool_cleanup_add(request.pool().as_ptr(), size_of::<Self>()) };
+        let cleanup = NonNull::new(cleanup)?;
+        let context = Self {
+            request,
+            tokens: request.tokens(),
+            format: None,
+            token_id: None,
+            authentication: None,
+            result: None,
+            cache_status: None,
+            asked: Asked::default(),
+            refusal: None,
+            waiting: None,
+            // SAFETY: all-zero is an event that is neither armed nor posted.
+            resume: unsafe { std::mem::zeroed() },
+        };
+        // SAFETY: nginx has allocated the room that was asked for, aligned as its own structures.
+        unsafe {
+            let at: *mut Self = (*cleanup.as_ptr()).data.cast();
+            at.write(context);
+            (*at).resume.data = at.cast();
+            (*at).resume.handler = Some(resume);
+            (*at).resume.log = crate::log::AsLog::as_log(&request);
+            (*cleanup.as_ptr()).handler = Some(DESTROY);
+            at.as_mut()
+        }
+    }
+
+    fn attach(&mut self) {
+        let index = HttpKeystoneModule::module().ctx_index;
+        let this: *mut Self = self;
+        // SAFETY: nginx keeps a pointer for each module in a request.
+        unsafe { *(*self.request.as_ptr()).ctx.add(index) = this.cast() };
+    }
+
+    /// The user token.
+    pub fn token(&self) -> Option<&'static [u8]> {
+        self.tokens.ok().and_then(|tokens| tokens.user)
+    }
+
+    /// Whether the request waits for an answer.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Makes the request wait for `answer`; its handler is entered again when it has come, with
+    /// what `store` has made of it in the context.
+    pub fn wait_for<T: 'static>(
+        &mut self,
+        answer: impl Future<Output = T> + 'static,
+        store: fn(&mut Self, T),
+    ) {
+        let this: *mut Self = self;
+        self.request.watch_client();
+        let task = crate::net::spawn(async move {
+            let answer = answer.await;
+            // SAFETY: the task belongs to the context: if that is gone, this is not reached.
+            let context = unsafe { &mut *this };
+            store(context, answer);
+            // Not from here: whoever woke this task is in the middle of something.
+            // SAFETY: the event lies in the context, which takes it back when it is destroyed.
+            unsafe {
+                ngx_post_event(&raw mut (*this).resume, &raw mut ngx_posted_events);
+            }
+        });
+        // The answer may have come already: then the event is posted, and the task has ended.
+        self.waiting = Some(task);
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // Cancels the task before what it points to goes.
+        self.waiting = None;
+        if self.resume.posted() != 0 {
+            // SAFETY: it is in nginx's queue, and so can be taken out.
+            unsafe { ngx_delete_posted_event(&mut self.resume) };
+        }
+    }
+}
+
+unsafe extern "C" fn resume(event: *mut ngx_event_t) {
+    shield(|| {
+        // SAFETY: the event lies in the context that its data points to; were that gone, the event
+        // would not be in the queue any more.
+        let request = unsafe {
+            let context = (*event).data.cast::<Context>();
+            (*context).waiting = None;
+            (*context).request
+        };
+        debug!(request, "keystone: the request goes on");
+        // SAFETY: this is an event handler of nginx's loop.
+        unsafe { request.run_phases() };
+    });
+}
+
+/// The one address of `destroy`, by which a context is found again.
+static DESTROY: unsafe extern "C" fn(*mut c_void) = destroy;
+
+unsafe extern "C" fn destroy(data: *mut c_void) {
+    shield(|| {
+        // SAFETY: nginx runs this once, when the pool goes, with what `create` has written.
+        unsafe { data.cast::<Context>().drop_in_place() };
+    });
+}

@@ -1,0 +1,183 @@
+//! The request's headers: take the tokens, remove what a client must not send, set the identity.
+//!
+//! nginx keeps headers in a list of arrays, and points into it (`headers_in.host` and the like), so
+//! elements must stay where they are.  Removing one cuts its array in two.  Two habits of nginx's
+//! code set the form of the result: a loop over the list looks at the first element of each part but
+//! the first one without asking whether there is one, and `ngx_list_push()` takes the list's
+//! `nalloc` for the room in its last part.
+
+use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_str_t, ngx_table_elt_t};
+
+use crate::conf::directive::bytes;
+use crate::request::{static_string, Request};
+
+/// The elements of a list of headers.
+///
+/// # Safety
+/// The elements are headers, and the list does not change while they are looked at.
+pub unsafe fn elements<'l>(list: &'l ngx_list_t) -> impl Iterator<Item = &'l ngx_table_elt_t> {
+    let mut part: Option<&'l ngx_list_part_t> = Some(&list.part);
+    std::iter::from_fn(move || {
+        let current = part?;
+        // SAFETY: a part's successor is null or another part.
+        part = unsafe { current.next.as_ref() };
+        let elements: &[ngx_table_elt_t] = match current.nelts {
+            0 => &[],
+            // SAFETY: by this function's contract, and a part has as many elements as it says.
+            count => unsafe { std::slice::from_raw_parts(current.elts.cast(), count) },
+        };
+        Some(elements)
+    })
+    .flatten()
+}
+
+/// The tokens of a request.  They point into the request's headers.
+#[derive(Clone, Copy, Default)]
+pub struct Tokens {
+    /// Of `X-Auth-Token`, else of `X-Storage-Token`, as sent.
+    pub user: Option<&'static [u8]>,
+}
+
+/// A header that may come once came twice.
+#[derive(Clone, Copy, Debug)]
+pub struct Duplicate(pub &'static str);
+
+impl Request {
+    /// Finds the tokens.
+    pub fn tokens(&self) -> Result<Tokens, Duplicate> {
+        let mut found: [Option<&'static [u8]>; TOKEN_HEADERS.len()] = Default::default();
+        // SAFETY: the list is that of the request's headers; nothing changes it meanwhile.
+        for header in unsafe { elements(&(*self.as_ptr()).headers_in.headers) } {
+            // SAFETY: names and values live as long as the request, and so does what keeps them.
+            let (name, value) = unsafe { (bytes(&header.key), bytes(&header.value)) };
+            let Some(index) = token_header(name) else { continue };
+            if found[index].replace(value).is_some() {
+                return Err(Duplicate(TOKEN_HEADERS[index]));
+            }
+        }
+        let [auth, storage, _service] = found;
+        // An empty X-Auth-Token wins too: that is what auth_token does.
+        Ok(Tokens { user: auth.or(storage).filter(|token| !token.is_empty()) })
+    }
+
+    /// Removes the headers that only the module may set.
+    pub fn strip_identity(&self) -> Option<()> {
+        self.remove_headers(keystone_token::headers::is_stripped)
+    }
+
+    /// Removes the tokens, so that an upstream does not get them.
+    pub fn strip_tokens(&self) -> Option<()> {
+        self.remove_headers(|name| token_header(name).is_some())
+    }
+
+    /// Adds a header: its name, the same in lower case, and a value that lives as long as the
+    /// request.
+    pub fn add_header(
+        &self,
+        name: &'static str,
+        lowercase: &'static str,
+        value: &'static str,
+    ) -> Option<()> {
+        // SAFETY: the list belongs to the request.
+        let list = unsafe { &mut (*self.as_ptr()).headers_in.headers };
+        // SAFETY: the list is intact.
+        let header: *mut ngx_table_elt_t = unsafe { nginx_sys::ngx_list_push(list) }.cast();
+        if header.is_null() {
+            return None;
+        }
+        // SAFETY: the list has made room for one element; all-zero is a valid one.
+        unsafe {
+            header.write_bytes(0, 1);
+            let header = &mut *header;
+            header.hash = 1;
+            header.key = static_string(name);
+            header.value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
+            header.lowcase_key = lowercase.as_ptr().cast_mut();
+        }
+        Some(())
+    }
+
+    /// Removes the headers whose name `remove` picks; `None` where nginx has no memory, and then
+    /// nothing is removed.
+    fn remove_headers(&self, remove: impl Fn(&[u8]) -> bool) -> Option<()> {
+        // SAFETY: the list belongs to the request; nothing else uses it meanwhile.
+        let list = unsafe { &mut (*self.as_ptr()).headers_in.headers };
+        // SAFETY: the elements are headers, whose names live as long as the request.
+        let removed = |header: &ngx_table_elt_t| remove(unsafe { bytes(&header.key) });
+        // SAFETY: as above.
+        if !unsafe { elements(list) }.any(removed) {
+            return Some(());
+        }
+
+        // What stays, as runs of elements that lie side by side.
+        let mut runs: Vec<(*const ngx_table_elt_t, usize)> = Vec::new();
+        // SAFETY: as above.
+        for header in unsafe { elements(list) } {
+            if removed(header) {
+                continue;
+            }
+            let here: *const ngx_table_elt_t = header;
+            match runs.last_mut() {
+                Some((start, count)) if start.wrapping_add(*count) == here => *count += 1,
+                _ => runs.push((here, 1)),
+            }
+        }
+        rebuild(list, &self.pool(), &runs)
+    }
+}
+
+/// Makes a list of these runs of its own elements.
+fn rebuild(
+    list: &mut ngx_list_t,
+    pool: &ngx::core::Pool,
+    runs: &[(*const ngx_table_elt_t, usize)],
+) -> Option<()> {
+    let Some(((first, count), more)) = runs.split_first() else {
+        list.part.nelts = 0;
+        list.part.next = std::ptr::null_mut();
+        list.last = &mut list.part;
+        return Some(());
+    };
+    let mut parts = Vec::new();
+    for (start, count) in more {
+        let part: *mut ngx_list_part_t = pool.calloc_type();
+        if part.is_null() {
+            return None;
+        }
+        // SAFETY: the pool has made room for a part.
+        unsafe {
+            (*part).elts = start.cast_mut().cast();
+            (*part).nelts = *count;
+        }
+        parts.push(part);
+    }
+
+    list.part.elts = first.cast_mut().cast();
+    list.part.nelts = *count;
+    list.part.next = parts.first().copied().unwrap_or(std::ptr::null_mut());
+    for pair in parts.windows(2) {
+        // SAFETY: both are parts made above.
+        unsafe { (*pair[0]).next = pair[1] };
+    }
+    list.last = parts.last().copied().unwrap_or(&mut list.part);
+    // The last part now counts as full: behind it may lie elements that are in use.  The next push
+    // takes a new part, of this many elements.
+    // SAFETY: `last` is one of the parts above.
+    list.nalloc = unsafe { (*list.last).nelts };
+    Some(())
+}
+
+/// The headers that carry tokens, in lower case.
+const TOKEN_HEADERS: [&str; 3] = ["x-auth-token", "x-storage-token", "x-service-token"];
+
+fn token_header(name: &[u8]) -> Option<usize> {
+    // What stands behind CGI cannot tell `_` from `-`.
+    let matches = |known: &str| {
+        known.len() == name.len()
+            && known.bytes().zip(name).all(|(known, byte)| match byte {
+                b'_' => known == b'-',
+                byte => known == byte.to_ascii_lowercase(),
+            })
+    };
+    TOKEN_HEADERS.iter().position(|known| matches(known))
+}

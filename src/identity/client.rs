@@ -1,0 +1,439 @@
+//! Asks the identity service: certificates, the revocation list, and tokens for the module itself.
+//!
+//! What is asked and what the answers mean is `keystone_token::api`; how it travels is [`net`].
+//! Here is the rest: which of several endpoints is asked and when it is asked again, which version
+//! it speaks, and how the service token is had, shared and renewed.
+//!
+//! [`net`]: crate::net
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ::http::header::{HeaderName, HeaderValue, ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use bytes::Bytes;
+use keystone_token::api::{self, ApiVersion, AuthVersion, Versions};
+use nginx_sys::ngx_log_t;
+use zeroize::Zeroizing;
+
+use crate::net::{
+    now_msec, Endpoint, HttpClient, HttpSettings, NetError, Response, Timer, TlsContext,
+};
+
+mod credentials;
+mod error;
+mod login;
+
+pub use self::credentials::{Credentials, Secret, ServiceToken, TokenStore, WorkerTokenStore};
+pub use self::error::{ClientError, ErrorKind};
+use self::login::Login;
+
+/// One identity service, as configured.
+#[derive(Clone)]
+pub struct ClientSettings {
+    /// Where it is; at least one. They are tried in order.
+    pub endpoints: Vec<Endpoint>,
+    /// Which version of the API to use.
+    pub version: AuthVersion,
+    /// As whom to ask.
+    pub credentials: Credentials,
+    /// For a connection, and again for its TLS handshake.
+    pub connect_timeout: Duration,
+    /// Between two writes of a request.
+    pub send_timeout: Duration,
+    /// Between two reads of an answer.
+    pub read_timeout: Duration,
+    /// How many more tries follow one that failed for want of the service.
+    pub max_retries: u32,
+    /// How many idle connections are kept.
+    pub keepalive: usize,
+    /// For `https` endpoints.
+    pub tls: Option<TlsContext>,
+}
+
+/// The answer about revoked tokens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RevocationAnswer {
+    /// The server keeps no list, or not for these credentials: 403, 404 or 410.
+    NoList {
+        /// The status it said so with.
+        status: u16,
+    },
+    /// The signed list, a CMS in PEM.
+    Signed(String),
+}
+
+/// A worker's client of one identity service.
+pub struct KeystoneClient {
+    sites: Vec<Site>,
+    /// The site that answered last.
+    current: Cell<usize>,
+    version: AuthVersion,
+    max_retries: u32,
+    http: HttpClient,
+    login: Login,
+    log: NonNull<ngx_log_t>,
+}
+
+/// An endpoint and what is known about it.
+struct Site {
+    endpoint: Endpoint,
+    /// The discovered version, and when it was.
+    version: Cell<Option<(ApiVersion, u64)>>,
+    /// The version that the URI itself names.
+    named_version: Option<ApiVersion>,
+    /// Not to be asked before this time (of `now_msec`).
+    held_until: Cell<u64>,
+}
+
+impl Site {
+    fn base(&self) -> &str {
+        api::split_base_path(self.endpoint.base_path()).0
+    }
+}
+
+/// An answer with a status below 500, and who gave it.
+struct Answer {
+    site: usize,
+    version: ApiVersion,
+    response: Response,
+}
+
+impl Answer {
+    fn status(&self) -> u16 {
+        self.response.status.as_u16()
+    }
+}
+
+impl KeystoneClient {
+    /// A client that shares its service token through `store`. `log` must stay valid as long as
+    /// the client, as the cycle's log does in a worker.
+    pub fn new(
+        settings: ClientSettings,
+        store: Rc<dyn TokenStore>,
+        log: NonNull<ngx_log_t>,
+    ) -> Self {
+        let http = HttpSettings {
+            connect_timeout: settings.connect_timeout,
+            idle_timeout: IDLE_TIMEOUT,
+            keepalive: settings.keepalive,
+            read_timeout: settings.read_timeout,
+            send_timeout: settings.send_timeout,
+            tls: settings.tls,
+            user_agent: USER_AGENT,
+        };
+        let site = |endpoint: Endpoint| Site {
+            named_version: api::split_base_path(endpoint.base_path()).1,
+            version: Cell::new(None),
+            held_until: Cell::new(0),
+            endpoint,
+        };
+        Self {
+            sites: settings.endpoints.into_iter().map(site).collect(),
+            current: Cell::new(0),
+            version: settings.version,
+            max_retries: settings.max_retries,
+            http: HttpClient::new(http, log),
+            login: Login::new(settings.credentials, store),
+            log,
+        }
+    }
+
+    /// The certificates that tokens are signed with, as they were served.
+    pub async fn signing_certificates(&self) -> Result<Bytes, ClientError> {
+        let answer =
+            self.ask(&|base, version| Ok(api::signing_certificates(base, version))).await?;
+        self.certificates(answer)
+    }
+
+    /// The certificates of the authorities that issued them, as they were served.
+    pub async fn ca_certificates(&self) -> Result<Bytes, ClientError> {
+        let answer = self.ask(&|base, version| Ok(api::ca_certificates(base, version))).await?;
+        self.certificates(answer)
+    }
+
+    /// The list of revoked tokens.
+    pub async fn revocation_list(&self) -> Result<RevocationAnswer, ClientError> {
+        let answer =
+            self.ask_as_service(&|base, version| Ok(api::revocation_list(base, version))).await?;
+        match answer.status() {
+            200 => api::signed_revocation_list(&answer.response.body)
+                .map(RevocationAnswer::Signed)
+                .map_err(|err| self.nonsense(&answer, &err)),
+            status @ (403 | 404 | 410) => {
+                self.forget_version(&answer);
+                Ok(RevocationAnswer::NoList { status })
+            }
+            _ => Err(self.unexpected(&answer)),
+        }
+    }
+
+    fn certificates(&self, answer: Answer) -> Result<Bytes, ClientError> {
+        match answer.status() {
+            200 if answer.response.body.is_empty() => Err(self.nonsense(&answer, &"empty answer")),
+            200 => Ok(answer.response.body),
+            status @ (403 | 404 | 410) => {
+                self.forget_version(&answer);
+                Err(ClientError::NotOffered { uri: self.uri(answer.site), status })
+            }
+            _ => Err(self.unexpected(&answer)),
+        }
+    }
+
+    /// Asks with the service token; a token that is refused is replaced once.
+    async fn ask_as_service(&self, describe: &Describe<'_>) -> Result<Answer, ClientError> {
+        let token = self.login.token(self, None).await?;
+        let answer = self.ask_with(describe, Some(&token.id)).await?;
+        if answer.status() != 401 {
+            self.login.judge(&token, answer.status());
+            return Ok(answer);
+        }
+
+        info!(
+            self.log,
+            "keystone: identity service {} refused the service token",
+            self.uri(answer.site)
+        );
+        let token = self.login.token(self, Some(&token)).await?;
+        let answer = self.ask_with(describe, Some(&token.id)).await?;
+        if answer.status() == 401 {
+            self.login.discard(&token);
+            return Err(ClientError::Refused {
+                uri: self.uri(answer.site),
+                reason: "a new service token is refused too".to_owned(),
+            });
+        }
+        Ok(answer)
+    }
+
+    /// Asks without credentials.
+    async fn ask(&self, describe: &Describe<'_>) -> Result<Answer, ClientError> {
+        self.ask_with(describe, None).await
+    }
+
+    /// Asks one endpoint after the other, and again, until one answers.
+    async fn ask_with(
+        &self,
+        describe: &Describe<'_>,
+        token: Option<&Secret>,
+    ) -> Result<Answer, ClientError> {
+        let count = self.sites.len();
+        let first = self.current.get();
+        // One that is down must not keep the others from being asked.
+        let tries = (self.max_retries as usize).saturating_add(1).max(count);
+
+        let mut last_error = None;
+        for n in 0..tries {
+            let at = (first + n) % count;
+            if now_msec() < self.sites[at].held_until.get() {
+                last_error.get_or_insert_with(|| self.held(at));
+                if self.sites.iter().all(|site| now_msec() < site.held_until.get()) {
+                    break;
+                }
+                continue;
+            }
+            if n >= count && n % count == 0 || count == 1 && n > 0 {
+                Timer::new(pause(n / count)).await;
+            }
+
+            let error = match self.try_site(at, describe, token).await {
+                Ok(answer) => {
+                    self.current.set(at);
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let further = n + 1 < tries && (error.is_transient() || n + 1 < count);
+            if !further {
+                return Err(error);
+            }
+            info!(self.log, "keystone: identity service {error}, trying again");
+            last_error = Some(error);
+        }
+        Err(last_error.unwrap_or_else(|| ClientError::Unavailable {
+            uri: "identity service".to_owned(),
+            reason: "no endpoint to ask".to_owned(),
+            status: None,
+        }))
+    }
+
+    async fn try_site(
+        &self,
+        at: usize,
+        describe: &Describe<'_>,
+        token: Option<&Secret>,
+    ) -> Result<Answer, ClientError> {
+        let version = self.version_of(at).await?;
+        let request = describe(self.sites[at].base(), version)?;
+        let response = self.send(at, request, token).await?;
+        Ok(Answer { site: at, version, response })
+    }
+
+    /// The version to use with a site: the configured one, or what the site says.
+    async fn version_of(&self, at: usize) -> Result<ApiVersion, ClientError> {
+        if let AuthVersion::Fixed(version) = self.version {
+            return Ok(version);
+        }
+        let site = &self.sites[at];
+        if let Some((version, since)) = site.version.get() {
+            if now_msec().saturating_sub(since) < VERSION_LIFETIME.as_millis() as u64 {
+                return Ok(version);
+            }
+        }
+
+        let nonsense = |err: api::ApiError| ClientError::Nonsense {
+            uri: self.uri(at),
+            reason: err.to_string(),
+        };
+        let response = self.send(at, api::discovery(site.base()), None).await?;
+        let versions = match (read_versions(&response), site.named_version) {
+            // What is above a URI that names a version need not be the identity service.
+            (Err(_), Some(named)) => {
+                let request = api::version_discovery(site.base(), named);
+                read_versions(&self.send(at, request, None).await?)
+            }
+            (versions, _) => versions,
+        };
+        let version = versions.and_then(|it| it.choose(self.version)).map_err(nonsense)?;
+
+        info!(self.log, "keystone: using {version} of identity service {}", self.uri(at));
+        site.version.set(Some((version, now_msec())));
+        Ok(version)
+    }
+
+    /// Sends one request once. Statuses from 500 on, and 429, are errors.
+    async fn send(
+        &self,
+        at: usize,
+        request: api::Request,
+        token: Option<&Secret>,
+    ) -> Result<Response, ClientError> {
+        let site = &self.sites[at];
+        let what = format!("{request:?}");
+        let started = now_msec();
+
+        let request = encode(request, token)
+            .map_err(|reason| ClientError::Nonsense { uri: self.uri(at), reason })?;
+        let result = self.http.request(&site.endpoint, request, MAX_BODY).await;
+
+        let took = now_msec().saturating_sub(started);
+        let response = match result {
+            Ok(response) => response,
+            Err(err) => {
+                debug!(self.log, "keystone: {what} at {}: {err}, {took} ms", site.endpoint);
+                return Err(self.failed(at, &err));
+            }
+        };
+        let status = response.status.as_u16();
+        debug!(self.log, "keystone: {what} at {}: status {status}, {took} ms", site.endpoint);
+
+        if status == 429 {
+            let wait = retry_after(&response).unwrap_or(DEFAULT_HOLD).min(MAX_HOLD);
+            site.held_until.set(now_msec().saturating_add(wait.as_millis() as u64));
+        }
+        if status == 429 || status >= 500 {
+            return Err(ClientError::Unavailable {
+                uri: self.uri(at),
+                reason: format!("status {status}"),
+                status: Some(status),
+            });
+        }
+        Ok(response)
+    }
+
+    fn forget_version(&self, answer: &Answer) {
+        self.sites[answer.site].version.set(None);
+    }
+
+    fn uri(&self, at: usize) -> String {
+        self.sites[at].endpoint.to_string()
+    }
+
+    fn failed(&self, at: usize, err: &NetError) -> ClientError {
+        let (uri, reason) = (self.uri(at), err.to_string());
+        if err.is_nonsense() {
+            return ClientError::Nonsense { uri, reason };
+        }
+        ClientError::Unavailable { uri, reason, status: None }
+    }
+
+    fn held(&self, at: usize) -> ClientError {
+        ClientError::Unavailable {
+            uri: self.uri(at),
+            reason: "has asked for a pause".to_owned(),
+            status: Some(429),
+        }
+    }
+
+    fn nonsense(&self, answer: &Answer, reason: &dyn ToString) -> ClientError {
+        ClientError::Nonsense { uri: self.uri(answer.site), reason: reason.to_string() }
+    }
+
+    fn unexpected(&self, answer: &Answer) -> ClientError {
+        let status = answer.status();
+        ClientError::Unavailable {
+            uri: self.uri(answer.site),
+            reason: format!("unexpected status {status}"),
+            status: Some(status),
+        }
+    }
+}
+
+/// Writes a request for a base path and a version.
+type Describe<'a> = dyn Fn(&str, ApiVersion) -> Result<api::Request, ClientError> + 'a;
+
+fn read_versions(response: &Response) -> Result<Versions, api::ApiError> {
+    match response.status.as_u16() {
+        200 | 300 => Versions::parse(&response.body),
+        _ => Err(api::ApiError::NotDiscovery),
+    }
+}
+
+fn encode(request: api::Request, token: Option<&Secret>) -> Result<::http::Request<Bytes>, String> {
+    let mut encoded = ::http::Request::builder()
+        .method(request.method.as_str())
+        .uri(request.path)
+        .header(ACCEPT, request.accept);
+    if request.body.is_some() {
+        encoded = encoded.header(CONTENT_TYPE, "application/json");
+    }
+    if let Some(token) = token.filter(|_| request.authenticated) {
+        let mut value = HeaderValue::from_str(token.expose())
+            .map_err(|_| "the service token cannot be sent in a header".to_owned())?;
+        value.set_sensitive(true);
+        encoded = encoded.header(X_AUTH_TOKEN, value);
+    }
+    let body = request.body.map(|body| Bytes::from_owner(Zeroizing::new(body.into_bytes())));
+    encoded.body(body.unwrap_or_default()).map_err(|err| err.to_string())
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers.get(RETRY_AFTER)?.to_str().ok()?;
+    value.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// How long to wait before a further round of tries.
+fn pause(round: usize) -> Duration {
+    let factor = 1u32 << round.saturating_sub(1).min(8);
+    (FIRST_PAUSE * factor).min(LONGEST_PAUSE)
+}
+
+const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+/// Bound on an answer; a revocation list has some 100 bytes an entry.
+const MAX_BODY: usize = 2 * 1024 * 1024;
+
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A service that was upgraded is noticed after this time at the latest.
+const VERSION_LIFETIME: Duration = Duration::from_secs(3600);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// For how long a site is left alone after a 429 that does not say, and at most.
+const DEFAULT_HOLD: Duration = Duration::from_secs(1);
+const MAX_HOLD: Duration = Duration::from_secs(60);

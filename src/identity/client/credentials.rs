@@ -1,0 +1,128 @@
+//! Who the module is to the identity service.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// A text that appears in no log and is wiped when it is dropped.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes over the text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself, to be sent and not to be kept.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// As whom to ask.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Credentials {
+    /// With a v3 application credential.
+    ApplicationCredential {
+        /// Its id.
+        id: String,
+        /// Its secret.
+        secret: Secret,
+    },
+    /// As nobody: only what needs no credentials can be asked.
+    None,
+    /// As a user with a password.
+    Password {
+        /// The user's name.
+        username: String,
+        /// The password.
+        password: Secret,
+        /// The project or tenant.
+        project_name: Option<String>,
+        /// The user's domain, for v3.
+        user_domain_name: String,
+        /// The project's domain, for v3.
+        project_domain_name: String,
+    },
+    /// With a token that was given.
+    Token(Secret),
+}
+
+/// A token that was obtained with the credentials. Times are of this machine's clock.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServiceToken {
+    /// What to send.
+    pub id: Secret,
+    /// When it was obtained, in unix seconds.
+    pub issued_at: i64,
+    /// When it ends, in unix seconds.
+    pub expires_at: i64,
+}
+
+impl ServiceToken {
+    /// Whether it can still be used; a token is given up some time before its end.
+    pub fn is_fresh(&self, now: i64) -> bool {
+        let lifetime = self.expires_at.saturating_sub(self.issued_at);
+        let margin = (lifetime / 4).clamp(0, RENEW_AHEAD);
+        now < self.expires_at.saturating_sub(margin)
+    }
+}
+
+/// Where the service token is kept, so that workers need not obtain one each.
+pub trait TokenStore {
+    /// The token, if there is one.
+    fn load(&self) -> Option<ServiceToken>;
+
+    /// Keeps a token in place of the one before.
+    fn store(&self, token: &ServiceToken);
+
+    /// Forgets the token.
+    fn clear(&self);
+
+    /// Before when (in unix seconds) the credentials are not to be tried, and how many times in a
+    /// row they have been refused.
+    fn refused(&self) -> (i64, u32);
+
+    /// Sets what [`TokenStore::refused`] tells.
+    fn set_refused(&self, not_before: i64, times: u32);
+}
+
+/// A store for one worker alone.
+#[derive(Default)]
+pub struct WorkerTokenStore {
+    token: RefCell<Option<ServiceToken>>,
+    refused: Cell<(i64, u32)>,
+}
+
+impl TokenStore for WorkerTokenStore {
+    fn load(&self) -> Option<ServiceToken> {
+        self.token.borrow().clone()
+    }
+
+    fn store(&self, token: &ServiceToken) {
+        self.token.replace(Some(token.clone()));
+    }
+
+    fn clear(&self) {
+        self.token.replace(None);
+    }
+
+    fn refused(&self) -> (i64, u32) {
+        self.refused.get()
+    }
+
+    fn set_refused(&self, not_before: i64, times: u32) {
+        self.refused.set((not_before, times));
+    }
+}
+
+/// A token is renewed this many seconds before it ends, or after three quarters of a short life.
+const RENEW_AHEAD: i64 = 120;

@@ -1,0 +1,72 @@
+//! Why the identity service has not answered a question.
+
+use thiserror::Error;
+
+/// Why there is no answer. Texts name the endpoint and the reason, never what was sent or received.
+#[derive(Clone, Debug, Error)]
+pub enum ClientError {
+    /// There is an answer, and it makes no sense.
+    #[error("{uri}: {reason}")]
+    Nonsense {
+        /// Who answered.
+        uri: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The service does not have what was asked for.
+    #[error("{uri}: not offered, status {status}")]
+    NotOffered {
+        /// Who answered.
+        uri: String,
+        /// 403, 404 or 410.
+        status: u16,
+    },
+    /// The module's own credentials are missing or not accepted.
+    #[error("{uri}: {reason}")]
+    Refused {
+        /// Who refused them.
+        uri: String,
+        /// What was refused.
+        reason: String,
+    },
+    /// The service cannot be reached, or says that it cannot answer.
+    #[error("{uri}: {reason}")]
+    Unavailable {
+        /// Who was asked last.
+        uri: String,
+        /// What happened.
+        reason: String,
+        /// The status, if there was an answer.
+        status: Option<u16>,
+    },
+}
+
+/// What kind of failure an error is, for counters and for deciding what to do about it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ErrorKind {
+    /// Makes no sense; asking again soon will not help.
+    Nonsense,
+    /// Not there; another way has to be taken.
+    NotOffered,
+    /// The operator has to look at the credentials.
+    Refused,
+    /// May be better a moment later.
+    Unavailable,
+}
+
+impl ClientError {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Nonsense { .. } => ErrorKind::Nonsense,
+            Self::NotOffered { .. } => ErrorKind::NotOffered,
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+        }
+    }
+
+    /// Whether the same question may be answered at the next try.
+    pub(super) fn is_transient(&self) -> bool {
+        self.kind() == ErrorKind::Unavailable
+    }
+}

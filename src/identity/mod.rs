@@ -1,0 +1,287 @@
+//! The identity service: what the module knows of it, and how it is asked.
+//!
+//! [`Service`] is configuration, made by the master.  A [`Worker`] holds, for the worker process
+//! it lives in, the connections to the service and the parsed [`Material`] that tokens are checked
+//! against; what workers share lies in the zone.
+
+pub mod client;
+mod refresh;
+mod snapshot;
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use keystone_token::cms::{SignedData, Signers};
+use keystone_token::revocation::RevocationList;
+use nginx_sys::{ngx_conf_t, ngx_log_t};
+
+use self::client::{ClientSettings, KeystoneClient, Secret, ServiceToken, TokenStore};
+use self::snapshot::{List, Snapshot};
+use crate::conf::server::ServiceSettings;
+use crate::net::{now_msec, now_sec, Endpoint, TlsContext};
+use crate::signing_dir;
+use crate::zone::{ServiceState, Zone};
+
+pub use self::refresh::{Need, Unavailable};
+pub use self::snapshot::{Material, Revocations};
+
+/// An identity service as it is configured.
+pub struct Service {
+    /// Names it in the zone: the same settings give the same number after a reload.
+    pub id: u64,
+    /// All settings.
+    pub settings: ServiceSettings,
+    endpoints: Vec<Endpoint>,
+    tls: TlsContext,
+}
+
+impl Service {
+    /// Resolves the endpoints and loads the certificates for TLS.
+    pub fn new(cf: &mut ngx_conf_t, settings: ServiceSettings) -> Result<Self, String> {
+        let endpoints = settings
+            .identity_uris
+            .iter()
+            .map(|uri| Endpoint::parse(cf, uri, settings.resolver))
+            .collect::<Result<_, _>>()?;
+        let tls = TlsContext::new(&settings.tls)?;
+        Ok(Self { id: id(&settings), settings, endpoints, tls })
+    }
+
+    /// What the log calls it.
+    pub fn name(&self) -> &str {
+        self.settings.identity_uris.first().map_or("", String::as_str)
+    }
+}
+
+/// What tokens mean depends on these settings; on time-outs and the like it does not.
+fn id(settings: &ServiceSettings) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    let algorithms = settings.hash_algorithms.iter().map(|algorithm| algorithm.as_str());
+    let texts = settings.identity_uris.iter().map(String::as_str).chain(algorithms);
+    for text in texts.chain([settings.signing_dir.to_string_lossy().as_ref()]) {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.update(&[settings.revocation.into()]);
+    let digest = hasher.finalize();
+    u64::from_le_bytes(*digest.as_bytes().first_chunk().unwrap_or(&[0; 8]))
+}
+
+/// Makes ready, in the master, what workers will find: the signing directory, and, where the zone
+/// holds nothing yet, a snapshot of what lies in it.
+pub fn start(
+    service: &Service,
+    owner: signing_dir::Owner,
+    zone: &Zone,
+    state: &ServiceState,
+    log: *mut ngx_log_t,
+) -> Result<(), String> {
+    let directory = &service.settings.signing_dir;
+    if let Some(warning) = signing_dir::prepare(directory, owner)? {
+        warn!(log, "{warning}");
+    }
+    let known = state.snapshot().load().and_then(|bytes| Snapshot::decode(&bytes));
+    if known.is_some_and(|known| !known.signing.is_empty()) {
+        return Ok(());
+    }
+    let Some((snapshot, age)) = read_directory(directory, now_sec(), log) else {
+        return Ok(());
+    };
+    zone.locked(|| {
+        if state.snapshot().store(&snapshot.encode()) {
+            state.set_generation(snapshot.generation);
+            if let Some(age) = age {
+                state.set_list_checked_at(now_msec().saturating_sub(millis(age)));
+            }
+        }
+    });
+    Ok(())
+}
+
+/// A snapshot of what lies in the directory, as far as it verifies, and how old its list is.
+fn read_directory(
+    directory: &Path,
+    now: i64,
+    log: *mut ngx_log_t,
+) -> Option<(Snapshot, Option<Duration>)> {
+    let complain = |reason: String| warn!(log, "keystone: {reason}");
+    let files = signing_dir::load(directory, complain);
+    let (signing, ca) = (files.signing?, files.ca?);
+    let left_aside = |name: &str, reason: &dyn std::fmt::Display| {
+        warn!(log, "keystone: {}/{name} is left aside: {reason}", directory.display());
+    };
+    let signers = match Signers::from_pem(&signing, &ca, now) {
+        Ok(signers) => signers,
+        Err(reason) => {
+            left_aside(signing_dir::SIGNING_CERTIFICATE, &reason);
+            return None;
+        }
+    };
+    let mut snapshot = Snapshot { generation: 1, signing, ca, list: List::Unknown };
+    let mut list_age = None;
+    if let Some((signed, age)) = files.revoked {
+        match verify_list(&signed, &signers, now) {
+            Ok(content) => {
+                snapshot.list = List::Content(content);
+                list_age = Some(age);
+            }
+            Err(reason) => left_aside(signing_dir::REVOKED, &reason),
+        }
+    }
+    Some((snapshot, list_age))
+}
+
+/// The content of a signed revocation list, verified and known to parse.
+fn verify_list(signed: &[u8], signers: &Signers, now: i64) -> Result<Vec<u8>, ListError> {
+    let signed = SignedData::from_pem(signed)?;
+    let content = signers.verify(&signed, now)?;
+    RevocationList::from_json(content)?;
+    Ok(content.to_vec())
+}
+
+/// Why a revocation list cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// It is not what Keystone signs.
+    #[error("the revocation list is malformed: {0}")]
+    Cms(#[from] keystone_token::cms::CmsError),
+    /// Its content is no list.
+    #[error("the revocation list is no list: {0}")]
+    Content(#[from] keystone_token::revocation::RevocationError),
+    /// Its signature does not hold.
+    #[error("the revocation list cannot be verified: {0}")]
+    Signature(#[from] keystone_token::cms::SignatureError),
+}
+
+/// An identity service in a worker.
+pub struct Worker {
+    service: &'static Service,
+    zone: Zone,
+    state: ServiceState,
+    client: KeystoneClient,
+    material: RefCell<Rc<Material>>,
+    refresh: refresh::Refresh,
+    /// Whether the last refresh failed, so that its end is logged.
+    failing: Cell<bool>,
+    /// Whether the signing directory could not be written, likewise.
+    unwritable: Cell<bool>,
+}
+
+impl Worker {
+    /// The service in this worker; `None` where the master has not made its state.
+    pub fn new(
+        service: &'static Service,
+        zone: Zone,
+        log: std::ptr::NonNull<ngx_log_t>,
+    ) -> Option<Self> {
+        let state = zone.service(service.id)?;
+        let settings = &service.settings;
+        let client = ClientSettings {
+            endpoints: service.endpoints.clone(),
+            version: settings.auth_version,
+            credentials: settings.credentials.clone(),
+            connect_timeout: settings.connect_timeout,
+            send_timeout: settings.send_timeout,
+            read_timeout: settings.read_timeout,
+            max_retries: settings.max_retries,
+            keepalive: settings.keepalive,
+            tls: Some(service.tls.clone()),
+        };
+        let tokens = Rc::new(SharedToken { zone, state });
+        Some(Self {
+            service,
+            zone,
+            state,
+            client: KeystoneClient::new(client, tokens, log),
+            material: RefCell::default(),
+            refresh: refresh::Refresh::default(),
+            failing: Cell::new(false),
+            unwritable: Cell::new(false),
+        })
+    }
+
+    /// The configuration of it.
+    pub fn service(&self) -> &'static Service {
+        self.service
+    }
+
+    /// Counts up with every change of certificates or revocation list.
+    pub fn generation(&self) -> u64 {
+        self.state.generation()
+    }
+
+    /// What tokens are checked against now.  Costs a load where nothing has changed.
+    pub fn material(&self) -> Rc<Material> {
+        let current = self.material.borrow().clone();
+        if current.generation == self.generation() {
+            return current;
+        }
+        let snapshot = self.state.snapshot().load().and_then(|bytes| Snapshot::decode(&bytes));
+        match snapshot {
+            // A writer is at work: what was true until now is still good for this request.
+            None => current,
+            Some(snapshot) if snapshot.generation == current.generation => current,
+            Some(snapshot) => {
+                let material = Rc::new(Material::new(&snapshot, now_sec()));
+                *self.material.borrow_mut() = material.clone();
+                material
+            }
+        }
+    }
+
+    /// Notes that a PKI token came, so that certificates and list are kept fresh.
+    pub fn note_use(&self) {
+        self.state.set_used_at(now_msec());
+    }
+
+    /// How old the revocation list is; `None` where it was never had.
+    pub fn list_age(&self) -> Option<Duration> {
+        let checked_at = self.state.list_checked_at()?;
+        Some(Duration::from_millis(now_msec().saturating_sub(checked_at)))
+    }
+}
+
+/// The service token in the zone, so that workers need not each ask for one.
+struct SharedToken {
+    zone: Zone,
+    state: ServiceState,
+}
+
+impl TokenStore for SharedToken {
+    fn load(&self) -> Option<ServiceToken> {
+        let bytes = self.state.token().load()?;
+        let (issued_at, rest) = bytes.split_first_chunk()?;
+        let (expires_at, id) = rest.split_first_chunk()?;
+        let id = std::str::from_utf8(id).ok().filter(|id| !id.is_empty())?;
+        Some(ServiceToken {
+            id: Secret::new(id),
+            issued_at: i64::from_le_bytes(*issued_at),
+            expires_at: i64::from_le_bytes(*expires_at),
+        })
+    }
+
+    fn store(&self, token: &ServiceToken) {
+        let mut bytes = token.issued_at.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&token.expires_at.to_le_bytes());
+        bytes.extend_from_slice(token.id.expose().as_bytes());
+        self.zone.locked(|| self.state.token().store(&bytes));
+    }
+
+    fn clear(&self) {
+        self.zone.locked(|| self.state.token().store(&[]));
+    }
+
+    fn refused(&self) -> (i64, u32) {
+        self.state.refused()
+    }
+
+    fn set_refused(&self, not_before: i64, times: u32) {
+        self.state.set_refused(not_before, times);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,332 @@
+//! Fetching certificates and the revocation list: one worker asks for all, and in a worker all
+//! requests that need the answer wait for one refresh.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use keystone_token::cms::Signers;
+use ngx::log::ngx_cycle_log;
+
+use super::client::{ClientError, RevocationAnswer};
+use super::snapshot::{List, Snapshot};
+use super::{millis, verify_list, ListError, Worker};
+use crate::net::{now_msec, now_sec, spawn, Timer};
+use crate::signing_dir;
+
+/// What a token cannot be checked without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// There are no certificates that can be used.
+    Certificates,
+    /// The revocation list is too old, or was never had.
+    List,
+    /// A signature does not fit the certificates: they may have been replaced.
+    Rotation,
+}
+
+/// Why certificates or list could not be had.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(Rc<str>);
+
+#[derive(Debug, thiserror::Error)]
+enum RefreshError {
+    #[error("the signing certificates cannot be used: {0}")]
+    Certificates(#[from] keystone_token::cms::CertificateError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    List(#[from] ListError),
+    #[error("another worker's attempt to fetch them failed")]
+    OtherWorker,
+    #[error(
+        "certificates and revocation list take {0} bytes, more than keystone_cache_zone has room \
+         for: make the zone larger"
+    )]
+    TooLarge(usize),
+}
+
+/// The refresh that is under way in this worker, if one is.
+#[derive(Default)]
+pub(super) struct Refresh {
+    flight: RefCell<Option<Rc<Flight>>>,
+}
+
+/// One refresh and those who wait for it.
+#[derive(Default)]
+struct Flight {
+    rotation: bool,
+    outcome: RefCell<Option<Result<(), Unavailable>>>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Flight {
+    async fn landed(&self) -> Result<(), Unavailable> {
+        poll_fn(|cx| match &*self.outcome.borrow() {
+            Some(outcome) => Poll::Ready(outcome.clone()),
+            None => {
+                self.waiting.borrow_mut().push(cx.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    fn land(&self, outcome: Result<(), Unavailable>) {
+        *self.outcome.borrow_mut() = Some(outcome);
+        // Wakers may run on this stack and come back here.
+        let waiting = self.waiting.take();
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Worker {
+    /// Whether a signature that does not fit may be asked about now: at most once in a while,
+    /// whoever sends such tokens and however many.
+    pub fn may_look_for_rotation(&self) -> bool {
+        self.state
+            .rotation_tried_at()
+            .is_none_or(|tried_at| now_msec().saturating_sub(tried_at) >= ROTATION_INTERVAL)
+    }
+
+    /// Whether the last refresh of any worker failed so recently that another one now would only
+    /// keep requests waiting.
+    pub fn failed_recently(&self) -> bool {
+        self.state
+            .failed_at()
+            .is_some_and(|failed_at| now_msec().saturating_sub(failed_at) < RETRY_INTERVAL)
+    }
+
+    /// Fetches what is needed, or waits for the refresh that does it already.
+    pub async fn refresh(self: &Rc<Self>, need: Need) -> Result<(), Unavailable> {
+        let rotation = need == Need::Rotation;
+        let flight = self.refresh.flight.borrow().clone();
+        if let Some(flight) = flight {
+            let outcome = flight.landed().await;
+            if !rotation || flight.rotation {
+                return outcome;
+            }
+        }
+        self.start_refresh(need).landed().await
+    }
+
+    /// Refreshes for as long as PKI tokens come, ahead of the time at which a request would have
+    /// to wait.
+    pub async fn keep_fresh(self: Rc<Self>) {
+        let settings = &self.service.settings;
+        let cache_time = settings.revocation_cache_time;
+        if !settings.revocation || cache_time.is_zero() {
+            return;
+        }
+        let ahead = cache_time * 3 / 4;
+        let in_use = millis(cache_time).max(60_000);
+        loop {
+            Timer::cancelable((cache_time / 8).max(Duration::from_millis(100))).await;
+            let used =
+                self.state.used_at().is_some_and(|at| now_msec().saturating_sub(at) < in_use);
+            let due = self.list_age().is_some_and(|age| age >= ahead);
+            if used && due && !self.failed_recently() {
+                // Its failure is logged where it happens.
+                let _ = self.refresh(Need::List).await;
+            }
+        }
+    }
+
+    fn start_refresh(self: &Rc<Self>, need: Need) -> Rc<Flight> {
+        // Two requests may get here after one flight: the second joins the first one's.
+        if let Some(flight) = self.refresh.flight.borrow().clone() {
+            return flight;
+        }
+        let flight = Rc::new(Flight { rotation: need == Need::Rotation, ..Flight::default() });
+        *self.refresh.flight.borrow_mut() = Some(flight.clone());
+        let (worker, landing) = (self.clone(), flight.clone());
+        // Not a part of any request: the answer is for all, also when the one who asked has gone.
+        spawn(async move {
+            let guard = Landing { worker: &worker, flight: &landing, outcome: Cell::new(None) };
+            let outcome = worker.refresh_for_all(need).await;
+            guard.outcome.set(Some(worker.report(outcome)));
+        })
+        .detach();
+        flight
+    }
+
+    fn report(&self, outcome: Result<(), RefreshError>) -> Result<(), Unavailable> {
+        let log = ngx_cycle_log();
+        let name = self.service.name();
+        match outcome {
+            Ok(()) => {
+                if self.failing.replace(false) {
+                    notice!(log, "keystone: identity service \"{name}\" answers again");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if !matches!(error, RefreshError::OtherWorker) && !self.failing.replace(true) {
+                    error!(
+                        log,
+                        "keystone: certificates or revocation list cannot be had from \
+                         \"{name}\": {error}"
+                    );
+                } else {
+                    debug!(log, "keystone: refresh from \"{name}\" failed: {error}");
+                }
+                Err(Unavailable(error.to_string().into()))
+            }
+        }
+    }
+
+    /// Takes the lease and fetches, or waits until the worker that holds it has done so.
+    async fn refresh_for_all(&self, need: Need) -> Result<(), RefreshError> {
+        let before = self.state.refreshes();
+        let me = std::process::id();
+        while !self.state.lease().try_take(me, now_msec(), LEASE, is_alive) {
+            Timer::new(POLL).await;
+            if self.state.refreshes() != before {
+                return match self.state.failed_at() {
+                    Some(_) => Err(RefreshError::OtherWorker),
+                    None => Ok(()),
+                };
+            }
+        }
+        let outcome = self.fetch(need).await;
+        self.state.set_failed_at(outcome.is_err().then(now_msec));
+        self.state.count_refresh();
+        self.state.lease().release(me);
+        outcome
+    }
+
+    async fn fetch(&self, need: Need) -> Result<(), RefreshError> {
+        let log = ngx_cycle_log();
+        let settings = &self.service.settings;
+        let mut snapshot = self
+            .state
+            .snapshot()
+            .load()
+            .and_then(|bytes| Snapshot::decode(&bytes))
+            .unwrap_or_default();
+        snapshot.generation = snapshot.generation.max(self.state.generation());
+
+        let mut usable = Signers::from_pem(&snapshot.signing, &snapshot.ca, now_sec()).ok();
+        if need == Need::Rotation {
+            usable = None;
+            self.state.set_rotation_tried_at(now_msec());
+        }
+        let mut signers = match usable {
+            Some(signers) => signers,
+            None => self.fetch_certificates(&mut snapshot).await?,
+        };
+        if !settings.revocation {
+            return Ok(());
+        }
+
+        debug!(log, "keystone: fetching the revocation list from \"{}\"", self.service.name());
+        let list = match self.client.revocation_list().await? {
+            RevocationAnswer::NoList { status } => {
+                debug!(log, "keystone: there is no revocation list, status {status}");
+                List::Absent
+            }
+            RevocationAnswer::Signed(signed) => {
+                let mut content = verify_list(signed.as_bytes(), &signers, now_sec());
+                if matches!(content, Err(ListError::Signature(_))) && self.may_look_for_rotation() {
+                    self.state.set_rotation_tried_at(now_msec());
+                    signers = self.fetch_certificates(&mut snapshot).await?;
+                    content = verify_list(signed.as_bytes(), &signers, now_sec());
+                }
+                let content = content?;
+                self.write_file(signing_dir::REVOKED, signed.as_bytes());
+                List::Content(content)
+            }
+        };
+        if snapshot.list != list {
+            snapshot.list = list;
+            self.publish(&mut snapshot)?;
+        }
+        self.state.set_list_checked_at(now_msec());
+        Ok(())
+    }
+
+    /// Fetches the certificates, and publishes them if they are others.
+    async fn fetch_certificates(&self, snapshot: &mut Snapshot) -> Result<Signers, RefreshError> {
+        let log = ngx_cycle_log();
+        debug!(log, "keystone: fetching certificates from \"{}\"", self.service.name());
+        let signing = self.client.signing_certificates().await?;
+        let ca = self.client.ca_certificates().await?;
+        let signers = Signers::from_pem(&signing, &ca, now_sec())?;
+        if snapshot.signing != signing || snapshot.ca != ca {
+            snapshot.signing = signing.to_vec();
+            snapshot.ca = ca.to_vec();
+            self.publish(snapshot)?;
+        }
+        self.write_file(signing_dir::CA_CERTIFICATE, &ca);
+        self.write_file(signing_dir::SIGNING_CERTIFICATE, &signing);
+        Ok(signers)
+    }
+
+    fn publish(&self, snapshot: &mut Snapshot) -> Result<(), RefreshError> {
+        snapshot.generation += 1;
+        let bytes = snapshot.encode();
+        let stored = self.zone.locked(|| {
+            let stored = self.state.snapshot().store(&bytes);
+            if stored {
+                self.state.set_generation(snapshot.generation);
+            }
+            stored
+        });
+        if !stored {
+            return Err(RefreshError::TooLarge(bytes.len()));
+        }
+        let log = ngx_cycle_log();
+        debug!(log, "keystone: generation {} published", snapshot.generation);
+        Ok(())
+    }
+
+    /// Without the file, a restart has to ask; nothing else depends on it.
+    fn write_file(&self, name: &str, bytes: &[u8]) {
+        let directory = &self.service.settings.signing_dir;
+        if let Err(error) = signing_dir::store(directory, name, bytes) {
+            let log = ngx_cycle_log();
+            if !self.unwritable.replace(true) {
+                error!(log, "keystone: {}/{name} cannot be written: {error}", directory.display());
+            }
+        } else {
+            self.unwritable.set(false);
+        }
+    }
+}
+
+/// Ends the flight also when the refresh is dropped or panics: nobody may wait for ever.
+struct Landing<'a> {
+    worker: &'a Worker,
+    flight: &'a Flight,
+    outcome: Cell<Option<Result<(), Unavailable>>>,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        *self.worker.refresh.flight.borrow_mut() = None;
+        let outcome = self.outcome.take();
+        self.flight.land(outcome.unwrap_or_else(|| Err(Unavailable("it was given up".into()))));
+    }
+}
+
+fn is_alive(process: u32) -> bool {
+    let Ok(process) = libc::pid_t::try_from(process) else { return false };
+    // SAFETY: signal 0 only asks whether there is such a process.
+    let rc = unsafe { libc::kill(process, 0) };
+    rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
+/// Milliseconds; longer than a refresh takes unless the identity service hangs.
+const LEASE: u64 = 30_000;
+
+/// Milliseconds between two looks for other certificates because of a bad signature.
+const ROTATION_INTERVAL: u64 = 10_000;
+
+/// Milliseconds between two refreshes while the identity service does not answer.
+const RETRY_INTERVAL: u64 = 1_000;
+
+/// Between two looks at whether the other worker is done.
+const POLL: Duration = Duration::from_millis(20);

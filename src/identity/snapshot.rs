@@ -1,0 +1,119 @@
+//! What a worker publishes of the identity service's certificates and revocation list, and what
+//! the others make of it.
+
+use keystone_token::cms::Signers;
+use keystone_token::revocation::RevocationList;
+
+/// The bytes behind the material.  The list was verified by the one who published it; certificates
+/// are cheap to verify again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Counts up with every change.
+    pub generation: u64,
+    /// The signing certificates as they came.
+    pub signing: Vec<u8>,
+    /// The CA's certificates as they came.
+    pub ca: Vec<u8>,
+    /// The revocation list.
+    pub list: List,
+}
+
+/// What is known of the revocation list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum List {
+    /// The identity service says that there is none.
+    Absent,
+    /// Its content, JSON.
+    Content(Vec<u8>),
+    /// It was never had.
+    #[default]
+    Unknown,
+}
+
+impl Snapshot {
+    /// As bytes: the generation, then each part behind its length.
+    pub fn encode(&self) -> Vec<u8> {
+        let (kind, list): (u8, &[u8]) = match &self.list {
+            List::Unknown => (0, &[]),
+            List::Absent => (1, &[]),
+            List::Content(content) => (2, content),
+        };
+        let mut bytes = self.generation.to_le_bytes().to_vec();
+        bytes.push(kind);
+        for part in [&self.signing, &self.ca, list] {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+        bytes
+    }
+
+    /// What [`Snapshot::encode`] has written.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let generation = take_number(&mut rest)?;
+        let (kind, after) = rest.split_first()?;
+        rest = after;
+        let mut part = || {
+            let len = usize::try_from(take_number(&mut rest)?).ok()?;
+            let (part, after) = rest.split_at_checked(len)?;
+            rest = after;
+            Some(part.to_vec())
+        };
+        let (signing, ca, content) = (part()?, part()?, part()?);
+        let list = match kind {
+            0 => List::Unknown,
+            1 => List::Absent,
+            2 => List::Content(content),
+            _ => return None,
+        };
+        Some(Self { generation, signing, ca, list })
+    }
+}
+
+fn take_number(bytes: &mut &[u8]) -> Option<u64> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(u64::from_le_bytes(*number))
+}
+
+/// What tokens are checked against, parsed.
+#[derive(Default)]
+pub struct Material {
+    /// Which snapshot this was made of; 0 is none.
+    pub generation: u64,
+    /// Who may sign tokens.
+    pub signers: Option<Signers>,
+    /// Which tokens are revoked.
+    pub revocations: Revocations,
+}
+
+/// See [`List`].
+#[derive(Default)]
+pub enum Revocations {
+    /// There is no list to be had.
+    Absent,
+    /// The list.
+    List(RevocationList),
+    /// It was never had.
+    #[default]
+    Unknown,
+}
+
+impl Material {
+    /// Parses a snapshot.  `now` is in unix seconds.
+    pub fn new(snapshot: &Snapshot, now: i64) -> Self {
+        let revocations = match &snapshot.list {
+            List::Absent => Revocations::Absent,
+            List::Content(content) => match RevocationList::from_json(content) {
+                Ok(list) => Revocations::List(list),
+                Err(_) => Revocations::Unknown,
+            },
+            List::Unknown => Revocations::Unknown,
+        };
+        Self {
+            generation: snapshot.generation,
+            signers: Signers::from_pem(&snapshot.signing, &snapshot.ca, now).ok(),
+            revocations,
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Where the identity service is.
+
+use std::ffi::CStr;
+use std::fmt;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::ptr::NonNull;
+use std::slice;
+use std::time::Duration;
+
+use nginx_sys::{ngx_conf_t, ngx_log_t, ngx_parse_url, ngx_resolver_t, ngx_str_t, ngx_url_t};
+use ngx::core::{Pool, Status};
+
+use super::connection::{socket_addr, OwnedPool};
+use super::error::{NetError, Phase};
+use super::timer::{yield_now, Timer};
+
+/// One `http://` or `https://` URI of a service, taken apart and resolved.
+#[derive(Clone)]
+pub struct Endpoint {
+    https: bool,
+    /// As in the URI: lower case, an IPv6 address in brackets.
+    host: String,
+    port: u16,
+    /// Without a slash at the end: empty, or `/` and more.
+    base_path: String,
+    /// Empty if and only if `resolver` is set.
+    addresses: Vec<SocketAddr>,
+    resolver: Option<Resolver>,
+}
+
+impl Endpoint {
+    /// Reads `uri` at configuration time. A host name is looked up now, or, with a resolver, each
+    /// time a connection is made.
+    pub fn parse(
+        cf: &mut ngx_conf_t,
+        uri: &str,
+        resolver: Option<Resolver>,
+    ) -> Result<Self, String> {
+        let invalid = |reason: &str| format!("invalid URI \"{uri}\": {reason}");
+
+        let (scheme, rest) = uri.split_once("://").ok_or_else(|| invalid("no scheme"))?;
+        let https = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
+            _ => return Err(invalid("neither http nor https")),
+        };
+        if !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(invalid("only printable ASCII characters are allowed"));
+        }
+        if uri.contains(['?', '#', '\\', '"', '<', '>']) {
+            return Err(invalid("a query, fragment or special character is not allowed"));
+        }
+
+        let (authority, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, ""),
+        };
+        // A password here would end up in logs.
+        if authority.contains('@') {
+            return Err("credentials are not allowed in a URI".to_owned());
+        }
+        if authority.to_ascii_lowercase().starts_with("unix:") {
+            return Err(invalid("unix sockets are not supported"));
+        }
+
+        let authority = authority.to_ascii_lowercase();
+        let parsed = parse_authority(cf, &authority, https, resolver.is_some())
+            .map_err(|reason| invalid(&reason))?;
+
+        Ok(Self {
+            https,
+            host: parsed.host,
+            port: parsed.port,
+            base_path: path.trim_end_matches('/').to_owned(),
+            resolver: resolver.filter(|_| parsed.addresses.is_empty()),
+            addresses: parsed.addresses,
+        })
+    }
+
+    /// Whether TLS is spoken there.
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// The host: a name, an IPv4 address, or an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The path below which the service lives: empty, or without a slash at its end.
+    pub fn base_path(&self) -> &str {
+        &self.base_path
+    }
+
+    /// Host and port as the `Host` header has them.
+    pub fn authority(&self) -> String {
+        if self.port == default_port(self.https) {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// The addresses to try, in order.
+    pub(super) async fn addresses(
+        &self,
+        log: NonNull<ngx_log_t>,
+    ) -> Result<Vec<SocketAddr>, NetError> {
+        match &self.resolver {
+            Some(resolver) => resolver.resolve(&self.host, self.port, log).await,
+            None => Ok(self.addresses.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.https { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.base_path)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self}, {:?})", self.addresses)
+    }
+}
+
+/// nginx's `resolver`, where one is configured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Resolver {
+    resolver: NonNull<ngx_resolver_t>,
+    timeout: Duration,
+}
+
+impl Resolver {
+    /// Takes `resolver` and `resolver_timeout` (in milliseconds) of a location's core
+    /// configuration; none if no name server is configured, for which nginx has a resolver too.
+    ///
+    /// # Safety
+    ///
+    /// `resolver` must be null or valid for as long as the result or anything made with it is used.
+    pub unsafe fn new(resolver: *mut ngx_resolver_t, timeout: usize) -> Option<Self> {
+        let resolver = NonNull::new(resolver)?;
+        // SAFETY: not null, so valid.
+        if unsafe { resolver.as_ref() }.connections.nelts == 0 {
+            return None;
+        }
+        Some(Self { resolver, timeout: Duration::from_millis(timeout as u64) })
+    }
+
+    async fn resolve(
+        &self,
+        name: &str,
+        port: u16,
+        log: NonNull<ngx_log_t>,
+    ) -> Result<Vec<SocketAddr>, NetError> {
+        let failed = |reason: String| NetError::Resolve { name: name.to_owned(), reason };
+
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], port));
+        let memory =
+            OwnedPool::new(log, name, nowhere).map_err(|reason| failed(reason.to_owned()))?;
+        // SAFETY: the pool is valid, and outlives this handle and what the resolver allocates.
+        let pool = unsafe { Pool::from_ngx_pool(memory.as_ptr()) };
+        let query = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+        let resolver = ngx::async_::resolver::Resolver::from_resolver(
+            self.resolver,
+            super::timer::to_msec(self.timeout),
+        );
+
+        // nginx's own timer for the query does not keep a stopping worker waiting; this one does.
+        let slack = Timer::new(self.timeout + Duration::from_secs(1));
+        let found = super::http::or_timeout(resolver.resolve_name(&query, &pool), slack).await;
+        let addresses: Vec<SocketAddr> = match found {
+            None => return Err(NetError::Timeout(Phase::Resolve)),
+            Some(Err(err)) => return Err(failed(err.to_string())),
+            Some(Ok(found)) => found
+                .iter()
+                // SAFETY: nginx returned these addresses, in memory of the pool.
+                .filter_map(|address| unsafe { socket_addr(address.sockaddr) })
+                .map(|address| SocketAddr::new(address.ip(), port))
+                .collect(),
+        };
+        // The answer may have come from within the resolver's loop over all that wait for it.
+        yield_now().await;
+
+        if addresses.is_empty() {
+            return Err(failed("no addresses".to_owned()));
+        }
+        Ok(addresses)
+    }
+}
+
+struct Authority {
+    host: String,
+    port: u16,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Lets nginx take `host:port` apart and, unless it is left to the resolver, look the name up.
+fn parse_authority(
+    cf: &mut ngx_conf_t,
+    authority: &str,
+    https: bool,
+    no_resolve: bool,
+) -> Result<Authority, String> {
+    // SAFETY: zero is the initial state that nginx gives an ngx_url_t.
+    let mut url: ngx_url_t = unsafe { mem::zeroed() };
+    // SAFETY: `cf.pool` is valid while the configuration is read.
+    url.url = unsafe { ngx_str_t::from_bytes(cf.pool, authority.as_bytes()) }
+        .ok_or_else(|| "out of memory".to_owned())?;
+    url.default_port = default_port(https);
+    url.set_no_resolve(no_resolve.into());
+
+    // SAFETY: as above; `url` is initialised, and what it points to lives in the pool.
+    let rc = Status(unsafe { ngx_parse_url(cf.pool, &mut url) });
+    if rc != Status::NGX_OK {
+        if url.err.is_null() {
+            return Err("cannot be parsed".to_owned());
+        }
+        // SAFETY: nginx's reasons are string literals.
+        return Err(unsafe { CStr::from_ptr(url.err) }.to_string_lossy().into_owned());
+    }
+
+    let host = url.host.to_str().map_err(|_| "not UTF-8".to_owned())?.to_owned();
+    let addresses = if url.addrs.is_null() {
+        Vec::new()
+    } else {
+        // SAFETY: nginx has filled in `naddrs` addresses.
+        unsafe { slice::from_raw_parts(url.addrs, url.naddrs) }
+            .iter()
+            // SAFETY: each with a socket address of its family.
+            .filter_map(|address| unsafe { socket_addr(address.sockaddr) })
+            .collect()
+    };
+
+    let bare = host.trim_matches(['[', ']']);
+    let valid = bare.parse::<IpAddr>().is_ok()
+        || bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    if !valid {
+        return Err("invalid host".to_owned());
+    }
+    if addresses.is_empty() && !no_resolve {
+        return Err("host not found".to_owned());
+    }
+    Ok(Authority { host, port: url.port, addresses })
+}
+
+fn default_port(https: bool) -> u16 {
+    if https {
+        443
+    } else {
+        80
+    }
+}

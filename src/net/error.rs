@@ -1,0 +1,123 @@
+//! What can go wrong between a request and its answer.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+
+use thiserror::Error;
+
+/// Why a request has no answer.
+///
+/// The texts are for the log. They name addresses and reasons, never what was sent or received.
+#[derive(Debug, Error)]
+pub enum NetError {
+    /// The peer closed the connection before the answer was complete.
+    #[error("connection closed before the answer was complete")]
+    Closed,
+    /// No connection could be made.
+    #[error("cannot connect to {address}: {reason}")]
+    Connect {
+        /// Where to.
+        address: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// Sending or receiving failed.
+    #[error("connection failed: {0}")]
+    Io(String),
+    /// What came back is not HTTP, or not HTTP that this client accepts.
+    #[error("invalid http answer: {0}")]
+    Protocol(String),
+    /// The request itself could not be sent as it is.
+    #[error("invalid request: {0}")]
+    Request(String),
+    /// The name of the endpoint has no address now.
+    #[error("cannot resolve \"{name}\": {reason}")]
+    Resolve {
+        /// The name that was asked for.
+        name: String,
+        /// What the resolver said.
+        reason: String,
+    },
+    /// The peer took too long.
+    #[error("timed out while {0}")]
+    Timeout(Phase),
+    /// The TLS handshake failed.
+    #[error("tls handshake with {address} failed: {reason}")]
+    Tls {
+        /// With whom.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// The answer is longer than the caller allows.
+    #[error("answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The bound that was passed.
+        limit: usize,
+    },
+}
+
+impl NetError {
+    /// Whether the peer answered with something that makes no sense, so that asking again would
+    /// not help.
+    pub fn is_nonsense(&self) -> bool {
+        matches!(self, Self::Protocol(_) | Self::Request(_) | Self::TooLarge { .. })
+    }
+
+    /// Translates hyper's error.
+    pub(super) fn from_hyper(error: &hyper::Error) -> Self {
+        if error.is_parse() {
+            return Self::Protocol(error.to_string());
+        }
+        if error.is_user() {
+            return Self::Request(error.to_string());
+        }
+        if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+            return Self::Closed;
+        }
+
+        let mut source = error.source();
+        while let Some(cause) = source {
+            if let Some(io) = cause.downcast_ref::<io::Error>() {
+                return match io.kind() {
+                    // hyper's way to say that a length or a chunk does not parse
+                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                        Self::Protocol(io.to_string())
+                    }
+                    io::ErrorKind::UnexpectedEof => Self::Closed,
+                    _ => Self::Io(io.to_string()),
+                };
+            }
+            source = cause.source();
+        }
+        Self::Protocol(error.to_string())
+    }
+}
+
+/// What was going on when the time was up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// Waiting for TCP to connect.
+    Connect,
+    /// Waiting for the TLS handshake.
+    Handshake,
+    /// Waiting for (more of) the answer.
+    Read,
+    /// Waiting for the name server.
+    Resolve,
+    /// Waiting for the peer to take the request.
+    Send,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connecting",
+            Self::Handshake => "tls handshaking",
+            Self::Read => "reading the answer",
+            Self::Resolve => "resolving the name",
+            Self::Send => "sending the request",
+        })
+    }
+}

@@ -1,0 +1,383 @@
+//! HTTP requests over pooled connections.
+
+use std::cell::RefCell;
+use std::future::{poll_fn, Future};
+use std::net::SocketAddr;
+use std::pin::{pin, Pin};
+use std::ptr::NonNull;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{HeaderValue, CONNECTION, HOST, USER_AGENT};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Body as _;
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use nginx_sys::ngx_log_t;
+
+use super::connection::{Action, PeerConnection, Timeouts};
+use super::endpoint::Endpoint;
+use super::error::{NetError, Phase};
+use super::stream::Stream;
+use super::timer::{exiting, now_msec, Timer};
+use super::tls::TlsContext;
+
+/// A whole answer.
+pub struct Response {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// All of its body.
+    pub body: Bytes,
+}
+
+/// How a client behaves.
+#[derive(Clone)]
+pub struct HttpSettings {
+    /// For TCP to connect, and again for the TLS handshake; per address.
+    pub connect_timeout: Duration,
+    /// How long a connection may be idle before it is closed.
+    pub idle_timeout: Duration,
+    /// How many idle connections are kept.
+    pub keepalive: usize,
+    /// Between two successive reads of the answer. The whole answer may take six times as long.
+    pub read_timeout: Duration,
+    /// Between two successive writes of the request.
+    pub send_timeout: Duration,
+    /// For `https` endpoints.
+    pub tls: Option<TlsContext>,
+    /// What the client calls itself.
+    pub user_agent: &'static str,
+}
+
+/// An HTTP client of one worker, with its idle connections.
+pub struct HttpClient {
+    settings: HttpSettings,
+    log: NonNull<ngx_log_t>,
+    /// The one that was used last is at the end; at most `settings.keepalive`.
+    idle: RefCell<Vec<Live>>,
+    /// The addresses that answered last, one for each endpoint with several addresses.
+    preferred: RefCell<Vec<(String, SocketAddr)>>,
+}
+
+impl HttpClient {
+    /// A client without connections. `log` must stay valid as long as the client and its requests,
+    /// as the log of the cycle does in a worker.
+    pub fn new(settings: HttpSettings, log: NonNull<ngx_log_t>) -> Self {
+        Self { settings, log, idle: RefCell::default(), preferred: RefCell::default() }
+    }
+
+    /// Sends `request`, whose URI is a path and query, and waits for the whole answer, whose body
+    /// may have up to `max_body` bytes. Redirects are answers like others.
+    ///
+    /// Dropping the future closes the connection. A kept connection that turns out to be closed
+    /// costs one more try on a new one, and is no error.
+    pub async fn request(
+        &self,
+        endpoint: &Endpoint,
+        mut request: Request<Bytes>,
+        max_body: usize,
+    ) -> Result<Response, NetError> {
+        let headers = request.headers_mut();
+        let host = HeaderValue::try_from(endpoint.authority())
+            .map_err(|err| NetError::Request(err.to_string()))?;
+        headers.insert(HOST, host);
+        headers.insert(USER_AGENT, HeaderValue::from_static(self.settings.user_agent));
+        let close = self.settings.keepalive == 0;
+        if close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+
+        let key = Key::of(endpoint);
+        if let Some(mut live) = self.take_idle(&key) {
+            match self.exchange(&mut live, request.clone(), max_body).await {
+                Err(err) if err.is_lost() && live.peer.received() == 0 => {
+                    debug!(self.log, "keystone: kept connection was closed, opening a new one");
+                }
+                Err(err) => return Err(err),
+                Ok(response) => {
+                    self.keep(live, &response.headers);
+                    return Ok(response);
+                }
+            }
+        }
+
+        let mut live = self.open(endpoint, key).await?;
+        let response = self.exchange(&mut live, request, max_body).await?;
+        if !close {
+            self.keep(live, &response.headers);
+        }
+        Ok(response)
+    }
+
+    /// Makes a connection to the first address of the endpoint that takes it.
+    async fn open(&self, endpoint: &Endpoint, key: Key) -> Result<Live, NetError> {
+        let authority = endpoint.authority();
+        let mut addresses = endpoint.addresses(self.log).await?;
+        if addresses.len() > 1 {
+            let preferred = self.preferred(&authority);
+            if let Some(at) = addresses.iter().position(|address| Some(*address) == preferred) {
+                addresses.rotate_left(at);
+            }
+        }
+
+        let mut last_error = None;
+        for address in &addresses {
+            match self.open_address(endpoint, *address, &key).await {
+                Ok(live) => {
+                    if addresses.len() > 1 {
+                        self.prefer(authority, *address);
+                    }
+                    return Ok(live);
+                }
+                Err(err) => {
+                    debug!(self.log, "keystone: {err}");
+                    last_error = Some(err);
+                }
+            }
+        }
+        Err(last_error.unwrap_or_else(|| NetError::Resolve {
+            name: endpoint.host().to_owned(),
+            reason: "no addresses".to_owned(),
+        }))
+    }
+
+    async fn open_address(
+        &self,
+        endpoint: &Endpoint,
+        address: SocketAddr,
+        key: &Key,
+    ) -> Result<Live, NetError> {
+        let connecting = Timeouts {
+            connect: self.settings.connect_timeout,
+            read: self.settings.connect_timeout,
+            send: self.settings.connect_timeout,
+        };
+        let peer =
+            PeerConnection::connect(address, &endpoint.to_string(), connecting, self.log).await?;
+
+        let stream = if endpoint.is_https() {
+            let address = address.to_string();
+            let Some(tls) = &self.settings.tls else {
+                return Err(NetError::Tls { address, reason: "not configured".to_owned() });
+            };
+            Stream::Tls(tls.handshake(peer.clone(), endpoint.host(), &address).await?)
+        } else {
+            Stream::Plain(peer.clone())
+        };
+
+        peer.set_timeouts(Timeouts {
+            connect: self.settings.connect_timeout,
+            read: self.settings.read_timeout,
+            send: self.settings.send_timeout,
+        });
+        let (sender, driver) = Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .handshake(stream)
+            .await
+            .map_err(|err| NetError::from_hyper(&err))?;
+        Ok(Live { sender, driver: Some(driver), peer, key: key.clone(), opened: now_msec() })
+    }
+
+    /// Sends the request and takes the answer, on a connection that nobody else uses.
+    async fn exchange(
+        &self,
+        live: &mut Live,
+        request: Request<Bytes>,
+        max_body: usize,
+    ) -> Result<Response, NetError> {
+        let Live { sender, driver, peer, .. } = live;
+        peer.set_action(Action::Requesting);
+
+        let answer = async {
+            let response = sender
+                .send_request(request.map(Full::new))
+                .await
+                .map_err(|err| NetError::from_hyper(&err))?;
+            let (head, body) = response.into_parts();
+            let body = collect(body, max_body).await?;
+            Ok(Response { status: head.status, headers: head.headers, body })
+        };
+
+        let whole = self.settings.send_timeout + self.settings.read_timeout * WHOLE_ANSWER;
+        let result = or_timeout(drive(driver, answer), Timer::new(whole)).await;
+        let result = result.unwrap_or(Err(NetError::Timeout(Phase::Read)));
+        // hyper wraps the time-out of the connection in an error of its own.
+        match (result, peer.timed_out()) {
+            (Err(_), Some(phase)) => Err(NetError::Timeout(phase)),
+            (result, _) => result,
+        }
+    }
+
+    /// Keeps the connection for the next request, if both sides are willing.
+    fn keep(&self, mut live: Live, headers: &HeaderMap) {
+        let idle_timeout = match keep_alive_timeout(headers) {
+            Some(hint) => self.settings.idle_timeout.min(hint.saturating_sub(HINT_MARGIN)),
+            None => self.settings.idle_timeout,
+        };
+        let too_old = now_msec().saturating_sub(live.opened) > MAX_AGE.as_millis() as u64;
+        if idle_timeout.is_zero() || too_old || exiting() || !live.settle() {
+            return;
+        }
+
+        live.peer.make_idle(idle_timeout);
+        let surplus = {
+            let mut idle = self.idle.borrow_mut();
+            idle.push(live);
+            let closed = idle.extract_if(.., |live| !live.peer.is_open()).collect::<Vec<_>>();
+            let oldest = (idle.len() > self.settings.keepalive).then(|| idle.remove(0));
+            (closed, oldest)
+        };
+        // Dropped only now: that may run other tasks, which may come here.
+        drop(surplus);
+    }
+
+    fn take_idle(&self, key: &Key) -> Option<Live> {
+        let mut idle = self.idle.borrow_mut();
+        let at = idle.iter().rposition(|live| live.key == *key && live.peer.is_open())?;
+        let live = idle.remove(at);
+        live.peer.make_active();
+        Some(live)
+    }
+
+    fn preferred(&self, authority: &str) -> Option<SocketAddr> {
+        let preferred = self.preferred.borrow();
+        preferred.iter().find(|(name, _)| name == authority).map(|(_, address)| *address)
+    }
+
+    fn prefer(&self, authority: String, address: SocketAddr) {
+        let mut preferred = self.preferred.borrow_mut();
+        match preferred.iter_mut().find(|(name, _)| *name == authority) {
+            Some(entry) => entry.1 = address,
+            None => preferred.push((authority, address)),
+        }
+    }
+}
+
+impl NetError {
+    /// Whether the connection went away, as a kept one does when its time at the server is up.
+    fn is_lost(&self) -> bool {
+        matches!(self, Self::Closed | Self::Io(_))
+    }
+}
+
+/// A connection with hyper on top, between requests or in one.
+struct Live {
+    sender: SendRequest<Full<Bytes>>,
+    /// Does the reading and writing; gone once hyper is through with the connection.
+    driver: Option<Driver>,
+    peer: PeerConnection,
+    key: Key,
+    /// When it was made, in nginx's milliseconds.
+    opened: u64,
+}
+
+type Driver = Connection<Stream, Full<Bytes>>;
+
+impl Live {
+    /// Lets hyper finish with the last answer; whether the connection can take another request.
+    fn settle(&mut self) -> bool {
+        let Self { sender, driver, peer, .. } = self;
+        let Some(driver) = driver else {
+            return false;
+        };
+        // Nobody is to be woken for an idle connection.
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(driver).poll(&mut cx).is_pending()
+            && matches!(sender.poll_ready(&mut cx), Poll::Ready(Ok(())))
+            && peer.is_open()
+    }
+}
+
+/// Connections are the same to a request if they lead to the same server by the same protocol.
+#[derive(Clone, Eq, PartialEq)]
+struct Key {
+    https: bool,
+    host: String,
+    port: u16,
+}
+
+impl Key {
+    fn of(endpoint: &Endpoint) -> Self {
+        Self { https: endpoint.is_https(), host: endpoint.host().to_owned(), port: endpoint.port() }
+    }
+}
+
+/// Runs `future` together with the connection that it waits for.
+async fn drive<F: Future>(driver: &mut Option<Driver>, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(output);
+        }
+        if let Some(connection) = driver {
+            // An error is reported to the request as well.
+            if Pin::new(connection).poll(cx).is_ready() {
+                *driver = None;
+            }
+        }
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Runs `future` for as long as the timer does.
+pub(super) async fn or_timeout<F: Future>(future: F, timer: Timer) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut timer = pin!(timer);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        timer.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
+async fn collect(mut body: hyper::body::Incoming, max_body: usize) -> Result<Bytes, NetError> {
+    let too_large = || NetError::TooLarge { limit: max_body };
+
+    let announced = body.size_hint().lower();
+    if announced > max_body as u64 {
+        return Err(too_large());
+    }
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|err| NetError::from_hyper(&err))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if data.len() > max_body - whole.len() {
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+/// `timeout` of a `Keep-Alive` header.
+fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
+    headers
+        .get_all("keep-alive")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|parameter| parameter.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))
+        .and_then(|(_, value)| value.trim().trim_matches('"').parse().ok())
+        .map(Duration::from_secs)
+}
+
+/// Bound on an answer's head: a PKI token with a large catalog comes in a header.
+const MAX_HEAD: usize = 256 * 1024;
+
+/// A connection is not reused past this age, so that a service that moves is followed.
+const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// How much earlier than the server an idle connection is given up.
+const HINT_MARGIN: Duration = Duration::from_secs(1);
+
+/// The whole answer may take this many read time-outs.
+const WHOLE_ANSWER: u32 = 6;

@@ -1,0 +1,99 @@
+//! A connection as hyper sees it: plain, or with TLS on top.
+
+use std::io::{self, Read as _, Write as _};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper::rt::ReadBufCursor;
+use openssl::ssl::{ErrorCode, SslStream};
+
+use super::connection::PeerConnection;
+
+/// What HTTP runs over. The connection inside is the same that the pool has a handle to.
+pub(super) enum Stream {
+    Plain(PeerConnection),
+    Tls(SslStream<PeerConnection>),
+}
+
+impl Stream {
+    fn peer(&self) -> &PeerConnection {
+        match self {
+            Self::Plain(peer) => peer,
+            Self::Tls(tls) => tls.get_ref(),
+        }
+    }
+}
+
+impl hyper::rt::Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut out: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.peer().set_waker(cx);
+
+        let mut buf = [0u8; READ_SIZE];
+        let buf = &mut buf[..READ_SIZE.min(out.remaining())];
+        let read = match &mut *self {
+            Self::Plain(peer) => peer.read(buf),
+            Self::Tls(tls) => plain_result(tls.ssl_read(buf)),
+        };
+        blocking(read).map_ok(|n| out.put_slice(&buf[..n]))
+    }
+}
+
+impl hyper::rt::Write for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.peer().set_waker(cx);
+
+        blocking(match &mut *self {
+            Self::Plain(peer) => peer.write(buf),
+            Self::Tls(tls) => plain_result(tls.ssl_write(buf)),
+        })
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says goodbye as far as that goes without waiting, and closes.
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Self::Tls(tls) = &mut *self {
+            // Lengths and chunks have already told where the answer ends.
+            let _ = tls.shutdown();
+        }
+        self.peer().close();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Folds OpenSSL's outcomes into those of a socket.
+fn plain_result(result: Result<usize, openssl::ssl::Error>) -> io::Result<usize> {
+    let error = match result {
+        Ok(n) => return Ok(n),
+        Err(error) => error,
+    };
+    match error.code() {
+        ErrorCode::WANT_READ | ErrorCode::WANT_WRITE => Err(io::ErrorKind::WouldBlock.into()),
+        // close_notify, or the end without one: HTTP's framing tells whether something is missing
+        ErrorCode::ZERO_RETURN => Ok(0),
+        ErrorCode::SYSCALL if error.io_error().is_none() => Ok(0),
+        _ => Err(error
+            .into_io_error()
+            .unwrap_or_else(|error| io::Error::other(super::tls::first_reason(error.ssl_error())))),
+    }
+}
+
+fn blocking(result: io::Result<usize>) -> Poll<io::Result<usize>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
+    }
+}
+
+/// As much as a TLS record holds.
+const READ_SIZE: usize = 16 * 1024;

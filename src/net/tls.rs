@@ -1,0 +1,200 @@
+//! TLS to the identity service.
+//!
+//! OpenSSL runs over the nginx connection's non-blocking reads and writes instead of nginx's own
+//! TLS functions: those report why a handshake failed only to the log, and differ between nginx's
+//! versions. It is the same shared library, and the connection below it stays an ordinary nginx
+//! connection.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::task::Poll;
+
+use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
+use openssl::ssl::{
+    ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslStream, SslVerifyMode,
+    SslVersion,
+};
+use openssl::x509::verify::X509CheckFlags;
+use openssl::x509::X509VerifyResult;
+
+use super::connection::{Action, PeerConnection};
+use super::error::{NetError, Phase};
+
+/// What the directives say about TLS. Paths are absolute.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TlsSettings {
+    /// The client's certificate, with its chain.
+    pub certificate: Option<PathBuf>,
+    /// The key of the client's certificate.
+    pub certificate_key: Option<PathBuf>,
+    /// The name to send and to verify, if it is not the host's.
+    pub name: Option<String>,
+    /// The CA bundle; the system's CAs without one.
+    pub trusted_certificate: Option<PathBuf>,
+    /// Whether the server's certificate is verified.
+    pub verify: bool,
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            certificate_key: None,
+            name: None,
+            trusted_certificate: None,
+            verify: true,
+        }
+    }
+}
+
+/// Everything that TLS connections of one configuration share. Cheap to clone.
+#[derive(Clone)]
+pub struct TlsContext {
+    context: SslContext,
+    name: Option<String>,
+    verify: bool,
+}
+
+impl TlsContext {
+    /// Loads the files that the settings name; an error says which one and why.
+    pub fn new(settings: &TlsSettings) -> Result<Self, String> {
+        let internal = |err: ErrorStack| first_reason(Some(&err));
+
+        let mut builder = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
+        builder.set_min_proto_version(Some(SslVersion::TLS1_2)).map_err(internal)?;
+        builder.set_mode(
+            SslMode::AUTO_RETRY | SslMode::ACCEPT_MOVING_WRITE_BUFFER | SslMode::RELEASE_BUFFERS,
+        );
+
+        if settings.verify {
+            builder.set_verify(SslVerifyMode::PEER);
+            match &settings.trusted_certificate {
+                Some(path) => builder.set_ca_file(path).map_err(in_file(path))?,
+                None => builder.set_default_verify_paths().map_err(internal)?,
+            }
+        } else {
+            builder.set_verify(SslVerifyMode::NONE);
+        }
+
+        match (&settings.certificate, &settings.certificate_key) {
+            (None, None) => {}
+            (Some(certificate), Some(key)) => {
+                builder.set_certificate_chain_file(certificate).map_err(in_file(certificate))?;
+                load_key(&mut builder, key)?;
+                builder.check_private_key().map_err(in_file(key))?;
+            }
+            (Some(certificate), None) => {
+                return Err(format!(
+                    "no key is given for certificate \"{}\"",
+                    certificate.display()
+                ))
+            }
+            (None, Some(key)) => {
+                return Err(format!("no certificate is given for key \"{}\"", key.display()))
+            }
+        }
+
+        Ok(Self { context: builder.build(), name: settings.name.clone(), verify: settings.verify })
+    }
+
+    /// Makes the connection a TLS one with the server called `host`, or by the configured name.
+    pub(super) async fn handshake(
+        &self,
+        peer: PeerConnection,
+        host: &str,
+        address: &str,
+    ) -> Result<SslStream<PeerConnection>, NetError> {
+        let failed = |reason: String| NetError::Tls { address: address.to_owned(), reason };
+
+        peer.set_action(Action::Handshaking);
+        let ssl = self
+            .session(self.name.as_deref().unwrap_or(host))
+            .map_err(|err| failed(first_reason(Some(&err))))?;
+        let mut stream =
+            SslStream::new(ssl, peer).map_err(|err| failed(first_reason(Some(&err))))?;
+
+        poll_fn(|cx| {
+            stream.get_ref().set_waker(cx);
+            let Err(error) = stream.do_handshake() else {
+                return Poll::Ready(Ok(()));
+            };
+            match error.code() {
+                ErrorCode::WANT_READ | ErrorCode::WANT_WRITE => Poll::Pending,
+                _ => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+        .map_err(|error| {
+            if stream.get_ref().timed_out().is_some() {
+                return NetError::Timeout(Phase::Handshake);
+            }
+            let verified = stream.ssl().verify_result();
+            failed(match error.io_error() {
+                _ if self.verify && verified != X509VerifyResult::OK => {
+                    format!("certificate verification: {}", verified.error_string())
+                }
+                Some(error) if error.kind() != io::ErrorKind::UnexpectedEof => error.to_string(),
+                _ if error.ssl_error().is_some() => first_reason(error.ssl_error()),
+                _ => "peer closed the connection".to_owned(),
+            })
+        })?;
+
+        // OpenSSL has already refused the peer otherwise; this costs nothing.
+        if self.verify && stream.ssl().verify_result() != X509VerifyResult::OK {
+            return Err(failed("certificate verification failed".to_owned()));
+        }
+        Ok(stream)
+    }
+
+    fn session(&self, name: &str) -> Result<Ssl, ErrorStack> {
+        let mut ssl = Ssl::new(&self.context)?;
+        ssl.set_connect_state();
+
+        let address: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
+        // SNI carries names only.
+        if address.is_none() {
+            ssl.set_hostname(name)?;
+        }
+        if self.verify {
+            let param = ssl.param_mut();
+            param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+            match address {
+                Some(address) => param.set_ip(address)?,
+                None => param.set_host(name)?,
+            }
+        }
+        Ok(ssl)
+    }
+}
+
+fn load_key(builder: &mut SslContextBuilder, path: &Path) -> Result<(), String> {
+    let pem = zeroize::Zeroizing::new(
+        std::fs::read(path).map_err(|err| format!("\"{}\": {err}", path.display()))?,
+    );
+    // Without a passphrase at hand OpenSSL would ask for one on the terminal.
+    let key = PKey::private_key_from_pem_passphrase(&pem, b"").map_err(in_file(path))?;
+    builder.set_private_key(&key).map_err(in_file(path))
+}
+
+fn in_file(path: &Path) -> impl Fn(ErrorStack) -> String + '_ {
+    move |err| {
+        // OpenSSL's own words for a missing file are "system library".
+        let reason = match std::fs::File::open(path) {
+            Err(err) => err.to_string(),
+            Ok(_) => first_reason(Some(&err)),
+        };
+        format!("\"{}\": {reason}", path.display())
+    }
+}
+
+/// What OpenSSL says went wrong first.
+pub(super) fn first_reason(stack: Option<&ErrorStack>) -> String {
+    stack
+        .and_then(|stack| stack.errors().first())
+        .and_then(|error| error.reason())
+        .unwrap_or("unknown error")
+        .to_owned()
+}

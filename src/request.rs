@@ -1,0 +1,168 @@
+//! A thin layer over `ngx_http_request_t`: what the rest of the module needs of a request, safe to
+//! call.
+
+use std::ptr::NonNull;
+
+use nginx_sys::{
+    ngx_connection_t, ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_core_run_phases,
+    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading, ngx_list_push,
+    ngx_log_t, ngx_str_t, ngx_table_elt_t, NGX_OK,
+};
+use ngx::core::Pool;
+use ngx::http::{HttpModuleLocationConf, HttpModuleServerConf};
+
+use crate::conf::directive::bytes;
+use crate::conf::location::LocationConf;
+use crate::conf::server::ServerConf;
+use crate::log::AsLog;
+use crate::HttpKeystoneModule;
+
+/// A request that nginx is working at.
+///
+/// Copies are as good as the original.  None may be kept longer than nginx keeps the request: a
+/// [`Context`](crate::context::Context) may, because nginx destroys it with the request.
+#[derive(Clone, Copy)]
+pub struct Request(NonNull<ngx_http_request_t>);
+
+impl AsLog for Request {
+    fn as_log(&self) -> *mut ngx_log_t {
+        // SAFETY: a request has a connection, and a connection a log.
+        unsafe { (*self.connection()).log }
+    }
+}
+
+impl Request {
+    /// # Safety
+    /// `r` is the request that nginx hands to a handler, and the value is used only until the
+    /// request ends.
+    pub unsafe fn new(r: *mut ngx_http_request_t) -> Option<Self> {
+        NonNull::new(r).map(Self)
+    }
+
+    /// nginx's structure.
+    pub fn as_ptr(&self) -> *mut ngx_http_request_t {
+        self.0.as_ptr()
+    }
+
+    fn get(&self) -> &ngx_http_request_t {
+        // SAFETY: by the contract of `new`; nothing else runs while the reference is used.
+        unsafe { self.0.as_ref() }
+    }
+
+    fn connection(&self) -> *mut ngx_connection_t {
+        self.get().connection
+    }
+
+    /// Whether this is not a subrequest.
+    pub fn is_main(&self) -> bool {
+        self.get().main == self.as_ptr()
+    }
+
+    /// The request's memory.
+    pub fn pool(&self) -> Pool {
+        // SAFETY: a request has a pool for as long as it lives.
+        unsafe { Pool::from_ngx_pool(self.get().pool) }
+    }
+
+    /// The configuration of the location that the request is in now.
+    pub fn location(&self) -> Option<&'static LocationConf> {
+        HttpKeystoneModule::location_conf(self.get())
+    }
+
+    /// The configuration of its server.
+    pub fn server(&self) -> Option<&'static ServerConf> {
+        HttpKeystoneModule::server_conf(self.get())
+    }
+
+    /// Whether the response comes from an upstream.
+    pub fn has_upstream(&self) -> bool {
+        !self.get().upstream.is_null()
+    }
+
+    /// The response's status as set so far.
+    pub fn response_status(&self) -> usize {
+        self.get().headers_out.status
+    }
+
+    /// Whether `Authorization` is one of the Negotiate scheme.
+    pub fn is_negotiate(&self) -> bool {
+        // SAFETY: null, or the header in the request's list.
+        let Some(header) = (unsafe { self.get().headers_in.authorization.as_ref() }) else {
+            return false;
+        };
+        // SAFETY: a header's value lives as long as the request.
+        let value = unsafe { bytes(&header.value) };
+        let scheme = value.split(|byte| *byte == b' ').next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"negotiate")
+    }
+
+    /// The user that another module has authenticated (`$remote_user`).
+    pub fn remote_user(&self) -> Option<&str> {
+        // SAFETY: the name lives as long as the request.
+        let user = unsafe { bytes(&self.get().headers_in.user) };
+        std::str::from_utf8(user).ok().filter(|user| !user.is_empty())
+    }
+
+    /// What a value with variables is for this request; `None` where nginx has no memory.
+    pub fn evaluate(&self, value: &ngx_http_complex_value_t) -> Option<&[u8]> {
+        let mut text = ngx_str_t::empty();
+        let value = std::ptr::from_ref(value).cast_mut();
+        // SAFETY: the request and the value are valid; nginx changes neither.
+        let rc = unsafe { ngx_http_complex_value(self.as_ptr(), value, &mut text) };
+        // SAFETY: the text lies in the request's pool or in the configuration.
+        (rc == NGX_OK as isize).then(|| unsafe { bytes(&text) })
+    }
+
+    /// Adds a response header; `None` where nginx has no memory.
+    pub fn add_response_header(
+        &self,
+        name: &'static str,
+        value: ngx_str_t,
+    ) -> Option<NonNull<ngx_table_elt_t>> {
+        // SAFETY: the list belongs to the request.
+        let header = unsafe { ngx_list_push(&raw mut (*self.as_ptr()).headers_out.headers) };
+        let header: NonNull<ngx_table_elt_t> = NonNull::new(header.cast())?;
+        // SAFETY: the list has made room for one element; all-zero is a valid one.
+        unsafe {
+            header.write_bytes(0, 1);
+            let header = &mut *header.as_ptr();
+            header.hash = 1;
+            header.key = static_string(name);
+            header.value = value;
+        }
+        Some(header)
+    }
+
+    /// The response headers as they stand, as name and value.
+    pub fn response_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        // SAFETY: the list belongs to the request, and its elements are headers.
+        unsafe { crate::headers_in::elements(&self.get().headers_out.headers) }
+            .filter(|header| header.hash != 0)
+            // SAFETY: names and values live as long as the request.
+            .map(|header| unsafe { (bytes(&header.key), bytes(&header.value)) })
+    }
+
+    /// Makes nginx notice that the client goes away while the request waits.
+    pub fn watch_client(&self) {
+        // SAFETY: the request is alive and belongs to this thread.
+        unsafe { (*self.as_ptr()).read_event_handler = Some(ngx_http_test_reading) };
+    }
+
+    /// Goes on with the request where it waits.  It may be gone when this returns.
+    ///
+    /// # Safety
+    /// Called from nginx's event loop, not from within the request's own phases.
+    pub unsafe fn run_phases(self) {
+        let connection = self.connection();
+        // SAFETY: the request is alive; its connection outlives it, even if the request ends here.
+        unsafe {
+            ngx_http_core_run_phases(self.as_ptr());
+            ngx_http_run_posted_requests(connection);
+        }
+    }
+}
+
+/// A string of the program as nginx's.
+pub fn static_string(text: &'static str) -> ngx_str_t {
+    ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
+}

@@ -1,0 +1,232 @@
+//! `keystone_signing_dir`: certificates and the revocation list on disk, so that a gateway that
+//! starts while Keystone is down can still verify tokens.
+//!
+//! Who can write here decides which tokens are valid, so the directory is checked before nginx
+//! starts, and its files are neither read nor written through symbolic links.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use nginx_sys::NGX_HTTP_PROXY_TEMP_PATH;
+
+/// auth_token's names of the files.
+pub const SIGNING_CERTIFICATE: &str = "signing_cert.pem";
+/// The CA's certificates.
+pub const CA_CERTIFICATE: &str = "cacert.pem";
+/// The revocation list as Keystone signed it.
+pub const REVOKED: &str = "revoked.pem";
+
+/// Larger files are not ours.
+const MAX_FILE: u64 = 16 << 20;
+
+/// Where the directory is by default, relative to nginx's prefix: beside nginx's own temporary
+/// directories.
+pub fn default_path() -> String {
+    let proxy = NGX_HTTP_PROXY_TEMP_PATH.to_string_lossy();
+    match proxy.rsplit_once('/') {
+        Some((parent, _)) => format!("{parent}/keystone"),
+        None => "keystone".to_owned(),
+    }
+}
+
+/// The user that workers run as.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// Creates the directory for `owner` if it is missing, and checks that nobody else can put files
+/// into it.  On success a warning may come back; an error says why nginx must not start.
+pub fn prepare(path: &Path, owner: Owner) -> Result<Option<String>, String> {
+    let name = path.display();
+    let trusted = |uid: u32| uid == 0 || uid == owner.uid;
+
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, owner)
+            .map_err(|error| format!("keystone_signing_dir {name} cannot be created: {error}"))?,
+        Err(error) => return Err(format!("keystone_signing_dir {name}: {error}")),
+        Ok(link) if link.file_type().is_symlink() => check_link(path, &link, trusted)?,
+        Ok(_) => {}
+    }
+
+    let directory = fs::metadata(path)
+        .map_err(|error| format!("keystone_signing_dir {name} cannot be used: {error}"))?;
+    if !directory.is_dir() {
+        return Err(format!("keystone_signing_dir {name} is not a directory"));
+    }
+    if !trusted(directory.uid()) {
+        return Err(format!(
+            "keystone_signing_dir {name} belongs to user {}, it must belong to root or to the \
+             worker's user {}",
+            directory.uid(),
+            owner.uid
+        ));
+    }
+    let mode = directory.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(format!(
+            "keystone_signing_dir {name} can be written by others (mode {mode:04o}): who writes \
+             there decides which tokens are valid"
+        ));
+    }
+    if !is_writable(&directory, owner) {
+        return Err(format!(
+            "keystone_signing_dir {name} (mode {mode:04o}, owner {}) cannot be written by the \
+             worker's user {}",
+            directory.uid(),
+            owner.uid
+        ));
+    }
+    // The mode may promise what the file system does not keep (mounted read-only, say).
+    let probe = path.join(temporary_name("probe"));
+    create_new(&probe)
+        .map_err(|error| format!("keystone_signing_dir {name} cannot be written: {error}"))?;
+    let _ = fs::remove_file(&probe);
+
+    let readable = mode & 0o055 != 0;
+    Ok(readable.then(|| {
+        format!(
+            "keystone_signing_dir {name} can be read by others (mode {mode:04o}); 0700 is enough"
+        )
+    }))
+}
+
+fn create(path: &Path, owner: Owner) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    // SAFETY: a plain system call without arguments.
+    if unsafe { libc::geteuid() } == 0 {
+        std::os::unix::fs::chown(path, Some(owner.uid), Some(owner.gid))?;
+    }
+    Ok(())
+}
+
+fn check_link(
+    path: &Path,
+    link: &fs::Metadata,
+    trusted: impl Fn(u32) -> bool,
+) -> Result<(), String> {
+    let name = path.display();
+    if !trusted(link.uid()) {
+        return Err(format!(
+            "keystone_signing_dir {name} is a symbolic link of user {}, who could turn it \
+             elsewhere",
+            link.uid()
+        ));
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let parent = fs::metadata(parent).map_err(|error| format!("{}: {error}", parent.display()))?;
+    let sticky = parent.mode() & 0o1000 != 0;
+    let writable = parent.mode() & 0o022 != 0;
+    if !trusted(parent.uid()) || (writable && !sticky) {
+        return Err(format!(
+            "keystone_signing_dir {name} is a symbolic link in a directory that others can \
+             write, who could turn it elsewhere"
+        ));
+    }
+    Ok(())
+}
+
+fn is_writable(directory: &fs::Metadata, owner: Owner) -> bool {
+    let mode = directory.mode();
+    match () {
+        () if owner.uid == 0 => true,
+        () if directory.uid() == owner.uid => mode & 0o300 == 0o300,
+        // Written by its group or by others has been refused before.
+        () => false,
+    }
+}
+
+/// What was found in the directory.
+#[derive(Default)]
+pub struct Files {
+    /// The signing certificates.
+    pub signing: Option<Vec<u8>>,
+    /// The CA's certificates.
+    pub ca: Option<Vec<u8>>,
+    /// The signed revocation list and how old it is.
+    pub revoked: Option<(Vec<u8>, Duration)>,
+}
+
+/// Reads what is there.  A file that cannot be read counts as missing, and `complain` hears why.
+pub fn load(path: &Path, mut complain: impl FnMut(String)) -> Files {
+    let mut read = |name: &str| {
+        let file = path.join(name);
+        match read_file(&file) {
+            Ok(read) => Some(read),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                complain(format!("{} is left aside: {error}", file.display()));
+                None
+            }
+        }
+    };
+    let signing = read(SIGNING_CERTIFICATE).map(|(bytes, _)| bytes);
+    let ca = read(CA_CERTIFICATE).map(|(bytes, _)| bytes);
+    let revoked = read(REVOKED).map(|(bytes, written)| {
+        // A file from the future is as good as one that is very old.
+        let age = SystemTime::now().duration_since(written).unwrap_or(Duration::MAX);
+        (bytes, age)
+    });
+    Files { signing, ca, revoked }
+}
+
+fn read_file(path: &Path) -> io::Result<(Vec<u8>, SystemTime)> {
+    // Without O_NONBLOCK, a named pipe would stop nginx here.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if metadata.len() > MAX_FILE {
+        return Err(io::Error::other("it is too large"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE).read_to_end(&mut bytes)?;
+    Ok((bytes, metadata.modified()?))
+}
+
+/// Replaces the file `name` in one step: a reader finds the old bytes or the new ones.
+pub fn store(path: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.join(temporary_name(name));
+    let written = create_new(&temporary)
+        .or_else(|error| match error.kind() {
+            // The directory was taken away while nginx runs.
+            io::ErrorKind::NotFound => {
+                DirBuilder::new().mode(0o700).create(path)?;
+                create_new(&temporary)
+            }
+            // A worker with this process id died here before.
+            io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&temporary)?;
+                create_new(&temporary)
+            }
+            _ => Err(error),
+        })
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+            fs::rename(&temporary, path.join(name))
+        });
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn temporary_name(name: &str) -> PathBuf {
+    PathBuf::from(format!(".{name}.{}", std::process::id()))
+}

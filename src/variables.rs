@@ -1,0 +1,115 @@
+//! The variables.
+
+use keystone_token::record::Field;
+use nginx_sys::{
+    ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_variable_value_t,
+    NGX_HTTP_VAR_NOCACHEABLE, NGX_OK,
+};
+
+use crate::conf::directive::pool_string;
+use crate::context::{Authentication, Context};
+use crate::net::task::shield;
+use crate::request::Request;
+
+/// What a variable shows.
+#[derive(Clone, Copy)]
+enum Variable {
+    AuthResult,
+    CacheStatus,
+    Identity(Field),
+    IdentityStatus,
+    TokenFormat,
+    TokenId,
+}
+
+/// All variables.
+const VARIABLES: &[(&str, Variable)] = &[
+    ("keystone_audit_id", Variable::Identity(Field::AuditId)),
+    ("keystone_auth_result", Variable::AuthResult),
+    ("keystone_cache_status", Variable::CacheStatus),
+    ("keystone_domain_id", Variable::Identity(Field::DomainId)),
+    ("keystone_domain_name", Variable::Identity(Field::DomainName)),
+    ("keystone_expires_at", Variable::Identity(Field::ExpiresAt)),
+    ("keystone_identity_status", Variable::IdentityStatus),
+    ("keystone_is_admin_project", Variable::Identity(Field::IsAdminProject)),
+    ("keystone_project_domain_id", Variable::Identity(Field::ProjectDomainId)),
+    ("keystone_project_domain_name", Variable::Identity(Field::ProjectDomainName)),
+    ("keystone_project_id", Variable::Identity(Field::ProjectId)),
+    ("keystone_project_name", Variable::Identity(Field::ProjectName)),
+    ("keystone_roles", Variable::Identity(Field::Roles)),
+    ("keystone_system_scope", Variable::Identity(Field::SystemScope)),
+    ("keystone_token_format", Variable::TokenFormat),
+    ("keystone_token_id", Variable::TokenId),
+    ("keystone_user_domain_id", Variable::Identity(Field::UserDomainId)),
+    ("keystone_user_domain_name", Variable::Identity(Field::UserDomainName)),
+    ("keystone_user_id", Variable::Identity(Field::UserId)),
+    ("keystone_user_name", Variable::Identity(Field::UserName)),
+];
+
+/// Adds the variables to the configuration; `None` where nginx refuses one.
+pub fn add(cf: &mut ngx_conf_t) -> Option<()> {
+    for (index, (name, _)) in VARIABLES.iter().enumerate() {
+        let mut name = pool_string(cf, name)?;
+        // Not cacheable: a variable read before the access phase has its value later.
+        let flags = NGX_HTTP_VAR_NOCACHEABLE as usize;
+        // SAFETY: `cf` is valid, and the name lies in its pool.
+        let variable = unsafe { ngx_http_add_variable(cf, &mut name, flags).as_mut()? };
+        variable.get_handler = Some(evaluate);
+        variable.data = index;
+    }
+    Some(())
+}
+
+unsafe extern "C" fn evaluate(
+    r: *mut ngx_http_request_t,
+    v: *mut ngx_variable_value_t,
+    data: usize,
+) -> ngx_int_t {
+    shield(|| {
+        // SAFETY: nginx passes a request that is alive.
+        let request = unsafe { Request::new(r) };
+        let text = request
+            .zip(VARIABLES.get(data))
+            .and_then(|(request, (_, variable))| variable.text(request, Context::find(request)?));
+        // SAFETY: nginx passes a value to be filled.
+        let value = unsafe { &mut *v };
+        value.set_no_cacheable(1);
+        let Some(text) = text else {
+            value.set_valid(0);
+            value.set_not_found(1);
+            return;
+        };
+        value.set_valid(1);
+        value.set_not_found(0);
+        // A token's identity is never as long as the 28 bits that nginx has for a length.
+        value.set_len(text.len() as u32);
+        value.data = text.as_ptr().cast_mut();
+    });
+    NGX_OK as ngx_int_t
+}
+
+impl Variable {
+    /// The text, which lives as long as the context.
+    fn text(self, request: Request, context: &'static mut Context) -> Option<&'static str> {
+        let valid = matches!(context.authentication, Some(Authentication::Valid(_)));
+        match self {
+            Self::AuthResult => context.result,
+            Self::CacheStatus => context.cache_status.map(|status| status.as_str()),
+            Self::Identity(field) => match &context.authentication {
+                Some(Authentication::Valid(identity)) => {
+                    identity.record()?.get(field).filter(|text| !text.is_empty())
+                }
+                _ => None,
+            },
+            Self::IdentityStatus => {
+                context.authentication.as_ref()?;
+                Some(if valid { "Confirmed" } else { "Invalid" })
+            }
+            Self::TokenFormat => context.format.map(|format| format.as_str()),
+            Self::TokenId => {
+                context.token()?;
+                Some(context.token_name(request.server()?))
+            }
+        }
+    }
+}

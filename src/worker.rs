@@ -1,0 +1,143 @@
+//! What a worker process holds: its identity services, and the tokens that it has just seen.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use ngx::async_::Task;
+
+use crate::conf::MainConf;
+use crate::context::Identity;
+use crate::identity;
+use crate::zone::Zone;
+
+/// The state of this worker process.
+pub struct Worker {
+    /// As the main configuration orders them.
+    services: Vec<Rc<identity::Worker>>,
+    /// The shared memory.
+    pub zone: Zone,
+    /// Valid tokens that this worker has seen last.
+    pub recent: Recent,
+    /// Whether identities are kept with their catalog.
+    pub keeps_catalog: bool,
+    /// Dropped, and so ended, with the worker.
+    _tasks: Vec<Task<()>>,
+}
+
+thread_local! {
+    static WORKER: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
+}
+
+impl Worker {
+    /// This process's state; `None` before it has started and after it has stopped.
+    pub fn current() -> Option<Rc<Self>> {
+        WORKER.with_borrow(Option::clone)
+    }
+
+    /// Starts the process's state.
+    pub fn start(main: &'static MainConf) -> Result<(), &'static str> {
+        if !main.is_used() {
+            return Ok(());
+        }
+        let zone = main.zone.open().ok_or("the cache zone is not mapped")?;
+        let log = ngx::log::ngx_cycle_log();
+        let services: Vec<_> = main
+            .services
+            .iter()
+            .map(|service| identity::Worker::new(service, zone, log).map(Rc::new))
+            .collect::<Option<_>>()
+            .ok_or("an identity service has no state in the cache zone")?;
+        let tasks = services
+            .iter()
+            .map(|service| crate::net::spawn(service.clone().keep_fresh()))
+            .collect();
+        let worker = Self {
+            services,
+            zone,
+            recent: Recent::default(),
+            keeps_catalog: main.keeps_catalog,
+            _tasks: tasks,
+        };
+        WORKER.set(Some(Rc::new(worker)));
+        Ok(())
+    }
+
+    /// Ends it, while nginx's event loop can still close connections.
+    pub fn stop() {
+        WORKER.take();
+    }
+
+    /// The identity service of this place in the main configuration.
+    pub fn service(&self, index: usize) -> Option<&Rc<identity::Worker>> {
+        self.services.get(index)
+    }
+}
+
+/// A small cache in front of the shared one: a token is compared, not hashed, and its identity is
+/// shared, not copied.
+pub struct Recent {
+    slots: RefCell<Box<[Option<Entry>]>>,
+}
+
+struct Entry {
+    service: u64,
+    token: Box<[u8]>,
+    generation: u64,
+    /// Unix seconds.
+    expires: u64,
+    identity: Identity,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        let slots = (0..SLOTS).map(|_| None).collect();
+        Self { slots: RefCell::new(slots) }
+    }
+}
+
+impl Recent {
+    /// The identity of a token that is still good.
+    pub fn lookup(
+        &self,
+        service: u64,
+        token: &[u8],
+        generation: u64,
+        now: u64,
+    ) -> Option<Identity> {
+        let slots = self.slots.borrow();
+        let entry = slots[slot(token)].as_ref()?;
+        let good = entry.generation == generation
+            && entry.expires > now
+            && entry.service == service
+            && *entry.token == *token;
+        good.then(|| entry.identity.clone())
+    }
+
+    /// Remembers a valid token until `expires` (unix seconds).
+    pub fn insert(
+        &self,
+        service: u64,
+        token: &[u8],
+        generation: u64,
+        expires: u64,
+        identity: Identity,
+    ) {
+        if token.len() + identity.bytes().len() > LARGEST {
+            return;
+        }
+        let entry = Entry { service, token: token.into(), generation, expires, identity };
+        self.slots.borrow_mut()[slot(token)] = Some(entry);
+    }
+}
+
+/// The last bytes of a token are those of its signature, as good as any hash.
+fn slot(token: &[u8]) -> usize {
+    let tail = token.iter().rev().skip(4).take(8);
+    let hash = tail.fold(token.len(), |hash, byte| hash.wrapping_mul(31) + usize::from(*byte));
+    hash % SLOTS
+}
+
+const SLOTS: usize = 512;
+
+/// Bytes of a token and its identity, so that a worker keeps 8 MB at most.
+const LARGEST: usize = 16 << 10;

@@ -1,0 +1,98 @@
+//! The zone in the configuration: `keystone_cache_zone`, and its start in the master.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+
+use nginx_sys::{ngx_conf_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, NGX_ERROR, NGX_OK};
+use ngx::http::HttpModule;
+
+use super::{ServiceState, Zone};
+use crate::conf::directive::{pool_string, Directive, Refused};
+use crate::conf::MainConf;
+use crate::HttpKeystoneModule;
+
+/// What is configured of the zone.
+#[derive(Default)]
+pub struct ZoneConf {
+    configured: Option<(String, usize)>,
+    shm_zone: Option<NonNull<ngx_shm_zone_t>>,
+}
+
+impl ZoneConf {
+    /// Reads `zone=NAME:SIZE`.
+    pub fn configure(&mut self, d: &mut Directive<'_>) -> Result<(), Refused> {
+        let value = d.argument();
+        let name_and_size = value.strip_prefix("zone=").and_then(|value| value.split_once(':'));
+        let Some((name, size)) = name_and_size.filter(|(name, _)| !name.is_empty()) else {
+            return Err(d.invalid(value, "it must be zone=NAME:SIZE"));
+        };
+        let size = d.size(size)?;
+        if size < LEAST_SIZE {
+            return Err(d.invalid(value, "the zone must be 256k at least"));
+        }
+        crate::conf::directive::once(&mut self.configured, (name.to_owned(), size))
+    }
+
+    /// Asks nginx for the memory; it calls `initialize` when the whole configuration is read.
+    pub fn request(&mut self, cf: &mut ngx_conf_t, main: *mut MainConf) -> Result<(), String> {
+        let (name, size) = self.configured.clone().unwrap_or((DEFAULT_NAME.into(), DEFAULT_SIZE));
+        let mut name = pool_string(cf, &name).ok_or("no memory")?;
+        let tag = std::ptr::from_ref(HttpKeystoneModule::module()).cast_mut().cast();
+        // SAFETY: `cf` and `name` are valid; nginx copies neither but keeps both in its pool.
+        let shm_zone = unsafe { ngx_shared_memory_add(cf, &mut name, size, tag) };
+        let mut shm_zone = NonNull::new(shm_zone).ok_or("the cache zone cannot be added")?;
+        // SAFETY: nginx has just made it, and nobody else uses it while the configuration is read.
+        let zone = unsafe { shm_zone.as_mut() };
+        zone.init = Some(initialize);
+        zone.data = main.cast();
+        self.shm_zone = Some(shm_zone);
+        Ok(())
+    }
+
+    /// The zone, once nginx has mapped it.
+    pub fn open(&self) -> Option<Zone> {
+        // SAFETY: nginx's description of the zone lives as long as the configuration.
+        let shm_zone = unsafe { self.shm_zone?.as_ref() };
+        // SAFETY: `initialize` has laid the zone out, so this only finds the layout.
+        unsafe { Zone::open(shm_zone) }.ok()
+    }
+}
+
+/// Lays the zone out and starts every identity service in it.
+unsafe extern "C" fn initialize(shm_zone: *mut ngx_shm_zone_t, _old: *mut c_void) -> ngx_int_t {
+    // SAFETY: nginx passes the zone that `request` has set up, mapped, in the master; its data is
+    // the main configuration of the cycle that is being started.
+    let (shm_zone, main) = unsafe { (&*shm_zone, &*(*shm_zone).data.cast::<MainConf>()) };
+    let log = shm_zone.shm.log;
+
+    // SAFETY: as above.
+    let zone = match unsafe { Zone::open(shm_zone) } {
+        Ok(zone) => zone,
+        Err(reason) => {
+            log_at!(NGX_LOG_EMERG, log, "{reason}");
+            return NGX_ERROR as ngx_int_t;
+        }
+    };
+    for service in &main.services {
+        let Some(state): Option<ServiceState> = zone.add_service(service.id, shm_zone.shm.size)
+        else {
+            let name = String::from_utf8_lossy(shm_zone.shm.name.as_bytes());
+            log_at!(
+                NGX_LOG_EMERG,
+                log,
+                "keystone_cache_zone \"{name}\" is too small for {} identity services",
+                main.services.len()
+            );
+            return NGX_ERROR as ngx_int_t;
+        };
+        if let Err(reason) = crate::identity::start(service, main.owner(), &zone, &state, log) {
+            log_at!(NGX_LOG_EMERG, log, "{reason}");
+            return NGX_ERROR as ngx_int_t;
+        }
+    }
+    NGX_OK as ngx_int_t
+}
+
+const DEFAULT_NAME: &str = "keystone";
+const DEFAULT_SIZE: usize = 10 << 20;
+const LEAST_SIZE: usize = 256 << 10;

@@ -1,0 +1,185 @@
+//! The shared memory zone: the token cache, and what workers tell each other about an identity
+//! service.
+//!
+//! All memory is laid out once, by the master, before a worker can see it: nothing is allocated or
+//! freed later, so there is no state of an allocator that a killed worker could leave broken.  The
+//! layout is a [`Root`] that nginx's slab pool points to, the words of the cache, and a chain of
+//! service states, to which a reload may append.  What the words mean and why they can be read
+//! without a lock is told in `keystone-zone`.
+//!
+//! Changes are made under the slab pool's mutex: nginx unlocks it when a worker dies
+//! (`ngx_unlock_mutexes()`), which it does for no other lock.
+
+mod conf;
+mod service;
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+use keystone_zone::{Cache, Key, WORD};
+use nginx_sys::{
+    ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_calloc, ngx_slab_pool_t,
+};
+
+pub use conf::ZoneConf;
+pub use service::ServiceState;
+
+/// The zone, mapped.  Copies are as good as the original.
+#[derive(Clone, Copy)]
+pub struct Zone {
+    pool: NonNull<ngx_slab_pool_t>,
+    root: &'static Root,
+}
+
+/// The beginning of everything; `data` of the slab pool points here.
+#[repr(C)]
+struct Root {
+    /// Which version of the module laid this out.
+    layout: AtomicU64,
+    /// The key of the digests that name tokens, random for each zone.
+    secret: [AtomicU64; 4],
+    cache: AtomicPtr<AtomicU64>,
+    cache_words: AtomicUsize,
+    services: AtomicPtr<AtomicU64>,
+}
+
+impl Zone {
+    /// Lays the zone out, or finds the layout that an earlier configuration has left in it.
+    ///
+    /// # Safety
+    /// Called by the master only, with a zone whose memory is mapped and stays so while the
+    /// configuration is in use.
+    unsafe fn open(shm_zone: &ngx_shm_zone_t) -> Result<Self, String> {
+        let name = String::from_utf8_lossy(shm_zone.shm.name.as_bytes());
+        let too_small = || format!("keystone_cache_zone \"{name}\" is too small");
+        let pool: NonNull<ngx_slab_pool_t> =
+            NonNull::new(shm_zone.shm.addr.cast()).ok_or("keystone_cache_zone is not mapped")?;
+
+        // SAFETY: nginx has made a slab pool of the zone.
+        let found: *mut Root = unsafe { (*pool.as_ptr()).data.cast() };
+        if !found.is_null() {
+            // SAFETY: only this function sets `data`, to a root that is never freed.
+            let root = unsafe { &*found };
+            if root.layout.load(Ordering::Relaxed) != LAYOUT {
+                return Err(format!(
+                    "keystone_cache_zone \"{name}\" was laid out by another version of the \
+                     module: give it another name, or restart nginx"
+                ));
+            }
+            return Ok(Self { pool, root });
+        }
+
+        let root: *mut Root = calloc(pool, size_of::<Root>()).ok_or_else(too_small)?.cast();
+        // SAFETY: the memory is zeroed, large enough and aligned (a slab is aligned to its size),
+        // and all-zero is a valid root.
+        let root: &'static Root = unsafe { &*root };
+        let words = shm_zone.shm.size / WORD / 10 * CACHE_TENTHS;
+        let cache = calloc(pool, words * WORD).ok_or_else(too_small)?;
+
+        let mut secret = [0; 32];
+        fill_random(&mut secret)?;
+        for (word, part) in root.secret.iter().zip(secret.chunks_exact(WORD)) {
+            word.store(word_of(part), Ordering::Relaxed);
+        }
+        root.cache.store(cache.cast(), Ordering::Relaxed);
+        root.cache_words.store(words, Ordering::Relaxed);
+        root.layout.store(LAYOUT, Ordering::Release);
+        // SAFETY: no other process knows of the zone yet.
+        unsafe { (*pool.as_ptr()).data = std::ptr::from_ref(root).cast_mut().cast() };
+        Ok(Self { pool, root })
+    }
+
+    /// The token cache.
+    pub fn cache(&self) -> Cache<'static> {
+        let cache = self.root.cache.load(Ordering::Relaxed);
+        let words = self.root.cache_words.load(Ordering::Relaxed);
+        // SAFETY: `open` has stored the address and length of zeroed memory that is never freed,
+        // and all access to it is through atomics.
+        Cache::new(unsafe { std::slice::from_raw_parts(cache, words) })
+    }
+
+    /// What names `token`, vouched for by the service `service`, in the cache.
+    pub fn key(&self, service: u64, token: &[u8]) -> Key {
+        let mut secret = [0; 32];
+        for (part, word) in secret.chunks_exact_mut(WORD).zip(&self.root.secret) {
+            part.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        let mut hasher = blake3::Hasher::new_keyed(&secret);
+        hasher.update(&service.to_ne_bytes());
+        hasher.update(token);
+        let digest = hasher.finalize();
+        let mut key = [0; 4];
+        for (word, part) in key.iter_mut().zip(digest.as_bytes().chunks_exact(WORD)) {
+            *word = word_of(part);
+        }
+        key
+    }
+
+    /// The state of the service `id`, if the master has made one.
+    pub fn service(&self, id: u64) -> Option<ServiceState> {
+        let mut next = self.root.services.load(Ordering::Acquire);
+        // SAFETY: the chain holds what `add_service` has made, which is never freed.
+        while let Some(state) = unsafe { ServiceState::from_words(next) } {
+            if state.id() == id {
+                return Some(state);
+            }
+            next = state.next();
+        }
+        None
+    }
+
+    /// The state of the service `id`, made if it is not there.  Called by the master only.
+    fn add_service(&self, id: u64, size: usize) -> Option<ServiceState> {
+        if let Some(state) = self.service(id) {
+            return Some(state);
+        }
+        let words = ServiceState::words(size);
+        let memory: *mut AtomicU64 = calloc(self.pool, words * WORD)?.cast();
+        let next = self.root.services.load(Ordering::Relaxed);
+        // SAFETY: the memory is zeroed, `words` long, and never freed.
+        let state = unsafe { ServiceState::create(memory, words, id, next) }?;
+        // Workers of the configuration before may be reading the chain: it is complete already.
+        self.root.services.store(memory, Ordering::Release);
+        Some(state)
+    }
+
+    /// Runs `change` under the zone's mutex.  It must be short, and must not panic.
+    pub fn locked<T>(&self, change: impl FnOnce() -> T) -> T {
+        struct Unlock(NonNull<ngx_slab_pool_t>);
+        impl Drop for Unlock {
+            fn drop(&mut self) {
+                // SAFETY: `locked` has locked this mutex.
+                unsafe { ngx_shmtx_unlock(&raw mut (*self.0.as_ptr()).mutex) };
+            }
+        }
+        // SAFETY: the pool stays mapped while the configuration is in use.
+        unsafe { ngx_shmtx_lock(&raw mut (*self.pool.as_ptr()).mutex) };
+        let _unlock = Unlock(self.pool);
+        change()
+    }
+}
+
+fn calloc(pool: NonNull<ngx_slab_pool_t>, size: usize) -> Option<*mut c_void> {
+    // SAFETY: the pool is mapped; the function locks it itself.
+    let memory = unsafe { ngx_slab_calloc(pool.as_ptr(), size) };
+    (!memory.is_null()).then_some(memory)
+}
+
+fn fill_random(bytes: &mut [u8; 32]) -> Result<(), String> {
+    // SAFETY: there are as many bytes to write to as the call is told.
+    match unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } {
+        32 => Ok(()),
+        _ => Err(format!("getrandom() failed: {}", std::io::Error::last_os_error())),
+    }
+}
+
+fn word_of(part: &[u8]) -> u64 {
+    part.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// Changes with every change of what lies in the zone.
+const LAYOUT: u64 = 0x6b65_7973_746f_0001;
+
+/// The cache's share of the zone; the rest is for the states of identity services.
+const CACHE_TENTHS: usize = 6;

@@ -1,0 +1,184 @@
+//! What workers tell each other about one identity service.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use keystone_zone::{Blob, Lease, WORD};
+
+/// The words of one identity service in the zone.
+#[derive(Clone, Copy)]
+pub struct ServiceState {
+    words: &'static [AtomicU64],
+}
+
+impl ServiceState {
+    /// The words to allocate for a state in a zone of `zone_size` bytes.
+    pub(super) fn words(zone_size: usize) -> usize {
+        let snapshot = (zone_size / SNAPSHOT_SHARE).max(SNAPSHOT_LEAST);
+        HEADER + Blob::words(TOKEN_CAPACITY) + Blob::words(snapshot)
+    }
+
+    /// # Safety
+    /// `memory` is zeroed, `words` words long, aligned, and is never freed.
+    pub(super) unsafe fn create(
+        memory: *mut AtomicU64,
+        words: usize,
+        id: u64,
+        next: *mut AtomicU64,
+    ) -> Option<Self> {
+        if memory.is_null() || words < HEADER + Blob::words(TOKEN_CAPACITY) {
+            return None;
+        }
+        // SAFETY: by this function's contract.
+        let words = unsafe { std::slice::from_raw_parts(memory, words) };
+        words[WORDS].store(words.len() as u64, Ordering::Relaxed);
+        words[ID].store(id, Ordering::Relaxed);
+        words[NEXT].store(next as u64, Ordering::Relaxed);
+        words[GENERATION].store(1, Ordering::Relaxed);
+        Some(Self { words })
+    }
+
+    /// # Safety
+    /// `memory` is null or what [`ServiceState::create`] has made a state of.
+    pub(super) unsafe fn from_words(memory: *mut AtomicU64) -> Option<Self> {
+        if memory.is_null() {
+            return None;
+        }
+        // SAFETY: a state starts with its length.
+        let words = unsafe { (*memory.add(WORDS)).load(Ordering::Relaxed) } as usize;
+        // SAFETY: as above; it is never freed.
+        Some(Self { words: unsafe { std::slice::from_raw_parts(memory, words) } })
+    }
+
+    pub(super) fn next(&self) -> *mut AtomicU64 {
+        self.words[NEXT].load(Ordering::Relaxed) as *mut AtomicU64
+    }
+
+    /// Which service this is.
+    pub fn id(&self) -> u64 {
+        self.words[ID].load(Ordering::Relaxed)
+    }
+
+    /// Counts up with every change of the certificates or the revocation list.
+    pub fn generation(&self) -> u64 {
+        self.words[GENERATION].load(Ordering::Acquire)
+    }
+
+    /// Publishes that the snapshot has become another one.  The caller holds the zone's mutex.
+    pub fn set_generation(&self, generation: u64) {
+        self.words[GENERATION].store(generation, Ordering::Release);
+    }
+
+    /// When the identity service last gave the revocation list (or said that there is none), on
+    /// nginx's millisecond clock; `None` before the first time.
+    pub fn list_checked_at(&self) -> Option<u64> {
+        self.time(LIST_CHECKED_AT)
+    }
+
+    /// See [`ServiceState::list_checked_at`].
+    pub fn set_list_checked_at(&self, tick: u64) {
+        self.words[LIST_CHECKED_AT].store(tick.max(1), Ordering::Release);
+    }
+
+    /// When certificates were last asked for because a signature did not fit, on the same clock.
+    pub fn rotation_tried_at(&self) -> Option<u64> {
+        self.time(ROTATION_TRIED_AT)
+    }
+
+    /// See [`ServiceState::rotation_tried_at`].
+    pub fn set_rotation_tried_at(&self, tick: u64) {
+        self.words[ROTATION_TRIED_AT].store(tick.max(1), Ordering::Release);
+    }
+
+    /// When a PKI token was last seen, on the same clock: what nobody needs is not refreshed.
+    pub fn used_at(&self) -> Option<u64> {
+        self.time(USED_AT)
+    }
+
+    /// See [`ServiceState::used_at`].
+    pub fn set_used_at(&self, tick: u64) {
+        // Most calls change nothing; a store would take the cache line from the other workers.
+        if self.words[USED_AT].load(Ordering::Relaxed) / USED_GRANULE != tick / USED_GRANULE {
+            self.words[USED_AT].store(tick.max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// When the last refresh failed, on the same clock; `None` where it went well.
+    pub fn failed_at(&self) -> Option<u64> {
+        self.time(FAILED_AT)
+    }
+
+    /// See [`ServiceState::failed_at`].
+    pub fn set_failed_at(&self, tick: Option<u64>) {
+        self.words[FAILED_AT].store(tick.map_or(0, |tick| tick.max(1)), Ordering::Release);
+    }
+
+    /// How many refreshes have ended, well or not.
+    pub fn refreshes(&self) -> u64 {
+        self.words[REFRESHES].load(Ordering::Acquire)
+    }
+
+    /// Counts a refresh that has ended.
+    pub fn count_refresh(&self) {
+        self.words[REFRESHES].fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Before when (unix seconds) the service's credentials are not to be tried, and how many times
+    /// in a row they were refused.
+    pub fn refused(&self) -> (i64, u32) {
+        let not_before = self.words[REFUSED_UNTIL].load(Ordering::Relaxed);
+        let times = self.words[REFUSED_TIMES].load(Ordering::Relaxed);
+        (not_before.cast_signed(), times as u32)
+    }
+
+    /// See [`ServiceState::refused`].
+    pub fn set_refused(&self, not_before: i64, times: u32) {
+        self.words[REFUSED_UNTIL].store(not_before.cast_unsigned(), Ordering::Relaxed);
+        self.words[REFUSED_TIMES].store(times.into(), Ordering::Relaxed);
+    }
+
+    /// Who may ask the identity service on behalf of all workers.
+    pub fn lease(&self) -> Lease<'static> {
+        Lease::new(&self.words[LEASE])
+    }
+
+    /// The service token that workers share.
+    pub fn token(&self) -> Blob<'static> {
+        Blob::new(&self.words[HEADER..HEADER + Blob::words(TOKEN_CAPACITY)])
+    }
+
+    /// Certificates and revocation list, as `identity::snapshot` writes them.
+    pub fn snapshot(&self) -> Blob<'static> {
+        Blob::new(&self.words[HEADER + Blob::words(TOKEN_CAPACITY)..])
+    }
+
+    fn time(&self, at: usize) -> Option<u64> {
+        match self.words[at].load(Ordering::Acquire) {
+            0 => None,
+            tick => Some(tick),
+        }
+    }
+}
+
+const WORDS: usize = 0;
+const ID: usize = 1;
+const NEXT: usize = 2;
+const GENERATION: usize = 3;
+const LIST_CHECKED_AT: usize = 4;
+const ROTATION_TRIED_AT: usize = 5;
+const USED_AT: usize = 6;
+const REFRESHES: usize = 7;
+const LEASE: usize = 8;
+const FAILED_AT: usize = 9;
+const REFUSED_UNTIL: usize = 10;
+const REFUSED_TIMES: usize = 11;
+const HEADER: usize = 12;
+
+/// Milliseconds.
+const USED_GRANULE: u64 = 1_000;
+
+/// A service token may be a PKI token itself.
+const TOKEN_CAPACITY: usize = 2_048 * WORD;
+
+/// The snapshot's share of the zone, and its least size in bytes.
+const SNAPSHOT_SHARE: usize = 16;
+const SNAPSHOT_LEAST: usize = 64 << 10;

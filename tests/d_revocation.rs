@@ -1,0 +1,426 @@
+//! Section D of the behaviours: the revocation list.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use keystone_testbed::cms::{sign, Form};
+use keystone_testbed::expect;
+use keystone_testbed::http::Request;
+use keystone_testbed::identity::{Fault, ADMIN_TOKEN};
+use keystone_testbed::mint::{self, new_audit_id, new_uuid, Payload, Revoked};
+use keystone_testbed::pki::Pki;
+use keystone_testbed::wait_for;
+use keystone_testbed::world::{Setup, World};
+use serde_json::json;
+
+/// A world that asks for the list before it validates a new token.
+fn eager() -> Setup {
+    World::setup().set("keystone_revocation_cache_time", "0")
+}
+
+#[track_caller]
+fn assert_revoked(world: &World, token: &str) {
+    let answer = world.send(&Request::get("/").token(token));
+    expect::refused(&answer);
+    assert_eq!(answer.header("X-Result"), Some("revoked"));
+}
+
+#[test]
+fn d01_d02_d03_the_md5_of_the_text_is_listed() {
+    let world = eager().start();
+    for payload in [Payload::v2(), Payload::v3()] {
+        for token in [world.pki(&payload), world.pkiz(&payload.clone().audit_ids(&["x"]))] {
+            world.identity.revoke_token(&token);
+            assert_revoked(&world, &token);
+        }
+    }
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+}
+
+#[test]
+fn d04_d05_the_sha256_or_the_md5_is_listed() {
+    let world = eager().set("keystone_hash_algorithms", "sha256 md5").start();
+    for hash in [mint::sha256, mint::md5] {
+        for token in [world.pki(&Payload::v3()), world.pkiz(&Payload::v2())] {
+            world.identity.revoke(Revoked::id(hash(&token)));
+            assert_revoked(&world, &token);
+        }
+    }
+}
+
+#[test]
+fn d06_an_algorithm_that_is_not_configured() {
+    let world = eager().start();
+    let token = world.pki(&Payload::v3());
+    world.identity.revoke(Revoked::id(mint::sha256(&token)));
+    assert_eq!(world.status(&token), 200);
+}
+
+#[test]
+fn d07_other_ids() {
+    let world = eager().start();
+    for _ in 0..200 {
+        world.identity.revoke(Revoked { id: Some(new_uuid()), audit_id: Some(new_audit_id()) });
+    }
+    assert_eq!(world.status(&world.pki(&Payload::v2())), 200);
+    assert_eq!(world.status(&world.pkiz(&Payload::v3())), 200);
+}
+
+#[test]
+fn d08_d09_lists_without_entries() {
+    for content in ["{}", "{\"revoked\": []}", "{\"revoked\": [], \"extra\": \"success\"}"] {
+        let world = eager().start();
+        world.identity.state().list_content = Some(content.into());
+        assert_eq!(world.status(&world.pki(&Payload::v3())), 200, "{content}");
+    }
+}
+
+#[test]
+fn d10_the_audit_id_is_listed() {
+    let world = eager().start();
+    for payload in [Payload::v2(), Payload::v3()] {
+        world.identity.revoke(Revoked::audit_id(payload.audit_id()));
+        assert_revoked(&world, &world.pki(&payload));
+        assert_revoked(&world, &world.pkiz(&payload));
+    }
+}
+
+#[test]
+fn d11_the_audit_id_of_the_parent_is_listed() {
+    let world = eager().start();
+    let parent = new_audit_id();
+    world.identity.revoke(Revoked::audit_id(&parent));
+    for payload in [Payload::v2(), Payload::v3()] {
+        let child = payload.audit_ids(&[&new_audit_id(), &parent]);
+        assert_revoked(&world, &world.pki(&child));
+    }
+}
+
+#[test]
+fn d12_d13_other_audit_ids_or_none() {
+    let world = eager().start();
+    world.identity.revoke(Revoked::audit_id(new_audit_id()));
+    world.identity.revoke(Revoked::id(new_uuid()));
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    let without = Payload::v3().without("/audit_ids");
+    assert_eq!(world.status(&world.pki(&without)), 200);
+    assert_eq!(world.status(&world.pki(&Payload::v3().audit_ids(&[]))), 200);
+}
+
+#[test]
+fn d14_d15_d17_a_cached_token_dies_with_the_next_list() {
+    let world = World::setup().set("keystone_revocation_cache_time", "1s").workers(2).start();
+    let tokens = [world.pki(&Payload::v3()), world.pkiz(&Payload::v3())];
+    let ask = |pid: i32, token: &str| {
+        let mut client = world.nginx.connect_worker(pid).unwrap();
+        client.send(&Request::get("/").token(token)).unwrap()
+    };
+    for token in &tokens {
+        for pid in world.nginx.worker_pids() {
+            assert_eq!(ask(pid, token).status, 200);
+            assert_eq!(ask(pid, token).header("X-Cache"), Some("HIT"));
+        }
+        world.identity.revoke_token(token);
+    }
+    let start = Instant::now();
+    for token in &tokens {
+        wait_for("the tokens to be refused", || (world.status(token) == 401).then_some(()))
+            .unwrap();
+        for pid in world.nginx.worker_pids() {
+            let answer = ask(pid, token);
+            expect::refused(&answer);
+            assert_eq!(answer.header("X-Result"), Some("revoked"));
+        }
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+#[test]
+fn d18_a_cached_token_when_the_list_cannot_be_had() {
+    let mut world = World::setup().set("keystone_revocation_cache_time", "1s").start();
+    let token = world.pki(&Payload::v3());
+    assert_eq!(world.status(&token), 200);
+    world.identity.stop();
+    wait_for("the list to be too old", || (world.status(&token) == 503).then_some(())).unwrap();
+    expect::unavailable(&world.send(&Request::get("/").token(&token)));
+    world.identity.restart().unwrap();
+    wait_for("the list", || (world.status(&token) == 200).then_some(())).unwrap();
+}
+
+#[test]
+fn d18_unless_it_may_be_stale() {
+    let mut world = World::setup()
+        .set("keystone_revocation_cache_time", "500ms")
+        .set("keystone_revocation_stale", "1h")
+        .start();
+    let revoked = world.pki(&Payload::v3());
+    world.identity.revoke_token(&revoked);
+    let token = world.pki(&Payload::v3());
+    assert_eq!(world.status(&token), 200);
+    world.identity.stop();
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(world.status(&token), 200);
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    assert_revoked(&world, &revoked);
+}
+
+#[test]
+fn d21_where_the_list_comes_from() {
+    for (version, path) in
+        [("v2.0", "/v2.0/tokens/revoked"), ("v3", "/v3/auth/tokens/OS-PKI/revoked")]
+    {
+        let world = eager().set("keystone_auth_version", version).start();
+        assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+        let state = world.identity.state();
+        let asked: Vec<_> = state.log.iter().filter(|request| request.target == path).collect();
+        assert_eq!(asked.len(), 1);
+        assert_eq!(asked[0].headers.text("X-Auth-Token"), Some(ADMIN_TOKEN));
+    }
+}
+
+#[test]
+fn d22_answers_that_are_no_list() {
+    let answers = [
+        "{}",
+        "[]",
+        "",
+        "null",
+        "hello",
+        "{\"signed\": 1}",
+        "{\"signed\": \"\"}",
+        "{\"signed\": \"hello\"}",
+        "{\"revoked\": []}",
+    ];
+    for answer in answers {
+        let world = eager().start();
+        world.identity.state().list_answer = Some(answer.into());
+        let got = world.send(&Request::get("/").token(&world.pki(&Payload::v3())));
+        assert_eq!(got.status, 503, "{answer}");
+        expect::unavailable(&got);
+        assert!(!world.signing_dir().join("revoked.pem").exists());
+    }
+}
+
+#[test]
+fn d23_the_list_cannot_be_had() {
+    for status in [403, 404, 410, 429, 500, 502, 503] {
+        let world = World::setup().start();
+        world.identity.fault("/v3/auth/tokens/OS-PKI/revoked", Fault::Status(status));
+        let token = world.pki(&Payload::v3());
+        let answer = world.send(&Request::get("/").token(&token));
+        assert_eq!(answer.status, 503, "{status}");
+        expect::unavailable(&answer);
+        let log = world.nginx.error_log();
+        let said = |line: &str| line.contains("[error]") && line.contains(&status.to_string());
+        assert!(log.lines().any(said), "{log}");
+    }
+}
+
+#[test]
+fn d23_unless_nobody_asked_for_it() {
+    let world = World::setup().set("keystone_revocation", "off").start();
+    world.identity.fault("/v3/auth/tokens/OS-PKI/revoked", Fault::Status(410));
+    let token = world.pki(&Payload::v3());
+    world.identity.revoke_token(&token);
+    assert_eq!(world.status(&token), 200);
+    assert_eq!(world.identity.count("/v3/auth/tokens"), 0);
+}
+
+#[test]
+fn d24_the_list_in_memory_is_used_within_its_time() {
+    let world = World::setup().set("keystone_revocation_cache_time", "1h").workers(2).start();
+    for _ in 0..20 {
+        assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    }
+    assert_eq!(world.identity.count("/v3/auth/tokens/OS-PKI/revoked"), 1);
+}
+
+#[test]
+fn d24_zero_asks_before_every_validation() {
+    let world = eager().start();
+    let token = world.pki(&Payload::v3());
+    for number in 1..=5 {
+        assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+        assert_eq!(world.identity.count("/v3/auth/tokens/OS-PKI/revoked"), number);
+    }
+    assert_eq!(world.status(&token), 200);
+    world.identity.forget_requests();
+    assert_eq!(world.send(&Request::get("/").token(&token)).header("X-Cache"), Some("HIT"));
+}
+
+#[test]
+fn d25_a_fresh_list_on_disk_is_used_after_a_restart() {
+    let mut world = World::setup().set("keystone_revocation_cache_time", "1h").start();
+    let revoked = world.pki(&Payload::v3());
+    world.identity.revoke_token(&revoked);
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    wait_for("revoked.pem", || world.signing_dir().join("revoked.pem").exists().then_some(()))
+        .unwrap();
+    world.identity.forget_requests();
+    world.nginx.restart(&world.config).unwrap();
+    assert_revoked(&world, &revoked);
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    assert_eq!(world.identity.requests(), [""; 0]);
+}
+
+#[test]
+fn d25_an_old_list_on_disk_is_not() {
+    let age = |dir: &std::path::Path| {
+        let list = fs::File::open(dir.join("keystone/revoked.pem")).unwrap();
+        let then = std::time::SystemTime::now() - Duration::from_secs(7200);
+        list.set_modified(then).unwrap();
+    };
+    let world = World::setup().offline().files(age).start();
+    let revoked = world.pki(&Payload::v3());
+    world.identity.revoke_token(&revoked);
+    assert_revoked(&world, &revoked);
+    assert_eq!(world.identity.count("/v3/auth/tokens/OS-PKI/revoked"), 1);
+}
+
+#[test]
+fn d26_no_list_on_disk_or_in_memory() {
+    let lose = |dir: &std::path::Path| fs::remove_file(dir.join("keystone/revoked.pem")).unwrap();
+    let world = World::setup().offline().files(lose).start();
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    let requests = world.identity.requests();
+    assert!(requests.contains(&"GET /v3/auth/tokens/OS-PKI/revoked".into()), "{requests:?}");
+    assert_eq!(world.identity.count("/v3/OS-SIMPLE-CERT"), 0, "{requests:?}");
+}
+
+#[test]
+fn d27_a_time_without_a_unit() {
+    let world = World::setup().set("keystone_revocation_cache_time", "24").start();
+    for _ in 0..3 {
+        assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    }
+    assert_eq!(world.identity.count("/v3/auth/tokens/OS-PKI/revoked"), 1);
+}
+
+#[test]
+fn p08_lists_that_cannot_be_verified() {
+    let world = eager().start();
+    let good = world.identity.state().signed_list().unwrap();
+    let stranger = Pki::new().unwrap();
+    let strange = mint::cms_pem(&sign(&stranger.signing, b"{\"revoked\": []}").unwrap());
+    let mut tampered = good.clone();
+    let middle = good.len() / 3;
+    let other = if good.as_bytes()[middle] == b'A' { "B" } else { "A" };
+    tampered.replace_range(middle..=middle, other);
+    drop(world);
+    let lists = [
+        ("garbage", "garbage".to_owned()),
+        ("truncated", good[..good.len() / 2].to_owned()),
+        ("tampered with", tampered),
+        ("signed by a stranger", strange),
+        ("a certificate", stranger.signing.pem().unwrap()),
+    ];
+    for (what, list) in lists {
+        let world = eager().start();
+        world.identity.state().list_answer = Some(json!({ "signed": list }).to_string());
+        let answer = world.send(&Request::get("/").token(&world.pki(&Payload::v3())));
+        assert_eq!(answer.status, 503, "a list {what}");
+        assert!(!world.signing_dir().join("revoked.pem").exists(), "a list {what}");
+    }
+}
+
+#[test]
+fn p08_signed_content_that_is_no_list() {
+    for content in ["[1,2]", "hello", "", "{\"revoked\": 1}", "{\"revoked\": [1]}", "null"] {
+        let world = eager().start();
+        world.identity.state().list_content = Some(content.into());
+        let answer = world.send(&Request::get("/").token(&world.pki(&Payload::v3())));
+        assert_eq!(answer.status, 503, "{content}");
+    }
+}
+
+#[test]
+fn a_bad_list_does_not_replace_a_good_one() {
+    let world = World::setup()
+        .set("keystone_revocation_cache_time", "500ms")
+        .set("keystone_revocation_stale", "1h")
+        .start();
+    let revoked = world.pki(&Payload::v3());
+    world.identity.revoke_token(&revoked);
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    let kept = fs::read(world.signing_dir().join("revoked.pem")).unwrap();
+    world.identity.forget_requests();
+    world.identity.state().list_content = Some("[]".into());
+    wait_for("another question for the list", || {
+        world.status(&world.pki(&Payload::v3()));
+        (world.identity.count("/v3/auth/tokens/OS-PKI/revoked") > 0).then_some(())
+    })
+    .unwrap();
+    assert_revoked(&world, &revoked);
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    assert_eq!(fs::read(world.signing_dir().join("revoked.pem")).unwrap(), kept);
+}
+
+/// The list names a hash of one form of a token; CVE-2015-7546 is to come with another form.
+#[test]
+fn cve_2015_7546_another_form_of_a_listed_token() {
+    let world = eager().start();
+    let signing = &world.pki.signing;
+    // Without audit ids there is nothing else to find the token by.
+    let payload = || Payload::v3().with("/x", json!(new_uuid())).without("/audit_ids");
+    let null = Form { null_parameters: true, ..Form::default() };
+    let forms = |payload: &Payload| -> Vec<(&str, String)> {
+        let content = payload.json();
+        let der = sign(signing, content.as_bytes()).unwrap();
+        let other = keystone_testbed::cms::sign_as(signing, content.as_bytes(), null).unwrap();
+        let pem = mint::cms_pem(&der);
+        vec![
+            ("PKI", mint::pki(&der)),
+            ("PKIZ of PEM", mint::pkiz(&der).unwrap()),
+            ("PKIZ of DER", mint::pkiz_of(&der).unwrap()),
+            ("PKI with NULL", mint::pki(&other)),
+            ("PKIZ of PEM with NULL", mint::pkiz(&other).unwrap()),
+            ("PKIZ of PEM at level 9", mint::pkiz_at_level(pem.as_bytes(), 9).unwrap()),
+            ("PKIZ of PEM, not compressed", mint::pkiz_at_level(pem.as_bytes(), 0).unwrap()),
+        ]
+    };
+    // What Keystone can have issued and so listed, and what can be made of it.
+    for listed in 0..5 {
+        let forms = forms(&payload());
+        world.identity.revoke_token(&forms[listed].1);
+        for (name, token) in &forms {
+            let answer = world.send(&Request::get("/").token(token));
+            assert_eq!(answer.status, 401, "{} is listed, {name} comes", forms[listed].0);
+        }
+    }
+    for (name, token) in forms(&payload()) {
+        assert_eq!(world.status(&token), 200, "{name}");
+    }
+}
+
+#[test]
+fn cve_2015_7546_in_any_algorithm() {
+    let world = eager().set("keystone_hash_algorithms", "sha512 md5").start();
+    let payload = Payload::v3().without("/audit_ids");
+    let (pki, pkiz) = (world.pki(&payload), world.pkiz(&payload));
+    world.identity.revoke_token(&pkiz);
+    assert_revoked(&world, &pki);
+    assert_revoked(&world, &pkiz);
+}
+
+#[test]
+fn p10_the_whole_token_as_an_id_does_not_count() {
+    let world = eager().start();
+    let token = world.pki(&Payload::v3());
+    world.identity.revoke(Revoked::id(&token));
+    assert_eq!(world.status(&token), 200);
+}
+
+#[test]
+fn a_long_list() {
+    let world = eager().start();
+    let token = world.pki(&Payload::v3());
+    {
+        let mut state = world.identity.state();
+        for _ in 0..20_000 {
+            state.revoked.push(Revoked { id: Some(new_uuid()), audit_id: Some(new_audit_id()) });
+        }
+        state.revoked.push(Revoked::id(mint::md5(&token)));
+    }
+    assert_revoked(&world, &token);
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+}

@@ -1,0 +1,166 @@
+//! Section I of the behaviours: tokens that are bound to something.
+//!
+//! A match with a kerberos user needs a module that authenticates by `Negotiate`, which Debian
+//! has not; those lines are tests of `keystone-token`. Here stands what an unmodified nginx can
+//! show: which tokens pass without one, and that nothing else passes for one.
+
+use keystone_testbed::expect;
+use keystone_testbed::http::Request;
+use keystone_testbed::mint::Payload;
+use keystone_testbed::nginx::{check, Config};
+use keystone_testbed::world::World;
+use serde_json::json;
+
+fn bound() -> Payload {
+    Payload::v3().bind("kerberos", "USER@REALM")
+}
+
+fn unknown() -> Payload {
+    Payload::v3().bind("FOO", "BAR")
+}
+
+fn status(mode: Option<&str>, payload: &Payload) -> u16 {
+    let setup = World::setup().offline();
+    let world = match mode {
+        Some(mode) => setup.set("keystone_enforce_token_bind", mode).start(),
+        None => setup.start(),
+    };
+    let first = world.send(&Request::get("/").token(&world.pki(payload)));
+    // The cached answer has to come out the same.
+    let token = world.pki(payload);
+    let second: Vec<_> = (0..2).map(|_| world.send(&Request::get("/").token(&token))).collect();
+    for answer in second.iter().chain([&first]) {
+        assert_eq!(answer.status, first.status);
+        if answer.status == 401 {
+            expect::refused(answer);
+            assert_eq!(answer.header("X-Result"), Some("bind_failed"));
+        }
+    }
+    first.status
+}
+
+#[test]
+fn i01_disabled() {
+    assert_eq!(status(Some("disabled"), &bound()), 200);
+    assert_eq!(status(Some("disabled"), &unknown()), 200);
+    assert_eq!(status(Some("disabled"), &Payload::v3()), 200);
+}
+
+#[test]
+fn i03_permissive_bound() {
+    assert_eq!(status(None, &bound()), 401);
+    assert_eq!(status(Some("permissive"), &bound()), 401);
+    assert_eq!(status(None, &Payload::v2().bind("kerberos", "USER@REALM")), 401);
+}
+
+#[test]
+fn i04_permissive_unknown_bind() {
+    assert_eq!(status(None, &unknown()), 200);
+    assert_eq!(status(Some("permissive"), &unknown()), 200);
+}
+
+#[test]
+fn i05_permissive_without_bind() {
+    assert_eq!(status(None, &Payload::v3()), 200);
+    assert_eq!(status(None, &Payload::v3().with("/bind", json!({}))), 200);
+}
+
+#[test]
+fn i07_i08_strict() {
+    assert_eq!(status(Some("strict"), &bound()), 401);
+    assert_eq!(status(Some("strict"), &unknown()), 401);
+    assert_eq!(status(Some("strict"), &Payload::v3()), 200);
+}
+
+#[test]
+fn i10_i11_i12_required() {
+    assert_eq!(status(Some("required"), &bound()), 401);
+    assert_eq!(status(Some("required"), &unknown()), 401);
+    assert_eq!(status(Some("required"), &Payload::v3()), 401);
+}
+
+#[test]
+fn i14_i15_i16_named_kerberos() {
+    assert_eq!(status(Some("kerberos"), &bound()), 401);
+    assert_eq!(status(Some("kerberos"), &unknown()), 401);
+    assert_eq!(status(Some("kerberos"), &Payload::v3()), 401);
+}
+
+#[test]
+fn i17_basic_is_not_negotiate() {
+    let world = World::setup()
+        .offline()
+        .location(
+            "/basic/",
+            "auth_basic x; auth_basic_user_file @DIR@/users;
+             keystone_auth on; proxy_pass @UPSTREAM@;",
+        )
+        .files(|dir| std::fs::write(dir.join("users"), "USER@REALM:{PLAIN}secret\n").unwrap())
+        .start();
+    // USER@REALM:secret
+    let credentials = |scheme: &str| format!("{scheme} VVNFUkBSRUFMTTpzZWNyZXQ=");
+    let basic = Request::get("/basic/").header("Authorization", credentials("Basic"));
+    let answer = world.send(&basic.clone().token(&world.pki(&Payload::v3())));
+    assert_eq!(answer.status, 200);
+    expect::refused(&world.send(&basic.token(&world.pki(&bound()))));
+}
+
+#[test]
+fn i17_negotiate_without_an_authenticated_user() {
+    let world = World::setup().offline().start();
+    let token = world.pki(&bound());
+    for scheme in ["Negotiate", "NeGoTiatE", "Kerberos"] {
+        // Nobody has looked at the ticket: here it holds USER@REALM:secret.
+        let request = Request::get("/")
+            .token(&token)
+            .header("Authorization", format!("{scheme} VVNFUkBSRUFMTTpzZWNyZXQ="))
+            .header("Remote-User", "USER@REALM")
+            .header("Auth-Type", "Negotiate");
+        expect::refused(&world.send(&request));
+    }
+}
+
+#[test]
+fn i18_a_name_that_nobody_knows() {
+    assert_eq!(status(Some("FOO"), &bound()), 401);
+    assert_eq!(status(Some("FOO"), &Payload::v3()), 401);
+}
+
+#[test]
+fn the_mode_is_of_the_location() {
+    let world = World::setup()
+        .offline()
+        .location(
+            "= /free",
+            "keystone_auth on; keystone_enforce_token_bind disabled; proxy_pass @UPSTREAM@;",
+        )
+        .start();
+    let token = world.pki(&bound());
+    for _ in 0..2 {
+        assert_eq!(world.send(&Request::get("/free").token(&token)).status, 200);
+        expect::refused(&world.send(&Request::get("/").token(&token)));
+    }
+}
+
+#[test]
+fn binds_of_other_shapes() {
+    for odd in [json!("kerberos"), json!([]), json!({"kerberos": 1}), json!({"kerberos": null})] {
+        let payload = Payload::v3().with("/bind", odd.clone());
+        assert_eq!(status(Some("strict"), &payload), 401, "{odd}");
+    }
+}
+
+#[test]
+fn delay_says_invalid() {
+    let world = World::setup().offline().start();
+    let seen = world.seen(&Request::get("/delay/").token(&world.pki(&bound())));
+    expect::nobody(&seen);
+}
+
+#[test]
+fn a_value_is_needed() {
+    for bad in ["", "\"\"", "strict required"] {
+        let config = Config::protected().set("keystone_enforce_token_bind", bad);
+        assert!(!check(&config).unwrap().ok, "{bad}");
+    }
+}

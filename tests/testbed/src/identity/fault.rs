@@ -1,0 +1,143 @@
+//! What can go wrong between a gateway and its identity service.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::api::Answer;
+use crate::serve::{self, After, Incoming};
+use crate::wire::Stream;
+
+/// One way to misbehave.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The connection is closed before anything is answered.
+    CloseBeforeAnswer,
+    /// The answer is whole and promises to keep the connection, which is then closed.
+    CloseSilently,
+    /// The body comes in chunks.
+    Chunked,
+    /// The answer waits.
+    Delay(Duration),
+    /// The answer comes byte by byte, with a pause before each.
+    Drip(Duration),
+    /// What comes is not HTTP.
+    Garbage,
+    /// Half of the answer comes, then the end.
+    Half,
+    /// An answer with this body instead.
+    Body(Vec<u8>),
+    /// A header field is added.
+    Header(&'static str, String),
+    /// Nothing is ever answered; the connection stays open.
+    Silence,
+    /// Another status, with a body that fits it.
+    Status(u16),
+    /// `Content-Length` is off by this much.
+    WrongLength(i64),
+}
+
+/// When to misbehave.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    prefix: String,
+    fault: Fault,
+    left: Option<usize>,
+}
+
+impl Rule {
+    pub(super) fn new(prefix: &str, fault: Fault, left: Option<usize>) -> Self {
+        Self { prefix: prefix.into(), fault, left }
+    }
+}
+
+/// The faults that apply to `path` now.
+pub(super) fn due(rules: &mut Vec<Rule>, path: &str) -> Vec<Fault> {
+    let mut due = Vec::new();
+    for rule in rules.iter_mut().filter(|rule| path.starts_with(&rule.prefix)) {
+        if let Some(left) = &mut rule.left {
+            *left -= 1;
+        }
+        due.push(rule.fault.clone());
+    }
+    rules.retain(|rule| rule.left != Some(0));
+    due
+}
+
+/// Writes an answer with all `faults` in it.
+pub(super) fn send(
+    mut answer: Answer,
+    faults: &[Fault],
+    request: &Incoming,
+    stream: &mut Stream,
+) -> After {
+    let (mut chunked, mut error, mut half, mut pause) = (false, 0, false, None);
+    let mut after = After::Keep;
+    for fault in faults {
+        match fault {
+            Fault::Body(body) => answer.body.clone_from(body),
+            Fault::Chunked => chunked = true,
+            Fault::CloseBeforeAnswer => return After::Close,
+            Fault::CloseSilently => after = After::Close,
+            Fault::Delay(time) => std::thread::sleep(*time),
+            Fault::Drip(time) => pause = Some(*time),
+            Fault::Garbage => {
+                serve::send(stream, b"\x16\x03garbage that never was HTTP\r\n\r\n");
+                return After::Close;
+            }
+            Fault::Half => half = true,
+            Fault::Header(name, value) => answer.headers.push((name, value.clone())),
+            Fault::Silence => {
+                // Until the peer gives up or the server is stopped.
+                let _ = std::io::copy(stream, &mut std::io::sink());
+                return After::Close;
+            }
+            Fault::Status(status) => {
+                answer.status = *status;
+                answer.body = format!("{status} {}\n", serve::reason(*status)).into_bytes();
+            }
+            Fault::WrongLength(by) => error = *by,
+        }
+    }
+
+    let headers = answer.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let mut message = serve::head(answer.status, &headers.collect::<Vec<_>>());
+    let body = if request.method == "HEAD" { &[][..] } else { &answer.body };
+    if chunked {
+        message.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+        for chunk in body.chunks(100) {
+            message.extend(format!("{:x}\r\n", chunk.len()).bytes());
+            message.extend(chunk);
+            message.extend(b"\r\n");
+        }
+        message.extend(b"0\r\n\r\n");
+    } else {
+        let length = answer.body.len() as i64 + error;
+        message.extend(format!("Content-Length: {length}\r\n\r\n").bytes());
+        message.extend(body);
+    }
+    if half {
+        message.truncate(message.len() / 2);
+        after = After::Close;
+    }
+    if error > 0 {
+        after = After::Close;
+    }
+    let sent = match pause {
+        None => serve::send(stream, &message),
+        Some(pause) => drip(stream, &message, pause),
+    };
+    if sent == After::Close {
+        return sent;
+    }
+    after
+}
+
+fn drip(stream: &mut Stream, message: &[u8], pause: Duration) -> After {
+    for byte in message {
+        std::thread::sleep(pause);
+        if stream.write_all(&[*byte]).and_then(|()| stream.flush()).is_err() {
+            return After::Close;
+        }
+    }
+    After::Keep
+}

@@ -1,0 +1,102 @@
+# Targets say what they are for: make help
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+
+# Where things are made; nothing outside is touched but by apt-get and `make install`.
+BUILD := $(CURDIR)/build
+# The sources of Debian's nginx-dev, and our configured copy of its flags.
+export NGINX_SOURCE_DIR ?= /usr/share/nginx/src
+export NGINX_BUILD_DIR ?= $(BUILD)/nginx-debian
+
+TARGET := $(CURDIR)/target
+MODULE := $(TARGET)/release/libngx_http_keystone_module.so
+VENDORED := $(TARGET)/vendored
+VENDORED_MODULE := $(VENDORED)/release/libngx_http_keystone_module.so
+ORACLE := $(BUILD)/oracle-venv
+
+DESTDIR ?=
+MODULES_DIR ?= $(DESTDIR)/usr/lib/nginx/modules
+AVAILABLE_DIR ?= $(DESTDIR)/usr/share/nginx/modules-available
+ENABLED_DIR ?= $(DESTDIR)/etc/nginx/modules-enabled
+
+BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
+TEST_PACKAGES := python3 python3-venv curl openssl
+BENCH_PACKAGES := wrk
+
+say = printf '\n== %s\n' "$(1)"
+
+.PHONY: help
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: $(NGINX_BUILD_DIR)/Makefile ## Build the module for the installed nginx
+	@$(call say,Building the module for $(NGINX_SOURCE_DIR))
+	cargo build --locked --release
+	@echo "The module is $(MODULE)"
+
+.PHONY: vendored
+vendored: packages ## Build the module, and an nginx 1.28 to load it, from crate nginx-src
+	@$(call say,Building nginx 1.28 and the module for it (a minute or two))
+	env -u NGINX_SOURCE_DIR -u NGINX_BUILD_DIR cargo build --locked --release --features vendored --target-dir $(VENDORED)
+
+.PHONY: demo
+demo: build ## Play the module's main job: nginx, an identity service, tokens
+	cargo build --locked --release -p keystone-testbed
+	@$(call say,The demo)
+	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-testbed demo
+
+.PHONY: test
+test: build vendored oracle lint ## Run every test, with Debian's nginx and with nginx 1.28
+	@$(call say,Tests of the libraries)
+	cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-testbed
+	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
+	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE=$(ORACLE) NGINX_BINARY=/usr/sbin/nginx \
+		cargo test --locked --release -p ngx_http_keystone_module
+	@nginx=$$(ls -t $(VENDORED)/release/build/nginx-sys-*/out/objs/nginx | head -n 1); \
+	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
+	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE=$(ORACLE) NGINX_BINARY=$$nginx \
+		cargo test --locked --release -p ngx_http_keystone_module
+
+.PHONY: lint
+lint: build
+	@$(call say,Format and lints)
+	cargo fmt --all --check
+	cargo clippy --locked --release --workspace --all-targets -- -D warnings
+
+.PHONY: oracle
+oracle: packages
+	@$(call say,The oracle: keystonemiddleware 4.9.1)
+	tests/oracle/setup.sh $(ORACLE)
+
+.PHONY: install
+install: ## Install the module and its load_module file as Debian's own modules have them
+	@test -e $(MODULE) || { echo 'There is no module yet: run "make" first.' >&2; exit 1; }
+	install -D -m 0644 $(MODULE) $(MODULES_DIR)/ngx_http_keystone_module.so
+	install -d $(AVAILABLE_DIR) $(ENABLED_DIR)
+	echo 'load_module modules/ngx_http_keystone_module.so;' > $(AVAILABLE_DIR)/mod-http-keystone.conf
+	ln -sf /usr/share/nginx/modules-available/mod-http-keystone.conf $(ENABLED_DIR)/50-mod-http-keystone.conf
+
+.PHONY: packages
+packages:
+	@command -v cargo >/dev/null || { echo 'There is no cargo: install Rust (https://rustup.rs), then try again.' >&2; exit 1; }
+	@missing=$$(dpkg-query -W -f '$${Package} $${Status}\n' $(BUILD_PACKAGES) $(TEST_PACKAGES) 2>/dev/null \
+		| awk '/ok installed/ {print $$1}' | sort > /tmp/.keystone-installed.$$$$; \
+		printf '%s\n' $(BUILD_PACKAGES) $(TEST_PACKAGES) | sort | comm -23 - /tmp/.keystone-installed.$$$$; \
+		rm -f /tmp/.keystone-installed.$$$$); \
+	if [ -n "$$missing" ]; then \
+		$(call say,Installing $$(echo $$missing)); \
+		if [ "$$(id -u)" != 0 ]; then echo "These packages are missing, and only root can install them: $$(echo $$missing)" >&2; exit 1; fi; \
+		apt-get update -qq || { echo 'apt-get update failed: is the network there?' >&2; exit 1; }; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
+			|| { echo "apt-get could not install: $$(echo $$missing)" >&2; exit 1; }; \
+	fi
+
+$(BUILD)/nginx-debian/Makefile: | packages
+	@$(call say,Configuring nginx as Debian has built it)
+	@mkdir -p $(BUILD)
+	@test -e $(NGINX_SOURCE_DIR)/conf_flags || { echo "$(NGINX_SOURCE_DIR) is not Debian's nginx-dev: set NGINX_SOURCE_DIR and NGINX_BUILD_DIR." >&2; exit 1; }
+	@cd $(NGINX_SOURCE_DIR) && . ./conf_flags && bash ./configure "$${NGX_CONF_FLAGS[@]}" \
+		--with-cc-opt="-g -O2 -fPIC" --with-ld-opt=-fPIC --builddir=$(BUILD)/nginx-debian > $(BUILD)/configure.log 2>&1 \
+		|| { tail -n 20 $(BUILD)/configure.log >&2; echo "nginx's configure failed, see $(BUILD)/configure.log" >&2; exit 1; }

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use keystone_token::format::TokenFormat;
-use keystone_token::policy;
 use keystone_token::record::Field::UserId;
+use keystone_token::record::Record;
 use keystone_token::token::{self, Refusal, VerifiedToken};
+use keystone_token::{headers, policy};
 use keystone_zone::{Lookup, Verdict};
 use nginx_sys::{NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_OK};
 
@@ -26,7 +27,7 @@ const ERROR: isize = NGX_ERROR as isize;
 
 /// Rewrite phase, before all else: what only the module may set goes away, whatever becomes of the
 /// request.
-pub fn strip(request: Request) -> isize {
+pub fn strip(request: &Request) -> isize {
     if !request.is_main() || auth(request) == Auth::Off {
         return DECLINED;
     }
@@ -39,7 +40,7 @@ pub fn strip(request: Request) -> isize {
 
 /// Preaccess phase, when the location is settled: without `keystone_forward_token` the tokens go
 /// away, also where another module grants access and this one is not asked.
-pub fn strip_tokens(request: Request) -> isize {
+pub fn strip_tokens(request: &Request) -> isize {
     let Some(location) = request.location() else { return ERROR };
     if !request.is_main() || location.auth() == Auth::Off || location.forwards_token() {
         return DECLINED;
@@ -51,7 +52,7 @@ pub fn strip_tokens(request: Request) -> isize {
 }
 
 /// Access phase: the way itself.
-pub fn access(request: Request) -> isize {
+pub fn access(request: &Request) -> isize {
     let (Some(location), Some(server)) = (request.location(), request.server()) else {
         return ERROR;
     };
@@ -62,91 +63,110 @@ pub fn access(request: Request) -> isize {
     if context.is_waiting() {
         return AGAIN;
     }
-    if let Err(duplicate) = context.tokens {
-        info!(request, "keystone: refused: header \"{}\" came more than once", duplicate.0);
-        context.result = Some("malformed");
-        return answer::BAD_REQUEST;
+    let token = match context.token() {
+        Ok(token) => token,
+        Err(duplicate) => {
+            info!(request, "keystone: refused: header \"{}\" came more than once", duplicate.0);
+            context.result.set(Some("malformed"));
+            return answer::BAD_REQUEST;
+        }
+    };
+    if let Some(authentication) = context.authentication() {
+        return decide(request, context, location, server, authentication);
     }
 
-    if context.authentication.is_none() {
-        let Some(worker) = Worker::current() else { return ERROR };
-        let service = server.service.and_then(|index| worker.service(index));
-        let Some(service) = service else { return ERROR };
-        let way = Way { request, context, server, worker: &worker, service };
-        match way.authenticate() {
-            Step::Done(authentication) => context.authentication = Some(authentication),
-            Step::Wait(need) => {
-                let service = service.clone();
-                debug!(request, "keystone: the request waits, it needs {need:?}");
-                context.asked.rotation |= need == Need::Rotation;
-                context.wait_for(async move { service.refresh(need).await }, |context, outcome| {
-                    context.asked.refreshed = Some(outcome);
-                });
-                return AGAIN;
+    let Some(worker) = Worker::current() else { return ERROR };
+    let service = server.service.and_then(|index| worker.service(index));
+    let Some(service) = service else { return ERROR };
+    let way = Way { request, context, server, worker: &worker, service };
+    match way.authenticate(token) {
+        Step::Done(authentication) => {
+            let authentication = context.authenticate(authentication);
+            decide(request, context, location, server, authentication)
+        }
+        Step::Wait(need) => {
+            debug!(request, "keystone: the request waits, it needs {need:?}");
+            if need == Need::Rotation {
+                context.looked_for_rotation.set(true);
             }
+            let service = service.clone();
+            context.wait_for(async move { service.refresh(need).await });
+            AGAIN
         }
     }
-    decide(request, context, location, server)
 }
 
 /// What the location makes of the authentication; also after a redirect from another one.
 fn decide(
-    request: Request,
-    context: &mut Context,
-    location: &'static LocationConf,
+    request: &Request,
+    context: &Context,
+    location: &LocationConf,
     server: &ServerConf,
+    authentication: &Authentication,
 ) -> isize {
-    let identity = match context.authentication.clone() {
-        Some(Authentication::Valid(identity)) => identity,
-        Some(Authentication::Refused(word)) => {
-            context.result = Some(word);
+    let identity = match authentication {
+        Authentication::Valid(identity) => identity,
+        Authentication::Refused(word) => {
+            context.result.set(Some(word));
             return unauthenticated(request, context, location, server);
         }
-        Some(Authentication::Unavailable) | None => {
-            context.result = Some("identity_unavailable");
+        Authentication::Unavailable => {
+            context.result.set(Some("identity_unavailable"));
             return answer::unavailable(request, context);
         }
     };
     let Some(record) = identity.record() else { return ERROR };
+    let user = record.get(UserId);
 
     let negotiate = request.is_negotiate();
     let bound =
         policy::check_bind(&record, location.token_bind(), request.remote_user(), negotiate);
     if let Err(refusal) = bound.and_then(|()| policy::check_access_rules(&record)) {
-        log_refusal(request, context, server, &refusal, record.get(UserId));
-        context.result = Some(refusal.as_str());
+        log_refusal(request, context, server, &refusal, user);
+        context.result.set(Some(refusal.as_str()));
         return unauthenticated(request, context, location, server);
     }
 
-    let has_roles =
-        location.require_roles().iter().all(|roles| policy::has_any_role(&record, roles));
-    let has_values = location.require().iter().all(|value| {
-        request.evaluate(value).is_some_and(|value| !value.is_empty() && value != b"0")
-    });
-    if !has_roles || !has_values {
-        let missing = if has_roles { "a required value" } else { "a required role" };
+    if let Err(missing) = check_requirements(request, &record, location) {
         info!(
             request,
             "keystone: forbidden: {missing} is missing, token: {}, user: {}",
             context.token_name(server),
-            record.get(UserId).unwrap_or("-")
+            user.unwrap_or("-")
         );
-        context.result = Some(Refusal::Forbidden.as_str());
+        context.result.set(Some(Refusal::Forbidden.as_str()));
         return answer::forbidden(context);
     }
 
-    context.result = Some("ok");
-    debug!(request, "keystone: user {} passes", record.get(UserId).unwrap_or("-"));
-    match set_headers(request, &identity, location) {
+    context.result.set(Some("ok"));
+    debug!(request, "keystone: user {} passes", user.unwrap_or("-"));
+    // SAFETY: the record lies in the identity, which the context holds until the request ends.
+    match unsafe { set_headers(request, &record, location) } {
         Some(()) => OK,
         None => ERROR,
     }
 }
 
+/// `keystone_require_role` and `keystone_require`.
+fn check_requirements(
+    request: &Request,
+    record: &Record<'_>,
+    location: &LocationConf,
+) -> Result<(), &'static str> {
+    let is_true = |value: &[u8]| !value.is_empty() && value != b"0";
+    if !location.require_roles().iter().all(|roles| policy::has_any_role(record, roles)) {
+        return Err("a required role");
+    }
+    if !location.require().iter().all(|value| request.evaluate(value).is_some_and(is_true)) {
+        return Err("a required value");
+    }
+    Ok(())
+}
+
 /// Without a valid token: the end of the request, or, with `delay`, the upstream's business.
 fn unauthenticated(
-    request: Request,
-    context: &mut Context,
+    request: &Request,
+    context: &Context,
     location: &LocationConf,
     server: &ServerConf,
 ) -> isize {
@@ -154,29 +174,33 @@ fn unauthenticated(
     if location.auth() != Auth::Delay || demands {
         return answer::unauthorized(request, context, server);
     }
-    if location.sets_headers() {
-        let (name, lowercase) = IDENTITY_STATUS;
-        if request.add_header(name, lowercase, "Invalid").is_none() {
-            return ERROR;
-        }
+    if !location.sets_headers() {
+        return DECLINED;
     }
-    DECLINED
+    let (name, lowercase) = IDENTITY_STATUS;
+    // SAFETY: the value is the program's.
+    match unsafe { request.add_header(name, lowercase, "Invalid") } {
+        Some(()) => DECLINED,
+        None => ERROR,
+    }
 }
 
-fn set_headers(request: Request, identity: &Identity, location: &LocationConf) -> Option<()> {
+/// # Safety
+/// The record's bytes stay where they are until the request ends.
+unsafe fn set_headers(
+    request: &Request,
+    record: &Record<'_>,
+    location: &LocationConf,
+) -> Option<()> {
     if !location.sets_headers() {
         return Some(());
     }
     let (name, lowercase) = IDENTITY_STATUS;
-    request.add_header(name, lowercase, "Confirmed")?;
-    let record = identity.record()?;
-    for (name, lowercase, value) in
-        keystone_token::headers::user_headers(&record, location.sets_catalog())
-    {
-        // SAFETY: the value lies in the identity, which the request's context holds until the
-        // request ends.
-        let value: &'static str = unsafe { &*std::ptr::from_ref(value) };
-        request.add_header(name, lowercase, value)?;
+    // SAFETY: the value is the program's.
+    unsafe { request.add_header(name, lowercase, "Confirmed") }?;
+    for (name, lowercase, value) in headers::user_headers(record, location.sets_catalog()) {
+        // SAFETY: the value lies in the record.
+        unsafe { request.add_header(name, lowercase, value) }?;
     }
     Some(())
 }
@@ -191,8 +215,8 @@ enum Step {
 
 /// All that a request's authentication goes by.
 struct Way<'a> {
-    request: Request,
-    context: &'a mut Context,
+    request: &'a Request,
+    context: &'a Context,
     server: &'a ServerConf,
     worker: &'a Worker,
     service: &'a Rc<identity::Worker>,
@@ -200,15 +224,11 @@ struct Way<'a> {
 
 impl Way<'_> {
     /// From the token to an identity.  Entered again, from the start, when the request has waited.
-    fn authenticate(mut self) -> Step {
+    fn authenticate(&self, token: Option<&[u8]>) -> Step {
         let request = self.request;
-        let Some(token) = self.context.token() else {
-            debug!(request, "keystone: no token");
-            info!(request, "keystone: refused: {}", Refusal::NoToken);
-            return Step::Done(Authentication::Refused(Refusal::NoToken.as_str()));
-        };
+        let Some(token) = token else { return self.refuse(&Refusal::NoToken, None) };
         let format = TokenFormat::of(token);
-        self.context.format = Some(format);
+        self.context.format.set(Some(format));
         debug!(request, "keystone: token of {} bytes, format {}", token.len(), format.as_str());
         if !format.is_signed() {
             return self.refuse(&Refusal::UnknownToken, None);
@@ -255,58 +275,58 @@ impl Way<'_> {
     }
 
     /// What the caches know of the token.
-    fn look_up(&mut self, token: &[u8]) -> Option<Authentication> {
+    fn look_up(&self, token: &[u8]) -> Option<Authentication> {
+        let (status, found) = self.look_up_in_caches(token);
         let request = self.request;
-        if self.server.token_cache_time().is_none() && self.server.invalid_cache_time().is_none() {
-            self.context.cache_status = Some(CacheStatus::Bypass);
-            return None;
-        }
-        let (status, found) = self.look_up_in(token);
         debug!(request, "keystone: cache {}", status.as_str());
         // The first look tells how the cache took part: after a wait the entry may be there.
-        if self.context.cache_status.is_none() {
-            self.context.cache_status = Some(status);
+        if self.context.cache_status.get().is_none() {
+            self.context.cache_status.set(Some(status));
         }
         found
     }
 
-    fn look_up_in(&self, token: &[u8]) -> (CacheStatus, Option<Authentication>) {
+    fn look_up_in_caches(&self, token: &[u8]) -> (CacheStatus, Option<Authentication>) {
+        let serves_valid = self.server.token_cache_time().is_some();
+        let serves_refused = self.server.invalid_cache_time().is_some();
+        if !serves_valid && !serves_refused {
+            return (CacheStatus::Bypass, None);
+        }
+        let not_found = if serves_valid { CacheStatus::Miss } else { CacheStatus::Bypass };
+
         let service = self.cache_service();
         let (now, generation) = (unix_now(), self.service.generation());
         let recent = self.worker.recent.lookup(service, token, generation, now);
-        if let Some(identity) = recent.filter(|_| self.server.token_cache_time().is_some()) {
+        if let Some(identity) = recent.filter(|_| serves_valid) {
             return (CacheStatus::Hit, Some(Authentication::Valid(identity)));
         }
-
         let key = self.worker.zone.key(service, token);
         let mut bytes = Vec::new();
         let cache = self.worker.zone.cache();
         match cache.lookup(&key, generation, now, now_msec(), &mut bytes) {
-            Lookup::Missing => (CacheStatus::Miss, None),
-            Lookup::Outdated => (CacheStatus::Expired, None),
-            Lookup::Refused(code) => match REMEMBERED.get(usize::from(code)) {
-                Some(word) if self.server.invalid_cache_time().is_some() => {
-                    (CacheStatus::Hit, Some(Authentication::Refused(word)))
-                }
-                _ => (CacheStatus::Miss, None),
+            Lookup::Outdated if serves_valid => (CacheStatus::Expired, None),
+            Lookup::Refused(code) if serves_refused => match REMEMBERED.get(usize::from(code)) {
+                Some(word) => (CacheStatus::Hit, Some(Authentication::Refused(word))),
+                None => (not_found, None),
             },
-            Lookup::Valid(expires) => match Identity::new(&bytes) {
-                Some(identity) if self.server.token_cache_time().is_some() => {
+            Lookup::Valid(expires) if serves_valid => match Identity::new(&bytes) {
+                Some(identity) => {
                     let kept = identity.clone();
                     self.worker.recent.insert(service, token, generation, expires, kept);
                     (CacheStatus::Hit, Some(Authentication::Valid(identity)))
                 }
-                _ => (CacheStatus::Miss, None),
+                None => (not_found, None),
             },
+            _ => (not_found, None),
         }
     }
 
     /// What to check a token against, once it is complete and new enough.  For a token that has
     /// been checked before, only its being up to date counts.
-    fn material(&mut self, cached: bool) -> Result<Rc<Material>, Step> {
+    fn material(&self, cached: bool) -> Result<Rc<Material>, Step> {
         let material = self.service.material();
         let settings = &self.service.service().settings;
-        let refreshed = self.context.asked.refreshed.clone();
+        let refreshed = self.context.refreshed.borrow().clone();
         if material.signers.is_none() {
             return Err(match refreshed {
                 None => Step::Wait(Need::Certificates),
@@ -341,11 +361,7 @@ impl Way<'_> {
     }
 
     /// Verifies a token, and remembers that it is valid.
-    fn verify(
-        &mut self,
-        parsed: token::ParsedToken<'_>,
-        material: &Material,
-    ) -> Result<Step, Refusal> {
+    fn verify(&self, parsed: token::ParsedToken<'_>, material: &Material) -> Result<Step, Refusal> {
         let request = self.request;
         let settings = &self.service.service().settings;
         let Some(signers) = &material.signers else { return Err(Refusal::UnknownSigner) };
@@ -417,16 +433,16 @@ impl Way<'_> {
 
     fn may_be_rotation(&self, refusal: &Refusal) -> bool {
         refusal.may_be_rotation()
-            && !self.context.asked.rotation
+            && !self.context.looked_for_rotation.get()
             && self.service.may_look_for_rotation()
     }
 
-    fn refuse(&mut self, refusal: &Refusal, user: Option<&str>) -> Step {
+    fn refuse(&self, refusal: &Refusal, user: Option<&str>) -> Step {
         log_refusal(self.request, self.context, self.server, refusal, user);
         Step::Done(Authentication::Refused(refusal.as_str()))
     }
 
-    fn unavailable(&mut self, reason: &str) -> Step {
+    fn unavailable(&self, reason: &str) -> Step {
         let request = self.request;
         warn!(
             request,
@@ -439,8 +455,8 @@ impl Way<'_> {
 }
 
 fn log_refusal(
-    request: Request,
-    context: &mut Context,
+    request: &Request,
+    context: &Context,
     server: &ServerConf,
     refusal: &Refusal,
     user: Option<&str>,
@@ -454,17 +470,7 @@ fn log_refusal(
     );
 }
 
-impl Context {
-    /// The token's name for logs: its digest, never itself.
-    pub fn token_name(&mut self, server: &ServerConf) -> &str {
-        let token = self.token();
-        self.token_id.get_or_insert_with(|| {
-            token.map_or_else(|| "-".to_owned(), |token| server.hash_algorithm().hex_digest(token))
-        })
-    }
-}
-
-fn auth(request: Request) -> Auth {
+fn auth(request: &Request) -> Auth {
     request.location().map_or(Auth::Off, LocationConf::auth)
 }
 

@@ -27,7 +27,7 @@ pub const BAD_REQUEST: isize = NGX_HTTP_BAD_REQUEST as isize;
 const ERROR: isize = NGX_ERROR as isize;
 
 /// 401, with the challenge.
-pub fn unauthorized(request: Request, context: &mut Context, server: &ServerConf) -> isize {
+pub fn unauthorized(request: &Request, context: &Context, server: &ServerConf) -> isize {
     let Some(header) = request.add_response_header(CHALLENGE, challenge(server)) else {
         return ERROR;
     };
@@ -46,20 +46,20 @@ pub fn unauthorized(request: Request, context: &mut Context, server: &ServerConf
 }
 
 /// 403.
-pub fn forbidden(context: &mut Context) -> isize {
+pub fn forbidden(context: &Context) -> isize {
     refuse(context, NGX_HTTP_FORBIDDEN)
 }
 
 /// 503, with a time after which to come again.
-pub fn unavailable(request: Request, context: &mut Context) -> isize {
+pub fn unavailable(request: &Request, context: &Context) -> isize {
     match request.add_response_header("Retry-After", static_string(RETRY_AFTER)) {
         Some(_) => refuse(context, NGX_HTTP_SERVICE_UNAVAILABLE),
         None => ERROR,
     }
 }
 
-fn refuse(context: &mut Context, status: u32) -> isize {
-    context.refusal = Some(status as usize);
+fn refuse(context: &Context, status: u32) -> isize {
+    context.refusal.set(Some(status as usize));
     status as isize
 }
 
@@ -99,7 +99,7 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     shield(|| {
         // SAFETY: nginx passes a request that is alive.
         if let Some(request) = unsafe { Request::new(r) } {
-            prepare_header(request);
+            prepare_header(&request);
         }
     });
     let next = NEXT_HEADER.load(Ordering::Relaxed);
@@ -117,7 +117,7 @@ unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_cha
     shield(|| {
         // SAFETY: nginx passes a request that is alive, and its own chain.
         if let Some(request) = unsafe { Request::new(r) } {
-            out = replace_body(request, chain);
+            out = replace_body(&request, chain);
         }
     });
     let next = NEXT_BODY.load(Ordering::Relaxed);
@@ -130,16 +130,16 @@ unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_cha
     }
 }
 
-fn prepare_header(request: Request) {
+fn prepare_header(request: &Request) {
     let status = request.response_status();
     if !request.is_main() || !matches!(status, 401 | 403 | 503) {
         return;
     }
     if let Some(context) = Context::of_location(request) {
-        let refused = context.refusal == Some(status) && !request.has_upstream();
+        let refused = context.refusal.get() == Some(status) && !request.has_upstream();
         match body(status) {
             Some(body) if refused => set_json(request, body),
-            _ => context.refusal = None,
+            _ => context.refusal.set(None),
         }
     }
     if status == 401 {
@@ -148,7 +148,7 @@ fn prepare_header(request: Request) {
 }
 
 /// Announces the JSON in place of nginx's page.
-fn set_json(request: Request, body: &'static str) {
+fn set_json(request: &Request, body: &'static str) {
     // SAFETY: the request is alive, and its response's header is not sent yet.
     let headers_out = unsafe { &mut (*request.as_ptr()).headers_out };
     headers_out.content_type = static_string(JSON);
@@ -163,7 +163,7 @@ fn set_json(request: Request, body: &'static str) {
 }
 
 /// A 401 of an upstream, or of another module, tells where tokens come from as well.
-fn add_challenge(request: Request) {
+fn add_challenge(request: &Request) {
     let (Some(location), Some(server)) = (request.location(), request.server()) else { return };
     let announced = request.response_headers().any(|(name, value)| {
         name.eq_ignore_ascii_case(CHALLENGE.as_bytes())
@@ -176,9 +176,9 @@ fn add_challenge(request: Request) {
 }
 
 /// Sends the JSON when nginx's page ends, and nothing of the page.
-fn replace_body(request: Request, chain: *mut ngx_chain_t) -> *mut ngx_chain_t {
+fn replace_body(request: &Request, chain: *mut ngx_chain_t) -> *mut ngx_chain_t {
     let Some(context) = Context::of_location(request) else { return chain };
-    let Some(body) = context.refusal.and_then(body) else { return chain };
+    let Some(body) = context.refusal.get().and_then(body) else { return chain };
 
     let mut is_last = false;
     let mut next = chain;
@@ -193,7 +193,7 @@ fn replace_body(request: Request, chain: *mut ngx_chain_t) -> *mut ngx_chain_t {
     if !is_last {
         return chain;
     }
-    context.refusal = None;
+    context.refusal.set(None);
 
     let pool = request.pool();
     let buffer: *mut ngx_buf_t = pool.calloc_type();

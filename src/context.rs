@@ -1,5 +1,6 @@
 //! What the module remembers of a request, from the first phase to the log.
 
+use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ffi::c_void;
 use std::future::Future;
 use std::ptr::{fn_addr_eq, NonNull};
@@ -14,8 +15,10 @@ use nginx_sys::{
 use ngx::async_::Task;
 use ngx::http::HttpModule;
 
+use crate::conf::server::ServerConf;
 use crate::headers_in::{Duplicate, Tokens};
 use crate::identity::Unavailable;
+use crate::log::AsLog;
 use crate::net::task::shield;
 use crate::request::Request;
 use crate::HttpKeystoneModule;
@@ -77,42 +80,35 @@ impl CacheStatus {
     }
 }
 
-/// What has been asked of the identity service for this request, and what came of it.
-#[derive(Default)]
-pub struct Asked {
-    /// The outcome of the last refresh that the request has waited for.
-    pub refreshed: Option<Result<(), Unavailable>>,
-    /// Whether other certificates were looked for.
-    pub rotation: bool,
-}
-
 /// A request's context.  It lives in nginx's pool of the request, at one address.
+///
+/// nginx may come back to it while one of its handlers runs (a variable in a `keystone_require`),
+/// so it is shared, and what changes is in cells.
 pub struct Context {
     request: Request,
-    /// The tokens that came, or which header came twice.
-    pub tokens: Result<Tokens, Duplicate>,
+    tokens: Result<Tokens, Duplicate>,
+    token_id: OnceCell<String>,
+    authentication: OnceCell<Authentication>,
     /// The user token's format.
-    pub format: Option<TokenFormat>,
-    /// The user token's name for logs, once somebody has asked for it.
-    pub token_id: Option<String>,
-    /// Who it is, once that is known.
-    pub authentication: Option<Authentication>,
+    pub format: Cell<Option<TokenFormat>>,
     /// `$keystone_auth_result`.
-    pub result: Option<&'static str>,
+    pub result: Cell<Option<&'static str>>,
     /// How the cache took part.
-    pub cache_status: Option<CacheStatus>,
-    /// What was asked.
-    pub asked: Asked,
+    pub cache_status: Cell<Option<CacheStatus>>,
+    /// The outcome of the last refresh that the request has waited for.
+    pub refreshed: RefCell<Option<Result<(), Unavailable>>>,
+    /// Whether other certificates were looked for because of this request.
+    pub looked_for_rotation: Cell<bool>,
     /// The status of the refusal whose page is still to be sent.
-    pub refusal: Option<usize>,
-    waiting: Option<Task<()>>,
-    resume: ngx_event_t,
+    pub refusal: Cell<Option<usize>>,
+    waiting: RefCell<Option<Task<()>>>,
+    resume: UnsafeCell<ngx_event_t>,
 }
 
 impl Context {
     /// The context of this request, also after an internal redirect (which makes nginx forget it),
     /// and of a subrequest's main request.
-    pub fn find(request: Request) -> Option<&'static mut Self> {
+    pub fn find(request: &Request) -> Option<&Self> {
         if let Some(context) = Self::of_location(request) {
             return Some(context);
         }
@@ -121,8 +117,8 @@ impl Context {
         while let Some(entry) = unsafe { cleanup.as_ref() } {
             if entry.handler.is_some_and(|handler| fn_addr_eq(handler, DESTROY)) {
                 // SAFETY: `create` is the one place that adds this handler, with a context that
-                // lives until the handler runs; nginx runs one handler of one request at a time.
-                return unsafe { entry.data.cast::<Self>().as_mut() };
+                // lives until the handler runs, which it does when the request ends.
+                return unsafe { entry.data.cast::<Self>().as_ref() };
             }
             cleanup = entry.next;
         }
@@ -130,40 +126,46 @@ impl Context {
     }
 
     /// The context, if the request has not been redirected since it was attached.
-    pub fn of_location(request: Request) -> Option<&'static mut Self> {
+    pub fn of_location(request: &Request) -> Option<&Self> {
         let index = HttpKeystoneModule::module().ctx_index;
         // SAFETY: nginx keeps a pointer for each module in a request.
         let slot = unsafe { *(*request.as_ptr()).ctx.add(index) };
         // SAFETY: it is null, or what `attach` has put there; see `find`.
-        unsafe { slot.cast::<Self>().as_mut() }
+        unsafe { slot.cast::<Self>().as_ref() }
     }
 
     /// The context of a main request, made if there is none; `None` where nginx has no memory.
-    pub fn of(request: Request) -> Option<&'static mut Self> {
+    pub fn of(request: &Request) -> Option<&Self> {
+        if let Some(context) = Self::of_location(request) {
+            return Some(context);
+        }
         let context = match Self::find(request) {
             Some(context) => context,
             None => Self::create(request)?,
         };
+        // A refusal of the location before was answered by the redirect to this one.
+        context.refusal.set(None);
         context.attach();
         Some(context)
     }
 
-    fn create(request: Request) -> Option<&'static mut Self> {
+    fn create(request: &Request) -> Option<&Self> {
         // SAFETY: the pool is the request's, and so alive.
         let cleanup: *mut ngx_pool_cleanup_t =
             unsafe { ngx_pool_cleanup_add(request.pool().as_ptr(), size_of::<Self>()) };
         let cleanup = NonNull::new(cleanup)?;
         let context = Self {
-            request,
+            request: *request,
             tokens: request.tokens(),
-            format: None,
-            token_id: None,
-            authentication: None,
-            result: None,
-            cache_status: None,
-            asked: Asked::default(),
-            refusal: None,
-            waiting: None,
+            token_id: OnceCell::new(),
+            authentication: OnceCell::new(),
+            format: Cell::new(None),
+            result: Cell::new(None),
+            cache_status: Cell::new(None),
+            refreshed: RefCell::new(None),
+            looked_for_rotation: Cell::new(false),
+            refusal: Cell::new(None),
+            waiting: RefCell::new(None),
             // SAFETY: all-zero is an event that is neither armed nor posted.
             resume: unsafe { std::mem::zeroed() },
         };
@@ -171,63 +173,77 @@ impl Context {
         unsafe {
             let at: *mut Self = (*cleanup.as_ptr()).data.cast();
             at.write(context);
-            (*at).resume.data = at.cast();
-            (*at).resume.handler = Some(resume);
-            (*at).resume.log = crate::log::AsLog::as_log(&request);
+            let event = (*at).resume.get();
+            (*event).data = at.cast();
+            (*event).handler = Some(resume);
+            (*event).log = request.as_log();
             (*cleanup.as_ptr()).handler = Some(DESTROY);
-            at.as_mut()
+            at.as_ref()
         }
     }
 
-    fn attach(&mut self) {
+    fn attach(&self) {
         let index = HttpKeystoneModule::module().ctx_index;
-        let this: *mut Self = self;
+        let this = std::ptr::from_ref(self).cast_mut();
         // SAFETY: nginx keeps a pointer for each module in a request.
         unsafe { *(*self.request.as_ptr()).ctx.add(index) = this.cast() };
     }
 
-    /// The user token.
-    pub fn token(&self) -> Option<&'static [u8]> {
-        self.tokens.ok().and_then(|tokens| tokens.user)
+    /// The user token; an error tells which header came twice.
+    pub fn token(&self) -> Result<Option<&[u8]>, Duplicate> {
+        // SAFETY: the token lies in the request's headers, as this context lies in its pool.
+        self.tokens.map(|tokens| tokens.user.map(|token| unsafe { token.as_ref() }))
+    }
+
+    /// The token's name for logs: its digest, never itself.
+    pub fn token_name(&self, server: &ServerConf) -> &str {
+        self.token_id.get_or_init(|| match self.token() {
+            Ok(Some(token)) => server.hash_algorithm().hex_digest(token),
+            _ => "-".to_owned(),
+        })
+    }
+
+    /// Who it is, once that is known.
+    pub fn authentication(&self) -> Option<&Authentication> {
+        self.authentication.get()
+    }
+
+    /// Settles who it is.  A request is authenticated once, however often it is redirected.
+    pub fn authenticate(&self, authentication: Authentication) -> &Authentication {
+        self.authentication.get_or_init(|| authentication)
     }
 
     /// Whether the request waits for an answer.
     pub fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
+        self.waiting.borrow().is_some()
     }
 
-    /// Makes the request wait for `answer`; its handler is entered again when it has come, with
-    /// what `store` has made of it in the context.
-    pub fn wait_for<T: 'static>(
-        &mut self,
-        answer: impl Future<Output = T> + 'static,
-        store: fn(&mut Self, T),
-    ) {
-        let this: *mut Self = self;
+    /// Makes the request wait for `refresh`; its handler is entered again when that has ended.
+    pub fn wait_for(&self, refresh: impl Future<Output = Result<(), Unavailable>> + 'static) {
         self.request.watch_client();
+        let this = NonNull::from(self);
         let task = crate::net::spawn(async move {
-            let answer = answer.await;
+            let outcome = refresh.await;
             // SAFETY: the task belongs to the context: if that is gone, this is not reached.
-            let context = unsafe { &mut *this };
-            store(context, answer);
+            let context = unsafe { this.as_ref() };
+            context.refreshed.replace(Some(outcome));
             // Not from here: whoever woke this task is in the middle of something.
             // SAFETY: the event lies in the context, which takes it back when it is destroyed.
-            unsafe {
-                ngx_post_event(&raw mut (*this).resume, &raw mut ngx_posted_events);
-            }
+            unsafe { ngx_post_event(context.resume.get(), &raw mut ngx_posted_events) };
         });
-        // The answer may have come already: then the event is posted, and the task has ended.
-        self.waiting = Some(task);
+        // The answer may be there already: then the event is posted, and the task has ended.
+        self.waiting.replace(Some(task));
     }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
         // Cancels the task before what it points to goes.
-        self.waiting = None;
-        if self.resume.posted() != 0 {
+        self.waiting.take();
+        let event = self.resume.get_mut();
+        if event.posted() != 0 {
             // SAFETY: it is in nginx's queue, and so can be taken out.
-            unsafe { ngx_delete_posted_event(&mut self.resume) };
+            unsafe { ngx_delete_posted_event(event) };
         }
     }
 }
@@ -237,9 +253,9 @@ unsafe extern "C" fn resume(event: *mut ngx_event_t) {
         // SAFETY: the event lies in the context that its data points to; were that gone, the event
         // would not be in the queue any more.
         let request = unsafe {
-            let context = (*event).data.cast::<Context>();
-            (*context).waiting = None;
-            (*context).request
+            let context = &*(*event).data.cast::<Context>();
+            context.waiting.take();
+            context.request
         };
         debug!(request, "keystone: the request goes on");
         // SAFETY: this is an event handler of nginx's loop.

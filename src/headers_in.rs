@@ -6,6 +6,8 @@
 //! the first one without asking whether there is one, and `ngx_list_push()` takes the list's
 //! `nalloc` for the room in its last part.
 
+use std::ptr::NonNull;
+
 use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_str_t, ngx_table_elt_t};
 
 use crate::conf::directive::bytes;
@@ -32,10 +34,10 @@ pub unsafe fn elements<'l>(list: &'l ngx_list_t) -> impl Iterator<Item = &'l ngx
 }
 
 /// The tokens of a request.  They point into the request's headers.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Tokens {
-    /// Of `X-Auth-Token`, else of `X-Storage-Token`, as sent.
-    pub user: Option<&'static [u8]>,
+    /// Of `X-Auth-Token`, else of `X-Storage-Token`, as sent.  Not empty.
+    pub user: Option<NonNull<[u8]>>,
 }
 
 /// A header that may come once came twice.
@@ -45,7 +47,7 @@ pub struct Duplicate(pub &'static str);
 impl Request {
     /// Finds the tokens.
     pub fn tokens(&self) -> Result<Tokens, Duplicate> {
-        let mut found: [Option<&'static [u8]>; TOKEN_HEADERS.len()] = Default::default();
+        let mut found: [Option<&[u8]>; TOKEN_HEADERS.len()] = Default::default();
         // SAFETY: the list is that of the request's headers; nothing changes it meanwhile.
         for header in unsafe { elements(&(*self.as_ptr()).headers_in.headers) } {
             // SAFETY: names and values live as long as the request, and so does what keeps them.
@@ -57,7 +59,8 @@ impl Request {
         }
         let [auth, storage, _service] = found;
         // An empty X-Auth-Token wins too: that is what auth_token does.
-        Ok(Tokens { user: auth.or(storage).filter(|token| !token.is_empty()) })
+        let user = auth.or(storage).filter(|token| !token.is_empty());
+        Ok(Tokens { user: user.map(NonNull::from) })
     }
 
     /// Removes the headers that only the module may set.
@@ -70,13 +73,16 @@ impl Request {
         self.remove_headers(|name| token_header(name).is_some())
     }
 
-    /// Adds a header: its name, the same in lower case, and a value that lives as long as the
-    /// request.
-    pub fn add_header(
+    /// Adds a header: its name, the same in lower case, and the value; `None` where nginx has no
+    /// memory.
+    ///
+    /// # Safety
+    /// The value stays where it is until the request ends.
+    pub unsafe fn add_header(
         &self,
         name: &'static str,
         lowercase: &'static str,
-        value: &'static str,
+        value: &str,
     ) -> Option<()> {
         // SAFETY: the list belongs to the request.
         let list = unsafe { &mut (*self.as_ptr()).headers_in.headers };

@@ -158,10 +158,10 @@ unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
 ///
 /// # Safety
 /// `r` is the request that nginx hands to a phase handler.
-unsafe fn handle(r: *mut ngx_http_request_t, handler: fn(Request) -> isize) -> ngx_int_t {
+unsafe fn handle(r: *mut ngx_http_request_t, handler: fn(&Request) -> isize) -> ngx_int_t {
     // SAFETY: by this function's contract.
     let Some(request) = (unsafe { Request::new(r) }) else { return ERROR };
-    catch_unwind(AssertUnwindSafe(|| handler(request))).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| handler(&request))).unwrap_or_else(|_| {
         error!(request, "keystone: panic in a phase handler");
         NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t
     })

@@ -69,6 +69,7 @@ unsafe extern "C" fn evaluate(
         // SAFETY: nginx passes a request that is alive.
         let request = unsafe { Request::new(r) };
         let text = request
+            .as_ref()
             .zip(VARIABLES.get(data))
             .and_then(|(request, (_, variable))| variable.text(request, Context::find(request)?));
         // SAFETY: nginx passes a value to be filled.
@@ -89,27 +90,26 @@ unsafe extern "C" fn evaluate(
 }
 
 impl Variable {
-    /// The text, which lives as long as the context.
-    fn text(self, request: Request, context: &'static mut Context) -> Option<&'static str> {
-        let valid = matches!(context.authentication, Some(Authentication::Valid(_)));
+    /// The text, which lies in the context or in the program.
+    fn text<'c>(self, request: &Request, context: &'c Context) -> Option<&'c str> {
         match self {
-            Self::AuthResult => context.result,
-            Self::CacheStatus => context.cache_status.map(|status| status.as_str()),
-            Self::Identity(field) => match &context.authentication {
+            Self::AuthResult => context.result.get(),
+            Self::CacheStatus => context.cache_status.get().map(|status| status.as_str()),
+            Self::Identity(field) => match context.authentication() {
                 Some(Authentication::Valid(identity)) => {
                     identity.record()?.get(field).filter(|text| !text.is_empty())
                 }
                 _ => None,
             },
-            Self::IdentityStatus => {
-                context.authentication.as_ref()?;
-                Some(if valid { "Confirmed" } else { "Invalid" })
-            }
-            Self::TokenFormat => context.format.map(|format| format.as_str()),
-            Self::TokenId => {
-                context.token()?;
-                Some(context.token_name(request.server()?))
-            }
+            Self::IdentityStatus => Some(match context.authentication()? {
+                Authentication::Valid(_) => "Confirmed",
+                Authentication::Refused(_) | Authentication::Unavailable => "Invalid",
+            }),
+            Self::TokenFormat => context.format.get().map(|format| format.as_str()),
+            Self::TokenId => match context.token() {
+                Ok(Some(_)) => Some(context.token_name(request.server()?)),
+                _ => None,
+            },
         }
     }
 }

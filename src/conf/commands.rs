@@ -177,7 +177,8 @@ pub static mut COMMANDS: [ngx_command_t; 42] = [
     ngx_command_t::empty(),
 ];
 
-const ONLINE_ONLY: &str = "has no effect: it concerns tokens that are validated online, which this \
+const ONLINE_ONLY: &str =
+    "has no effect: it concerns tokens that are validated online, which this \
                            version does not do";
 
 fn set_auth(d: &mut Directive<'_>, conf: &mut LocationConf) -> Result<(), Refused> {

@@ -1,6 +1,6 @@
 //! nginx's clock and timers.
 
-use std::future::{poll_fn, Future};
+use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
@@ -129,17 +129,10 @@ pub fn now_msec() -> u64 {
 /// Lets nginx finish what it is doing and goes on from its event loop.
 ///
 /// Needed after a wake-up from inside one of nginx's own loops, such as the resolver's, where what
-/// the task does next could change the list that the loop walks.
+/// the task does next could change the list that the loop walks. It is a timer and not a posted
+/// event, since a stopping worker looks only for timers before it exits.
 pub async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await
+    Timer::new(Duration::ZERO).await;
 }
 
 /// Whether the worker has been told to go.
@@ -153,10 +146,13 @@ pub(super) fn exiting() -> bool {
     }
 }
 
-/// A duration in nginx's unit, at least 1 and within what a timer can hold.
+/// A duration in nginx's unit, rounded up, within what a timer can hold.
 pub(super) fn to_msec(duration: Duration) -> ngx_msec_t {
-    duration.as_millis().clamp(1, ngx_msec_int_t::MAX as u128) as ngx_msec_t
+    duration.as_micros().div_ceil(1000).min(LONGEST_TIMER) as ngx_msec_t
 }
 
 /// "KSTN" in a debug log that prints it as a descriptor.
 const TIMER_IDENT: usize = 0x4b53_544e;
+
+/// Timers are compared by the sign of their difference.
+const LONGEST_TIMER: u128 = (ngx_msec_int_t::MAX / 2) as u128;

@@ -121,7 +121,9 @@ fn decide(
     let negotiate = request.is_negotiate();
     let bound =
         policy::check_bind(&record, location.token_bind(), request.remote_user(), negotiate);
-    if let Err(refusal) = bound.and_then(|()| policy::check_access_rules(&record)) {
+    let counts = bound.and_then(|()| policy::check_access_rules(&record));
+    context.confirmed.set(counts.is_ok());
+    if let Err(refusal) = counts {
         log_refusal(request, context, server, &refusal, user);
         context.result.set(Some(refusal.as_str()));
         return unauthenticated(request, context, location, server);

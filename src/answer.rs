@@ -18,7 +18,7 @@ use nginx_sys::{
 use crate::conf::location::{Auth, LocationConf};
 use crate::conf::server::ServerConf;
 use crate::context::Context;
-use crate::net::task::shield;
+use crate::net::shield;
 use crate::request::{static_string, Request};
 
 /// nginx's own page.

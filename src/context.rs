@@ -19,7 +19,7 @@ use crate::conf::server::ServerConf;
 use crate::headers_in::{Duplicate, Tokens};
 use crate::identity::Unavailable;
 use crate::log::AsLog;
-use crate::net::task::shield;
+use crate::net::shield;
 use crate::request::Request;
 use crate::HttpKeystoneModule;
 
@@ -89,6 +89,8 @@ pub struct Context {
     tokens: Result<Tokens, Duplicate>,
     token_id: OnceCell<String>,
     authentication: OnceCell<Authentication>,
+    /// Whether the identity counts in this location: its bind holds.
+    pub confirmed: Cell<bool>,
     /// The user token's format.
     pub format: Cell<Option<TokenFormat>>,
     /// `$keystone_auth_result`.
@@ -159,6 +161,7 @@ impl Context {
             tokens: request.tokens(),
             token_id: OnceCell::new(),
             authentication: OnceCell::new(),
+            confirmed: Cell::new(false),
             format: Cell::new(None),
             result: Cell::new(None),
             cache_status: Cell::new(None),
@@ -206,6 +209,14 @@ impl Context {
     /// Who it is, once that is known.
     pub fn authentication(&self) -> Option<&Authentication> {
         self.authentication.get()
+    }
+
+    /// The identity, where it is valid and counts in this location.
+    pub fn identity(&self) -> Option<&Identity> {
+        match self.authentication() {
+            Some(Authentication::Valid(identity)) if self.confirmed.get() => Some(identity),
+            _ => None,
+        }
     }
 
     /// Settles who it is.  A request is authenticated once, however often it is redirected.

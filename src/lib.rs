@@ -184,7 +184,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
-    net::task::shield(worker::Worker::stop);
+    net::shield(worker::Worker::stop);
 }
 
 fn status(done: Option<()>) -> ngx_int_t {

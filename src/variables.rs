@@ -7,8 +7,8 @@ use nginx_sys::{
 };
 
 use crate::conf::directive::pool_string;
-use crate::context::{Authentication, Context};
-use crate::net::task::shield;
+use crate::context::Context;
+use crate::net::shield;
 use crate::request::Request;
 
 /// What a variable shows.
@@ -95,16 +95,13 @@ impl Variable {
         match self {
             Self::AuthResult => context.result.get(),
             Self::CacheStatus => context.cache_status.get().map(|status| status.as_str()),
-            Self::Identity(field) => match context.authentication() {
-                Some(Authentication::Valid(identity)) => {
-                    identity.record()?.get(field).filter(|text| !text.is_empty())
-                }
-                _ => None,
-            },
-            Self::IdentityStatus => Some(match context.authentication()? {
-                Authentication::Valid(_) => "Confirmed",
-                Authentication::Refused(_) | Authentication::Unavailable => "Invalid",
-            }),
+            Self::Identity(field) => {
+                context.identity()?.record()?.get(field).filter(|text| !text.is_empty())
+            }
+            Self::IdentityStatus => {
+                context.authentication()?;
+                Some(if context.identity().is_some() { "Confirmed" } else { "Invalid" })
+            }
             Self::TokenFormat => context.format.get().map(|format| format.as_str()),
             Self::TokenId => match context.token() {
                 Ok(Some(_)) => Some(context.token_name(request.server()?)),

@@ -158,11 +158,12 @@ struct AccessUser {
     id: Option<String>,
     name: Option<String>,
     username: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     roles: Option<Vec<Object<Role>>>,
-    #[serde(rename = "tenantId")]
-    tenant_id: Option<String>,
-    #[serde(rename = "tenantName")]
-    tenant_name: Option<String>,
+    #[serde(rename = "tenantId", default, deserialize_with = "present")]
+    tenant_id: Option<Option<String>>,
+    #[serde(rename = "tenantName", default, deserialize_with = "present")]
+    tenant_name: Option<Option<String>>,
 }
 
 #[derive(Deserialize)]
@@ -197,8 +198,8 @@ impl Access<'_> {
         let (project_id, project_name) = match token.tenant {
             Some(tenant) => tenant.map_or((None, None), |Object(tenant)| (tenant.id, tenant.name)),
             None => (
-                user.tenant_id.or_else(|| token.tenant_id.clone()),
-                user.tenant_name.or(token.tenant_id),
+                user.tenant_id.unwrap_or_else(|| token.tenant_id.clone()),
+                user.tenant_name.unwrap_or(token.tenant_id),
             ),
         };
         if project_id.as_deref().is_none_or(str::is_empty) {
@@ -232,9 +233,12 @@ impl Access<'_> {
 struct Token<'a> {
     user: Object<User>,
     expires_at: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     project: Option<Object<Project>>,
+    #[serde(default, deserialize_with = "present")]
     domain: Option<Object<Named>>,
     system: Option<Object<System>>,
+    #[serde(default, deserialize_with = "present")]
     roles: Option<Vec<Object<Role>>>,
     #[serde(default, deserialize_with = "present")]
     is_admin_project: Option<Option<bool>>,
@@ -250,8 +254,9 @@ struct Token<'a> {
 struct User {
     id: Option<String>,
     name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     domain: Option<Object<Named>>,
-    #[serde(rename = "OS-FEDERATION")]
+    #[serde(rename = "OS-FEDERATION", default, deserialize_with = "present")]
     federation: Option<de::IgnoredAny>,
 }
 
@@ -259,6 +264,7 @@ struct User {
 struct Project {
     id: Option<String>,
     name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     domain: Option<Object<Named>>,
 }
 
@@ -329,7 +335,8 @@ fn compact(json: &RawValue) -> Result<String, serde_json::Error> {
     serde_json::from_str::<serde_json::Value>(json.get()).map(|value| value.to_string())
 }
 
-/// Tells a member that is null from one that is not there.
+/// Tells a member that is null from one that is not there. Where null means nothing, it is an
+/// error with this, and not nothing at all.
 fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

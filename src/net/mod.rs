@@ -13,7 +13,7 @@
 //!   an idle connection is nobody's task, only an nginx event that closes it when the peer does.
 //! - Wakers run the task on the caller's stack. So an event handler takes what it needs, wakes last
 //!   and touches nothing afterwards, and no borrow of a `RefCell` is held across a wake or an await.
-//! - No panic crosses into C: handlers run inside [`shield`](task::shield), and tasks are started
+//! - No panic crosses into C: handlers run inside `shield`, and tasks are started
 //!   with [`spawn`].
 
 mod connection;
@@ -21,7 +21,7 @@ mod endpoint;
 mod error;
 mod http;
 mod stream;
-pub mod task;
+mod task;
 mod timer;
 mod tls;
 
@@ -29,6 +29,6 @@ pub use self::connection::PeerConnection;
 pub use self::endpoint::{Endpoint, Resolver};
 pub use self::error::{NetError, Phase};
 pub use self::http::{HttpClient, HttpSettings, Response};
-pub use self::task::spawn;
+pub use self::task::{shield, spawn};
 pub use self::timer::{now_msec, now_sec, yield_now, Timer};
 pub use self::tls::{TlsContext, TlsSettings};

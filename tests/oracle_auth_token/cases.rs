@@ -18,12 +18,14 @@ use crate::random::Random;
 pub enum Odd {
     AccessRules,
     AmbiguousJson,
+    BrokenCatalog,
     CommaRole,
     ControlCharacter,
     LoneSurrogate,
     MetadataRoles,
     OtherEncoding,
     OtherType,
+    PkizAroundDer,
     RevokedInAnotherForm,
     SystemScope,
     TokenTwice,
@@ -422,7 +424,6 @@ const WORDS: &[&str] = &[
 ];
 
 const TRUSTED: &[&str] = &[
-    "Catalog",
     "Domain-Id",
     "Domain-Name",
     "Identity-Status",

@@ -50,7 +50,7 @@ fn an_upstream_is_told_what_auth_token_tells() {
     let stranger = Pki::new().expect("another PKI");
     let mut tally = Tally::default();
     for (number, scene) in (0u64..).zip(SCENES) {
-        let mut maker = Maker::new(seed + number, pki, &stranger, scene.hashes);
+        let mut maker = Maker::new(seed * 1000 + number, pki, &stranger, scene.hashes);
         let mut cases: Vec<_> = KINDS.iter().map(|&kind| maker.case(kind)).collect();
         for _ in 0..further {
             let kind = maker.random.pick(KINDS);

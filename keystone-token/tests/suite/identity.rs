@@ -138,6 +138,11 @@ fn a_v2_token_without_a_tenant_is_refused() {
         with(v2(), "/access/token/tenant", json!({})),
         with(v2(), "/access/token/tenant", json!({"id": "", "name": "x"})),
         with(with(v2(), "/access/token/tenantId", json!("x")), "/access/token/tenant", json!({})),
+        with(
+            with(without(v2(), "/access/token/tenant"), "/access/token/tenantId", json!("x")),
+            "/access/user/tenantId",
+            json!(null),
+        ),
     ] {
         assert!(matches!(identity(&document), Err(IdentityError::NoTenant)), "{document}");
     }
@@ -269,6 +274,13 @@ fn what_is_no_token_is_an_error() {
         with(v3(), "/token/audit_ids", json!([1])),
         with(v3(), "/token/audit_ids", json!("a1")),
         with(v3(), "/token/bind", json!(["kerberos"])),
+        // Null is nothing only where Keystone has ever written it.
+        with(v2(), "/access/user/roles", json!(null)),
+        with(v3(), "/token/user/domain", json!(null)),
+        with(v3(), "/token/project", json!(null)),
+        with(v3(), "/token/project/domain", json!(null)),
+        with(v3(), "/token/domain", json!(null)),
+        with(v3(), "/token/roles", json!(null)),
     ];
     for document in bad {
         assert!(identity(&document).is_err(), "{document}");

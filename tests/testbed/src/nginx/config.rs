@@ -194,6 +194,7 @@ uwsgi_temp_path @DIR@/uwsgi;
 scgi_temp_path @DIR@/scgi;
 access_log @DIR@/access.log;
 default_type text/plain;
+keepalive_requests 1000000;
 large_client_header_buffers 4 64k;
 proxy_buffer_size 128k;
 proxy_buffers 4 128k;

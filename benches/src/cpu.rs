@@ -1,0 +1,111 @@
+//! Processors and processor time.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::Failure;
+
+/// Which processor does what, so that the client does not take the worker's time.
+#[derive(Debug)]
+pub struct Pins {
+    /// How many processors this process may use.
+    pub count: usize,
+    /// The worker's; `None` where there is but one for all.
+    pub worker: Option<usize>,
+    /// That of the client and of what is behind the worker.
+    pub client: Option<usize>,
+}
+
+impl Pins {
+    /// The first processor for the worker, the last one for the rest: where two of them share a
+    /// core, their numbers are next to each other, or there are only these two.
+    pub fn choose() -> Result<Self, Failure> {
+        let status = fs::read_to_string("/proc/self/status")?;
+        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let cpus =
+            parse_list(list.unwrap_or_default().trim()).ok_or("an odd list of processors")?;
+        Ok(match cpus[..] {
+            [first, .., last] => {
+                Self { count: cpus.len(), worker: Some(first), client: Some(last) }
+            }
+            _ => Self { count: cpus.len(), worker: None, client: None },
+        })
+    }
+
+    /// nginx's directive for a worker on this processor.
+    pub fn affinity(cpu: Option<usize>) -> String {
+        cpu.map_or_else(String::new, |cpu| format!("worker_cpu_affinity 1{:0>cpu$};", ""))
+    }
+
+    /// A command that will run on this processor.
+    pub fn command(cpu: Option<usize>, program: &str) -> Command {
+        match cpu {
+            None => Command::new(program),
+            Some(cpu) => {
+                let mut command = Command::new("taskset");
+                command.args(["--cpu-list", &cpu.to_string(), program]);
+                command
+            }
+        }
+    }
+}
+
+/// `0-2,5` as 0, 1, 2, 5.
+fn parse_list(list: &str) -> Option<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for range in list.split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        cpus.extend(first..=last);
+    }
+    Some(cpus)
+}
+
+/// The processor time that a process has used.
+pub fn used_by(pid: i32) -> Result<Duration, Failure> {
+    used(&pid.to_string(), UTIME)
+}
+
+/// The processor time of all processes that this one has started and waited for.
+pub fn used_by_children() -> Result<Duration, Failure> {
+    used("self", CUTIME)
+}
+
+/// The sum of two neighbours among the numbers of `/proc/PID/stat`: time in user space and in the
+/// kernel.
+fn used(process: &str, at: usize) -> Result<Duration, Failure> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field, in brackets, is a name that may hold anything.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let fields: Vec<&str> = fields.collect();
+    let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+    let ticks = number(at).zip(number(at + 1)).map(|(user, system)| user + system);
+    let ticks = ticks.ok_or("an odd /proc/PID/stat")?;
+    // SAFETY: sysconf touches no memory.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+}
+
+/// Where the numbers are, counted from the first field after the name.
+const UTIME: usize = 11;
+const CUTIME: usize = 13;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_processors() {
+        assert_eq!(parse_list("0-2,5").unwrap(), [0, 1, 2, 5]);
+        assert_eq!(parse_list("7").unwrap(), [7]);
+        assert_eq!(parse_list(""), None);
+    }
+
+    #[test]
+    fn masks() {
+        assert_eq!(Pins::affinity(Some(0)), "worker_cpu_affinity 1;");
+        assert_eq!(Pins::affinity(Some(3)), "worker_cpu_affinity 1000;");
+        assert_eq!(Pins::affinity(None), "");
+    }
+}

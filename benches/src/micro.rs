@@ -1,0 +1,164 @@
+//! What the parts of a token's way cost, without nginx.
+
+use std::hint::black_box;
+use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use keystone_testbed::mint::{self, new_audit_id, Revoked};
+use keystone_testbed::now;
+use keystone_testbed::pki::Pki;
+use keystone_token::cms::Signers;
+use keystone_token::format::{HashAlgorithm, TokenFormat};
+use keystone_token::headers::user_headers;
+use keystone_token::identity::Identity;
+use keystone_token::record::Record;
+use keystone_token::revocation::RevocationList;
+use keystone_token::token::{self, ParsedToken};
+use keystone_zone::{Cache, Key, Verdict, WORD};
+
+use crate::report::median;
+use crate::Failure;
+
+/// The parts, and what they cost in each round.
+pub struct Parts(Vec<Part>);
+
+struct Part {
+    name: &'static str,
+    /// Does it once, with the token of this number.
+    run: Box<dyn FnMut(usize)>,
+    nanoseconds: Vec<f64>,
+}
+
+impl Parts {
+    /// Prepares the parts of the way of these tokens.
+    pub fn new(pki: &Pki, tokens: &[String]) -> Result<Self, Failure> {
+        let tokens: Rc<[String]> = tokens.iter().take(TOKENS).cloned().collect();
+        let time = now();
+        let pem = |text: String| text.into_bytes();
+        let signers =
+            Signers::from_pem(&pem(pki.signing.pem()?), &pem(pki.authority.pem()?), time)?;
+        let signers = Rc::new(signers);
+        let parsed: Vec<ParsedToken<'static>> = tokens
+            .iter()
+            .map(|token| token::parse(token.clone().leak().as_bytes(), TokenFormat::Pki))
+            .collect::<Result<_, _>>()?;
+        let parsed: Rc<[_]> = parsed.into();
+        let verified: Vec<_> = parsed
+            .iter()
+            .map(|parsed| parsed.clone().verify(&signers, time))
+            .collect::<Result<_, _>>()?;
+        let identities: Rc<[Identity]> =
+            verified.iter().map(|token| token.identity().clone()).collect();
+        let records: Rc<[Vec<u8>]> = identities.iter().map(|it| it.to_record(false)).collect();
+        let revoked: Vec<_> = (0..REVOKED).map(|_| Revoked::audit_id(new_audit_id())).collect();
+        let list = RevocationList::from_json(mint::revocation_list(&revoked).as_bytes())?;
+
+        let zone: Rc<[AtomicU64]> = (0..ZONE / WORD).map(|_| AtomicU64::new(0)).collect();
+        let keys: Rc<[Key]> = tokens.iter().map(|token| key(token)).collect();
+        for (key, record) in keys.iter().zip(records.iter()) {
+            Cache::new(&zone).insert(key, &Verdict::Valid(record), 1, u64::MAX, 1, 1);
+        }
+
+        let mut parts = Self(Vec::new());
+        let texts = tokens.clone();
+        parts.add("take a token apart (base64, CMS)", move |at| {
+            let _ = black_box(token::parse(texts[at].as_bytes(), TokenFormat::Pki));
+        });
+        let (texts, trusted) = (parsed.clone(), signers.clone());
+        parts.add("its signature", move |at| {
+            let _ = black_box(trusted.verify(texts[at].signed_data(), time));
+        });
+        let texts = parsed;
+        parts.add("its content, as an identity", move |at| {
+            let _ = black_box(Identity::from_json(texts[at].signed_data().content()));
+        });
+        let texts = tokens.clone();
+        parts.add("all of that, and its expiry", move |at| {
+            let parsed = token::parse(texts[at].as_bytes(), TokenFormat::Pki);
+            let _ = black_box(parsed.and_then(|parsed| parsed.verify(&signers, time)));
+        });
+        parts.add("is it revoked (a list of 200)", move |at| {
+            black_box(list.revokes(&verified[at], &[HashAlgorithm::Md5]));
+        });
+        parts.add("identity to record", move |at| {
+            black_box(identities[at].to_record(false));
+        });
+        let texts = tokens.clone();
+        parts.add("its key in the cache (BLAKE3)", move |at| {
+            black_box(key(&texts[at]));
+        });
+        let (names, words) = (keys.clone(), zone.clone());
+        parts.add("look it up in the cache", move |at| {
+            let mut out = Vec::new();
+            black_box(Cache::new(&words).lookup(&names[at], 1, 1, 1, &mut out));
+            black_box(out);
+        });
+        let values = records.clone();
+        parts.add("put it into the cache", move |at| {
+            let verdict = Verdict::Valid(&values[at]);
+            Cache::new(&zone).insert(&keys[at], &verdict, 1, u64::MAX, 1, 1);
+        });
+        let values = records.clone();
+        parts.add("view a record", move |at| {
+            let _ = black_box(Record::new(&values[at]));
+        });
+        parts.add("view a record, all its headers", move |at| {
+            if let Ok(record) = Record::new(&records[at]) {
+                user_headers(&record, false).for_each(|header| {
+                    black_box(header);
+                });
+            }
+        });
+        Ok(parts)
+    }
+
+    fn add(&mut self, name: &'static str, run: impl FnMut(usize) + 'static) {
+        self.0.push(Part { name, run: Box::new(run), nanoseconds: Vec::new() });
+    }
+
+    /// Measures each part for a while.
+    pub fn measure(&mut self) {
+        for part in &mut self.0 {
+            let start = Instant::now();
+            let mut count = 0;
+            let taken = loop {
+                (0..TOKENS).for_each(|at| (part.run)(at));
+                count += TOKENS;
+                let taken = start.elapsed();
+                if taken >= TIME {
+                    break taken;
+                }
+            };
+            part.nanoseconds.push(taken.as_secs_f64() * 1e9 / count as f64);
+        }
+    }
+
+    /// Prints the medians.
+    pub fn print(&self) {
+        println!("\nThe parts, without nginx (elapsed time):");
+        for part in &self.0 {
+            let micros = median(part.nanoseconds.iter().copied()) / 1e3;
+            println!("  {:<34}{micros:>8.2} µs", part.name);
+        }
+    }
+}
+
+/// As the module makes it.
+fn key(token: &str) -> Key {
+    let mut hasher = blake3::Hasher::new_keyed(&[7; 32]);
+    hasher.update(&[0; 8]);
+    hasher.update(token.as_bytes());
+    let digest = hasher.finalize();
+    let mut key = [0; 4];
+    for (word, part) in key.iter_mut().zip(digest.as_bytes().chunks_exact(WORD)) {
+        *word = part.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    }
+    key
+}
+
+/// Different ones, for the processor learns the way of a single one by heart.
+const TOKENS: usize = 256;
+const REVOKED: usize = 200;
+const ZONE: usize = 4 << 20;
+const TIME: Duration = Duration::from_millis(50);

@@ -1,0 +1,182 @@
+//! Medians, and what is printed.
+
+use std::process::Command;
+use std::time::Duration;
+
+use keystone_testbed::nginx;
+
+use crate::stage::{Row, Stage, CACHED, NEW_TOKEN, UNPROTECTED};
+use crate::Options;
+
+/// One line of the table in one round.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// How many requests were answered.
+    pub requests: u64,
+    /// The worker's processor time for them.
+    pub used: Duration,
+    /// How long it took.
+    pub taken: Duration,
+}
+
+impl Measured {
+    /// Microseconds of processor time for one request.
+    fn cost(&self) -> f64 {
+        self.used.as_secs_f64() * 1e6 / self.requests as f64
+    }
+
+    fn rate(&self) -> f64 {
+        self.requests as f64 / self.taken.as_secs_f64()
+    }
+
+    fn busy(&self) -> f64 {
+        self.used.as_secs_f64() / self.taken.as_secs_f64()
+    }
+}
+
+/// All lines in all rounds.
+pub struct Table {
+    rows: &'static [Row],
+    measured: Vec<Vec<Measured>>,
+}
+
+impl Table {
+    /// An empty one.
+    pub fn new(rows: &'static [Row]) -> Self {
+        Self { rows, measured: rows.iter().map(|_| Vec::new()).collect() }
+    }
+
+    /// Adds a round of one line.
+    pub fn add(&mut self, row: usize, measured: Measured) {
+        self.measured[row].push(measured);
+    }
+
+    /// Prints it.
+    pub fn print(&self) {
+        println!(
+            "{:<34}{:>8}{:>16}{:>10}{:>9}{:>12}{:>7}",
+            "", "CPU µs", "min..max", "on top", "ratio", "requests/s", "busy"
+        );
+        for (index, row) in self.rows.iter().enumerate() {
+            let rounds = &self.measured[index];
+            let costs = || rounds.iter().map(Measured::cost);
+            let least = costs().fold(f64::INFINITY, f64::min);
+            let most = costs().fold(0.0, f64::max);
+            let (on_top, ratio) = match row.against == index {
+                true => ("-".into(), "1.00".into()),
+                false => (
+                    format!("{:+.1}", self.on_top(index, row.against)),
+                    format!("{:.2}", self.ratio(index, row.against)),
+                ),
+            };
+            println!(
+                "{:<34}{:>8.1}{:>16}{on_top:>10}{ratio:>9}{:>12}{:>6.0}%",
+                row.name,
+                median(costs()),
+                format!("{least:.1}..{most:.1}"),
+                thousands(median(rounds.iter().map(Measured::rate))),
+                median(rounds.iter().map(Measured::busy)) * 100.0,
+            );
+        }
+        println!(
+            "\nExpected: a cached token at most 1.25 times the unprotected request (here {:.2}), a \
+             new one at\nmost 90 µs on top of it (here {:.1}).",
+            self.ratio(CACHED, UNPROTECTED),
+            self.on_top(NEW_TOKEN, UNPROTECTED)
+        );
+    }
+
+    /// How many microseconds more a line costs than another, in the median round.
+    pub fn on_top(&self, row: usize, against: usize) -> f64 {
+        self.compare(row, against, |cost, other| cost - other)
+    }
+
+    /// How many times as much a line costs as another, in the median round.
+    fn ratio(&self, row: usize, against: usize) -> f64 {
+        self.compare(row, against, |cost, other| cost / other)
+    }
+
+    fn compare(&self, row: usize, against: usize, how: fn(f64, f64) -> f64) -> f64 {
+        let pairs = self.measured[row].iter().zip(&self.measured[against]);
+        median(pairs.map(|(measured, other)| how(measured.cost(), other.cost())))
+    }
+}
+
+/// Says what is measured, and on what.
+pub fn introduce(stage: &Stage, options: &Options) {
+    let output = Command::new(nginx::binary()).arg("-v").output();
+    let version = output.map_or_else(|_| Vec::new(), |output| output.stderr);
+    let version = String::from_utf8_lossy(&version);
+    let (version, pins) = (version.trim().trim_start_matches("nginx version: "), stage.pins());
+    let token = stage.tokens().first().map_or(0, String::len);
+    println!("{version}, one worker; {} processors", pins.count);
+    match pins.worker.zip(pins.client) {
+        Some((worker, client)) => println!(
+            "the worker is on processor {worker}; wrk and what is behind the worker on {client}"
+        ),
+        None => println!("all on one processor: wrk takes time, and caches, from the worker"),
+    }
+    println!(
+        "a token of {} bytes; {} tokens that are new each time",
+        thousands(token as f64),
+        thousands(stage.tokens().len() as f64)
+    );
+    println!(
+        "{} rounds, {} s for each line in each; medians of the rounds\n",
+        options.rounds, options.seconds
+    );
+}
+
+/// Prints what OpenSSL's commands need, next to what a new token costs.
+pub fn compare_with_openssl(new_token: f64, verifications: &[Duration], processes: &[Duration]) {
+    let micros = |times: &[Duration]| median(times.iter().map(|time| time.as_secs_f64() * 1e6));
+    let (verification, process) = (micros(verifications), micros(processes));
+    println!("\nopenssl speed rsa2048: a verification takes {verification:.1} µs;");
+    println!("  a new token costs {:.1} times that on top", new_token / verification);
+    println!("openssl cms -verify: a process for each token takes {process:.0} µs;");
+    println!("  that is {:.0} times what a new token costs on top", process / new_token);
+}
+
+/// The one in the middle, or the mean of the two there.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match (values.get(middle), values.len() % 2) {
+        (Some(high), 0) => (values[middle - 1] + high) / 2.0,
+        (Some(value), _) => *value,
+        (None, _) => f64::NAN,
+    }
+}
+
+/// A whole number with commas.
+fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
+        assert!(median(std::iter::empty()).is_nan());
+    }
+
+    #[test]
+    fn numbers_with_commas() {
+        for (number, text) in [(7.0, "7"), (999.6, "1,000"), (1234567.0, "1,234,567")] {
+            assert_eq!(thousands(number), text);
+        }
+    }
+}

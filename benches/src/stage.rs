@@ -1,0 +1,284 @@
+//! nginx with the module, what is behind it, and what is asked of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use keystone_testbed::http::Request;
+use keystone_testbed::identity::{Identity, ADMIN_TOKEN};
+use keystone_testbed::mint::{self, new_audit_id, Revoked};
+use keystone_testbed::nginx::{self, Config, Nginx};
+use keystone_testbed::pki::Pki;
+use keystone_testbed::port::Port;
+use keystone_testbed::temp::TempDir;
+use keystone_testbed::world::{fill_signing_dir, put};
+use keystone_testbed::{cms, wait_for};
+use keystone_token::format::{unarmour, TokenFormat};
+
+use crate::cpu::Pins;
+use crate::load::Load;
+use crate::report::Measured;
+use crate::tokens;
+use crate::Failure;
+
+/// One line of the table.
+pub struct Row {
+    /// What it is called.
+    pub name: &'static str,
+    location: &'static str,
+    tokens: Tokens,
+    /// Whether every answer is to be a 401, rather than none.
+    refused: bool,
+    /// The line that it is compared with.
+    pub against: usize,
+}
+
+/// Which token a request has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tokens {
+    /// None.
+    Absent,
+    /// Always the same, which is valid.
+    One,
+    /// Always the same, which has expired.
+    Expired,
+    /// One of some that all fit into the cache.
+    Cached,
+    /// One of so many that it is out of the cache before it comes again.
+    New,
+}
+
+/// What is measured, in this order.
+pub const ROWS: &[Row] = &[
+    row("file", "/open/", Tokens::Absent, UNPROTECTED),
+    row("file, with the token's header", "/open/", Tokens::One, UNPROTECTED),
+    row("file, cached token", "/protected/", Tokens::One, UNPROTECTED),
+    row("  the same, keystone_headers off", "/bare/", Tokens::One, UNPROTECTED),
+    row("  one of 1,000 cached tokens", "/protected/", Tokens::Cached, UNPROTECTED),
+    row("file, new token each time", "/protected/", Tokens::New, UNPROTECTED),
+    Row {
+        refused: true,
+        ..row("401, expired token, remembered", "/protected/", Tokens::Expired, UNPROTECTED)
+    },
+    row("proxied, with the token's header", "/proxy/open/", Tokens::One, PROXIED),
+    row("proxied, cached token", "/proxy/protected/", Tokens::One, PROXIED),
+    row("  the same, keystone_headers off", "/proxy/bare/", Tokens::One, PROXIED),
+];
+
+/// Places in [`ROWS`].
+pub const UNPROTECTED: usize = 1;
+/// Likewise.
+pub const CACHED: usize = 2;
+/// Likewise.
+pub const NEW_TOKEN: usize = 5;
+const PROXIED: usize = 7;
+
+const fn row(name: &'static str, location: &'static str, tokens: Tokens, against: usize) -> Row {
+    Row { name, location, tokens, refused: false, against }
+}
+
+/// All that takes part, but the client.
+pub struct Stage {
+    pins: Pins,
+    pki: Pki,
+    _identity: Identity,
+    _upstream: Nginx,
+    nginx: Nginx,
+    worker: i32,
+    files: TempDir,
+    new: Vec<String>,
+    cached: Vec<String>,
+    /// How many of [`Tokens::Cached`] and [`Tokens::New`] were sent.
+    sent: [usize; 2],
+}
+
+impl Stage {
+    /// Signs the tokens and starts everything.
+    pub fn set(pins: Pins, count: usize) -> Result<Self, Failure> {
+        let module = nginx::module();
+        if !module.exists() {
+            return Err(format!("there is no {}: run `make` first", module.display()).into());
+        }
+        eprintln!("Signing {count} tokens.");
+        let pki = Pki::new()?;
+        let new = tokens::sign(&pki.signing, count, LIFE)?;
+        let cached = tokens::sign(&pki.signing, CACHED_TOKENS, LIFE)?;
+        let expired = tokens::sign(&pki.signing, 1, -LIFE)?;
+        let files = TempDir::new("bench")?;
+        tokens::write(files.path(), Tokens::One.file(), &cached[..1])?;
+        tokens::write(files.path(), Tokens::Expired.file(), &expired)?;
+        tokens::write(files.path(), Tokens::Cached.file(), &cached)?;
+        tokens::write(files.path(), Tokens::New.file(), &new)?;
+
+        let identity = Identity::start(&pki)?;
+        let upstream = start(UPSTREAM_CONF, pins.client, |_| Ok(()), &[])?;
+        let revoked: Vec<_> = (0..REVOKED).map(|_| Revoked::audit_id(new_audit_id())).collect();
+        let list = mint::revocation_list(&revoked);
+        let list = mint::cms_pem(&cms::sign(&pki.signing, list.as_bytes())?);
+        let fill = |dir: &Path| {
+            let dir = dir.join("keystone");
+            fill_signing_dir(&dir, &pki)?;
+            Ok(put(&dir, "revoked.pem", list.as_bytes())?)
+        };
+        let nginx = start(
+            NGINX_CONF,
+            pins.worker,
+            fill,
+            &[
+                ("@IDENTITY@", &identity.uri()),
+                ("@ADMIN_TOKEN@", ADMIN_TOKEN),
+                ("@UPSTREAM@", &upstream.address().to_string()),
+            ],
+        )?;
+        let workers = || nginx.worker_pids().first().copied();
+        let worker = wait_for("a worker", workers)?;
+        Ok(Self {
+            pins,
+            pki,
+            _identity: identity,
+            _upstream: upstream,
+            nginx,
+            worker,
+            files,
+            new,
+            cached,
+            sent: [0; 2],
+        })
+    }
+
+    /// Looks whether the cache does what the lines of the table say it does.
+    pub fn check(&self) -> Result<(), Failure> {
+        eprintln!("Looking whether the cache keeps and forgets as it should.");
+        let count = |tokens: &[String], status: &str| -> Result<usize, Failure> {
+            let mut client = self.nginx.connect()?;
+            let mut found = 0;
+            for token in tokens {
+                let answer = client.send(&Request::get("/check/file").token(token))?;
+                if answer.status != 200 {
+                    return Err(format!("a token gets {}", answer.status).into());
+                }
+                found += usize::from(answer.header("X-Cache") == Some(status));
+            }
+            Ok(found)
+        };
+        count(&self.new, "MISS")?;
+        let missed = count(&self.new, "MISS")?;
+        if missed < self.new.len() {
+            let found = self.new.len() - missed;
+            return Err(format!("{found} tokens are still cached: there must be more").into());
+        }
+        count(&self.cached, "HIT")?;
+        let found = count(&self.cached, "HIT")?;
+        if found * 1_000 < self.cached.len() * 995 {
+            let missed = self.cached.len() - found;
+            return Err(format!("{missed} tokens are not cached").into());
+        }
+        Ok(())
+    }
+
+    /// Measures one line of the table once.
+    pub fn measure(&mut self, row: &Row, seconds: u32) -> Result<Measured, Failure> {
+        let url = format!("http://{}{}file", self.nginx.address(), row.location);
+        let path = self.files.join(row.tokens.file());
+        let sent = match row.tokens {
+            Tokens::Cached => Some((0, self.cached.len())),
+            Tokens::New => Some((1, self.new.len())),
+            Tokens::Absent | Tokens::Expired | Tokens::One => None,
+        };
+        let load = Load {
+            url: &url,
+            tokens: (row.tokens != Tokens::Absent).then_some(path.as_path()),
+            first: sent.map_or(0, |(at, count)| self.sent[at] % count),
+            seconds,
+        };
+        let (measured, refused) = load.run(self.worker, &self.pins)?;
+        let wrong = if row.refused { measured.requests - refused } else { refused };
+        if wrong > 0 {
+            return Err(format!("{}: {wrong} answers with a wrong status", row.name.trim()).into());
+        }
+        if let Some((at, _)) = sent {
+            // Those in flight at the end are not counted.
+            self.sent[at] += usize::try_from(measured.requests)? + MARGIN;
+        }
+        Ok(measured)
+    }
+
+    /// The certificates.
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    /// Which processor does what.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// The tokens that are new each time.
+    pub fn tokens(&self) -> &[String] {
+        &self.new
+    }
+
+    /// Writes the message of some tokens, and the certificates, into files for OpenSSL.
+    pub fn messages(&self, count: usize) -> Result<Vec<PathBuf>, Failure> {
+        fs::write(self.files.join(SIGNING_CERTIFICATE), self.pki.signing.pem()?)?;
+        fs::write(self.files.join(CA), self.pki.authority.pem()?)?;
+        let mut paths = Vec::new();
+        for (index, token) in self.new.iter().take(count).enumerate() {
+            let path = self.files.join(format!("message-{index}.pem"));
+            fs::write(&path, mint::cms_pem(&unarmour(token.as_bytes(), TokenFormat::Pki)?))?;
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+}
+
+impl Tokens {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Absent => "",
+            Self::Cached => "cached",
+            Self::Expired => "expired",
+            Self::New => "new",
+            Self::One => "one",
+        }
+    }
+}
+
+/// Starts an nginx that has the file, on a processor.
+fn start(
+    conf: &str,
+    cpu: Option<usize>,
+    prepare: impl FnOnce(&Path) -> Result<(), Failure>,
+    replace: &[(&str, &str)],
+) -> Result<Nginx, Failure> {
+    let dir = TempDir::new("bench")?;
+    let html = dir.join("html");
+    fs::create_dir(&html)?;
+    fs::write(html.join("file"), [b'x'; FILE])?;
+    prepare(dir.path())?;
+    let user = nginx::worker_user().map_or(String::new(), |user| format!("user {user};"));
+    let conf = conf.replace("@USER@", &user).replace("@AFFINITY@", &Pins::affinity(cpu));
+    let conf = replace.iter().fold(conf, |conf, (from, to)| conf.replace(from, to));
+    Ok(Nginx::start_in(dir, Port::free()?, &Config::raw(&conf, 1))?)
+}
+
+/// The names of the files of [`Stage::messages`] with certificates, beside the messages.
+pub const SIGNING_CERTIFICATE: &str = "signing_cert.pem";
+/// Likewise.
+pub const CA: &str = "cacert.pem";
+
+const NGINX_CONF: &str = include_str!("../nginx.conf");
+const UPSTREAM_CONF: &str = include_str!("../upstream.conf");
+
+/// Bytes of the file that is served.
+const FILE: usize = 1024;
+
+/// Seconds that a token lives: longer than the whole run.
+const LIFE: i64 = 4 * 3600;
+
+/// Fewer than the zone holds, and more than a worker keeps for itself.
+const CACHED_TOKENS: usize = 1_000;
+
+/// Entries of the revocation list, none of them of a token that is used.
+const REVOKED: usize = 200;
+
+const MARGIN: usize = 100;

@@ -1,0 +1,67 @@
+//! Tokens of the size that a real Keystone gives, and files of them for wrk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use keystone_testbed::mint::{new_uuid, Payload};
+use keystone_testbed::pki::Pair;
+use serde_json::{json, Value};
+
+use crate::Failure;
+
+/// Signs `count` tokens, each for another user.
+pub fn sign(signer: &Pair, count: usize, expires_in: i64) -> Result<Vec<String>, Failure> {
+    let threads = thread::available_parallelism()?.get();
+    let share = count.div_ceil(threads).max(1);
+    let signed: Result<Vec<Vec<String>>, String> = thread::scope(|scope| {
+        let part = |first: usize| {
+            let numbers = first..(first + share).min(count);
+            move || numbers.map(|number| token(signer, number, expires_in)).collect()
+        };
+        let firsts = (0..count).step_by(share);
+        let threads: Vec<_> = firsts.map(|first| scope.spawn(part(first))).collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined.map(|part| part.unwrap_or_else(|_| Err("a thread panicked".into()))).collect()
+    });
+    Ok(signed?.concat())
+}
+
+fn token(signer: &Pair, number: usize, expires_in: i64) -> Result<String, String> {
+    Payload::v3()
+        .user(&new_uuid(), &format!("user-{number}"))
+        .project(&new_uuid(), &format!("project-{}", number % 100))
+        .roles(&["member", "reader", "object-store-operator"])
+        .with("/catalog", catalog())
+        .expires_in(expires_in)
+        .pki(signer)
+        .map_err(|error| error.to_string())
+}
+
+/// Four services of three endpoints make a token of some four kilobytes.
+fn catalog() -> Value {
+    let endpoint = |interface: &str, port: u16| {
+        json!({
+            "id": new_uuid(), "interface": interface, "region": "RegionOne",
+            "region_id": "RegionOne", "url": format!("http://10.0.0.11:{port}/v2.1")
+        })
+    };
+    let service = |(kind, name, port): (&str, &str, u16)| {
+        let endpoints = ["public", "internal", "admin"].map(|interface| endpoint(interface, port));
+        json!({"id": new_uuid(), "type": kind, "name": name, "endpoints": endpoints})
+    };
+    let services = [
+        ("identity", "keystone", 5000),
+        ("compute", "nova", 8774),
+        ("image", "glance", 9292),
+        ("object-store", "swift", 8080),
+    ];
+    services.into_iter().map(service).collect()
+}
+
+/// Writes tokens into a file, one on each line.
+pub fn write(dir: &Path, name: &str, tokens: &[String]) -> Result<PathBuf, Failure> {
+    let path = dir.join(name);
+    fs::write(&path, tokens.join("\n"))?;
+    Ok(path)
+}

@@ -46,7 +46,7 @@ where
 }
 
 /// Runs the body of an event handler so that no panic leaves it.
-pub(super) fn shield(body: impl FnOnce()) {
+pub fn shield(body: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
         report(&*panic);
     }

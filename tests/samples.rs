@@ -1,0 +1,174 @@
+//! The configurations of `nginx-conf/`, each as it stands, with the values replaced that an operator
+//! would replace.
+
+use std::fs;
+use std::path::Path;
+
+use keystone_testbed::expect;
+use keystone_testbed::http::{send, Client, Request};
+use keystone_testbed::identity::{Identity, Tls, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::mint::Payload;
+use keystone_testbed::nginx::{worker_user, Config, Nginx};
+use keystone_testbed::pki::{Pki, TlsFiles};
+use keystone_testbed::port::Port;
+use keystone_testbed::temp::TempDir;
+use keystone_testbed::upstream::{Seen, Upstream};
+
+/// A sample that is being adapted.
+struct Sample {
+    text: String,
+    dir: TempDir,
+    port: Port,
+}
+
+impl Sample {
+    fn open(name: &str, identity: &Identity) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("nginx-conf").join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        let dir = TempDir::new("sample").unwrap();
+        fs::write(dir.join("password"), SERVICE_PASSWORD).unwrap();
+        let mut sample = Self { text, dir, port: Port::free().unwrap() };
+
+        sample.set(
+            "load_module modules/ngx_http_keystone_module.so;",
+            "load_module @MODULE@;\ndaemon off;",
+        );
+        match worker_user() {
+            Some(user) => sample.set("user www-data;", &format!("user {user};")),
+            None => sample.set("user www-data;", ""),
+        }
+        sample.set("/run/nginx.pid", "@DIR@/nginx.pid");
+        sample.set("/var/log/nginx/", "@DIR@/");
+        sample.set("https://identity.example.com:5000", &identity.uri());
+        sample
+            .set("keystone_username      gateway;", &format!("keystone_username {SERVICE_USER};"));
+        sample.set(
+            "keystone_project_name  service;",
+            &format!("keystone_project_name {SERVICE_PROJECT};"),
+        );
+        sample.set("/etc/nginx/keystone.password", "@DIR@/password");
+        sample.set("/var/lib/nginx/keystone", "@DIR@/keystone");
+        sample
+    }
+
+    /// Replaces what must be there to be replaced.
+    fn set(&mut self, old: &str, new: &str) {
+        assert!(self.text.contains(old), "the sample has no {old:?}");
+        self.text = self.text.replace(old, new);
+    }
+
+    fn file(&self, name: &str, text: &str) {
+        let path = self.dir.join("files").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn start(self, workers: usize) -> Nginx {
+        Nginx::start_in(self.dir, self.port, &Config::raw(&self.text, workers)).unwrap()
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().unwrap().get()
+}
+
+#[test]
+fn static_files() {
+    let pki = Pki::new().unwrap();
+    let identity = Identity::start(&pki).unwrap();
+    let mut sample = Sample::open("static-files.conf", &identity);
+    sample.set("listen 80;", "listen 127.0.0.1:@PORT@;");
+    sample.set("/srv/files", "@DIR@/files");
+    sample.file("hello.txt", "hello");
+    sample.file("public/hello.txt", "hello, all");
+    sample.file("staff/hello.txt", "hello, staff");
+    sample.file("projects/tenant_id1/hello.txt", "hello, project");
+    sample.file("projects/other/hello.txt", "hello, other project");
+    let nginx = sample.start(cores());
+
+    let member = Payload::v3().pki(&pki.signing).unwrap();
+    let staff = Payload::v3().roles(&["member", "Staff"]).pkiz(&pki.signing).unwrap();
+    let get = |path: &str, token: &str| {
+        let answer = nginx.send(&Request::get(path).token(token)).unwrap();
+        (answer.status, answer.text())
+    };
+    assert_eq!(nginx.send(&Request::get("/hello.txt")).unwrap().status, 401);
+    assert_eq!(get("/hello.txt", &member), (200, "hello".into()));
+    assert_eq!(nginx.send(&Request::get("/public/hello.txt")).unwrap().text(), "hello, all");
+    expect::forbidden(&nginx.send(&Request::get("/staff/hello.txt").token(&member)).unwrap());
+    assert_eq!(get("/staff/hello.txt", &staff), (200, "hello, staff".into()));
+    assert_eq!(get("/projects/tenant_id1/hello.txt", &member), (200, "hello, project".into()));
+    assert_eq!(get("/projects/other/hello.txt", &member).0, 403);
+    let log = nginx.access_log();
+    assert!(log.contains("result=ok") && log.contains("result=forbidden"), "{log}");
+}
+
+#[test]
+fn reverse_proxy() {
+    let pki = Pki::new().unwrap();
+    let identity = Identity::start(&pki).unwrap();
+    let compute = Upstream::start().unwrap();
+    // Any https server that wants a client certificate does for the image service.
+    let files = TlsFiles::new().unwrap();
+    let tls = Tls { files: &files, demand_client_certificate: true };
+    let image = Identity::start_tls(&pki, &tls).unwrap();
+    let image_port = Port::free().unwrap();
+
+    let mut sample = Sample::open("reverse-proxy.conf", &identity);
+    sample.set("https://identity.example.com:35357", &identity.uri());
+    sample.set("listen 8774;", "listen 127.0.0.1:@PORT@;");
+    sample.set("listen 9292;", &format!("listen {};", image_port.address()));
+    sample.set("10.0.0.20:8774", &compute.address().to_string());
+    sample.set("10.0.0.21:9292", &image.address().to_string());
+    sample.set("/etc/nginx/ssl/gateway.pem", &files.path("client.pem").display().to_string());
+    sample.set("/etc/nginx/ssl/gateway.key", &files.path("client.key").display().to_string());
+    sample.set("/etc/nginx/ssl/internal-ca.pem", &files.ca().display().to_string());
+    sample.set("image.internal.example.com", "localhost");
+    let image_address = image_port.address();
+    drop(image_port);
+    let nginx = sample.start(cores());
+
+    let token = Payload::v3().pki(&pki.signing).unwrap();
+    assert_eq!(nginx.send(&Request::get("/servers")).unwrap().status, 401);
+    let forged = Request::get("/servers").token(&token).header("X-Authorization", "Proxy admin");
+    let seen = Seen::of(&nginx.send(&forged).unwrap()).unwrap();
+    expect::v3_user(&seen);
+    assert_eq!(seen.header("X-Authorization").as_deref(), Some("Proxy user_name1"));
+
+    let versions =
+        Request::get("/").header("X-User-Id", "admin").header("X-Authorization", "Proxy x");
+    let seen = Seen::of(&nginx.send(&versions).unwrap()).unwrap();
+    expect::nobody(&seen);
+    assert_eq!(seen.header("X-Authorization"), None);
+
+    assert_eq!(send(image_address, &Request::get("/")).unwrap().status, 401);
+    let answer = send(image_address, &Request::get("/").token(&token)).unwrap();
+    assert_eq!(answer.status, 300, "{}", answer.text());
+    assert_eq!(image.requests(), ["GET /"]);
+}
+
+#[test]
+fn tls_workers() {
+    let pki = Pki::new().unwrap();
+    let identity = Identity::start(&pki).unwrap();
+    let files = TlsFiles::new().unwrap();
+    let mut sample = Sample::open("tls-workers.conf", &identity);
+    sample.set("listen 443 ssl http2;", "listen 127.0.0.1:@PORT@ ssl http2;");
+    sample.set("/srv/files", "@DIR@/files");
+    sample.set("/etc/nginx/ssl/server.pem", &files.path("server.pem").display().to_string());
+    sample.set("/etc/nginx/ssl/server.key", &files.path("server.key").display().to_string());
+    sample.file("hello.txt", "hello");
+    let nginx = sample.start(4);
+
+    let token = Payload::v3().pki(&pki.signing).unwrap();
+    let connect = || Client::connect_tls(nginx.address(), "localhost", &files.ca(), None).unwrap();
+    assert_eq!(connect().send(&Request::get("/hello.txt")).unwrap().status, 401);
+    for _ in 0..20 {
+        let answer = connect().send(&Request::get("/hello.txt").token(&token)).unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+    }
+    // One worker has verified the token, for all.
+    let log = nginx.access_log();
+    assert_eq!(log.matches("cache=MISS").count(), 1, "{log}");
+    assert_eq!(log.matches("cache=HIT").count(), 19, "{log}");
+}

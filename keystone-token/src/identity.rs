@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::catalog::Catalog;
-use crate::object::Object;
+use crate::json::{JsonError, Object};
 use crate::time::{self, TimeError};
 
 /// The content of a token. A value that exists has no control character in it, apart from
@@ -63,7 +63,8 @@ impl Identity {
     /// Reads `{"access": ...}` (v2) or `{"token": ...}` (v3), whichever it is; both at once are
     /// an error. Members that nothing here needs are ignored.
     pub fn from_json(json: &[u8]) -> Result<Self, IdentityError> {
-        let Object(document): Object<Document<'_>> = serde_json::from_slice(json)?;
+        let Object(document): Object<Document<'_>> =
+            serde_json::from_slice(json).map_err(JsonError::from)?;
         let identity = match (document.access, document.token) {
             (Some(Object(access)), None) => access.into_identity()?,
             (None, Some(Object(token))) => token.into_identity()?,
@@ -101,7 +102,7 @@ impl Identity {
 }
 
 /// Why a document is no identity.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// A value would smuggle something into a header.
     #[error("a value has a control character in it")]
@@ -114,7 +115,7 @@ pub enum IdentityError {
     Form,
     /// Not JSON, or a member of the wrong type, or a member twice.
     #[error("not the JSON of a token: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(#[from] JsonError),
     /// A v3 token whose user has no domain.
     #[error("the user has no domain")]
     NoDomain,
@@ -331,8 +332,9 @@ fn split_roles(names: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>
 }
 
 /// The same JSON without white space.
-fn compact(json: &RawValue) -> Result<String, serde_json::Error> {
-    serde_json::from_str::<serde_json::Value>(json.get()).map(|value| value.to_string())
+fn compact(json: &RawValue) -> Result<String, JsonError> {
+    let value: serde_json::Value = serde_json::from_str(json.get())?;
+    Ok(value.to_string())
 }
 
 /// Tells a member that is null from one that is not there. Where null means nothing, it is an

@@ -11,7 +11,6 @@
 #![forbid(unsafe_code)]
 
 mod der;
-mod object;
 
 pub mod api;
 pub mod catalog;
@@ -19,6 +18,7 @@ pub mod cms;
 pub mod format;
 pub mod headers;
 pub mod identity;
+pub mod json;
 pub mod policy;
 pub mod record;
 pub mod revocation;

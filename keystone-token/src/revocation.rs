@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::cms::{DigestParameters, SignedData};
 use crate::format::{self, HashAlgorithm, TokenFormat};
-use crate::object::Object;
+use crate::json::{JsonError, Object};
 use crate::token::{ParsedToken, VerifiedToken};
 
 /// The content of a revocation list, whose signature was verified.
@@ -28,7 +28,8 @@ impl RevocationList {
     /// Reads `{"revoked": [{"id": ..., "audit_id": ..., ...}, ...]}`. No member `revoked` is an
     /// empty list, and an entry may lack either id.
     pub fn from_json(json: &[u8]) -> Result<Self, RevocationError> {
-        let Object(document): Object<Document> = serde_json::from_slice(json)?;
+        let Object(document): Object<Document> =
+            serde_json::from_slice(json).map_err(JsonError::from)?;
         let mut list = Self::default();
         for Object(entry) in document.revoked.into_iter().flatten() {
             list.len += 1;
@@ -112,9 +113,9 @@ fn other_texts(format: TokenFormat, signed: &SignedData) -> impl Iterator<Item =
 }
 
 /// The document is no revocation list.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the JSON of a revocation list: {0}")]
-pub struct RevocationError(#[from] serde_json::Error);
+pub struct RevocationError(#[from] JsonError);
 
 #[derive(Deserialize)]
 struct Document {

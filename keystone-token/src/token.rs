@@ -104,7 +104,7 @@ impl<'t> VerifiedToken<'t> {
 
 /// Why a request is refused: as [`Refusal::as_str`] for `$keystone_auth_result`, and as `Display`
 /// for the log. Neither shows any of the token.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The token is one of an application credential that may only do certain things.
     #[error("the token has access rules")]
@@ -194,7 +194,7 @@ impl From<IdentityError> for Refusal {
 }
 
 /// What is wrong with a token's form.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// Its text.
     #[error("the token is {0}")]
@@ -258,6 +258,12 @@ mod tests {
         assert_eq!(unbound.to_string(), "the token is bound to nothing");
         let content = Refusal::from(IdentityError::Form);
         assert_eq!(content.to_string(), "the token's content is malformed: not a v2 or v3 token");
+        let content = Identity::from_json(br#"{"token": {"user": "secret"}}"#).unwrap_err();
+        assert_eq!(
+            Refusal::from(content).to_string(),
+            "the token's content is malformed: not the JSON of a token: \
+             a missing, double or misplaced value at line 1 column 27"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! JSON objects, taken at their word.
+//! JSON: objects taken at their word, and errors that tell nothing of what was read.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,6 +6,29 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::Deserialize;
+use serde_json::error::Category;
+
+/// Where a document stops being the JSON that it should be.
+///
+/// serde_json's own message may quote the document, and a token's content is no business of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem} at line {line} column {column}")]
+pub struct JsonError {
+    problem: &'static str,
+    line: usize,
+    column: usize,
+}
+
+impl From<serde_json::Error> for JsonError {
+    fn from(error: serde_json::Error) -> Self {
+        let problem = match error.classify() {
+            Category::Data => "a missing, double or misplaced value",
+            Category::Eof => "an early end",
+            Category::Io | Category::Syntax => "a syntax error",
+        };
+        Self { problem, line: error.line(), column: error.column() }
+    }
+}
 
 /// A struct that must be a JSON object. Serde takes an array of its members for one, too.
 #[derive(Debug, Default)]

@@ -52,11 +52,11 @@ test: build vendored oracle lint ## Run every test, with Debian's nginx and with
 	@$(call say,Tests of the libraries)
 	cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-testbed
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
-	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE=$(ORACLE) NGINX_BINARY=/usr/sbin/nginx \
+	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) NGINX_BINARY=/usr/sbin/nginx \
 		cargo test --locked --release -p ngx_http_keystone_module
 	@nginx=$$(ls -t $(VENDORED)/release/build/nginx-sys-*/out/objs/nginx | head -n 1); \
 	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
-	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE=$(ORACLE) NGINX_BINARY=$$nginx \
+	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) NGINX_BINARY=$$nginx \
 		cargo test --locked --release -p ngx_http_keystone_module
 
 .PHONY: lint

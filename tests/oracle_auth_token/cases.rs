@@ -29,6 +29,7 @@ pub enum Odd {
     RevokedInAnotherForm,
     SystemScope,
     TokenTwice,
+    UserOfNoDomain,
 }
 
 /// A request and what is known about it.

@@ -71,6 +71,8 @@ pub const KINDS: &[Kind] = &[
     ("broken v2", broken_v2),
     ("broken v3", broken_v3),
     ("null for a scope", null_for_a_scope),
+    ("null for a value", null_for_a_value),
+    ("null for a domain", null_for_a_domain),
     ("broken pkiz", broken_pkiz),
     ("garbage", garbage),
     ("unsigned", unsigned),
@@ -397,6 +399,31 @@ fn null_for_a_scope(m: &mut Maker<'_>) -> String {
         2 => v3_with(m, "/project", Value::Null),
         _ => v3_with(m, "/roles", Value::Null),
     }
+}
+
+fn null_for_a_value(m: &mut Maker<'_>) -> String {
+    let at = m.random.pick(&[
+        "/user/id",
+        "/user/name",
+        "/project/id",
+        "/project/name",
+        "/project/domain/id",
+    ]);
+    match m.random.below(4) {
+        0 => v2_with(m, "/token/tenant/name", Value::Null),
+        1 => v2_with(m, "/token/tenant/id", Value::Null),
+        2 => {
+            let payload = m.v2().without("/token/tenant").with("/token/tenantId", json!("t"));
+            m.token(&payload.with("/user/tenantId", Value::Null))
+        }
+        _ => v3_with(m, at, Value::Null),
+    }
+}
+
+fn null_for_a_domain(m: &mut Maker<'_>) -> String {
+    m.odd(Odd::UserOfNoDomain);
+    let at = m.random.pick(&["/user/domain/id", "/user/domain/name"]);
+    v3_with(m, at, Value::Null)
 }
 
 fn broken_pkiz(m: &mut Maker<'_>) -> String {

@@ -25,8 +25,8 @@ mod credentials;
 mod error;
 mod login;
 
-pub use self::credentials::{Credentials, Secret, ServiceToken, TokenStore, WorkerTokenStore};
-pub use self::error::{ClientError, ErrorKind};
+pub use self::credentials::{Credentials, Secret, ServiceToken, TokenStore};
+pub use self::error::ClientError;
 use self::login::Login;
 
 /// One identity service, as configured.

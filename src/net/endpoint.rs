@@ -9,6 +9,7 @@ use std::slice;
 use std::time::Duration;
 
 use nginx_sys::{ngx_conf_t, ngx_log_t, ngx_parse_url, ngx_resolver_t, ngx_str_t, ngx_url_t};
+use ngx::async_::resolver;
 use ngx::core::{Pool, Status};
 
 use super::connection::{socket_addr, OwnedPool};
@@ -24,14 +25,16 @@ pub struct Endpoint {
     port: u16,
     /// Without a slash at the end: empty, or `/` and more.
     base_path: String,
-    /// Empty if and only if `resolver` is set.
+    /// As of nginx's start; not empty unless `resolver` is set.
     addresses: Vec<SocketAddr>,
+    /// For a name, where nginx has a resolver.
     resolver: Option<Resolver>,
 }
 
 impl Endpoint {
-    /// Reads `uri` at configuration time. A host name is looked up now, or, with a resolver, each
-    /// time a connection is made.
+    /// Reads `uri` at configuration time. A host name is looked up now. With a resolver it is looked
+    /// up again each time a connection is made, and then it is no error if it has no address yet:
+    /// what is found now, in `/etc/hosts` perhaps, serves where the resolver knows nothing.
     pub fn parse(
         cf: &mut ngx_conf_t,
         uri: &str,
@@ -65,15 +68,25 @@ impl Endpoint {
         }
 
         let authority = authority.to_ascii_lowercase();
-        let parsed = parse_authority(cf, &authority, https, resolver.is_some())
+        // Before anything is looked up.
+        if !authority.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+        {
+            return Err(invalid("invalid host"));
+        }
+        let parsed = parse_authority(cf, &authority, https, false)
+            .or_else(|reason| match resolver {
+                Some(_) => parse_authority(cf, &authority, https, true),
+                None => Err(reason),
+            })
             .map_err(|reason| invalid(&reason))?;
+        let is_name = parsed.host.trim_matches(['[', ']']).parse::<IpAddr>().is_err();
 
         Ok(Self {
             https,
             host: parsed.host,
             port: parsed.port,
             base_path: path.trim_end_matches('/').to_owned(),
-            resolver: resolver.filter(|_| parsed.addresses.is_empty()),
+            resolver: resolver.filter(|_| is_name),
             addresses: parsed.addresses,
         })
     }
@@ -112,9 +125,15 @@ impl Endpoint {
         &self,
         log: NonNull<ngx_log_t>,
     ) -> Result<Vec<SocketAddr>, NetError> {
-        match &self.resolver {
-            Some(resolver) => resolver.resolve(&self.host, self.port, log).await,
-            None => Ok(self.addresses.clone()),
+        let Some(resolver) = &self.resolver else {
+            return Ok(self.addresses.clone());
+        };
+        match resolver.resolve(&self.host, self.port, log).await {
+            Err(err) if !self.addresses.is_empty() => {
+                debug!(log, "keystone: {err}, using the addresses of the start");
+                Ok(self.addresses.clone())
+            }
+            resolved => resolved,
         }
     }
 }
@@ -169,16 +188,15 @@ impl Resolver {
         // SAFETY: the pool is valid, and outlives this handle and what the resolver allocates.
         let pool = unsafe { Pool::from_ngx_pool(memory.as_ptr()) };
         let query = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
-        let resolver = ngx::async_::resolver::Resolver::from_resolver(
-            self.resolver,
-            super::timer::to_msec(self.timeout),
-        );
+        let client =
+            resolver::Resolver::from_resolver(self.resolver, super::timer::to_msec(self.timeout));
 
         // nginx's own timer for the query does not keep a stopping worker waiting; this one does.
         let slack = Timer::new(self.timeout + Duration::from_secs(1));
-        let found = super::http::or_timeout(resolver.resolve_name(&query, &pool), slack).await;
+        let found = super::http::or_timeout(client.resolve_name(&query, &pool), slack).await;
         let addresses: Vec<SocketAddr> = match found {
             None => return Err(NetError::Timeout(Phase::Resolve)),
+            Some(Err(resolver::Error::Resolver(err, _))) => return Err(failed(err.to_string())),
             Some(Err(err)) => return Err(failed(err.to_string())),
             Some(Ok(found)) => found
                 .iter()
@@ -240,12 +258,6 @@ fn parse_authority(
             .collect()
     };
 
-    let bare = host.trim_matches(['[', ']']);
-    let valid = bare.parse::<IpAddr>().is_ok()
-        || bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    if !valid {
-        return Err("invalid host".to_owned());
-    }
     if addresses.is_empty() && !no_resolve {
         return Err("host not found".to_owned());
     }

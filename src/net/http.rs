@@ -163,7 +163,9 @@ impl HttpClient {
             let Some(tls) = &self.settings.tls else {
                 return Err(NetError::Tls { address, reason: "not configured".to_owned() });
             };
-            Stream::Tls(tls.handshake(peer.clone(), endpoint.host(), &address).await?)
+            let handshake = tls.handshake(peer.clone(), endpoint.host(), &address);
+            let done = or_timeout(handshake, Timer::new(self.settings.connect_timeout)).await;
+            Stream::Tls(done.unwrap_or(Err(NetError::Timeout(Phase::Handshake)))?)
         } else {
             Stream::Plain(peer.clone())
         };
@@ -323,7 +325,7 @@ async fn drive<F: Future>(driver: &mut Option<Driver>, future: F) -> F::Output {
     .await
 }
 
-/// Runs `future` for as long as the timer does.
+/// Runs `future` for as long as the timer does; nothing if that is not long enough.
 pub(super) async fn or_timeout<F: Future>(future: F, timer: Timer) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut timer = pin!(timer);

@@ -1,7 +1,7 @@
 //! HTTP/1.1 over nginx's event loop.
 //!
-//! A worker must never block, so everything here waits on nginx's own events: a [`PeerConnection`]
-//! is an nginx connection whose read and write events wake a Rust task, [`TlsContext`] puts OpenSSL
+//! A worker must never block, so everything here waits on nginx's own events: a `PeerConnection` is
+//! an nginx connection whose read and write events wake a Rust task, [`TlsContext`] puts OpenSSL
 //! on top of it, hyper speaks HTTP over the result, and [`HttpClient`] keeps idle connections for
 //! the next request. [`Timer`] is an nginx timer that, unlike `ngx::async_::sleep`, a gracefully
 //! stopping worker waits for.
@@ -25,10 +25,9 @@ mod task;
 mod timer;
 mod tls;
 
-pub use self::connection::PeerConnection;
 pub use self::endpoint::{Endpoint, Resolver};
-pub use self::error::{NetError, Phase};
+pub use self::error::NetError;
 pub use self::http::{HttpClient, HttpSettings, Response};
 pub use self::task::{shield, spawn};
-pub use self::timer::{now_msec, now_sec, yield_now, Timer};
+pub use self::timer::{now_msec, now_sec, Timer};
 pub use self::tls::{TlsContext, TlsSettings};

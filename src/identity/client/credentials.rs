@@ -1,6 +1,5 @@
 //! Who the module is to the identity service.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use zeroize::Zeroizing;
@@ -81,7 +80,7 @@ pub trait TokenStore {
     /// The token, if there is one.
     fn load(&self) -> Option<ServiceToken>;
 
-    /// Keeps a token in place of the one before.
+    /// Keeps a token in place of the one before, if there is room for it.
     fn store(&self, token: &ServiceToken);
 
     /// Forgets the token.
@@ -93,35 +92,6 @@ pub trait TokenStore {
 
     /// Sets what [`TokenStore::refused`] tells.
     fn set_refused(&self, not_before: i64, times: u32);
-}
-
-/// A store for one worker alone.
-#[derive(Default)]
-pub struct WorkerTokenStore {
-    token: RefCell<Option<ServiceToken>>,
-    refused: Cell<(i64, u32)>,
-}
-
-impl TokenStore for WorkerTokenStore {
-    fn load(&self) -> Option<ServiceToken> {
-        self.token.borrow().clone()
-    }
-
-    fn store(&self, token: &ServiceToken) {
-        self.token.replace(Some(token.clone()));
-    }
-
-    fn clear(&self) {
-        self.token.replace(None);
-    }
-
-    fn refused(&self) -> (i64, u32) {
-        self.refused.get()
-    }
-
-    fn set_refused(&self, not_before: i64, times: u32) {
-        self.refused.set((not_before, times));
-    }
 }
 
 /// A token is renewed this many seconds before it ends, or after three quarters of a short life.

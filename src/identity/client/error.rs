@@ -5,7 +5,7 @@ use thiserror::Error;
 /// Why there is no answer. Texts name the endpoint and the reason, never what was sent or received.
 #[derive(Clone, Debug, Error)]
 pub enum ClientError {
-    /// There is an answer, and it makes no sense.
+    /// There is an answer, and it makes no sense; asking again soon will not help.
     #[error("{uri}: {reason}")]
     Nonsense {
         /// Who answered.
@@ -13,7 +13,7 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The service does not have what was asked for.
+    /// The service does not have what was asked for; another way has to be taken.
     #[error("{uri}: not offered, status {status}")]
     NotOffered {
         /// Who answered.
@@ -21,7 +21,7 @@ pub enum ClientError {
         /// 403, 404 or 410.
         status: u16,
     },
-    /// The module's own credentials are missing or not accepted.
+    /// The module's own credentials are missing or not accepted: the operator has to see to it.
     #[error("{uri}: {reason}")]
     Refused {
         /// Who refused them.
@@ -41,32 +41,9 @@ pub enum ClientError {
     },
 }
 
-/// What kind of failure an error is, for counters and for deciding what to do about it.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum ErrorKind {
-    /// Makes no sense; asking again soon will not help.
-    Nonsense,
-    /// Not there; another way has to be taken.
-    NotOffered,
-    /// The operator has to look at the credentials.
-    Refused,
-    /// May be better a moment later.
-    Unavailable,
-}
-
 impl ClientError {
-    /// The kind of failure.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Nonsense { .. } => ErrorKind::Nonsense,
-            Self::NotOffered { .. } => ErrorKind::NotOffered,
-            Self::Refused { .. } => ErrorKind::Refused,
-            Self::Unavailable { .. } => ErrorKind::Unavailable,
-        }
-    }
-
     /// Whether the same question may be answered at the next try.
     pub(super) fn is_transient(&self) -> bool {
-        self.kind() == ErrorKind::Unavailable
+        matches!(self, Self::Unavailable { .. })
     }
 }

@@ -18,6 +18,8 @@ use crate::net::now_sec;
 pub(super) struct Login {
     credentials: Credentials,
     store: Rc<dyn TokenStore>,
+    /// The token that was obtained last, which may be too long for the store.
+    own: RefCell<Option<ServiceToken>>,
     /// Whether a task is obtaining a token.
     busy: Cell<bool>,
     /// Those that wait for it.
@@ -32,6 +34,7 @@ impl Login {
         Self {
             credentials,
             store,
+            own: RefCell::default(),
             busy: Cell::new(false),
             waiting: RefCell::default(),
             finished: Cell::new(0),
@@ -64,10 +67,9 @@ impl Login {
             self.discard(refused);
         }
         loop {
-            if let Some(token) = self.store.load() {
-                if token.is_fresh(now_sec()) {
-                    return Ok(token);
-                }
+            let known = self.store.load().or_else(|| self.own.borrow().clone());
+            if let Some(token) = known.filter(|token| token.is_fresh(now_sec())) {
+                return Ok(token);
             }
             let (not_before, times) = self.store.refused();
             if now_sec() < not_before {
@@ -94,6 +96,7 @@ impl Login {
         if self.store.load().is_some_and(|stored| stored.id == token.id) {
             self.store.clear();
         }
+        self.own.borrow_mut().take_if(|own| own.id == token.id);
     }
 
     /// Looks at the status that a question with `token` has come back with: roles are fixed when a
@@ -112,6 +115,7 @@ impl Login {
             Ok(token) => {
                 self.store.set_refused(0, 0);
                 self.store.store(token);
+                self.own.replace(Some(token.clone()));
                 self.failure.replace(None);
             }
             Err(err) => {

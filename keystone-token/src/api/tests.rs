@@ -1,0 +1,219 @@
+use serde_json::{json, Value};
+
+use super::*;
+
+/// As Keystone 10 answers `GET /`.
+const ROOT: &str = r#"{"versions": {"values": [
+    {"status": "stable", "updated": "2016-10-06T00:00:00Z", "media-types": [{"base":
+     "application/json", "type": "application/vnd.openstack.identity-v3+json"}], "id": "v3.7",
+     "links": [{"href": "http://127.0.0.1:5000/v3/", "rel": "self"}]},
+    {"status": "deprecated", "updated": "2016-08-04T00:00:00Z", "id": "v2.0", "links": []}]}}"#;
+
+fn versions(text: &str) -> Versions {
+    Versions::parse(text.as_bytes()).unwrap()
+}
+
+fn body(request: &Request) -> Value {
+    serde_json::from_str(request.body.as_deref().unwrap()).unwrap()
+}
+
+fn password(project_name: Option<&'static str>) -> Login<'static> {
+    Login::Password {
+        username: "swift",
+        password: "pa\"ss",
+        project_name,
+        user_domain_name: "Default",
+        project_domain_name: "Other",
+    }
+}
+
+#[test]
+fn configured_versions() {
+    for text in ["v3", "v3.0", "v3.1", "v3.9", "v3.3.5"] {
+        assert_eq!(text.parse(), Ok(AuthVersion::Fixed(ApiVersion::V3)), "{text}");
+    }
+    for text in ["v2.0", "v2"] {
+        assert_eq!(text.parse(), Ok(AuthVersion::Fixed(ApiVersion::V2)), "{text}");
+    }
+    assert_eq!("auto".parse(), Ok(AuthVersion::Auto));
+    for text in ["", "v", "3", "v1", "v10", "v3.", "v3.x", "v33", "V3", "Auto", "v3 "] {
+        assert!(text.parse::<AuthVersion>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_server_with_both_versions() {
+    let both = versions(ROOT);
+    assert_eq!(both.choose(AuthVersion::Auto), Ok(ApiVersion::V3));
+    for version in [ApiVersion::V2, ApiVersion::V3] {
+        assert_eq!(both.choose(AuthVersion::Fixed(version)), Ok(version));
+    }
+}
+
+#[test]
+fn other_forms_of_discovery() {
+    let plain = versions(r#"{"versions": [{"id": "v2.0", "status": "CURRENT"}]}"#);
+    assert_eq!(plain.choose(AuthVersion::Auto), Ok(ApiVersion::V2));
+    assert!(plain.choose(AuthVersion::Fixed(ApiVersion::V3)).is_err());
+    let one = versions(r#"{"version": {"id": "v3.14", "status": "stable", "links": []}}"#);
+    assert_eq!(one.choose(AuthVersion::Auto), Ok(ApiVersion::V3));
+}
+
+#[test]
+fn a_server_without_a_usable_version() {
+    let newer = versions(r#"{"versions": {"values": [{"id": "v4.0", "status": "stable"}]}}"#);
+    let error = newer.choose(AuthVersion::Auto).unwrap_err();
+    assert!(error.to_string().contains("[v4.0]"), "{error}");
+
+    let early = versions(r#"{"versions": {"values": [{"id": "v3", "status": "beta"}]}}"#);
+    assert!(early.choose(AuthVersion::Auto).is_err());
+    let none = versions(r#"{"versions": {"values": []}}"#);
+    assert!(none.choose(AuthVersion::Auto).is_err());
+    let odd = versions("{\"version\": {\"id\": \"v9\\n\\u0007\", \"status\": \"stable\"}}");
+    let error = odd.choose(AuthVersion::Auto).unwrap_err().to_string();
+    assert!(!error.contains(char::is_control), "{error}");
+}
+
+#[test]
+fn what_is_no_discovery() {
+    for text in ["", "{}", "[]", "null", "<html>", r#"{"versions": 3}"#, r#"{"version": []}"#] {
+        assert_eq!(Versions::parse(text.as_bytes()), Err(ApiError::NotDiscovery), "{text}");
+    }
+}
+
+#[test]
+fn base_paths() {
+    for (path, base, version) in [
+        ("", "", None),
+        ("/", "", None),
+        ("/v3", "", Some(ApiVersion::V3)),
+        ("/v3/", "", Some(ApiVersion::V3)),
+        ("/v2.0", "", Some(ApiVersion::V2)),
+        ("/identity", "/identity", None),
+        ("/identity/v3/", "/identity", Some(ApiVersion::V3)),
+        ("/newadmin//", "/newadmin", None),
+        ("/v3x", "/v3x", None),
+        ("/v3/auth", "/v3/auth", None),
+    ] {
+        assert_eq!(split_base_path(path), (base, version), "{path}");
+    }
+}
+
+#[test]
+fn paths() {
+    use ApiVersion::{V2, V3};
+    let path = |request: Request| {
+        assert_eq!(request.method, Method::Get);
+        assert!(!request.authenticated);
+        request.path
+    };
+    assert_eq!(path(discovery("")), "/");
+    assert_eq!(path(discovery("/identity")), "/identity/");
+    assert_eq!(path(version_discovery("", V3)), "/v3/");
+    assert_eq!(path(signing_certificates("", V2)), "/v2.0/certificates/signing");
+    assert_eq!(path(ca_certificates("/new", V2)), "/new/v2.0/certificates/ca");
+    assert_eq!(path(signing_certificates("", V3)), "/v3/OS-SIMPLE-CERT/certificates");
+    assert_eq!(path(ca_certificates("", V3)), "/v3/OS-SIMPLE-CERT/ca");
+
+    for (version, path) in [(V2, "/v2.0/tokens/revoked"), (V3, "/v3/auth/tokens/OS-PKI/revoked")] {
+        let request = revocation_list("", version);
+        assert_eq!(request.path, path);
+        assert!(request.authenticated);
+    }
+}
+
+#[test]
+fn a_v2_login() {
+    let request = authenticate("/identity", ApiVersion::V2, &password(Some("service"))).unwrap();
+    assert_eq!((request.method, request.path.as_str()), (Method::Post, "/identity/v2.0/tokens"));
+    assert_eq!(
+        body(&request),
+        json!({"auth": {
+            "tenantName": "service",
+            "passwordCredentials": {"username": "swift", "password": "pa\"ss"}
+        }})
+    );
+    let request = authenticate("", ApiVersion::V2, &password(None)).unwrap();
+    assert!(body(&request)["auth"].get("tenantName").is_none());
+
+    let login = Login::ApplicationCredential { id: "x", secret: "y" };
+    assert_eq!(authenticate("", ApiVersion::V2, &login), Err(ApiError::V3Only));
+}
+
+#[test]
+fn a_v3_login() {
+    let request = authenticate("", ApiVersion::V3, &password(Some("service"))).unwrap();
+    assert_eq!((request.method, request.path.as_str()), (Method::Post, "/v3/auth/tokens"));
+    assert_eq!(
+        body(&request),
+        json!({"auth": {
+            "identity": {"methods": ["password"], "password": {"user": {
+                "name": "swift", "domain": {"name": "Default"}, "password": "pa\"ss"
+            }}},
+            "scope": {"project": {"name": "service", "domain": {"name": "Other"}}}
+        }})
+    );
+    let request = authenticate("", ApiVersion::V3, &password(None)).unwrap();
+    assert!(body(&request)["auth"].get("scope").is_none());
+}
+
+#[test]
+fn an_application_credential() {
+    let login = Login::ApplicationCredential { id: "x", secret: "y" };
+    let request = authenticate("", ApiVersion::V3, &login).unwrap();
+    assert_eq!(
+        body(&request),
+        json!({"auth": {"identity": {
+            "methods": ["application_credential"],
+            "application_credential": {"id": "x", "secret": "y"}
+        }}})
+    );
+}
+
+#[test]
+fn what_is_sent_and_received_is_not_printed() {
+    let request = authenticate("", ApiVersion::V3, &password(None)).unwrap();
+    assert_eq!(format!("{request:?}"), "POST /v3/auth/tokens");
+    let token = IssuedToken { id: "hidden".into(), expires_at: 1, issued_at: None };
+    assert!(!format!("{token:?}").contains("hidden"));
+}
+
+#[test]
+fn a_v2_token() {
+    let answer = br#"{"access": {"token": {"issued_at": "2026-11-23T06:21:49.000000Z",
+        "expires": "2046-11-23T02:37:08Z", "id": "MIIJ", "tenant": {"id": "0"}},
+        "serviceCatalog": [], "user": {}, "metadata": {}}}"#;
+    let token = issued_token(ApiVersion::V2, None, answer).unwrap();
+    assert_eq!(token.id, "MIIJ");
+    assert_eq!(token.expires_at, 2_426_553_428);
+    assert_eq!(token.issued_at, Some(1_795_414_909));
+}
+
+#[test]
+fn a_v3_token() {
+    let answer = br#"{"token": {"methods": ["password"],
+        "expires_at": "2046-11-23T02:37:06.000000Z", "roles": []}}"#;
+    let token = issued_token(ApiVersion::V3, Some(b"gAAAAAB"), answer).unwrap();
+    assert_eq!((token.id.as_str(), token.issued_at), ("gAAAAAB", None));
+    assert_eq!(token.expires_at, 2_426_553_426);
+
+    for header in [None, Some(&b""[..]), Some(b"a b"), Some(b"a\r\nb"), Some(b"\xff")] {
+        let refused = issued_token(ApiVersion::V3, header, answer);
+        assert_eq!(refused, Err(ApiError::NotToken), "{header:?}");
+    }
+    for answer in ["", "{}", r#"{"token": {}}"#, r#"{"token": {"expires_at": "soon"}}"#] {
+        let refused = issued_token(ApiVersion::V3, Some(b"gAAAAAB"), answer.as_bytes());
+        assert_eq!(refused, Err(ApiError::NotToken), "{answer}");
+    }
+}
+
+#[test]
+fn revocation_answers() {
+    let answer = br#"{"signed": "-----BEGIN CMS-----\nMIIF\n-----END CMS-----\n"}"#;
+    let signed = signed_revocation_list(answer).unwrap();
+    assert!(signed.starts_with("-----BEGIN CMS-----\nMIIF"));
+    for answer in ["", "{}", "[]", r#"{"signed": null}"#, r#"{"signed": 1}"#, "\u{fffd}"] {
+        let refused = signed_revocation_list(answer.as_bytes());
+        assert_eq!(refused, Err(ApiError::NotRevocationList), "{answer}");
+    }
+}

@@ -1,6 +1,7 @@
 //! A request's way: who asks, and may they?
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use keystone_token::format::TokenFormat;
 use keystone_token::record::Field::UserId;
@@ -28,12 +29,22 @@ const ERROR: isize = NGX_ERROR as isize;
 /// Rewrite phase, before all else: what only the module may set goes away, whatever becomes of the
 /// request.
 pub fn strip(request: &Request) -> isize {
-    if !request.is_main() || auth(request) == Auth::Off {
+    if request.location().map_or(Auth::Off, LocationConf::auth) == Auth::Off {
         return DECLINED;
     }
-    // The tokens are taken now: a later location may not hand them on.
-    match Context::of(request).and(request.strip_identity()) {
-        Some(()) => DECLINED,
+    let stripped = match request.is_main() {
+        // The tokens are taken now: a later location may not hand them on.
+        true => Context::of(request).and(request.strip_identity()),
+        // A subrequest has the headers of its main request, which are the module's own unless that
+        // has been in no location of ours.
+        false if Context::find(request).is_some() => return DECLINED,
+        false => request.strip_identity(),
+    };
+    match stripped.zip(worker(request)) {
+        Some(((), worker)) => {
+            request.forget_variables(&worker.header_variables);
+            DECLINED
+        }
         None => ERROR,
     }
 }
@@ -42,7 +53,7 @@ pub fn strip(request: &Request) -> isize {
 /// away, also where another module grants access and this one is not asked.
 pub fn strip_tokens(request: &Request) -> isize {
     let Some(location) = request.location() else { return ERROR };
-    if !request.is_main() || location.auth() == Auth::Off || location.forwards_token() {
+    if location.auth() == Auth::Off || location.forwards_token() {
         return DECLINED;
     }
     match request.strip_tokens() {
@@ -75,7 +86,7 @@ pub fn access(request: &Request) -> isize {
         return decide(request, context, location, server, authentication);
     }
 
-    let Some(worker) = Worker::current() else { return ERROR };
+    let Some(worker) = worker(request) else { return ERROR };
     let service = server.service.and_then(|index| worker.service(index));
     let Some(service) = service else { return ERROR };
     let way = Way { request, context, server, worker: &worker, service };
@@ -90,8 +101,10 @@ pub fn access(request: &Request) -> isize {
                 context.looked_for_rotation.set(true);
             }
             let service = service.clone();
-            context.wait_for(async move { service.refresh(need).await });
-            AGAIN
+            match context.wait_for(async move { service.refresh(need).await }) {
+                Some(()) => AGAIN,
+                None => ERROR,
+            }
         }
     }
 }
@@ -143,8 +156,11 @@ fn decide(
     context.result.set(Some("ok"));
     debug!(request, "keystone: user {} passes", user.unwrap_or("-"));
     // SAFETY: the record lies in the identity, which the context holds until the request ends.
-    match unsafe { set_headers(request, &record, location) } {
-        Some(()) => OK,
+    match unsafe { set_headers(request, &record, location) }.and_then(|()| worker(request)) {
+        Some(worker) => {
+            request.forget_variables(&worker.header_variables);
+            OK
+        }
         None => ERROR,
     }
 }
@@ -264,6 +280,9 @@ impl Way<'_> {
             (None, Some(parsed)) => match self.verify(parsed, &material) {
                 Ok(step) => step,
                 Err(refusal) if self.may_be_rotation(&refusal) => Step::Wait(Need::Rotation),
+                Err(refusal) if refusal.may_be_rotation() && self.could_not_look() => {
+                    self.unavailable("whether there are other certificates cannot be found out")
+                }
                 Err(Refusal::CertificateExpired | Refusal::CertificateNotYetValid) => {
                     self.unavailable("the signing certificate is not valid now")
                 }
@@ -326,12 +345,14 @@ impl Way<'_> {
     /// What to check a token against, once it is complete and new enough.  For a token that has
     /// been checked before, only its being up to date counts.
     fn material(&self, cached: bool) -> Result<Rc<Material>, Step> {
+        // In this order: a list that comes in between may be taken for older than it is.
+        let age = self.service.list_age();
         let material = self.service.material();
         let settings = &self.service.service().settings;
         let refreshed = self.context.refreshed.borrow().clone();
         if material.signers.is_none() {
             return Err(match refreshed {
-                None => Step::Wait(Need::Certificates),
+                None => self.wait_for(Need::Certificates),
                 Some(Ok(())) => self.unavailable("the signing certificates cannot be used"),
                 Some(Err(reason)) => self.unavailable(&reason.to_string()),
             });
@@ -341,14 +362,13 @@ impl Way<'_> {
             return Ok(material);
         }
 
-        let age = self.service.list_age();
         let fresh = !cache_time.is_zero() && age.is_some_and(|age| age <= cache_time);
         let tolerable = age.is_some_and(|age| age <= cache_time + settings.revocation_stale);
         match refreshed {
             _ if fresh => {}
             Some(Ok(())) => {}
             None if tolerable && self.service.failed_recently() => {}
-            None => return Err(Step::Wait(Need::List)),
+            None => return Err(self.wait_for(Need::List)),
             Some(Err(reason)) if tolerable => {
                 let request = self.request;
                 debug!(request, "keystone: an older revocation list is used: {reason}");
@@ -356,9 +376,20 @@ impl Way<'_> {
             Some(Err(reason)) => return Err(self.unavailable(&reason.to_string())),
         }
         match material.revocations {
+            _ if material.generation != self.service.generation() => {
+                Err(self.unavailable("the revocation list is being replaced"))
+            }
             Revocations::List(_) => Ok(material),
             Revocations::Absent => Err(self.unavailable("there is no revocation list")),
             Revocations::Unknown => Err(self.unavailable("the revocation list was never had")),
+        }
+    }
+
+    /// Makes the request wait, if not too many do already.
+    fn wait_for(&self, need: Need) -> Step {
+        match self.service.may_wait() {
+            true => Step::Wait(need),
+            false => self.unavailable("too many requests wait for it already"),
         }
     }
 
@@ -392,7 +423,7 @@ impl Way<'_> {
         for role in &identity.omitted_roles {
             warn!(request, "keystone: role \"{role}\" is left out, its name holds a comma");
         }
-        let identity = Identity::new(&identity.to_record(self.worker.keeps_catalog))?;
+        let identity = Identity::new(&identity.to_record(self.keeps_catalog()))?;
         if let Some(time) = self.server.token_cache_time() {
             let service = self.cache_service();
             let (now, key) = (unix_now(), self.worker.zone.key(service, token));
@@ -419,6 +450,11 @@ impl Way<'_> {
         let word = refusal.as_str();
         let code = REMEMBERED.iter().position(|known| *known == word);
         let (Some(time), Some(code)) = (self.server.invalid_cache_time(), code) else { return };
+        // What other certificates could change is forgotten when they may be looked for again.
+        let time = match refusal.may_be_rotation() {
+            true => time.min(self.service.time_to_rotation()),
+            false => time,
+        };
         let key = self.worker.zone.key(self.cache_service(), token);
         let now = unix_now();
         let verdict = Verdict::Refused(code as u8);
@@ -428,15 +464,31 @@ impl Way<'_> {
         });
     }
 
-    /// Who vouches for a cached token, and whether its catalog is kept.
+    /// Under whose name tokens are cached: who vouches for them, and for how long they are kept,
+    /// which must not differ between those who share an entry.
     fn cache_service(&self) -> u64 {
-        self.service.service().id ^ u64::from(self.worker.keeps_catalog)
+        let seconds = |time: Option<Duration>| time.map_or(0, |time| time.as_secs());
+        let token_time = seconds(self.server.token_cache_time());
+        let invalid_time = seconds(self.server.invalid_cache_time());
+        let kept = token_time << 32 ^ invalid_time << 1 ^ u64::from(self.keeps_catalog());
+        self.service.service().id ^ kept.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn keeps_catalog(&self) -> bool {
+        self.request.main().is_some_and(|main| main.keeps_catalog)
+    }
+
+    /// Whether other certificates were asked for because of this request, in vain.
+    fn could_not_look(&self) -> bool {
+        let refreshed = self.context.refreshed.borrow();
+        self.context.looked_for_rotation.get() && matches!(*refreshed, Some(Err(_)))
     }
 
     fn may_be_rotation(&self, refusal: &Refusal) -> bool {
         refusal.may_be_rotation()
             && !self.context.looked_for_rotation.get()
-            && self.service.may_look_for_rotation()
+            && self.service.time_to_rotation().is_zero()
+            && self.service.may_wait()
     }
 
     fn refuse(&self, refusal: &Refusal, user: Option<&str>) -> Step {
@@ -472,8 +524,8 @@ fn log_refusal(
     );
 }
 
-fn auth(request: &Request) -> Auth {
-    request.location().map_or(Auth::Off, LocationConf::auth)
+fn worker(request: &Request) -> Option<Rc<Worker>> {
+    request.main().and_then(Worker::current)
 }
 
 fn unix_now() -> u64 {

@@ -132,14 +132,14 @@ unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_cha
 
 fn prepare_header(request: &Request) {
     let status = request.response_status();
-    if !request.is_main() || !matches!(status, 401 | 403 | 503) {
+    if !request.is_main() {
         return;
     }
     if let Some(context) = Context::of_location(request) {
-        let refused = context.refusal.get() == Some(status) && !request.has_upstream();
-        match body(status) {
-            Some(body) if refused => set_json(request, body),
-            _ => context.refusal.set(None),
+        match body(status).filter(|_| context.refusal.get() == Some(status)) {
+            Some(body) => set_json(request, body),
+            // Another page than that of the refusal: `error_page` may lead to another host.
+            None => context.refusal.set(None),
         }
     }
     if status == 401 {

@@ -230,8 +230,12 @@ impl Context {
     }
 
     /// Makes the request wait for `refresh`; its handler is entered again when that has ended.
-    pub fn wait_for(&self, refresh: impl Future<Output = Result<(), Unavailable>> + 'static) {
-        self.request.watch_client();
+    /// `None` where nginx cannot watch the client meanwhile.
+    pub fn wait_for(
+        &self,
+        refresh: impl Future<Output = Result<(), Unavailable>> + 'static,
+    ) -> Option<()> {
+        self.request.watch_client()?;
         let this = NonNull::from(self);
         let task = crate::net::spawn(async move {
             let outcome = refresh.await;
@@ -244,6 +248,7 @@ impl Context {
         });
         // The answer may be there already: then the event is posted, and the task has ended.
         self.waiting.replace(Some(task));
+        Some(())
     }
 }
 

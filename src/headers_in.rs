@@ -95,7 +95,8 @@ impl Request {
         unsafe {
             header.write_bytes(0, 1);
             let header = &mut *header;
-            header.hash = 1;
+            // `proxy_set_header` and its like find by it what they override.
+            header.hash = hash_key(lowercase);
             header.key = static_string(name);
             header.value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
             header.lowcase_key = lowercase.as_ptr().cast_mut();
@@ -171,6 +172,11 @@ fn rebuild(
     // SAFETY: `last` is one of the parts above.
     list.nalloc = unsafe { (*list.last).nelts };
     Some(())
+}
+
+/// nginx's `ngx_hash_key()`.
+fn hash_key(name: &str) -> usize {
+    name.bytes().fold(0, |key: usize, byte| key.wrapping_mul(31).wrapping_add(byte.into()))
 }
 
 /// The headers that carry tokens, in lower case.

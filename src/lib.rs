@@ -27,7 +27,8 @@ use nginx_sys::{
     ngx_http_module_t, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
     ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
     ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_uint_t, NGX_ERROR,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_OK,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_OK, NGX_PROCESS_SINGLE,
+    NGX_PROCESS_WORKER,
 };
 use ngx::http::{
     HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
@@ -173,9 +174,15 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         // There is no http block.
         return OK;
     };
+    // SAFETY: a plain integer that nginx has set before.
+    let process = unsafe { nginx_sys::ngx_process } as u32;
+    if !matches!(process, NGX_PROCESS_SINGLE | NGX_PROCESS_WORKER) {
+        // The processes that look after a disk cache come by here too.
+        return OK;
+    }
     let started = catch_unwind(AssertUnwindSafe(|| worker::Worker::start(main)));
     match started.unwrap_or(Err("panic")) {
-        Ok(()) => OK,
+        Ok(_) => OK,
         Err(reason) => {
             error!(ngx::log::ngx_cycle_log(), "keystone: the worker cannot start: {reason}");
             ERROR

@@ -4,16 +4,18 @@
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_connection_t, ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_core_run_phases,
-    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading, ngx_list_push,
-    ngx_log_t, ngx_str_t, ngx_table_elt_t, NGX_OK,
+    ngx_connection_t, ngx_handle_read_event, ngx_http_block_reading, ngx_http_complex_value,
+    ngx_http_complex_value_t, ngx_http_core_run_phases, ngx_http_request_t,
+    ngx_http_run_posted_requests, ngx_http_test_reading, ngx_list_push, ngx_log_t, ngx_str_t,
+    ngx_table_elt_t, NGX_OK,
 };
 use ngx::core::Pool;
-use ngx::http::{HttpModuleLocationConf, HttpModuleServerConf};
+use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
 
 use crate::conf::directive::bytes;
 use crate::conf::location::LocationConf;
 use crate::conf::server::ServerConf;
+use crate::conf::MainConf;
 use crate::log::AsLog;
 use crate::HttpKeystoneModule;
 
@@ -69,14 +71,14 @@ impl Request {
         HttpKeystoneModule::location_conf(self.get())
     }
 
+    /// The configuration of all servers.
+    pub fn main(&self) -> Option<&'static MainConf> {
+        HttpKeystoneModule::main_conf(self.get())
+    }
+
     /// The configuration of its server.
     pub fn server(&self) -> Option<&'static ServerConf> {
         HttpKeystoneModule::server_conf(self.get())
-    }
-
-    /// Whether the response comes from an upstream.
-    pub fn has_upstream(&self) -> bool {
-        !self.get().upstream.is_null()
     }
 
     /// The response's status as set so far.
@@ -142,10 +144,17 @@ impl Request {
             .map(|header| unsafe { (bytes(&header.key), bytes(&header.value)) })
     }
 
-    /// Makes nginx notice that the client goes away while the request waits.
-    pub fn watch_client(&self) {
-        // SAFETY: the request is alive and belongs to this thread.
-        unsafe { (*self.as_ptr()).read_event_handler = Some(ngx_http_test_reading) };
+    /// Makes nginx notice that the client goes away while the request waits; `None` where it
+    /// cannot.
+    pub fn watch_client(&self) -> Option<()> {
+        // SAFETY: the request and its connection are alive and belong to this thread.
+        unsafe {
+            if ngx_handle_read_event((*self.connection()).read, 0) != NGX_OK as isize {
+                return None;
+            }
+            (*self.as_ptr()).read_event_handler = Some(ngx_http_test_reading);
+        }
+        Some(())
     }
 
     /// Goes on with the request where it waits.  It may be gone when this returns.
@@ -156,8 +165,20 @@ impl Request {
         let connection = self.connection();
         // SAFETY: the request is alive; its connection outlives it, even if the request ends here.
         unsafe {
+            (*self.as_ptr()).read_event_handler = Some(ngx_http_block_reading);
             ngx_http_core_run_phases(self.as_ptr());
             ngx_http_run_posted_requests(connection);
+        }
+    }
+
+    /// Forgets what nginx has remembered of these variables for this request (by their indices).
+    pub fn forget_variables(&self, indices: &[usize]) {
+        for index in indices {
+            // SAFETY: nginx keeps as many values in a request as the configuration has indexed
+            // variables, of which these are some.
+            let value = unsafe { &mut *(*self.as_ptr()).variables.add(*index) };
+            value.set_valid(0);
+            value.set_not_found(0);
         }
     }
 }

@@ -8,18 +8,20 @@ use ngx::async_::Task;
 use crate::conf::MainConf;
 use crate::context::Identity;
 use crate::identity;
+use crate::variables;
 use crate::zone::Zone;
 
 /// The state of this worker process.
 pub struct Worker {
+    main: &'static MainConf,
     /// As the main configuration orders them.
     services: Vec<Rc<identity::Worker>>,
     /// The shared memory.
     pub zone: Zone,
     /// Valid tokens that this worker has seen last.
     pub recent: Recent,
-    /// Whether identities are kept with their catalog.
-    pub keeps_catalog: bool,
+    /// The indices of those `$http_...` variables that show headers which only the module may set.
+    pub header_variables: Vec<usize>,
     /// Dropped, and so ended, with the worker.
     _tasks: Vec<Task<()>>,
 }
@@ -29,15 +31,20 @@ thread_local! {
 }
 
 impl Worker {
-    /// This process's state; `None` before it has started and after it has stopped.
-    pub fn current() -> Option<Rc<Self>> {
-        WORKER.with_borrow(Option::clone)
+    /// This process's state for the configuration `main`.  A process that is master and worker at
+    /// once gets another configuration without being started again.
+    pub fn current(main: &'static MainConf) -> Option<Rc<Self>> {
+        let current = WORKER.with_borrow(Option::clone);
+        match current.filter(|worker| std::ptr::eq(worker.main, main)) {
+            None => Self::start(main).ok().flatten(),
+            worker => worker,
+        }
     }
 
-    /// Starts the process's state.
-    pub fn start(main: &'static MainConf) -> Result<(), &'static str> {
+    /// Starts the process's state; `None` where the configuration does not need one.
+    pub fn start(main: &'static MainConf) -> Result<Option<Rc<Self>>, &'static str> {
         if !main.is_used() {
-            return Ok(());
+            return Ok(None);
         }
         let zone = main.zone.open().ok_or("the cache zone is not mapped")?;
         let log = ngx::log::ngx_cycle_log();
@@ -51,15 +58,16 @@ impl Worker {
             .iter()
             .map(|service| crate::net::spawn(service.clone().keep_fresh()))
             .collect();
-        let worker = Self {
+        let worker = Rc::new(Self {
+            main,
             services,
             zone,
             recent: Recent::default(),
-            keeps_catalog: main.keeps_catalog,
+            header_variables: variables::of_stripped_headers(),
             _tasks: tasks,
-        };
-        WORKER.set(Some(Rc::new(worker)));
-        Ok(())
+        });
+        WORKER.set(Some(worker.clone()));
+        Ok(Some(worker))
     }
 
     /// Ends it, while nginx's event loop can still close connections.

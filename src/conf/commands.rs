@@ -113,9 +113,7 @@ pub static mut COMMANDS: [ngx_command_t; 42] = [
         once(&mut conf.keepalive, d.number(0)?)
     }),
     server!("keystone_max_pending", NGX_CONF_TAKE1, |d, conf| {
-        once(&mut conf.max_pending, d.number(1)?)?;
-        d.warn(ONLINE_ONLY);
-        Ok(())
+        once(&mut conf.max_pending, d.number(1)?)
     }),
     server!("keystone_revocation_events", NGX_CONF_TAKE1, |d, conf| {
         once(&mut conf.revocation_events, d.time_or_off()?)?;

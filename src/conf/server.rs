@@ -119,6 +119,7 @@ impl ServerConf {
             read_timeout: self.read_timeout.unwrap_or(Duration::from_secs(10)),
             max_retries: self.max_retries.unwrap_or(3),
             keepalive: self.keepalive.unwrap_or(16),
+            max_pending: self.max_pending.unwrap_or(512),
             tls: TlsSettings {
                 trusted_certificate: self.ssl_trusted_certificate.clone(),
                 verify: self.ssl_verify.unwrap_or(true),
@@ -158,6 +159,8 @@ pub struct ServiceSettings {
     pub max_retries: u32,
     /// Idle connections per worker.
     pub keepalive: usize,
+    /// Requests that may wait for the service, per worker.
+    pub max_pending: usize,
     /// For https.
     pub tls: TlsSettings,
     /// Where names are looked up again as their TTL says.

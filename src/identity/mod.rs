@@ -17,7 +17,7 @@ use keystone_token::cms::{SignedData, Signers};
 use keystone_token::revocation::RevocationList;
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
-use self::client::{ClientSettings, KeystoneClient, Secret, ServiceToken, TokenStore};
+use self::client::{ClientSettings, Credentials, KeystoneClient, Secret, ServiceToken, TokenStore};
 use self::snapshot::{List, Snapshot};
 use crate::conf::server::ServiceSettings;
 use crate::net::{now_msec, now_sec, Endpoint, TlsContext};
@@ -55,16 +55,23 @@ impl Service {
     }
 }
 
-/// What tokens mean depends on these settings; on time-outs and the like it does not.
+/// Names the settings, all of them: what workers share belongs to one identity service and one
+/// service user, and to one way of asking.
 fn id(settings: &ServiceSettings) -> u64 {
     let mut hasher = blake3::Hasher::new();
-    let algorithms = settings.hash_algorithms.iter().map(|algorithm| algorithm.as_str());
-    let texts = settings.identity_uris.iter().map(String::as_str).chain(algorithms);
-    for text in texts.chain([settings.signing_dir.to_string_lossy().as_ref()]) {
+    let mut add = |text: &str| {
         hasher.update(&(text.len() as u64).to_le_bytes());
         hasher.update(text.as_bytes());
+    };
+    // Where nginx's resolver lies is no setting, and secrets show nothing of themselves here.
+    let texts = ServiceSettings { resolver: None, ..settings.clone() };
+    add(&format!("{texts:?}"));
+    match &settings.credentials {
+        Credentials::ApplicationCredential { secret, .. }
+        | Credentials::Password { password: secret, .. }
+        | Credentials::Token(secret) => add(secret.expose()),
+        Credentials::None => {}
     }
-    hasher.update(&[settings.revocation.into()]);
     let digest = hasher.finalize();
     u64::from_le_bytes(*digest.as_bytes().first_chunk().unwrap_or(&[0; 8]))
 }
@@ -86,14 +93,18 @@ pub fn start(
     if known.is_some_and(|known| !known.signing.is_empty()) {
         return Ok(());
     }
-    let Some((snapshot, age)) = read_directory(directory, now_sec(), log) else {
+    let Some((mut snapshot, age)) = read_directory(directory, now_sec(), log) else {
         return Ok(());
     };
     zone.locked(|| {
+        // What tokens were checked against before is gone.
+        snapshot.generation = state.generation() + 1;
         if state.snapshot().store(&snapshot.encode()) {
             state.set_generation(snapshot.generation);
-            if let Some(age) = age {
-                state.set_list_checked_at(now_msec().saturating_sub(millis(age)));
+            // A list from before the machine was started is as good as one that was never had.
+            let checked_at = age.and_then(|age| now_msec().checked_sub(millis(age)));
+            if let Some(checked_at) = checked_at {
+                state.set_list_checked_at(checked_at);
             }
         }
     });
@@ -119,7 +130,7 @@ fn read_directory(
             return None;
         }
     };
-    let mut snapshot = Snapshot { generation: 1, signing, ca, list: List::Unknown };
+    let mut snapshot = Snapshot { generation: 0, signing, ca, list: List::Unknown };
     let mut list_age = None;
     if let Some((signed, age)) = files.revoked {
         match verify_list(&signed, &signers, now) {
@@ -212,23 +223,34 @@ impl Worker {
         self.state.generation()
     }
 
+    /// Whether the state in the zone is still that of this service: a worker that has outlived two
+    /// configurations may find another one's.
+    fn is_current(&self) -> bool {
+        self.state.id() == self.service.id
+    }
+
     /// What tokens are checked against now.  Costs a load where nothing has changed.
     pub fn material(&self) -> Rc<Material> {
         let current = self.material.borrow().clone();
+        if !self.is_current() {
+            return Rc::default();
+        }
         if current.generation == self.generation() {
             return current;
         }
-        let snapshot = self.state.snapshot().load().and_then(|bytes| Snapshot::decode(&bytes));
-        match snapshot {
-            // A writer is at work: what was true until now is still good for this request.
-            None => current,
-            Some(snapshot) if snapshot.generation == current.generation => current,
-            Some(snapshot) => {
-                let material = Rc::new(Material::new(&snapshot, now_sec()));
-                *self.material.borrow_mut() = material.clone();
-                material
-            }
+        for _ in 0..LOAD_TRIES {
+            // Nothing, while a writer is at work.
+            let loaded = self.state.snapshot().load().and_then(|bytes| Snapshot::decode(&bytes));
+            let Some(snapshot) = loaded.filter(|found| found.generation == self.generation())
+            else {
+                std::thread::yield_now();
+                continue;
+            };
+            let material = Rc::new(Material::new(&snapshot, now_sec()));
+            *self.material.borrow_mut() = material.clone();
+            return material;
         }
+        current
     }
 
     /// Notes that a PKI token came, so that certificates and list are kept fresh.
@@ -281,6 +303,9 @@ impl TokenStore for SharedToken {
         self.state.set_refused(not_before, times);
     }
 }
+
+/// Looks at a snapshot that a writer may be at; a write takes microseconds.
+const LOAD_TRIES: usize = 10;
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

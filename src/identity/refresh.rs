@@ -2,6 +2,7 @@
 //! requests that need the answer wait for one refresh.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -42,6 +43,10 @@ enum RefreshError {
     List(#[from] ListError),
     #[error("another worker's attempt to fetch them failed")]
     OtherWorker,
+    #[error("other workers keep publishing others")]
+    Overtaken,
+    #[error("this worker's configuration is too old")]
+    Retired,
     #[error(
         "certificates and revocation list take {0} bytes, more than keystone_cache_zone has room \
          for: make the zone larger"
@@ -53,6 +58,8 @@ enum RefreshError {
 #[derive(Default)]
 pub(super) struct Refresh {
     flight: RefCell<Option<Rc<Flight>>>,
+    /// How many wait for one.
+    waiting: Cell<usize>,
 }
 
 /// One refresh and those who wait for it.
@@ -60,15 +67,26 @@ pub(super) struct Refresh {
 struct Flight {
     rotation: bool,
     outcome: RefCell<Option<Result<(), Unavailable>>>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: RefCell<BTreeMap<u64, Waker>>,
+    tickets: Cell<u64>,
 }
 
 impl Flight {
     async fn landed(&self) -> Result<(), Unavailable> {
+        // Who goes away while waiting takes its waker along.
+        struct Ticket<'f>(&'f Flight, u64);
+        impl Drop for Ticket<'_> {
+            fn drop(&mut self) {
+                self.0.waiting.borrow_mut().remove(&self.1);
+            }
+        }
+        let number = self.tickets.get();
+        self.tickets.set(number + 1);
+        let ticket = Ticket(self, number);
         poll_fn(|cx| match &*self.outcome.borrow() {
             Some(outcome) => Poll::Ready(outcome.clone()),
             None => {
-                self.waiting.borrow_mut().push(cx.waker().clone());
+                self.waiting.borrow_mut().insert(ticket.1, cx.waker().clone());
                 Poll::Pending
             }
         })
@@ -79,17 +97,22 @@ impl Flight {
         *self.outcome.borrow_mut() = Some(outcome);
         // Wakers may run on this stack and come back here.
         let waiting = self.waiting.take();
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
     }
 }
 
 impl Worker {
-    /// Whether a signature that does not fit may be asked about now: at most once in a while,
-    /// whoever sends such tokens and however many.
-    pub fn may_look_for_rotation(&self) -> bool {
-        self.state
-            .rotation_tried_at()
-            .is_none_or(|tried_at| now_msec().saturating_sub(tried_at) >= ROTATION_INTERVAL)
+    /// How long it takes until a signature that does not fit may be asked about: once in a while
+    /// only, whoever sends such tokens and however many.
+    pub fn time_to_rotation(&self) -> Duration {
+        let passed = self.state.rotation_tried_at().map(|at| now_msec().saturating_sub(at));
+        let left = passed.map_or(0, |passed| ROTATION_INTERVAL.saturating_sub(passed));
+        Duration::from_millis(left)
+    }
+
+    /// Whether one more request may wait for a refresh (`keystone_max_pending`).
+    pub fn may_wait(&self) -> bool {
+        self.refresh.waiting.get() < self.service.settings.max_pending
     }
 
     /// Whether the last refresh of any worker failed so recently that another one now would only
@@ -102,6 +125,15 @@ impl Worker {
 
     /// Fetches what is needed, or waits for the refresh that does it already.
     pub async fn refresh(self: &Rc<Self>, need: Need) -> Result<(), Unavailable> {
+        struct Waiting<'w>(&'w Cell<usize>);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() - 1);
+            }
+        }
+        self.refresh.waiting.set(self.refresh.waiting.get() + 1);
+        let _waiting = Waiting(&self.refresh.waiting);
+
         let rotation = need == Need::Rotation;
         let flight = self.refresh.flight.borrow().clone();
         if let Some(flight) = flight {
@@ -180,11 +212,14 @@ impl Worker {
 
     /// Takes the lease and fetches, or waits until the worker that holds it has done so.
     async fn refresh_for_all(&self, need: Need) -> Result<(), RefreshError> {
-        let before = self.state.refreshes();
+        let (before, tried_at) = (self.state.refreshes(), self.state.rotation_tried_at());
         let me = std::process::id();
         while !self.state.lease().try_take(me, now_msec(), LEASE, is_alive) {
             Timer::new(POLL).await;
-            if self.state.refreshes() != before {
+            let ended = self.state.refreshes() != before;
+            // Another worker's refresh may have been for the list alone.
+            let serves = need != Need::Rotation || self.state.rotation_tried_at() != tried_at;
+            if ended && serves {
                 return match self.state.failed_at() {
                     Some(_) => Err(RefreshError::OtherWorker),
                     None => Ok(()),
@@ -199,30 +234,36 @@ impl Worker {
     }
 
     async fn fetch(&self, need: Need) -> Result<(), RefreshError> {
+        for _ in 0..OVERTAKEN_TRIES {
+            match self.fetch_once(need).await {
+                Err(RefreshError::Overtaken) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(RefreshError::Overtaken)
+    }
+
+    async fn fetch_once(&self, need: Need) -> Result<(), RefreshError> {
         let log = ngx_cycle_log();
         let settings = &self.service.settings;
-        let mut snapshot = self
-            .state
-            .snapshot()
-            .load()
-            .and_then(|bytes| Snapshot::decode(&bytes))
-            .unwrap_or_default();
-        snapshot.generation = snapshot.generation.max(self.state.generation());
-
-        let mut usable = Signers::from_pem(&snapshot.signing, &snapshot.ca, now_sec()).ok();
+        let mut draft = self.draft()?;
+        let mut usable =
+            Signers::from_pem(&draft.snapshot.signing, &draft.snapshot.ca, now_sec()).ok();
         if need == Need::Rotation {
             usable = None;
             self.state.set_rotation_tried_at(now_msec());
         }
         let mut signers = match usable {
             Some(signers) => signers,
-            None => self.fetch_certificates(&mut snapshot).await?,
+            None => self.fetch_certificates(&mut draft).await?,
         };
         if !settings.revocation {
             return Ok(());
         }
 
         debug!(log, "keystone: fetching the revocation list from \"{}\"", self.service.name());
+        // The answer tells what was revoked until the question was sent, not until it came.
+        let asked_at = now_msec();
         let list = match self.client.revocation_list().await? {
             RevocationAnswer::NoList { status } => {
                 debug!(log, "keystone: there is no revocation list, status {status}");
@@ -230,9 +271,10 @@ impl Worker {
             }
             RevocationAnswer::Signed(signed) => {
                 let mut content = verify_list(signed.as_bytes(), &signers, now_sec());
-                if matches!(content, Err(ListError::Signature(_))) && self.may_look_for_rotation() {
+                let may_look = self.time_to_rotation().is_zero();
+                if matches!(content, Err(ListError::Signature(_))) && may_look {
                     self.state.set_rotation_tried_at(now_msec());
-                    signers = self.fetch_certificates(&mut snapshot).await?;
+                    signers = self.fetch_certificates(&mut draft).await?;
                     content = verify_list(signed.as_bytes(), &signers, now_sec());
                 }
                 let content = content?;
@@ -240,47 +282,81 @@ impl Worker {
                 List::Content(content)
             }
         };
-        if snapshot.list != list {
-            snapshot.list = list;
-            self.publish(&mut snapshot)?;
-        }
-        self.state.set_list_checked_at(now_msec());
-        Ok(())
+        let changed = draft.snapshot.list != list;
+        draft.snapshot.list = list;
+        self.publish(&mut draft, changed, Some(asked_at))
     }
 
     /// Fetches the certificates, and publishes them if they are others.
-    async fn fetch_certificates(&self, snapshot: &mut Snapshot) -> Result<Signers, RefreshError> {
+    async fn fetch_certificates(&self, draft: &mut Draft) -> Result<Signers, RefreshError> {
         let log = ngx_cycle_log();
         debug!(log, "keystone: fetching certificates from \"{}\"", self.service.name());
         let signing = self.client.signing_certificates().await?;
         let ca = self.client.ca_certificates().await?;
         let signers = Signers::from_pem(&signing, &ca, now_sec())?;
-        if snapshot.signing != signing || snapshot.ca != ca {
-            snapshot.signing = signing.to_vec();
-            snapshot.ca = ca.to_vec();
-            self.publish(snapshot)?;
-        }
+        let changed = draft.snapshot.signing != signing || draft.snapshot.ca != ca;
+        draft.snapshot.signing = signing.to_vec();
+        draft.snapshot.ca = ca.to_vec();
+        self.publish(draft, changed, None)?;
         self.write_file(signing_dir::CA_CERTIFICATE, &ca);
         self.write_file(signing_dir::SIGNING_CERTIFICATE, &signing);
         Ok(signers)
     }
 
-    fn publish(&self, snapshot: &mut Snapshot) -> Result<(), RefreshError> {
-        snapshot.generation += 1;
-        let bytes = snapshot.encode();
-        let stored = self.zone.locked(|| {
-            let stored = self.state.snapshot().store(&bytes);
-            if stored {
+    /// What is published now, to start from.
+    fn draft(&self) -> Result<Draft, RefreshError> {
+        let published = || {
+            let bytes = self.state.snapshot().load()?;
+            Some((self.state.generation(), Snapshot::decode(&bytes)?))
+        };
+        // Under the mutex no writer is at work: what cannot be read now was left by one that died.
+        let found = self.zone.locked(|| match published() {
+            Some((generation, snapshot)) if snapshot.generation > generation => {
+                // A writer died between its two stores.
                 self.state.set_generation(snapshot.generation);
+                Some(snapshot)
             }
-            stored
+            found => found.map(|(_, snapshot)| snapshot),
         });
-        if !stored {
-            return Err(RefreshError::TooLarge(bytes.len()));
+        match self.is_current() {
+            true => {
+                Ok(Draft { base: self.state.generation(), snapshot: found.unwrap_or_default() })
+            }
+            false => Err(RefreshError::Retired),
         }
-        let log = ngx_cycle_log();
-        debug!(log, "keystone: generation {} published", snapshot.generation);
-        Ok(())
+    }
+
+    /// Publishes the draft, unless another worker has published something since it was started.
+    fn publish(
+        &self,
+        draft: &mut Draft,
+        changed: bool,
+        list_asked_at: Option<u64>,
+    ) -> Result<(), RefreshError> {
+        let next = draft.base + 1;
+        let bytes = changed.then(|| {
+            draft.snapshot.generation = next;
+            draft.snapshot.encode()
+        });
+        self.zone.locked(|| {
+            if !self.is_current() {
+                return Err(RefreshError::Retired);
+            }
+            if self.state.generation() != draft.base {
+                return Err(RefreshError::Overtaken);
+            }
+            if let Some(bytes) = &bytes {
+                if !self.state.snapshot().store(bytes) {
+                    return Err(RefreshError::TooLarge(bytes.len()));
+                }
+                self.state.set_generation(next);
+                draft.base = next;
+            }
+            if let Some(asked_at) = list_asked_at {
+                self.state.set_list_checked_at(asked_at);
+            }
+            Ok(())
+        })
     }
 
     /// Without the file, a restart has to ask; nothing else depends on it.
@@ -295,6 +371,13 @@ impl Worker {
             self.unwritable.set(false);
         }
     }
+}
+
+/// A snapshot that is being made.
+struct Draft {
+    /// The generation that it starts from.
+    base: u64,
+    snapshot: Snapshot,
 }
 
 /// Ends the flight also when the refresh is dropped or panics: nobody may wait for ever.
@@ -319,8 +402,11 @@ fn is_alive(process: u32) -> bool {
     rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
-/// Milliseconds; longer than a refresh takes unless the identity service hangs.
+/// Milliseconds; longer than a refresh takes unless the identity service hangs.  Then another worker
+/// may try as well.
 const LEASE: u64 = 30_000;
+
+const OVERTAKEN_TRIES: usize = 3;
 
 /// Milliseconds between two looks for other certificates because of a bad signature.
 const ROTATION_INTERVAL: u64 = 10_000;

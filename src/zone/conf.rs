@@ -59,11 +59,15 @@ impl ZoneConf {
 }
 
 /// Lays the zone out and starts every identity service in it.
-unsafe extern "C" fn initialize(shm_zone: *mut ngx_shm_zone_t, _old: *mut c_void) -> ngx_int_t {
+unsafe extern "C" fn initialize(shm_zone: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int_t {
     // SAFETY: nginx passes the zone that `request` has set up, mapped, in the master; its data is
     // the main configuration of the cycle that is being started.
     let (shm_zone, main) = unsafe { (&*shm_zone, &*(*shm_zone).data.cast::<MainConf>()) };
     let log = shm_zone.shm.log;
+    // SAFETY: null, or the data of the zone in the configuration before, which is still alive.
+    let old = unsafe { old.cast::<MainConf>().as_ref() };
+    let services = main.services.iter().chain(old.iter().flat_map(|old| &old.services));
+    let in_use: Vec<u64> = services.map(|service| service.id).collect();
 
     // SAFETY: as above.
     let zone = match unsafe { Zone::open(shm_zone) } {
@@ -74,7 +78,8 @@ unsafe extern "C" fn initialize(shm_zone: *mut ngx_shm_zone_t, _old: *mut c_void
         }
     };
     for service in &main.services {
-        let Some(state): Option<ServiceState> = zone.add_service(service.id, shm_zone.shm.size)
+        let Some(state): Option<ServiceState> =
+            zone.add_service(service.id, shm_zone.shm.size, &in_use)
         else {
             let name = String::from_utf8_lossy(shm_zone.shm.name.as_bytes());
             log_at!(

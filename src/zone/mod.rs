@@ -118,20 +118,29 @@ impl Zone {
 
     /// The state of the service `id`, if the master has made one.
     pub fn service(&self, id: u64) -> Option<ServiceState> {
+        self.services().find(|state| state.id() == id)
+    }
+
+    fn services(&self) -> impl Iterator<Item = ServiceState> {
         let mut next = self.root.services.load(Ordering::Acquire);
-        // SAFETY: the chain holds what `add_service` has made, which is never freed.
-        while let Some(state) = unsafe { ServiceState::from_words(next) } {
-            if state.id() == id {
-                return Some(state);
-            }
+        std::iter::from_fn(move || {
+            // SAFETY: the chain holds what `add_service` has made, which is never freed.
+            let state = unsafe { ServiceState::from_words(next) }?;
             next = state.next();
-        }
-        None
+            Some(state)
+        })
     }
 
     /// The state of the service `id`, made if it is not there.  Called by the master only.
-    fn add_service(&self, id: u64, size: usize) -> Option<ServiceState> {
+    ///
+    /// A state that belongs to none of the services `in_use` is made over: memory in the zone is
+    /// not given back, and each change of the settings would take some more of it.
+    fn add_service(&self, id: u64, size: usize, in_use: &[u64]) -> Option<ServiceState> {
         if let Some(state) = self.service(id) {
+            return Some(state);
+        }
+        if let Some(state) = self.services().find(|state| !in_use.contains(&state.id())) {
+            self.locked(|| state.make_over(id));
             return Some(state);
         }
         let words = ServiceState::words(size);

@@ -49,6 +49,22 @@ impl ServiceState {
         Some(Self { words: unsafe { std::slice::from_raw_parts(memory, words) } })
     }
 
+    /// Gives the state to another service.  The caller holds the zone's mutex.
+    ///
+    /// A worker that still serves the service before tells it by the number.
+    pub(super) fn make_over(&self, id: u64) {
+        self.words[ID].store(id, Ordering::Release);
+        self.token().store(&[]);
+        self.snapshot().store(&[]);
+        let kept = [WORDS, ID, NEXT, GENERATION, LEASE, REFRESHES];
+        for (at, word) in self.words[..HEADER].iter().enumerate() {
+            if !kept.contains(&at) {
+                word.store(0, Ordering::Relaxed);
+            }
+        }
+        self.set_generation(self.generation() + 1);
+    }
+
     pub(super) fn next(&self) -> *mut AtomicU64 {
         self.words[NEXT].load(Ordering::Relaxed) as *mut AtomicU64
     }

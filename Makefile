@@ -59,6 +59,13 @@ test: build vendored oracle lint ## Run every test, with Debian's nginx and with
 	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) NGINX_BINARY=$$nginx \
 		cargo test --locked --release -p ngx_http_keystone_module
 
+.PHONY: bench
+bench: TEST_PACKAGES += $(BENCH_PACKAGES)
+bench: packages build ## Measure what a protected request costs (two minutes)
+	cargo build --locked --release -p keystone-bench
+	@$(call say,The benchmark)
+	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-bench
+
 .PHONY: lint
 lint: build
 	@$(call say,Format and lints)

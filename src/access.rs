@@ -8,7 +8,7 @@ use keystone_token::record::Field::UserId;
 use keystone_token::record::Record;
 use keystone_token::token::{self, Refusal, VerifiedToken};
 use keystone_token::{headers, policy};
-use keystone_zone::{Lookup, Verdict};
+use keystone_zone::{Lookup, Moment, Verdict};
 use nginx_sys::{NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_OK};
 
 use crate::answer;
@@ -18,7 +18,7 @@ use crate::context::{Authentication, CacheStatus, Context, Identity};
 use crate::identity::{self, Material, Need, Revocations};
 use crate::net::{now_msec, now_sec};
 use crate::request::Request;
-use crate::worker::Worker;
+use crate::worker::{Entry, Worker};
 
 /// nginx's codes that a handler of the access phase returns, besides a status.
 const OK: isize = NGX_OK as isize;
@@ -280,9 +280,6 @@ impl Way<'_> {
             (None, Some(parsed)) => match self.verify(parsed, &material) {
                 Ok(step) => step,
                 Err(refusal) if self.may_be_rotation(&refusal) => Step::Wait(Need::Rotation),
-                Err(refusal) if refusal.may_be_rotation() && self.could_not_look() => {
-                    self.unavailable("whether there are other certificates cannot be found out")
-                }
                 Err(Refusal::CertificateExpired | Refusal::CertificateNotYetValid) => {
                     self.unavailable("the signing certificate is not valid now")
                 }
@@ -308,37 +305,45 @@ impl Way<'_> {
     }
 
     fn look_up_in_caches(&self, token: &[u8]) -> (CacheStatus, Option<Authentication>) {
-        let serves_valid = self.server.token_cache_time().is_some();
-        let serves_refused = self.server.invalid_cache_time().is_some();
-        if !serves_valid && !serves_refused {
+        let moment = self.moment(self.service.generation());
+        if moment.valid_for == 0 && moment.refused_for == 0 {
             return (CacheStatus::Bypass, None);
         }
-        let not_found = if serves_valid { CacheStatus::Miss } else { CacheStatus::Bypass };
+        let not_found = if moment.valid_for > 0 { CacheStatus::Miss } else { CacheStatus::Bypass };
 
-        let service = self.cache_service();
-        let (now, generation) = (unix_now(), self.service.generation());
-        let recent = self.worker.recent.lookup(service, token, generation, now);
-        if let Some(identity) = recent.filter(|_| serves_valid) {
+        let (service, cache) = (self.cache_service(), self.worker.zone.cache());
+        if let Some(identity) = self.worker.recent.lookup(service, token, &moment, &cache) {
             return (CacheStatus::Hit, Some(Authentication::Valid(identity)));
         }
         let key = self.worker.zone.key(service, token);
         let mut bytes = Vec::new();
-        let cache = self.worker.zone.cache();
-        match cache.lookup(&key, generation, now, now_msec(), &mut bytes) {
-            Lookup::Outdated if serves_valid => (CacheStatus::Expired, None),
-            Lookup::Refused(code) if serves_refused => match REMEMBERED.get(usize::from(code)) {
+        match cache.lookup(&key, &moment, &mut bytes) {
+            Lookup::Outdated if moment.valid_for > 0 => (CacheStatus::Expired, None),
+            Lookup::Refused(code) => match REMEMBERED.get(usize::from(code)) {
                 Some(word) => (CacheStatus::Hit, Some(Authentication::Refused(word))),
                 None => (not_found, None),
             },
-            Lookup::Valid(expires) if serves_valid => match Identity::new(&bytes) {
+            Lookup::Valid(expires) => match Identity::new(&bytes) {
                 Some(identity) => {
-                    let kept = identity.clone();
-                    self.worker.recent.insert(service, token, generation, expires, kept);
+                    let entry = Entry::new(service, token, key, expires, identity.clone(), &moment);
+                    self.worker.recent.insert(entry);
                     (CacheStatus::Hit, Some(Authentication::Valid(identity)))
                 }
                 None => (not_found, None),
             },
-            _ => (not_found, None),
+            Lookup::Missing | Lookup::Outdated => (not_found, None),
+        }
+    }
+
+    /// By which rules the caches are used now.
+    fn moment(&self, generation: u64) -> Moment {
+        let seconds = |time: Option<Duration>| time.map_or(0, |time| time.as_secs().max(1));
+        Moment {
+            generation,
+            now: u64::try_from(now_sec()).unwrap_or(0),
+            tick: now_msec(),
+            valid_for: seconds(self.server.token_cache_time()),
+            refused_for: seconds(self.server.invalid_cache_time()),
         }
     }
 
@@ -424,23 +429,21 @@ impl Way<'_> {
             warn!(request, "keystone: role \"{role}\" is left out, its name holds a comma");
         }
         let identity = Identity::new(&identity.to_record(self.keeps_catalog()))?;
-        if let Some(time) = self.server.token_cache_time() {
+        let moment = self.moment(generation);
+        if moment.valid_for > 0 {
             let service = self.cache_service();
-            let (now, key) = (unix_now(), self.worker.zone.key(service, token));
-            let token_expires = u64::try_from(verified.identity().expires_at).unwrap_or(0);
-            let expires = token_expires.min(now + time.as_secs());
+            let key = self.worker.zone.key(service, token);
+            let expires = u64::try_from(verified.identity().expires_at).unwrap_or(0);
             let verdict = Verdict::Valid(identity.bytes());
             let cache = self.worker.zone.cache();
-            let kept = self
-                .worker
-                .zone
-                .locked(|| cache.insert(&key, &verdict, generation, expires, now, now_msec()));
+            let kept = self.worker.zone.locked(|| cache.insert(&key, &verdict, expires, &moment));
             debug!(
                 request,
                 "keystone: {} the cache",
-                if kept { "put into" } else { "too large for" }
+                if kept { "put into" } else { "not put into" }
             );
-            self.worker.recent.insert(service, token, generation, expires, identity.clone());
+            let entry = Entry::new(service, token, key, expires, identity.clone(), &moment);
+            self.worker.recent.insert(entry);
         }
         Some(Step::Done(Authentication::Valid(identity)))
     }
@@ -448,30 +451,24 @@ impl Way<'_> {
     /// Remembers a refusal that took work to find.
     fn remember_refusal(&self, token: &[u8], refusal: &Refusal, generation: u64) {
         let word = refusal.as_str();
-        let code = REMEMBERED.iter().position(|known| *known == word);
-        let (Some(time), Some(code)) = (self.server.invalid_cache_time(), code) else { return };
-        // What other certificates could change is forgotten when they may be looked for again.
-        let time = match refusal.may_be_rotation() {
-            true => time.min(self.service.time_to_rotation()),
-            false => time,
+        let Some(code) = REMEMBERED.iter().position(|known| *known == word) else { return };
+        let moment = self.moment(generation);
+        let expires = match refusal.may_be_rotation() {
+            // Nobody could say whether there are other certificates.
+            true if self.could_not_look() => return,
+            // What other certificates could change is forgotten when they may be looked for again.
+            true => moment.now + self.service.time_to_rotation().as_secs(),
+            false => u64::MAX,
         };
         let key = self.worker.zone.key(self.cache_service(), token);
-        let now = unix_now();
         let verdict = Verdict::Refused(code as u8);
         let cache = self.worker.zone.cache();
-        self.worker.zone.locked(|| {
-            cache.insert(&key, &verdict, generation, now + time.as_secs(), now, now_msec())
-        });
+        self.worker.zone.locked(|| cache.insert(&key, &verdict, expires, &moment));
     }
 
-    /// Under whose name tokens are cached: who vouches for them, and for how long they are kept,
-    /// which must not differ between those who share an entry.
+    /// Under whose name tokens are cached: who vouches for them, and whether with their catalog.
     fn cache_service(&self) -> u64 {
-        let seconds = |time: Option<Duration>| time.map_or(0, |time| time.as_secs());
-        let token_time = seconds(self.server.token_cache_time());
-        let invalid_time = seconds(self.server.invalid_cache_time());
-        let kept = token_time << 32 ^ invalid_time << 1 ^ u64::from(self.keeps_catalog());
-        self.service.service().id ^ kept.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        self.service.service().id ^ u64::from(self.keeps_catalog())
     }
 
     fn keeps_catalog(&self) -> bool {
@@ -526,10 +523,6 @@ fn log_refusal(
 
 fn worker(request: &Request) -> Option<Rc<Worker>> {
     request.main().and_then(Worker::current)
-}
-
-fn unix_now() -> u64 {
-    u64::try_from(now_sec()).unwrap_or(0)
 }
 
 const IDENTITY_STATUS: (&str, &str) = ("X-Identity-Status", "x-identity-status");

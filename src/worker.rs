@@ -1,8 +1,9 @@
 //! What a worker process holds: its identity services, and the tokens that it has just seen.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use keystone_zone::{Cache, Key, Moment};
 use ngx::async_::Task;
 
 use crate::conf::MainConf;
@@ -87,13 +88,41 @@ pub struct Recent {
     slots: RefCell<Box<[Option<Entry>]>>,
 }
 
-struct Entry {
+/// A valid token, and what is known of it.
+pub struct Entry {
     service: u64,
     token: Box<[u8]>,
+    key: Key,
     generation: u64,
-    /// Unix seconds.
+    /// Unix seconds, as `expires`.
+    created: u64,
     expires: u64,
+    /// When the entry of the shared cache was last told that the token is in use.
+    touched: Cell<u64>,
     identity: Identity,
+}
+
+impl Entry {
+    /// An entry made now, good until `expires` (unix seconds).
+    pub fn new(
+        service: u64,
+        token: &[u8],
+        key: Key,
+        expires: u64,
+        identity: Identity,
+        moment: &Moment,
+    ) -> Self {
+        Self {
+            service,
+            token: token.into(),
+            key,
+            generation: moment.generation,
+            created: moment.now,
+            expires: expires.min(moment.now.saturating_add(moment.valid_for)),
+            touched: Cell::new(moment.tick),
+            identity,
+        }
+    }
 }
 
 impl Default for Recent {
@@ -104,37 +133,38 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// The identity of a token that is still good.
+    /// The identity of a token that is still good.  `shared` hears of its use now and then, lest it
+    /// forgets the token.
     pub fn lookup(
         &self,
         service: u64,
         token: &[u8],
-        generation: u64,
-        now: u64,
+        moment: &Moment,
+        shared: &Cache<'_>,
     ) -> Option<Identity> {
         let slots = self.slots.borrow();
         let entry = slots[slot(token)].as_ref()?;
-        let good = entry.generation == generation
-            && entry.expires > now
+        let good = entry.generation == moment.generation
+            && entry.expires > moment.now
+            && entry.created.saturating_add(moment.valid_for) > moment.now
             && entry.service == service
             && *entry.token == *token;
-        good.then(|| entry.identity.clone())
+        if !good {
+            return None;
+        }
+        if moment.tick.saturating_sub(entry.touched.get()) >= TOUCH_INTERVAL {
+            entry.touched.set(moment.tick);
+            shared.touch(&entry.key, moment.tick);
+        }
+        Some(entry.identity.clone())
     }
 
-    /// Remembers a valid token until `expires` (unix seconds).
-    pub fn insert(
-        &self,
-        service: u64,
-        token: &[u8],
-        generation: u64,
-        expires: u64,
-        identity: Identity,
-    ) {
-        if token.len() + identity.bytes().len() > LARGEST {
-            return;
+    /// Remembers a valid token.
+    pub fn insert(&self, entry: Entry) {
+        if entry.token.len() + entry.identity.bytes().len() <= LARGEST {
+            let slot = slot(&entry.token);
+            self.slots.borrow_mut()[slot] = Some(entry);
         }
-        let entry = Entry { service, token: token.into(), generation, expires, identity };
-        self.slots.borrow_mut()[slot(token)] = Some(entry);
     }
 }
 
@@ -146,6 +176,9 @@ fn slot(token: &[u8]) -> usize {
 }
 
 const SLOTS: usize = 512;
+
+/// Milliseconds.
+const TOUCH_INTERVAL: u64 = 10;
 
 /// Bytes of a token and its identity, so that a worker keeps 8 MB at most.
 const LARGEST: usize = 16 << 10;

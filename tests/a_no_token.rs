@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
-use keystone_testbed::mint::{new_uuid, Payload};
+use keystone_testbed::mint::{md5, new_uuid, Payload};
 use keystone_testbed::world::World;
 
 #[test]
@@ -89,10 +89,13 @@ fn a08_neither_pki_nor_pkiz() {
     let fernet = format!("gAAAAAB{}", "x".repeat(180));
     let tokens = [new_uuid(), new_uuid().to_uppercase(), fernet, jws.into(), "x".into()];
     for token in tokens {
-        expect::refused(&world.send(&Request::get("/").token(&token)));
+        let answer = world.send(&Request::get("/").token(&token));
+        expect::refused(&answer);
+        assert_eq!(answer.header("X-Result"), Some("unknown_token"));
+        let line = world.nginx.wait_for_log(&md5(&token)).unwrap();
+        assert!(line.contains("[info]") && line.contains("unknown"), "{line}");
     }
     assert_eq!(world.identity.requests(), [""; 0]);
-    world.nginx.wait_for_log("[info]").unwrap();
 }
 
 #[test]
@@ -177,6 +180,22 @@ fn a_token_header_given_twice() {
     // Where auth is off, they are none of our business.
     let open = Request::get("/open/").token(&token).token(&token);
     assert_eq!(world.send(&open).status, 200);
+}
+
+#[test]
+fn a_token_header_with_underscores() {
+    let underscores = "underscores_in_headers on;";
+    let world = World::setup()
+        .offline()
+        .config(|config| config.server(underscores))
+        .set("keystone_forward_token", "off")
+        .start();
+    // To what stands behind CGI or WSGI it is the same header: it must not be another's token.
+    let token = world.pki(&Payload::v3());
+    let both = Request::get("/").token(&token).header("X_Auth_Token", "other");
+    assert_eq!(world.send(&both).status, 400);
+    let storage = Request::get("/").token(&token).header("X_Storage_Token", "other");
+    assert_eq!(world.seen(&storage).header("X_Storage_Token"), None);
 }
 
 #[test]

@@ -6,8 +6,7 @@ use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::nginx::kill;
-use keystone_testbed::pki::Pki;
-use keystone_testbed::world::World;
+use keystone_testbed::world::{stranger, World};
 use keystone_testbed::{now, wait_for};
 
 fn ask(world: &World, token: &str) -> (u16, String) {
@@ -237,8 +236,8 @@ fn no_token_is_no_question_of_the_cache() {
 #[test]
 fn a_refusal_is_not_remembered_for_another_server() {
     // Two identity services with their own certificates behind one nginx and one zone.
-    let other_pki = Pki::new().unwrap();
-    let other = keystone_testbed::identity::Identity::start(&other_pki).unwrap();
+    let other_pki = stranger();
+    let other = keystone_testbed::identity::Identity::start(other_pki).unwrap();
     let port = keystone_testbed::port::Port::free().unwrap();
     let server = format!(
         "server {{ listen {}; keystone_auth on; root @DIR@/html;

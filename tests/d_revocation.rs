@@ -8,9 +8,8 @@ use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::{Fault, ADMIN_TOKEN};
 use keystone_testbed::mint::{self, new_audit_id, new_uuid, Payload, Revoked};
-use keystone_testbed::pki::Pki;
 use keystone_testbed::wait_for;
-use keystone_testbed::world::{Setup, World};
+use keystone_testbed::world::{stranger, Setup, World};
 use serde_json::json;
 
 /// A world that asks for the list before it validates a new token.
@@ -204,7 +203,7 @@ fn d22_answers_that_are_no_list() {
 #[test]
 fn d23_the_list_cannot_be_had() {
     for status in [403, 404, 410, 429, 500, 502, 503] {
-        let world = World::setup().start();
+        let world = World::setup().set("keystone_http_request_max_retries", "0").start();
         world.identity.fault("/v3/auth/tokens/OS-PKI/revoked", Fault::Status(status));
         let token = world.pki(&Payload::v3());
         let answer = world.send(&Request::get("/").token(&token));
@@ -301,7 +300,7 @@ fn d27_a_time_without_a_unit() {
 fn p08_lists_that_cannot_be_verified() {
     let world = eager().start();
     let good = world.identity.state().signed_list().unwrap();
-    let stranger = Pki::new().unwrap();
+    let stranger = stranger();
     let strange = mint::cms_pem(&sign(&stranger.signing, b"{\"revoked\": []}").unwrap());
     let mut tampered = good.clone();
     let middle = good.len() / 3;
@@ -413,7 +412,7 @@ fn p10_the_whole_token_as_an_id_does_not_count() {
 
 #[test]
 fn a_long_list() {
-    let world = eager().start();
+    let world = eager().set("keystone_cache_zone", "zone=large:64m").start();
     let token = world.pki(&Payload::v3());
     {
         let mut state = world.identity.state();
@@ -424,4 +423,9 @@ fn a_long_list() {
     }
     assert_revoked(&world, &token);
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    // In a small zone it has no room: nobody passes, and the log says why.
+    let mut world = world;
+    world.reconfigure(|config| config.set("keystone_cache_zone", "zone=small:1m"));
+    expect::unavailable(&world.send(&Request::get("/").token(&world.pki(&Payload::v3()))));
+    world.nginx.wait_for_log("make the zone larger").unwrap();
 }

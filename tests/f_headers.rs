@@ -372,12 +372,18 @@ fn f12_an_upstreams_own_401() {
 }
 
 #[test]
-fn f12_an_upstreams_own_challenge_stays() {
+fn f12_an_upstreams_own_challenge_stays_beside_keystones() {
     let world = World::setup().offline().start();
     let target = "/status/401?body=x&h=WWW-Authenticate:Basic%20realm=x";
     let answer = world.send(&Request::get(target).token(&world.pki(&Payload::v3())));
     let challenges: Vec<_> = answer.headers.all("WWW-Authenticate").collect();
-    assert_eq!(challenges, [b"Basic realm=x"]);
+    let keystone = format!("Keystone uri=\"{}\"", keystone_testbed::world::AUTH_URI);
+    assert_eq!(challenges, [b"Basic realm=x", keystone.as_bytes()]);
+    // One of Keystone's, for whatever URI, is enough.
+    let target = "/status/401?body=x&h=WWW-Authenticate:Keystone%20uri=x";
+    let answer = world.send(&Request::get(target).token(&world.pki(&Payload::v3())));
+    let challenges: Vec<_> = answer.headers.all("WWW-Authenticate").collect();
+    assert_eq!(challenges, [b"Keystone uri=x"]);
     let answer = world.send(&Request::get("/open/status/401?body=x"));
     assert_eq!((answer.status, answer.header("WWW-Authenticate")), (401, None));
 }

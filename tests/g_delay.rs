@@ -4,8 +4,7 @@ use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::nginx::{check, Config};
-use keystone_testbed::pki::Pki;
-use keystone_testbed::world::{World, AUTH_URI};
+use keystone_testbed::world::{stranger, World, AUTH_URI};
 
 #[test]
 fn g01_no_token() {
@@ -19,7 +18,7 @@ fn g01_no_token() {
 #[test]
 fn g02_invalid_token() {
     let world = World::setup().offline().start();
-    let stranger = Payload::v3().pki(&Pki::new().unwrap().signing).unwrap();
+    let stranger = Payload::v3().pki(&stranger().signing).unwrap();
     let tokens = [new_uuid(), "MIInonsense".into(), "PKIZ_nonsense".into(), stranger];
     for token in tokens {
         let seen = world.seen(&Request::get("/delay/").token(&token));

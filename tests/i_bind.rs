@@ -1,12 +1,12 @@
 //! Section I of the behaviours: tokens that are bound to something.
 //!
-//! A match with a kerberos user needs a module that authenticates by `Negotiate`, which Debian
-//! has not; those lines are tests of `keystone-token`. Here stands what an unmodified nginx can
-//! show: which tokens pass without one, and that nothing else passes for one.
+//! Those lines in which a kerberos user is there need a module that authenticates by `Negotiate`;
+//! [`Negotiate`] stands in for one.
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::Payload;
+use keystone_testbed::negotiate::Negotiate;
 use keystone_testbed::nginx::{check, Config};
 use keystone_testbed::world::World;
 use serde_json::json;
@@ -37,6 +37,67 @@ fn status(mode: Option<&str>, payload: &Payload) -> u16 {
         }
     }
     first.status
+}
+
+/// The same with a kerberos user, where a stand-in for a module that knows one can be made.
+fn status_with_user(mode: &str, payload: &Payload, scheme: &str, user: &str) -> Option<u16> {
+    let negotiate = Negotiate::compile().unwrap()?;
+    let world = World::setup()
+        .offline()
+        .config(|config| config.main(&negotiate.directive()))
+        .set("keystone_enforce_token_bind", mode)
+        .start();
+    let request = Request::get("/").header("Authorization", format!("{scheme} {user}"));
+    Some(world.send(&request.token(&world.pki(payload))).status)
+}
+
+#[track_caller]
+fn assert_with_kerb(mode: &str, payload: &Payload, expected: u16) {
+    if let Some(status) = status_with_user(mode, payload, "Negotiate", "USER@REALM") {
+        assert_eq!(status, expected);
+    }
+}
+
+#[test]
+fn i01_i04_with_a_kerberos_user() {
+    assert_with_kerb("disabled", &bound(), 200);
+    assert_with_kerb("permissive", &unknown(), 200);
+}
+
+#[test]
+fn i02_i06_i09_i13_the_right_kerberos_user() {
+    for mode in ["permissive", "strict", "required", "kerberos"] {
+        assert_with_kerb(mode, &bound(), 200);
+    }
+    assert_with_kerb("required", &Payload::v2().bind("kerberos", "USER@REALM"), 200);
+}
+
+#[test]
+fn i08_i11_i12_i15_i16_i18_with_a_kerberos_user() {
+    assert_with_kerb("strict", &unknown(), 401);
+    assert_with_kerb("required", &unknown(), 401);
+    assert_with_kerb("required", &Payload::v3(), 401);
+    assert_with_kerb("kerberos", &unknown(), 401);
+    assert_with_kerb("kerberos", &Payload::v3(), 401);
+    assert_with_kerb("FOO", &bound(), 401);
+}
+
+#[test]
+fn i17_another_kerberos_user() {
+    for user in ["ronald@MCDONALDS.COM", "user@realm", "USER@REALM2", "USER@REAL", "USER"] {
+        if let Some(status) = status_with_user("kerberos", &bound(), "Negotiate", user) {
+            assert_eq!(status, 401, "{user}");
+        }
+    }
+}
+
+#[test]
+fn i19_the_scheme_is_compared_without_case() {
+    for scheme in ["NeGoTiatE", "negotiate", "NEGOTIATE"] {
+        if let Some(status) = status_with_user("kerberos", &bound(), scheme, "USER@REALM") {
+            assert_eq!(status, 200, "{scheme}");
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::process::Command;
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::Payload;
-use keystone_testbed::nginx::check;
+use keystone_testbed::nginx::{check, was_built_with};
+use keystone_testbed::pki::TlsFiles;
+use keystone_testbed::port::Port;
 use keystone_testbed::upstream::Seen;
 use keystone_testbed::world::{World, AUTH_URI};
 
@@ -216,6 +218,9 @@ fn limit_except() {
 
 #[test]
 fn auth_request() {
+    if !was_built_with("--with-http_auth_request_module") {
+        return;
+    }
     let world = World::setup()
         .offline()
         .location("/", "auth_request /check; proxy_pass @UPSTREAM@;")
@@ -234,6 +239,9 @@ fn auth_request() {
 
 #[test]
 fn a_gateway_that_others_ask_by_auth_request() {
+    if !was_built_with("--with-http_auth_request_module") {
+        return;
+    }
     // Another nginx asks this one, as it would ask auth_token behind uwsgi.
     let world = World::setup()
         .offline()
@@ -248,7 +256,7 @@ fn a_gateway_that_others_ask_by_auth_request() {
     let dir = keystone_testbed::temp::TempDir::new("outer").unwrap();
     std::fs::create_dir(dir.join("html")).unwrap();
     std::fs::write(dir.join("html/x.txt"), "outer\n").unwrap();
-    let port = keystone_testbed::port::Port::free().unwrap();
+    let port = Port::free().unwrap();
     let outer = keystone_testbed::nginx::Nginx::start_in(dir, port, &outer).unwrap();
     let answer = outer.send(&Request::get("/")).unwrap();
     assert_eq!(answer.status, 401);
@@ -340,49 +348,45 @@ fn a_body_that_comes_while_the_request_waits() {
 
 #[test]
 fn http_2() {
-    let curl = |arguments: &[&str]| {
-        let mut command = Command::new("curl");
-        command.args(["-sS", "--http2-prior-knowledge"]).args(arguments);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    if !was_built_with("--with-http_v2_module") || !was_built_with("--with-http_ssl_module") {
+        return;
+    }
     let features = Command::new("curl").arg("-V").output();
     if !features.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("HTTP2")) {
         eprintln!("skipped: there is no curl with HTTP/2 here");
         return;
     }
-    let port = keystone_testbed::port::Port::free().unwrap();
+    let files = TlsFiles::new().unwrap();
+    let port = Port::free().unwrap();
     let server = format!(
-        "server {{ listen {} http2; root @DIR@/html; http2_max_field_size 64k;
-            http2_max_header_size 128k; keystone_auth on; }}",
-        port.address()
+        "server {{ listen {} ssl http2; root @DIR@/html; keystone_auth on;
+            ssl_certificate {}; ssl_certificate_key {}; }}",
+        port.address(),
+        files.path("server.pem").display(),
+        files.path("server.key").display(),
     );
     let world = World::setup().offline().config(|config| config.http(&server)).start();
-    let url = format!("http://{}/files/hello.txt", port.address());
+    let curl = |arguments: &[&str]| {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--http2", "--cacert"]).arg(files.ca()).args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let url = format!("https://{}/files/hello.txt", port.address());
     let refused = curl(&["-i", &url]);
     assert!(refused.starts_with("HTTP/2 401"), "{refused}");
-    assert!(
-        refused.contains(&format!("www-authenticate: Keystone uri=\"{AUTH_URI}\"")),
-        "{refused}"
-    );
+    let challenge = format!("www-authenticate: Keystone uri=\"{AUTH_URI}\"");
+    assert!(refused.contains(&challenge), "{refused}");
     assert!(refused.ends_with("requires authentication.\"}}"), "{refused}");
     for token in [world.pki(&Payload::v3()), world.pkiz(&Payload::v2())] {
         let header = format!("X-Auth-Token: {token}");
         assert_eq!(curl(&["-H", &header, &url]), "hello\n");
         // Many streams on one connection.
-        assert_eq!(curl(&["-H", &header, &url, &url, &url, &url]), "hello\n".repeat(4));
-        let twice = curl(&[
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-            "-H",
-            &header,
-            "-H",
-            &format!("x-auth-token: {token}"),
-            &url,
-        ]);
+        assert_eq!(curl(&["-Z", "-H", &header, &url, &url, &url, &url]), "hello\n".repeat(4));
+        let again = format!("x-auth-token: {token}");
+        let status = ["-o", "/dev/null", "-w", "%{http_code}"];
+        let twice = curl(&[&status[..], &["-H", &header, "-H", &again, &url]].concat());
         assert_eq!(twice, "400");
     }
     let head = curl(&["-I", &url]);

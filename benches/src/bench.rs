@@ -1,15 +1,16 @@
 //! What a protected request costs.
 //!
-//! One nginx worker with the module serves the same file from several locations, and wrk asks for
-//! it, one location after the other and then again from the first, so that whatever else the
-//! machine does falls on all of them alike. What counts is the CPU time of the worker for one
-//! request; requests per second depend on the client as well. Nothing here passes or fails by a
-//! time, but every answer must have the right status.
+//! One nginx worker with the module serves the same file from several locations. They are asked for
+//! one after the other and then again from the first, so that whatever else the machine does falls
+//! on all of them alike. What counts is the CPU time of the worker for one request; requests per
+//! second depend on the client as well. Nothing here passes or fails by a time, but every answer
+//! must have the right status.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+mod client;
 mod cpu;
-mod load;
 mod micro;
 mod peer;
 mod report;
@@ -47,16 +48,14 @@ fn run(options: &Options) -> Result<(), Failure> {
     let (mut verifications, mut processes) = (Vec::new(), Vec::new());
     let mut parts = Parts::new(stage.pki(), stage.tokens())?;
     for round in 1..=options.rounds {
+        eprintln!("Round {round} of {}.", options.rounds);
         for (index, row) in ROWS.iter().enumerate() {
-            eprint!("\rround {round} of {}, line {} of {} ", options.rounds, index + 1, ROWS.len());
-            requests.add(index, stage.measure(row, options.seconds)?);
+            requests.add(index, stage.measure(row, Duration::from_secs(options.seconds))?);
         }
         verifications.push(peer::rsa_verification(stage.pins())?);
         processes.push(peer::cms_verify(&stage)?);
         parts.measure();
     }
-    eprintln!("\r{:40}\r", "");
-
     requests.print();
     let new_token = requests.on_top(stage::NEW_TOKEN, stage::UNPROTECTED);
     report::compare_with_openssl(new_token, &verifications, &processes);
@@ -67,13 +66,13 @@ fn run(options: &Options) -> Result<(), Failure> {
 /// What the command line says.
 struct Options {
     rounds: usize,
-    seconds: u32,
+    seconds: u64,
     tokens: usize,
 }
 
 impl Options {
     fn read(words: &[String]) -> Option<Self> {
-        let mut options = Self { rounds: 5, seconds: 2, tokens: 12_000 };
+        let mut options = Self { rounds: 9, seconds: 1, tokens: 12_000 };
         for pair in words.chunks(2) {
             let [name, value] = pair else { return None };
             match name.as_str() {
@@ -88,6 +87,6 @@ impl Options {
 }
 
 const USAGE: &str = "\
-usage: keystone-bench [--rounds 5] [--seconds 2] [--tokens 12000]
+usage: keystone-bench [--rounds 9] [--seconds 1] [--tokens 12000]
        seconds are those of one row in one round; tokens are those that are new each time
 ";

@@ -12,7 +12,7 @@ use crate::Options;
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
     /// How many requests were answered.
-    pub requests: u64,
+    pub requests: usize,
     /// The worker's processor time for them.
     pub used: Duration,
     /// How long it took.
@@ -112,9 +112,9 @@ pub fn introduce(stage: &Stage, options: &Options) {
     println!("{version}, one worker; {} processors", pins.count);
     match pins.worker.zip(pins.client) {
         Some((worker, client)) => println!(
-            "the worker is on processor {worker}; wrk and what is behind the worker on {client}"
+            "the worker is on processor {worker}; the client and the upstream are on {client}"
         ),
-        None => println!("all on one processor: wrk takes time, and caches, from the worker"),
+        None => println!("all on one processor: the client takes time and caches from the worker"),
     }
     println!(
         "a token of {} bytes; {} tokens that are new each time",
@@ -122,7 +122,8 @@ pub fn introduce(stage: &Stage, options: &Options) {
         thousands(stage.tokens().len() as f64)
     );
     println!(
-        "{} rounds, {} s for each line in each; medians of the rounds\n",
+        "medians of {} rounds, {} s for each line in each; a line is compared with that of the same \
+         round\n",
         options.rounds, options.seconds
     );
 }

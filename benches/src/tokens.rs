@@ -1,7 +1,5 @@
-//! Tokens of the size that a real Keystone gives, and files of them for wrk.
+//! Tokens of the size that a real Keystone gives.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::thread;
 
 use keystone_testbed::mint::{new_uuid, Payload};
@@ -57,11 +55,4 @@ fn catalog() -> Value {
         ("object-store", "swift", 8080),
     ];
     services.into_iter().map(service).collect()
-}
-
-/// Writes tokens into a file, one on each line.
-pub fn write(dir: &Path, name: &str, tokens: &[String]) -> Result<PathBuf, Failure> {
-    let path = dir.join(name);
-    fs::write(&path, tokens.join("\n"))?;
-    Ok(path)
 }

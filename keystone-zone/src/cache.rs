@@ -28,6 +28,21 @@ pub enum Lookup {
     Missing,
 }
 
+/// When, and by whose rules, an entry is looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Entries of another generation are outdated.
+    pub generation: u64,
+    /// Unix seconds.
+    pub now: u64,
+    /// Any clock that all processes share; it tells what was used last.
+    pub tick: u64,
+    /// For how many seconds a valid token's entry is good; 0 for not at all.
+    pub valid_for: u64,
+    /// For how many seconds a refusal is good; 0 for not at all.
+    pub refused_for: u64,
+}
+
 /// A bounded cache in shared memory.
 ///
 /// It is set-associative: a key belongs to one set of [`WAYS`] slots, and a new entry takes the
@@ -54,19 +69,11 @@ impl<'z> Cache<'z> {
         }
     }
 
-    /// Looks `key` up and appends a valid token's identity to `out`.  `now` is in unix seconds,
-    /// `tick` any clock that all processes share and that tells what was used last.
-    pub fn lookup(
-        &self,
-        key: &Key,
-        generation: u64,
-        now: u64,
-        tick: u64,
-        out: &mut Vec<u8>,
-    ) -> Lookup {
+    /// Looks `key` up and appends a valid token's identity to `out`.
+    pub fn lookup(&self, key: &Key, moment: &Moment, out: &mut Vec<u8>) -> Lookup {
         let mut best = Lookup::Missing;
         for area in [&self.small, &self.refused, &self.large] {
-            match area.lookup(key, generation, now, tick, out) {
+            match area.lookup(key, moment, out) {
                 Lookup::Missing => {}
                 Lookup::Outdated => best = Lookup::Outdated,
                 found => return found,
@@ -75,28 +82,30 @@ impl<'z> Cache<'z> {
         best
     }
 
-    /// Remembers `verdict` until `expires` (unix seconds); `false` where it is too large to be
-    /// kept.  The caller holds the zone's mutex.
-    pub fn insert(
-        &self,
-        key: &Key,
-        verdict: &Verdict<'_>,
-        generation: u64,
-        expires: u64,
-        now: u64,
-        tick: u64,
-    ) -> bool {
-        let (area, info, payload) = match *verdict {
-            Verdict::Refused(reason) => (&self.refused, u64::from(reason) << 1 | 1, &[][..]),
+    /// Notes that a valid token was used, by one who did not have to look it up.
+    pub fn touch(&self, key: &Key, tick: u64) {
+        for area in [&self.small, &self.large] {
+            area.touch(key, tick);
+        }
+    }
+
+    /// Remembers `verdict`, at most until `expires` (unix seconds); `false` where it is too large to
+    /// be kept, or the moment's rules are not to keep it.  The caller holds the zone's mutex.
+    pub fn insert(&self, key: &Key, verdict: &Verdict<'_>, expires: u64, moment: &Moment) -> bool {
+        let (area, info, time, payload) = match *verdict {
+            Verdict::Refused(reason) => {
+                (&self.refused, u64::from(reason) << 1 | 1, moment.refused_for, &[][..])
+            }
             Verdict::Valid(identity) => {
                 let area = match self.small.holds(identity.len()) {
                     true => &self.small,
                     false => &self.large,
                 };
-                (area, (identity.len() as u64) << 1, identity)
+                (area, (identity.len() as u64) << 1, moment.valid_for, identity)
             }
         };
-        area.insert(&Header { key, info, generation, expires }, payload, now, tick)
+        let expires = expires.min(moment.now.saturating_add(time));
+        expires > moment.now && area.insert(&Header { key, info, expires }, payload, moment)
     }
 
     /// How many slots there are for small identities, large ones and refusals.
@@ -120,7 +129,6 @@ struct Header<'a> {
     /// A valid token's identity's length, or a refusal's reason, shifted left by one; the lowest
     /// bit is set for a refusal.
     info: u64,
-    generation: u64,
     expires: u64,
 }
 
@@ -150,21 +158,15 @@ impl<'z> Area<'z> {
         &self.slots[index * self.slot..(index + 1) * self.slot]
     }
 
-    fn lookup(&self, key: &Key, generation: u64, now: u64, tick: u64, out: &mut Vec<u8>) -> Lookup {
-        for index in self.ways(key) {
-            if self.tags[index].load(Ordering::Relaxed) != tag(key) {
-                continue;
-            }
-            let slot = self.slot(index);
+    fn lookup(&self, key: &Key, moment: &Moment, out: &mut Vec<u8>) -> Lookup {
+        for slot in self.candidates(key) {
             let start = out.len();
-            let found = read_consistent(&slot[SEQ], || read(slot, key, generation, now, out));
+            let found = read_consistent(&slot[SEQ], || read(slot, key, moment, out));
             match found {
                 None | Some(Lookup::Missing) => out.truncate(start),
                 Some(Lookup::Outdated) => return Lookup::Outdated,
                 Some(found) => {
-                    if slot[USED].load(Ordering::Relaxed) != tick {
-                        slot[USED].store(tick, Ordering::Relaxed);
-                    }
+                    use_slot(slot, moment.tick);
                     return found;
                 }
             }
@@ -172,7 +174,21 @@ impl<'z> Area<'z> {
         Lookup::Missing
     }
 
-    fn insert(&self, header: &Header<'_>, payload: &[u8], now: u64, tick: u64) -> bool {
+    fn touch(&self, key: &Key, tick: u64) {
+        for slot in self.candidates(key).filter(|slot| has_key(slot, key)) {
+            use_slot(slot, tick);
+        }
+    }
+
+    /// The slots of the key's set that may be the key's.
+    fn candidates(&self, key: &Key) -> impl Iterator<Item = &'z [AtomicU64]> {
+        let (this, tag) = (*self, tag(key));
+        self.ways(key)
+            .filter(move |&index| this.tags[index].load(Ordering::Relaxed) == tag)
+            .map(move |index| this.slot(index))
+    }
+
+    fn insert(&self, header: &Header<'_>, payload: &[u8], moment: &Moment) -> bool {
         if !self.holds(payload.len()) {
             return false;
         }
@@ -183,7 +199,7 @@ impl<'z> Area<'z> {
             let tag_here = self.tags[index].load(Ordering::Relaxed);
             match () {
                 () if tag_here == tag(header.key) && has_key(slot, header.key) => (0, 0),
-                () if tag_here == 0 || word(SEQ) % 2 == 1 || word(EXPIRES) <= now => (1, 0),
+                () if tag_here == 0 || word(SEQ) % 2 == 1 || word(EXPIRES) <= moment.now => (1, 0),
                 () => (2, word(USED)),
             }
         };
@@ -197,38 +213,42 @@ impl<'z> Area<'z> {
                 word.store(*part, Ordering::Relaxed);
             }
             slot[EXPIRES].store(header.expires, Ordering::Relaxed);
-            slot[GENERATION].store(header.generation, Ordering::Relaxed);
+            slot[CREATED].store(moment.now, Ordering::Relaxed);
+            slot[GENERATION].store(moment.generation, Ordering::Relaxed);
             slot[INFO].store(header.info, Ordering::Relaxed);
             store_bytes(&slot[HEADER..], payload);
         });
-        slot[USED].store(tick, Ordering::Relaxed);
+        slot[USED].store(moment.tick, Ordering::Relaxed);
         self.tags[index].store(tag(header.key), Ordering::Relaxed);
         true
     }
 }
 
 /// Reads a slot under its sequence number.
-fn read(
-    slot: &[AtomicU64],
-    key: &Key,
-    generation: u64,
-    now: u64,
-    out: &mut Vec<u8>,
-) -> Option<Lookup> {
+fn read(slot: &[AtomicU64], key: &Key, moment: &Moment, out: &mut Vec<u8>) -> Option<Lookup> {
     let word = |at: usize| slot[at].load(Ordering::Relaxed);
     if !has_key(slot, key) {
         return Some(Lookup::Missing);
     }
-    let expires = word(EXPIRES);
-    if word(GENERATION) != generation || expires <= now {
+    let (info, expires) = (word(INFO), word(EXPIRES));
+    let is_refusal = info & 1 == 1;
+    let time = if is_refusal { moment.refused_for } else { moment.valid_for };
+    let expires = expires.min(word(CREATED).saturating_add(time));
+    if word(GENERATION) != moment.generation || expires <= moment.now {
         return Some(Lookup::Outdated);
     }
-    let info = word(INFO);
-    if info & 1 == 1 {
+    if is_refusal {
         return Some(Lookup::Refused((info >> 1) as u8));
     }
     let len = usize::try_from(info >> 1).ok()?;
     load_bytes(&slot[HEADER..], len, out).then_some(Lookup::Valid(expires))
+}
+
+/// Most uses follow another one at once: a store would take the line from the other processes.
+fn use_slot(slot: &[AtomicU64], tick: u64) {
+    if slot[USED].load(Ordering::Relaxed) != tick {
+        slot[USED].store(tick, Ordering::Relaxed);
+    }
 }
 
 fn has_key(slot: &[AtomicU64], key: &Key) -> bool {
@@ -260,7 +280,8 @@ const EXPIRES: usize = 5;
 const GENERATION: usize = 6;
 const INFO: usize = 7;
 const USED: usize = 8;
-const HEADER: usize = 9;
+const CREATED: usize = 9;
+const HEADER: usize = 10;
 
 #[cfg(test)]
 mod tests {
@@ -276,9 +297,13 @@ mod tests {
         [n.wrapping_mul(0x9e37_79b9_7f4a_7c15), n << 1 | 1, n, n]
     }
 
+    fn at(now: u64, tick: u64) -> Moment {
+        Moment { generation: 1, now, tick, valid_for: 1_000, refused_for: 1_000 }
+    }
+
     fn lookup(cache: &Cache<'_>, key: &Key, now: u64) -> (Lookup, Vec<u8>) {
         let mut out = Vec::new();
-        let found = cache.lookup(key, 1, now, 0, &mut out);
+        let found = cache.lookup(key, &at(now, 0), &mut out);
         (found, out)
     }
 
@@ -287,21 +312,36 @@ mod tests {
         let words = zeroed(MEGABYTE);
         let cache = Cache::new(&words);
         assert_eq!(lookup(&cache, &key(1), 10).0, Lookup::Missing);
-        assert!(cache.insert(&key(1), &Verdict::Valid(b"alice"), 1, 20, 10, 0));
+        assert!(cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0)));
         assert_eq!(lookup(&cache, &key(1), 19), (Lookup::Valid(20), b"alice".to_vec()));
         assert_eq!(lookup(&cache, &key(1), 20), (Lookup::Outdated, vec![]));
         assert_eq!(lookup(&cache, &key(2), 19).0, Lookup::Missing);
     }
 
     #[test]
+    fn whoever_looks_up_says_how_old_an_entry_may_be() {
+        let words = zeroed(MEGABYTE);
+        let cache = Cache::new(&words);
+        cache.insert(&key(1), &Verdict::Valid(b"alice"), 100, &at(10, 0));
+        let mut out = Vec::new();
+        let brief = |now| Moment { valid_for: 5, ..at(now, 0) };
+        assert_eq!(cache.lookup(&key(1), &brief(14), &mut out), Lookup::Valid(15));
+        assert_eq!(cache.lookup(&key(1), &brief(15), &mut out), Lookup::Outdated);
+        assert_eq!(lookup(&cache, &key(1), 99).0, Lookup::Valid(100));
+        let none = Moment { valid_for: 0, ..at(10, 0) };
+        assert!(!cache.insert(&key(2), &Verdict::Valid(b"bob"), 100, &none));
+    }
+
+    #[test]
     fn an_entry_ends_with_its_generation() {
         let words = zeroed(MEGABYTE);
         let cache = Cache::new(&words);
-        cache.insert(&key(1), &Verdict::Valid(b"alice"), 1, 20, 10, 0);
+        cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0));
         let mut out = Vec::new();
-        assert_eq!(cache.lookup(&key(1), 2, 10, 0, &mut out), Lookup::Outdated);
-        cache.insert(&key(1), &Verdict::Refused(3), 2, 20, 10, 0);
-        assert_eq!(cache.lookup(&key(1), 2, 10, 0, &mut out), Lookup::Refused(3));
+        let next = Moment { generation: 2, ..at(10, 0) };
+        assert_eq!(cache.lookup(&key(1), &next, &mut out), Lookup::Outdated);
+        cache.insert(&key(1), &Verdict::Refused(3), 20, &next);
+        assert_eq!(cache.lookup(&key(1), &next, &mut out), Lookup::Refused(3));
         assert!(out.is_empty());
     }
 
@@ -310,9 +350,9 @@ mod tests {
         let words = zeroed(MEGABYTE);
         let cache = Cache::new(&words);
         let large = vec![b'x'; 5_000];
-        assert!(cache.insert(&key(1), &Verdict::Valid(&large), 1, 20, 10, 0));
+        assert!(cache.insert(&key(1), &Verdict::Valid(&large), 20, &at(10, 0)));
         assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Valid(20), large));
-        assert!(!cache.insert(&key(2), &Verdict::Valid(&[0; 20_000]), 1, 20, 10, 0));
+        assert!(!cache.insert(&key(2), &Verdict::Valid(&[0; 20_000]), 20, &at(10, 0)));
         assert_eq!(lookup(&cache, &key(2), 10).0, Lookup::Missing);
     }
 
@@ -323,14 +363,15 @@ mod tests {
         // Keys of one set.
         let keys: Vec<Key> = (0..9).map(|n| [0, n << 1, n, n]).collect();
         for (tick, key) in (0u64..).zip(&keys[..8]) {
-            cache.insert(key, &Verdict::Valid(b"x"), 1, 100, 10, tick);
+            cache.insert(key, &Verdict::Valid(b"x"), 100, &at(10, tick));
         }
         let mut out = Vec::new();
-        cache.lookup(&keys[0], 1, 10, 50, &mut out);
-        cache.insert(&keys[8], &Verdict::Valid(b"x"), 1, 100, 10, 51);
+        cache.lookup(&keys[0], &at(10, 50), &mut out);
+        cache.touch(&keys[1], 50);
+        cache.insert(&keys[8], &Verdict::Valid(b"x"), 100, &at(10, 51));
         let found: Vec<bool> =
             keys.iter().map(|key| lookup(&cache, key, 10).0 != Lookup::Missing).collect();
-        assert_eq!(found, [true, false, true, true, true, true, true, true, true]);
+        assert_eq!(found, [true, true, false, true, true, true, true, true, true]);
     }
 
     #[test]
@@ -338,11 +379,11 @@ mod tests {
         let words = zeroed(MEGABYTE);
         let cache = Cache::new(&words);
         for n in 0..100 {
-            cache.insert(&key(n), &Verdict::Valid(b"x"), 1, 100, 10, n);
+            cache.insert(&key(n), &Verdict::Valid(b"x"), 100, &at(10, n));
         }
         let before: Vec<Lookup> = (0..100).map(|n| lookup(&cache, &key(n), 10).0).collect();
         for n in 1_000..200_000 {
-            cache.insert(&key(n), &Verdict::Refused(1), 1, 100, 10, n);
+            cache.insert(&key(n), &Verdict::Refused(1), 100, &at(10, n));
         }
         let after: Vec<Lookup> = (0..100).map(|n| lookup(&cache, &key(n), 10).0).collect();
         assert_eq!(before, after);
@@ -353,12 +394,12 @@ mod tests {
     fn a_writer_that_died_leaves_an_empty_slot() {
         let words = zeroed(MEGABYTE);
         let cache = Cache::new(&words);
-        cache.insert(&key(1), &Verdict::Valid(b"alice"), 1, 20, 10, 0);
+        cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0));
         let area = &cache.small;
         let slot = area.ways(&key(1)).find(|&i| area.tags[i].load(Ordering::Relaxed) != 0).unwrap();
         area.slot(slot)[SEQ].fetch_add(1, Ordering::Relaxed);
         assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Missing, vec![]));
-        cache.insert(&key(1), &Verdict::Valid(b"bob"), 1, 20, 10, 0);
+        cache.insert(&key(1), &Verdict::Valid(b"bob"), 20, &at(10, 0));
         assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Valid(20), b"bob".to_vec()));
     }
 
@@ -366,7 +407,7 @@ mod tests {
     fn too_little_memory_is_a_cache_that_keeps_nothing() {
         let words = zeroed(100);
         let cache = Cache::new(&words);
-        assert!(!cache.insert(&key(1), &Verdict::Valid(b"alice"), 1, 20, 10, 0));
+        assert!(!cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0)));
         assert_eq!(lookup(&cache, &key(1), 10).0, Lookup::Missing);
     }
 
@@ -378,7 +419,7 @@ mod tests {
             scope.spawn(|| {
                 for n in 0..20_000u64 {
                     let payload = vec![n as u8; 100 + (n % 800) as usize];
-                    cache.insert(&key(1), &Verdict::Valid(&payload), 1, 20, 10, n);
+                    cache.insert(&key(1), &Verdict::Valid(&payload), 20, &at(10, n));
                 }
             });
             scope.spawn(|| {
@@ -404,7 +445,7 @@ mod tests {
             let words: Vec<AtomicU64> = noise.into_iter().map(AtomicU64::new).collect();
             let cache = Cache::new(&words);
             let _ = lookup(&cache, &key(n), 10);
-            cache.insert(&key(n), &Verdict::Valid(b"alice"), 1, 20, 10, 0);
+            cache.insert(&key(n), &Verdict::Valid(b"alice"), 20, &at(10, 0));
             let _ = lookup(&cache, &key(n), 10);
         }
     }

@@ -27,7 +27,7 @@ mod cache;
 mod lease;
 
 pub use blob::Blob;
-pub use cache::{Cache, Key, Lookup, Verdict};
+pub use cache::{Cache, Key, Lookup, Moment, Verdict};
 pub use lease::Lease;
 
 use std::sync::atomic::{fence, AtomicU64, Ordering};

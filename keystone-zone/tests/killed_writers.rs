@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use keystone_zone::{Blob, Cache, Key, Lookup, Verdict};
+use keystone_zone::{Blob, Cache, Key, Lookup, Moment, Verdict};
 
 const WORDS: usize = 1 << 17;
 const KEYS: u64 = 300;
@@ -41,9 +41,9 @@ fn killed_writers_leave_a_cache_and_a_blob_that_work() {
         assert_eq!(blob.load().unwrap(), payload);
         for n in 0..KEYS {
             let key = key(n);
-            assert!(cache.insert(&key, &Verdict::Valid(&payload[..500]), 1, 100, 10, round));
+            assert!(cache.insert(&key, &Verdict::Valid(&payload[..500]), 100, &at(round)));
             let mut out = Vec::new();
-            assert_eq!(cache.lookup(&key, 1, 10, round, &mut out), Lookup::Valid(100));
+            assert_eq!(cache.lookup(&key, &at(round), &mut out), Lookup::Valid(100));
             assert_eq!(out, payload[..500]);
         }
     }
@@ -53,7 +53,7 @@ fn killed_writers_leave_a_cache_and_a_blob_that_work() {
 fn write_for_ever(blob: &Blob<'_>, cache: &Cache<'_>, round: u64) -> ! {
     for n in 0.. {
         let payload = payload(n ^ round, 900);
-        cache.insert(&key(n % KEYS), &Verdict::Valid(&payload), 1, 100, 10, n);
+        cache.insert(&key(n % KEYS), &Verdict::Valid(&payload), 100, &at(n));
         blob.store(&self::payload(n, 4_000));
     }
     unreachable!("the process is killed");
@@ -63,13 +63,17 @@ fn write_for_ever(blob: &Blob<'_>, cache: &Cache<'_>, round: u64) -> ! {
 fn check(blob: &Blob<'_>, cache: &Cache<'_>) {
     for n in 0..KEYS {
         let mut out = Vec::new();
-        if let Lookup::Valid(_) = cache.lookup(&key(n), 1, 10, 0, &mut out) {
+        if let Lookup::Valid(_) = cache.lookup(&key(n), &at(0), &mut out) {
             assert!(out.iter().all(|byte| *byte == out[0]), "torn entry");
         }
     }
     if let Some(bytes) = blob.load() {
         assert!(bytes.iter().all(|byte| *byte == bytes[0]), "torn blob");
     }
+}
+
+fn at(tick: u64) -> Moment {
+    Moment { generation: 1, now: 10, tick, valid_for: 100, refused_for: 100 }
 }
 
 fn payload(n: u64, len: usize) -> Vec<u8> {

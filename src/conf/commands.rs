@@ -234,6 +234,11 @@ fn uri(d: &Directive<'_>, text: &str) -> Result<String, Refused> {
         (Some("http" | "https"), Some(host)) if !host.is_empty() => {}
         _ => return invalid("it must start with http:// or https:// and a host"),
     }
+    let port = uri.authority().and_then(|authority| authority.as_str().rsplit_once(':'));
+    let is_ipv6 = |port: &str| port.ends_with(']');
+    if port.is_some_and(|(_, port)| !is_ipv6(port) && !matches!(port.parse(), Ok(1..=u16::MAX))) {
+        return invalid("its port must be a number from 1 to 65535");
+    }
     if uri.query().is_some() || uri.authority().is_some_and(|a| a.as_str().contains('@')) {
         return invalid("it must have neither a query nor a user");
     }

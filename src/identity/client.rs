@@ -424,7 +424,7 @@ const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 /// Bound on an answer; a revocation list has some 100 bytes an entry.
-const MAX_BODY: usize = 2 * 1024 * 1024;
+const MAX_BODY: usize = 16 << 20;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -101,10 +101,10 @@ pub fn start(
         snapshot.generation = state.generation() + 1;
         if state.snapshot().store(&snapshot.encode()) {
             state.set_generation(snapshot.generation);
-            // A list from before the machine was started is as good as one that was never had.
-            let checked_at = age.and_then(|age| now_msec().checked_sub(millis(age)));
-            if let Some(checked_at) = checked_at {
-                state.set_list_checked_at(checked_at);
+            // A list from the future is as good as one that was never had.
+            let age = age.and_then(|age| i64::try_from(age.as_millis()).ok());
+            if let Some(age) = age {
+                state.set_list_checked_at(now_msec().cast_signed().saturating_sub(age));
             }
         }
     });
@@ -261,7 +261,8 @@ impl Worker {
     /// How old the revocation list is; `None` where it was never had.
     pub fn list_age(&self) -> Option<Duration> {
         let checked_at = self.state.list_checked_at()?;
-        Some(Duration::from_millis(now_msec().saturating_sub(checked_at)))
+        let age = now_msec().cast_signed().saturating_sub(checked_at);
+        Some(Duration::from_millis(u64::try_from(age).unwrap_or(0)))
     }
 }
 

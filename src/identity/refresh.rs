@@ -227,6 +227,11 @@ impl Worker {
             }
         }
         let outcome = self.fetch(need).await;
+        if outcome.is_err() && need == Need::Rotation {
+            // Not found out: to be tried again soon.
+            let tried_at = now_msec().saturating_sub(ROTATION_INTERVAL - RETRY_INTERVAL);
+            self.state.set_rotation_tried_at(tried_at);
+        }
         self.state.set_failed_at(outcome.is_err().then(now_msec));
         self.state.count_refresh();
         self.state.lease().release(me);
@@ -353,7 +358,7 @@ impl Worker {
                 draft.base = next;
             }
             if let Some(asked_at) = list_asked_at {
-                self.state.set_list_checked_at(asked_at);
+                self.state.set_list_checked_at(asked_at.cast_signed());
             }
             Ok(())
         })

@@ -86,13 +86,17 @@ impl ServiceState {
 
     /// When the identity service last gave the revocation list (or said that there is none), on
     /// nginx's millisecond clock; `None` before the first time.
-    pub fn list_checked_at(&self) -> Option<u64> {
-        self.time(LIST_CHECKED_AT)
+    ///
+    /// It may lie before the clock's zero: a list that was found on disk can be older than the
+    /// machine is up.
+    pub fn list_checked_at(&self) -> Option<i64> {
+        self.time(LIST_CHECKED_AT).map(|tick| tick.cast_signed() - BIAS)
     }
 
     /// See [`ServiceState::list_checked_at`].
-    pub fn set_list_checked_at(&self, tick: u64) {
-        self.words[LIST_CHECKED_AT].store(tick.max(1), Ordering::Release);
+    pub fn set_list_checked_at(&self, tick: i64) {
+        let biased = tick.saturating_add(BIAS).max(1);
+        self.words[LIST_CHECKED_AT].store(biased.cast_unsigned(), Ordering::Release);
     }
 
     /// When certificates were last asked for because a signature did not fit, on the same clock.
@@ -188,6 +192,9 @@ const FAILED_AT: usize = 9;
 const REFUSED_UNTIL: usize = 10;
 const REFUSED_TIMES: usize = 11;
 const HEADER: usize = 12;
+
+/// Milliseconds, more than a file can be old.
+const BIAS: i64 = 1 << 50;
 
 /// Milliseconds.
 const USED_GRANULE: u64 = 1_000;

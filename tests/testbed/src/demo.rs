@@ -305,7 +305,7 @@ fn catch_interrupt() {
         INTERRUPTED.store(true, Ordering::SeqCst);
     }
     let handler = note as extern "C" fn(libc::c_int);
-    for signal in [libc::SIGINT, libc::SIGTERM] {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
         // SAFETY: the handler only stores into an atomic, which a signal handler may do.
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }

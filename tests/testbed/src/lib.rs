@@ -21,6 +21,7 @@ pub mod expect;
 pub mod http;
 pub mod identity;
 pub mod mint;
+pub mod negotiate;
 pub mod nginx;
 pub mod pki;
 pub mod port;

@@ -255,6 +255,17 @@ pub fn check_in(dir: &TempDir, config: &Config) -> Result<Check> {
     Ok(Check { ok: output.status.success(), text: text.replace(&own, "nginx.conf") })
 }
 
+/// Whether nginx was built with an option of its `configure`, as `nginx -V` tells; says so on
+/// stderr if not, for a test that is skipped.
+pub fn was_built_with(option: &str) -> bool {
+    let output = Command::new(binary()).arg("-V").output();
+    let has = output.is_ok_and(|out| String::from_utf8_lossy(&out.stderr).contains(option));
+    if !has {
+        eprintln!("skipped: this nginx was built without {option}");
+    }
+    has
+}
+
 /// The user that workers run as: `www-data` when started by root, else the own one.
 pub fn worker_user() -> Option<&'static str> {
     // SAFETY: geteuid has no preconditions and cannot fail.

@@ -1,6 +1,7 @@
 //! Certificates: Keystone's signing certificates, and those of TLS servers and clients.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use openssl::asn1::{Asn1Integer, Asn1Time};
 use openssl::bn::BigNum;
@@ -211,11 +212,16 @@ impl TlsFiles {
 
     /// Makes them with another server certificate.
     pub fn with(server: &Shape) -> Result<Self> {
-        let shape = Shape::authority().common_name("TLS authority");
-        let authority = Pair::self_signed(&shape)?;
-        let server = authority.issue(server)?;
-        let client = authority.issue(&Shape::client("gateway"))?;
-        let files = Self { dir: TempDir::new("tls")?, authority, server };
+        let dir = TempDir::new("tls")?;
+        // Made of one key, authorities still differ by their names.
+        let name = format!("authority of {}", dir.path().display());
+        let shape = Shape::authority().common_name(name.get(..64).unwrap_or(&name));
+        let key = tls_key()?;
+        let certificate = build(&shape, key, None)?;
+        let authority = Pair { certificate, key: key.clone() };
+        let server = authority.renew(&authority, server)?;
+        let client = authority.renew(&authority, &Shape::client("gateway"))?;
+        let files = Self { dir, authority, server };
         files.write("ca.pem", &files.authority.pem()?)?;
         files.write("server.pem", &files.server.pem()?)?;
         files.write("server.key", &files.server.key_pem()?)?;
@@ -245,6 +251,16 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).during(format!("reading {}", path.display()))
+}
+
+/// One key for all of TLS in a process: making keys takes time.
+fn tls_key() -> Result<&'static PKey<Private>> {
+    static KEY: OnceLock<PKey<Private>> = OnceLock::new();
+    if let Some(key) = KEY.get() {
+        return Ok(key);
+    }
+    let key = new_key()?;
+    Ok(KEY.get_or_init(|| key))
 }
 
 fn new_key() -> Result<PKey<Private>> {

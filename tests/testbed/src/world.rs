@@ -290,4 +290,12 @@ fn give_up(what: &str, error: impl Display) -> ! {
     panic!("{what}: {error}")
 }
 
+/// Another cloud's PKI, with the same names and serial numbers but other keys, for all tests of a
+/// process.
+#[track_caller]
+pub fn stranger() -> &'static Pki {
+    static PKI: OnceLock<Pki> = OnceLock::new();
+    PKI.get_or_init(|| Pki::new().unwrap_or_else(|error| give_up("making certificates", error)))
+}
+
 const SIGNING_DIR: &str = "keystone";

@@ -154,8 +154,8 @@ impl Config {
         let reuseport = if own_socket { "reuseport" } else { "" };
         add(&mut text, &format!("worker_processes {workers};"));
         add(&mut text, &format!("error_log @DIR@/error.log {level};"));
-        add(&mut text, MAIN);
         add(&mut text, &self.main);
+        add(&mut text, MAIN);
         add(&mut text, HTTP);
         for (name, value) in &self.keystone {
             // Writing to a String cannot fail.

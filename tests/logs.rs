@@ -1,0 +1,148 @@
+//! What stands in the error log: enough to follow one token, and never a secret.
+
+use keystone_testbed::http::Request;
+use keystone_testbed::identity::{SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::mint::{self, Payload};
+use keystone_testbed::nginx::was_built_with;
+use keystone_testbed::world::{stranger, World};
+
+/// The lines of the module about refusals.
+fn refusals(world: &World) -> Vec<String> {
+    let log = world.nginx.error_log();
+    let ours =
+        |line: &&str| line.contains("keystone: refused") || line.contains("keystone: forbid");
+    log.lines().filter(ours).map(str::to_owned).collect()
+}
+
+#[test]
+fn one_line_a_refusal_with_reason_id_and_user() {
+    let world = World::setup()
+        .set("keystone_revocation_cache_time", "0")
+        .location("/admin/", "keystone_auth on; keystone_require_role admin;")
+        .start();
+    let stranger = stranger();
+    let revoked = world.pki(&Payload::v3());
+    world.identity.revoke_token(&revoked);
+    let cases = [
+        ("expired", "/", world.pki(&Payload::v3().expires_in(-5)), true),
+        ("revoked", "/", revoked, true),
+        ("bad_signature", "/", Payload::v3().pki(&stranger.signing).unwrap(), false),
+        ("malformed", "/", "MIInonsense".into(), false),
+        ("bind", "/", world.pki(&Payload::v3().bind("kerberos", "A@B")), true),
+        ("forbidden", "/admin/", world.pki(&Payload::v3()), true),
+        ("unknown", "/", mint::new_uuid(), false),
+    ];
+    for (number, (word, target, token, user_known)) in cases.iter().enumerate() {
+        assert_ne!(world.send(&Request::get(target).token(token)).status, 200, "{word}");
+        let lines = refusals(&world);
+        assert_eq!(lines.len(), number + 1, "{word}: {lines:?}");
+        let line = &lines[number];
+        assert!(line.contains("[info]"), "{line}");
+        assert!(line.contains(word), "{word}: {line}");
+        assert!(line.contains(&mint::md5(token)), "{word}: {line}");
+        assert_eq!(line.contains("user_id1"), *user_known, "{word}: {line}");
+    }
+}
+
+#[test]
+fn a_valid_token_leaves_no_line() {
+    let world = World::setup().offline().start();
+    let token = world.pki(&Payload::v3());
+    for _ in 0..3 {
+        assert_eq!(world.status(&token), 200);
+    }
+    let log = world.nginx.error_log();
+    assert!(!log.lines().any(|line| line.contains("keystone:") && line.contains("*")), "{log}");
+}
+
+#[test]
+fn debug_lines_follow_a_token_through_its_steps() {
+    if !was_built_with("--with-debug") {
+        return;
+    }
+    let world = World::setup().config(|config| config.debug()).start();
+    let token = world.pki(&Payload::v3());
+    assert_eq!(world.status(&token), 200);
+    assert_eq!(world.status(&token), 200);
+    let log = world.nginx.error_log();
+    let steps: Vec<_> =
+        log.lines().filter(|line| line.contains("[debug]") && line.contains("keystone:")).collect();
+    assert!(steps.len() >= 8, "{steps:#?}");
+    for word in ["format pki", "MISS", "HIT", "signature", "revoked", "user_id1"] {
+        assert!(steps.iter().any(|line| line.contains(word)), "{word}: {steps:#?}");
+    }
+}
+
+#[test]
+fn no_secret_in_any_log_at_any_level() {
+    let world = World::setup()
+        .config(|config| config.debug())
+        .unset("keystone_admin_token")
+        .set("keystone_username", SERVICE_USER)
+        .set("keystone_password", SERVICE_PASSWORD)
+        .set("keystone_project_name", SERVICE_PROJECT)
+        .set("keystone_revocation_cache_time", "0")
+        .start();
+    let stranger = stranger();
+    let tokens = [
+        world.pki(&Payload::v3()),
+        world.pkiz(&Payload::v2()),
+        world.pki(&Payload::v3().expires_in(-5)),
+        Payload::v3().pki(&stranger.signing).unwrap(),
+        mint::new_uuid(),
+        format!("MII{}", mint::new_uuid().repeat(4)),
+    ];
+    for token in &tokens {
+        world.send(&Request::get("/files/hello.txt").token(token));
+        world.send(&Request::get("/delay/").header("X-Storage-Token", token));
+    }
+    world.identity.expire_service_tokens();
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    let issued: Vec<String> = world.identity.state().issued.keys().cloned().collect();
+    assert!(!issued.is_empty());
+    let log = world.nginx.error_log();
+    // nginx itself writes the headers of a request into its debug log.
+    let own = |line: &&str| line.contains("keystone");
+    for line in log.lines().filter(own) {
+        assert!(!line.contains(SERVICE_PASSWORD), "{line}");
+        assert!(!issued.iter().any(|token| line.contains(token)), "{line}");
+        for token in &tokens {
+            assert!(!line.contains(token.as_str()), "{line}");
+            let part = &token[token.len() / 2..][..token.len().min(16)];
+            assert!(!line.contains(part), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_failure_of_the_identity_service_is_told_at_a_bounded_rate() {
+    let world = World::setup()
+        .identity(|identity| identity.stop())
+        .set("keystone_http_request_max_retries", "0")
+        .start();
+    for _ in 0..30 {
+        assert_eq!(world.status(&world.pki(&Payload::v3())), 503);
+    }
+    let log = world.nginx.error_log();
+    let errors = log.lines().filter(|line| line.contains("[error]")).count();
+    assert!((1..=10).contains(&errors), "{errors} lines for 30 requests:\n{log}");
+}
+
+#[test]
+fn what_a_client_sends_cannot_make_lines_of_its_own() {
+    let world = World::setup().offline().start();
+    let odd = [&b"MII\x01\x1b[2J"[..], b"MII\r", b"\x7f\x00\xff", "MII\u{2028}x".as_bytes()];
+    for token in odd {
+        let bytes = [b"GET / HTTP/1.1\r\nHost: x\r\nX-Auth-Token: ", token, b"\r\n\r\n"].concat();
+        let mut client = world.nginx.connect().unwrap();
+        client.write(&bytes).unwrap();
+        let _ = client.read(false);
+    }
+    let log = std::fs::read(world.nginx.dir().join("error.log")).unwrap();
+    let lines = log.split(|byte| *byte == b'\n');
+    // nginx itself is less careful with a header line that it does not understand.
+    let ours: Vec<_> =
+        lines.filter(|line| line.windows(9).any(|word| word == b"keystone:")).collect();
+    assert!(ours.len() >= 2, "{}", ours.len());
+    assert!(!ours.concat().iter().any(|byte| matches!(byte, 0..=31 | 127)));
+}

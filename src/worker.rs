@@ -133,8 +133,8 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// The identity of a token that is still good.  `shared` hears of its use now and then, lest it
-    /// forgets the token.
+    /// The identity of a token that is still good.  `shared` hears of its use, a thousand times a
+    /// second at most, lest it forgets the token.
     pub fn lookup(
         &self,
         service: u64,
@@ -152,8 +152,7 @@ impl Recent {
         if !good {
             return None;
         }
-        if moment.tick.saturating_sub(entry.touched.get()) >= TOUCH_INTERVAL {
-            entry.touched.set(moment.tick);
+        if entry.touched.replace(moment.tick) != moment.tick {
             shared.touch(&entry.key, moment.tick);
         }
         Some(entry.identity.clone())
@@ -176,9 +175,6 @@ fn slot(token: &[u8]) -> usize {
 }
 
 const SLOTS: usize = 512;
-
-/// Milliseconds.
-const TOUCH_INTERVAL: u64 = 10;
 
 /// Bytes of a token and its identity, so that a worker keeps 8 MB at most.
 const LARGEST: usize = 16 << 10;

@@ -15,7 +15,7 @@ use keystone_token::identity::Identity;
 use keystone_token::record::Record;
 use keystone_token::revocation::RevocationList;
 use keystone_token::token::{self, ParsedToken};
-use keystone_zone::{Cache, Key, Verdict, WORD};
+use keystone_zone::{Cache, Key, Moment, Verdict, WORD};
 
 use crate::report::median;
 use crate::Failure;
@@ -57,7 +57,7 @@ impl Parts {
         let zone: Rc<[AtomicU64]> = (0..ZONE / WORD).map(|_| AtomicU64::new(0)).collect();
         let keys: Rc<[Key]> = tokens.iter().map(|token| key(token)).collect();
         for (key, record) in keys.iter().zip(records.iter()) {
-            Cache::new(&zone).insert(key, &Verdict::Valid(record), 1, u64::MAX, 1, 1);
+            Cache::new(&zone).insert(key, &Verdict::Valid(record), u64::MAX, &MOMENT);
         }
 
         let mut parts = Self(Vec::new());
@@ -91,13 +91,13 @@ impl Parts {
         let (names, words) = (keys.clone(), zone.clone());
         parts.add("look it up in the cache", move |at| {
             let mut out = Vec::new();
-            black_box(Cache::new(&words).lookup(&names[at], 1, 1, 1, &mut out));
+            black_box(Cache::new(&words).lookup(&names[at], &MOMENT, &mut out));
             black_box(out);
         });
         let values = records.clone();
         parts.add("put it into the cache", move |at| {
             let verdict = Verdict::Valid(&values[at]);
-            Cache::new(&zone).insert(&keys[at], &verdict, 1, u64::MAX, 1, 1);
+            Cache::new(&zone).insert(&keys[at], &verdict, u64::MAX, &MOMENT);
         });
         let values = records.clone();
         parts.add("view a record", move |at| {
@@ -160,5 +160,6 @@ fn key(token: &str) -> Key {
 const TOKENS: usize = 256;
 const BATCH: usize = 16;
 const REVOKED: usize = 200;
+const MOMENT: Moment = Moment { generation: 1, now: 1, tick: 1, valid_for: 3600, refused_for: 60 };
 const ZONE: usize = 4 << 20;
 const TIME: Duration = Duration::from_millis(50);

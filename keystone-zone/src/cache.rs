@@ -107,19 +107,17 @@ impl<'z> Cache<'z> {
         let expires = expires.min(moment.now.saturating_add(time));
         expires > moment.now && area.insert(&Header { key, info, expires }, payload, moment)
     }
-
-    /// How many slots there are for small identities, large ones and refusals.
-    pub fn slots(&self) -> [usize; 3] {
-        [&self.small, &self.large, &self.refused].map(|area| area.sets * WAYS)
-    }
 }
 
-/// Slots of one size.  First come the tags, [`WAYS`] words a set (one cache line), then the slots.
+/// Slots of one size.  First come the tags, a word a slot, those of a set side by side (two cache
+/// lines), then the slots.
 #[derive(Clone, Copy)]
 struct Area<'z> {
     tags: &'z [AtomicU64],
     slots: &'z [AtomicU64],
     sets: usize,
+    /// Slots in a set: [`WAYS`], or fewer where there are no more.
+    ways: usize,
     /// Words in a slot, its header included.
     slot: usize,
 }
@@ -134,9 +132,11 @@ struct Header<'a> {
 
 impl<'z> Area<'z> {
     fn new(words: &'z [AtomicU64], slot: usize) -> Self {
-        let sets = words.len() / (WAYS * (1 + slot));
-        let (tags, slots) = words.split_at(sets * WAYS);
-        Self { tags, slots, sets, slot }
+        let slots = words.len() / (1 + slot);
+        let ways = slots.min(WAYS);
+        let sets = slots.checked_div(ways).unwrap_or(0);
+        let (tags, slots) = words.split_at(sets * ways);
+        Self { tags, slots, sets, ways, slot }
     }
 
     fn holds(&self, len: usize) -> bool {
@@ -149,7 +149,7 @@ impl<'z> Area<'z> {
             0 => 0..0,
             sets => {
                 let set = (key[0] % sets as u64) as usize;
-                set * WAYS..(set + 1) * WAYS
+                set * self.ways..(set + 1) * self.ways
             }
         }
     }
@@ -261,7 +261,7 @@ fn tag(key: &Key) -> u64 {
 }
 
 /// Slots in a set.
-const WAYS: usize = 8;
+const WAYS: usize = 16;
 
 /// One word in so many is for refusals, and of the rest one in so many for large identities.
 const REFUSED_SHARE: usize = 8;
@@ -361,17 +361,18 @@ mod tests {
         let words = zeroed(MEGABYTE);
         let cache = Cache::new(&words);
         // Keys of one set.
-        let keys: Vec<Key> = (0..9).map(|n| [0, n << 1, n, n]).collect();
-        for (tick, key) in (0u64..).zip(&keys[..8]) {
+        let keys: Vec<Key> = (0..=WAYS as u64).map(|n| [0, n << 1, n, n]).collect();
+        for (tick, key) in (0u64..).zip(&keys[..WAYS]) {
             cache.insert(key, &Verdict::Valid(b"x"), 100, &at(10, tick));
         }
         let mut out = Vec::new();
         cache.lookup(&keys[0], &at(10, 50), &mut out);
         cache.touch(&keys[1], 50);
-        cache.insert(&keys[8], &Verdict::Valid(b"x"), 100, &at(10, 51));
-        let found: Vec<bool> =
-            keys.iter().map(|key| lookup(&cache, key, 10).0 != Lookup::Missing).collect();
-        assert_eq!(found, [true, true, false, true, true, true, true, true, true]);
+        cache.insert(&keys[WAYS], &Verdict::Valid(b"x"), 100, &at(10, 51));
+        let lost: Vec<usize> = (0..keys.len())
+            .filter(|&index| lookup(&cache, &keys[index], 10).0 == Lookup::Missing)
+            .collect();
+        assert_eq!(lost, [2]);
     }
 
     #[test]

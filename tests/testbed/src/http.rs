@@ -53,7 +53,8 @@ impl Request {
         self.header("Content-Length", body.len().to_string())
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// The request as it is sent.
+    pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = format!("{} {} HTTP/1.1\r\n", self.method, self.target).into_bytes();
         let has_host = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"host"));
         if !has_host {

@@ -1,0 +1,193 @@
+//! Where the module meets nginx's other ways: subrequests, variables, redirects, reloads.
+
+use std::time::{Duration, Instant};
+
+use keystone_testbed::expect;
+use keystone_testbed::http::{send, Request};
+use keystone_testbed::identity::fault::Fault;
+use keystone_testbed::identity::{SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::mint::Payload;
+use keystone_testbed::pki::Pki;
+use keystone_testbed::port::Port;
+use keystone_testbed::wait_for;
+use keystone_testbed::world::World;
+
+fn forged(target: &str) -> Request {
+    Request::get(target).header("X-Roles", "admin").header("X-Identity-Status", "Confirmed")
+}
+
+#[test]
+fn subrequests_of_an_open_location_carry_no_forged_identity() {
+    let world = World::setup()
+        .offline()
+        .location("/ssi/", "keystone_auth off; ssi on; ssi_types text/plain;")
+        .location(
+            "/mirrored/",
+            "keystone_auth off; mirror /by-mirror; try_files /files/hello.txt =404;",
+        )
+        .location("/by-", "keystone_auth on; proxy_pass @UPSTREAM@;")
+        .files(|dir| {
+            std::fs::create_dir_all(dir.join("html/ssi")).unwrap();
+            let page = "[<!--#include virtual=\"/by-ssi\" -->]";
+            std::fs::write(dir.join("html/ssi/page.txt"), page).unwrap();
+        })
+        .start();
+    world.send(&forged("/ssi/page.txt"));
+    world.send(&forged("/mirrored/x"));
+    let both = || (world.upstream.requests().len() >= 2).then_some(());
+    wait_for("both subrequests", both).unwrap();
+    for request in world.upstream.requests() {
+        let names: Vec<_> = request.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
+        let of_ours = |name: &String| name == "x-roles" || name == "x-identity-status";
+        assert!(!names.iter().any(of_ours), "{}: {names:?}", request.target);
+    }
+}
+
+#[test]
+fn a_subrequest_of_a_protected_location_may_be_denied_the_token() {
+    let world = World::setup()
+        .offline()
+        .location("/own/", "keystone_auth on; mirror /third; proxy_pass @UPSTREAM@;")
+        .location("/third", "keystone_auth on; keystone_forward_token off; proxy_pass @UPSTREAM@;")
+        .start();
+    let token = world.pki(&Payload::v3());
+    assert_eq!(world.send(&Request::get("/own/").token(&token)).status, 200);
+    let both = || (world.upstream.requests().len() >= 2).then_some(());
+    wait_for("the request and its mirror", both).unwrap();
+    for request in world.upstream.requests() {
+        let named = |name: &str| request.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+        assert_eq!(named("X-Auth-Token"), request.target.starts_with("/own/"));
+        // The identity is the main request's, for both.
+        assert!(named("X-User-Id"), "{}", request.target);
+    }
+}
+
+#[test]
+fn a_variable_that_was_read_too_early_shows_the_truth_later() {
+    let world = World::setup()
+        .offline()
+        .config(|config| config.server("if ($http_x_roles = nothing) { return 400; }"))
+        .location(
+            "/v/",
+            "keystone_auth on; proxy_set_header X-Seen-Roles $http_x_roles; proxy_pass @UPSTREAM@;",
+        )
+        .start();
+    let token = world.pki(&Payload::v3());
+    for request in [forged("/v/"), Request::get("/v/")] {
+        let seen = world.seen(&request.token(&token));
+        assert_eq!(seen.header("X-Seen-Roles").as_deref(), Some("role1,role2"));
+    }
+}
+
+#[test]
+fn error_page_leads_to_another_host() {
+    let world = World::setup()
+        .offline()
+        .location("/login/", "keystone_auth on; error_page 401 http://login.example.com/;")
+        .location("/admin/", "keystone_auth on; keystone_require_role x; error_page 403 =307 http://login.example.com/;")
+        .start();
+    let mut client = world.nginx.connect().unwrap();
+    for _ in 0..2 {
+        let answer = client.send(&Request::get("/login/")).unwrap();
+        assert_eq!(answer.status, 302);
+        assert_eq!(answer.header("Location"), Some("http://login.example.com/"));
+        assert!(answer.text().contains("<html>"), "{}", answer.text());
+        let token = world.pki(&Payload::v3());
+        let answer = client.send(&Request::get("/admin/").token(&token)).unwrap();
+        assert_eq!(answer.status, 307);
+        assert!(answer.text().contains("<html>"), "{}", answer.text());
+    }
+}
+
+#[test]
+fn a_refusal_after_an_upstream_was_tried_is_ours() {
+    let nobody = Port::free().unwrap();
+    let world = World::setup()
+        .offline()
+        .location(
+            "/first/",
+            &format!(
+                "keystone_auth off; proxy_pass http://{}; error_page 502 = /protected/;",
+                nobody.address()
+            ),
+        )
+        .location("/protected/", "keystone_auth on; proxy_pass @UPSTREAM@;")
+        .start();
+    expect::refused(&world.send(&Request::get("/first/")));
+}
+
+#[test]
+fn a_rotation_that_could_not_be_looked_for_is_no_refusal_for_long() {
+    let mut world = World::setup().set("keystone_revocation_cache_time", "1h").start();
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    let next = Pki::new().unwrap();
+    let token = Payload::v3().pki(&next.signing).unwrap();
+    world.identity.rotate(&next).unwrap();
+    world.identity.stop();
+    assert_eq!(world.status(&token), 401);
+    world.identity.restart().unwrap();
+    wait_for("the token to pass", || (world.status(&token) == 200).then_some(())).unwrap();
+}
+
+#[test]
+fn servers_with_other_credentials_share_nothing() {
+    let other = Port::free().unwrap();
+    let credentials = |password: &str| {
+        format!(
+            "keystone_username {SERVICE_USER}; keystone_password {password};
+             keystone_project_name {SERVICE_PROJECT};"
+        )
+    };
+    let wrong = format!(
+        "server {{ listen {}; root @DIR@/html; keystone_auth on; {} }}",
+        other.address(),
+        credentials("wrong")
+    );
+    let world = World::setup()
+        .unset("keystone_admin_token")
+        .config(|config| config.http(&wrong).server(&credentials(SERVICE_PASSWORD)))
+        .start();
+    let token = world.pki(&Payload::v3());
+    let request = Request::get("/files/hello.txt").token(&token);
+    expect::unavailable(&send(other.address(), &request).unwrap());
+    assert_eq!(world.status(&token), 200);
+    expect::unavailable(&send(other.address(), &request).unwrap());
+}
+
+#[test]
+fn reloads_with_other_settings_do_not_use_the_zone_up() {
+    let mut world = World::setup().offline().start();
+    let token = world.pki(&Payload::v3());
+    for number in 0..12 {
+        let algorithms = ["md5", "sha1", "sha256", "sha512"][number % 4];
+        let stale = format!("{number}s");
+        world.reconfigure(|config| {
+            config
+                .set("keystone_hash_algorithms", algorithms)
+                .set("keystone_revocation_stale", &stale)
+        });
+        assert_eq!(world.status(&token), 200, "after {number} reloads");
+    }
+}
+
+#[test]
+fn too_many_that_wait_are_told_so() {
+    let world = World::setup()
+        .set("keystone_max_pending", "2")
+        .set("keystone_read_timeout", "5s")
+        .set("keystone_http_request_max_retries", "0")
+        .identity(|identity| identity.fault("/", Fault::Delay(Duration::from_millis(1500))))
+        .start();
+    let token = world.pki(&Payload::v3());
+    let start = Instant::now();
+    let mut clients: Vec<_> = (0..3).map(|_| world.nginx.connect().unwrap()).collect();
+    for client in &mut clients {
+        client.write(&Request::get("/").token(&token).bytes()).unwrap();
+    }
+    // Two wait; whichever came third is told at once.
+    expect::unavailable(&clients[2].read(false).unwrap());
+    assert!(start.elapsed() < Duration::from_millis(1400), "{:?}", start.elapsed());
+    for client in &mut clients[..2] {
+        assert_eq!(client.read(false).unwrap().status, 200);
+    }
+}

@@ -1,0 +1,21 @@
+//! The module over HTTP: a real nginx with it, a real client, and the testbed around them.
+//!
+//! One program, since each would be linked again with all of the testbed.
+
+mod a_no_token;
+mod b_offline;
+mod c_certificates;
+mod cache;
+mod config;
+mod d_revocation;
+mod edges;
+mod f_headers;
+mod faults;
+mod g_delay;
+mod i_bind;
+mod identity_client;
+mod logs;
+mod nginx_ways;
+mod samples;
+mod variables;
+mod who_may_pass;

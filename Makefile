@@ -73,7 +73,7 @@ lint: build
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
 
 .PHONY: oracle
-oracle: packages
+oracle: test-packages
 	@$(call say,The oracle: keystonemiddleware 4.9.1)
 	tests/oracle/setup.sh $(ORACLE)
 
@@ -85,20 +85,28 @@ install: ## Install the module and its load_module file as Debian's own modules 
 	echo 'load_module modules/ngx_http_keystone_module.so;' > $(AVAILABLE_DIR)/mod-http-keystone.conf
 	ln -sf /usr/share/nginx/modules-available/mod-http-keystone.conf $(ENABLED_DIR)/50-mod-http-keystone.conf
 
+# What is missing of the named packages is installed, by root.
+define install_packages
+@missing=; for package in $(1); do \
+	dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+done; \
+if [ -n "$$missing" ]; then \
+	$(call say,Installing$$missing); \
+	if [ "$$(id -u)" != 0 ]; then echo "Only root can install what is missing:$$missing" >&2; exit 1; fi; \
+	apt-get update -qq || { echo 'apt-get update failed: is the network there?' >&2; exit 1; }; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
+		|| { echo "apt-get could not install:$$missing" >&2; exit 1; }; \
+fi
+endef
+
 .PHONY: packages
 packages:
 	@command -v cargo >/dev/null || { echo 'There is no cargo: install Rust (https://rustup.rs), then try again.' >&2; exit 1; }
-	@missing=$$(dpkg-query -W -f '$${Package} $${Status}\n' $(BUILD_PACKAGES) $(TEST_PACKAGES) 2>/dev/null \
-		| awk '/ok installed/ {print $$1}' | sort > /tmp/.keystone-installed.$$$$; \
-		printf '%s\n' $(BUILD_PACKAGES) $(TEST_PACKAGES) | sort | comm -23 - /tmp/.keystone-installed.$$$$; \
-		rm -f /tmp/.keystone-installed.$$$$); \
-	if [ -n "$$missing" ]; then \
-		$(call say,Installing $$(echo $$missing)); \
-		if [ "$$(id -u)" != 0 ]; then echo "These packages are missing, and only root can install them: $$(echo $$missing)" >&2; exit 1; fi; \
-		apt-get update -qq || { echo 'apt-get update failed: is the network there?' >&2; exit 1; }; \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
-			|| { echo "apt-get could not install: $$(echo $$missing)" >&2; exit 1; }; \
-	fi
+	$(call install_packages,$(BUILD_PACKAGES))
+
+.PHONY: test-packages
+test-packages:
+	$(call install_packages,$(TEST_PACKAGES))
 
 $(BUILD)/nginx-debian/Makefile: | packages
 	@$(call say,Configuring nginx as Debian has built it)

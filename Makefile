@@ -22,7 +22,7 @@ ENABLED_DIR ?= $(DESTDIR)/etc/nginx/modules-enabled
 
 BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
 TEST_PACKAGES := python3 python3-venv curl openssl
-BENCH_PACKAGES := wrk
+BENCH_PACKAGES := wrk openssl
 
 say = printf '\n== %s\n' "$(1)"
 
@@ -60,8 +60,8 @@ test: build vendored oracle lint ## Run every test, with Debian's nginx and with
 		cargo test --locked --release -p ngx_http_keystone_module
 
 .PHONY: bench
-bench: TEST_PACKAGES += $(BENCH_PACKAGES)
-bench: packages build ## Measure what a protected request costs (two minutes)
+bench: build ## Measure what a protected request costs (two minutes)
+	$(call install_packages,$(BENCH_PACKAGES))
 	cargo build --locked --release -p keystone-bench
 	@$(call say,The benchmark)
 	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-bench

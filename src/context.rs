@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use keystone_token::format::TokenFormat;
 use keystone_token::record::Record;
+use keystone_token::token::Refusal;
 use nginx_sys::{
     ngx_delete_posted_event, ngx_event_t, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_post_event,
     ngx_posted_events,
@@ -204,6 +205,17 @@ impl Context {
             Ok(Some(token)) => server.hash_algorithm().hex_digest(token),
             _ => "-".to_owned(),
         })
+    }
+
+    /// Writes the line that tells an operator why the request is refused.
+    pub fn log_refusal(&self, server: &ServerConf, refusal: &Refusal, user: Option<&str>) {
+        info!(
+            self.request,
+            "keystone: refused: {}: {refusal}, token: {}, user: {}",
+            refusal.as_str(),
+            self.token_name(server),
+            user.unwrap_or("-")
+        );
     }
 
     /// Who it is, once that is known.

@@ -8,6 +8,7 @@ mod log;
 
 mod access;
 mod answer;
+mod authenticate;
 mod conf;
 mod context;
 mod headers_in;

@@ -38,14 +38,7 @@ pub struct LocationConf {
 impl LocationConf {
     /// Takes from the level around this one what this one leaves open.
     pub fn inherit(&mut self, outer: &Self) {
-        macro_rules! inherit {
-            ($($field:ident)+) => { $(
-                if self.$field.is_none() {
-                    self.$field.clone_from(&outer.$field);
-                }
-            )+ };
-        }
-        inherit!(auth require_roles require token_bind headers catalog forward_token);
+        inherit!(self, outer: auth require_roles require token_bind headers catalog forward_token);
     }
 
     /// Whether and how a token is demanded.

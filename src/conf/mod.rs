@@ -1,6 +1,15 @@
 //! The configuration: read by nginx through `commands`, merged from level to level, constant
 //! from then on.
 
+/// Takes what a level leaves open from the level around it: nginx's `ngx_conf_merge_value()`.
+macro_rules! inherit {
+    ($level:ident, $outer:ident: $($field:ident)+) => { $(
+        if $level.$field.is_none() {
+            $level.$field.clone_from(&$outer.$field);
+        }
+    )+ };
+}
+
 pub mod commands;
 pub mod directive;
 pub mod location;

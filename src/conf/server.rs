@@ -67,18 +67,11 @@ pub struct ServerConf {
 impl ServerConf {
     /// Takes from the level around this one what this one leaves open.
     pub fn inherit(&mut self, outer: &Self) {
-        macro_rules! inherit {
-            ($($field:ident)+) => { $(
-                if self.$field.is_none() {
-                    self.$field.clone_from(&outer.$field);
-                }
-            )+ };
-        }
-        inherit!(auth_uri identity_uris auth_version connect_timeout send_timeout read_timeout);
-        inherit!(max_retries keepalive max_pending revocation_events);
-        inherit!(ssl_trusted_certificate ssl_verify ssl_name ssl_certificate ssl_certificate_key);
-        inherit!(signing_dir hash_algorithms revocation revocation_cache_time revocation_stale);
-        inherit!(token_cache_time invalid_cache_time);
+        inherit!(self, outer: auth_uri identity_uris auth_version connect_timeout send_timeout read_timeout);
+        inherit!(self, outer: max_retries keepalive max_pending revocation_events);
+        inherit!(self, outer: ssl_trusted_certificate ssl_verify ssl_name ssl_certificate ssl_certificate_key);
+        inherit!(self, outer: signing_dir hash_algorithms revocation revocation_cache_time revocation_stale);
+        inherit!(self, outer: token_cache_time invalid_cache_time);
         self.credentials.inherit(&outer.credentials);
     }
 

@@ -62,7 +62,7 @@ impl Load<'_> {
             connection.receive(self.status)?;
             answers += 1;
         }
-        let (taken, used) = (start.elapsed(), cpu::used_by(worker)? - before);
+        let (taken, used) = (start.elapsed(), cpu::used_by(worker)?.saturating_sub(before));
         Ok(Measured { requests: answers, used, taken })
     }
 }
@@ -86,12 +86,17 @@ impl Connection {
     }
 
     fn receive(&mut self, status: &str) -> Result<(), Failure> {
-        let mut len = 0;
+        let (start, mut len) = (Instant::now(), 0);
         loop {
             match self.stream.read(&mut self.buffer[len..]) {
                 Ok(0) => return Err("an answer ends early, or is too long".into()),
                 Ok(more) => len += more,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock && start.elapsed() < PATIENCE =>
+                {
+                    thread::yield_now();
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             }
             if let Some(end) = answer_len(&self.buffer[..len]) {
@@ -128,6 +133,7 @@ fn pin(cpu: usize) -> Result<(), Failure> {
 }
 
 const CONNECTIONS: usize = 32;
+const PATIENCE: Duration = Duration::from_secs(30);
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
 /// Bytes of an answer.

@@ -62,9 +62,16 @@ fn parse_list(list: &str) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
-/// The processor time that a process has used.
+/// The processor time that a process has used, in user space and in the kernel.
 pub fn used_by(pid: i32) -> Result<Duration, Failure> {
-    used(&pid.to_string(), UTIME)
+    // The same as the sum of utime and stime in `/proc/PID/stat`, but not in hundredths of a second.
+    // Not every kernel has it.
+    let schedstat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let nanoseconds = schedstat.split_whitespace().next().and_then(|first| first.parse().ok());
+    match nanoseconds {
+        Some(nanoseconds @ 1..) => Ok(Duration::from_nanos(nanoseconds)),
+        _ => used(&pid.to_string(), UTIME),
+    }
 }
 
 /// The processor time of all processes that this one has started and waited for.

@@ -162,4 +162,4 @@ const BATCH: usize = 16;
 const REVOKED: usize = 200;
 const MOMENT: Moment = Moment { generation: 1, now: 1, tick: 1, valid_for: 3600, refused_for: 60 };
 const ZONE: usize = 4 << 20;
-const TIME: Duration = Duration::from_millis(50);
+const TIME: Duration = Duration::from_millis(20);

@@ -55,13 +55,11 @@ impl Table {
     pub fn print(&self) {
         println!(
             "{:<34}{:>8}{:>16}{:>10}{:>9}{:>12}{:>7}",
-            "", "CPU µs", "min..max", "on top", "ratio", "requests/s", "busy"
+            "", "CPU µs", "middle half", "on top", "ratio", "requests/s", "busy"
         );
         for (index, row) in self.rows.iter().enumerate() {
             let rounds = &self.measured[index];
             let costs = || rounds.iter().map(Measured::cost);
-            let least = costs().fold(f64::INFINITY, f64::min);
-            let most = costs().fold(0.0, f64::max);
             let (on_top, ratio) = match row.against == index {
                 true => ("-".into(), "1.00".into()),
                 false => (
@@ -73,7 +71,7 @@ impl Table {
                 "{:<34}{:>8.1}{:>16}{on_top:>10}{ratio:>9}{:>12}{:>6.0}%",
                 row.name,
                 median(costs()),
-                format!("{least:.1}..{most:.1}"),
+                format!("{:.1}..{:.1}", quantile(0.25, costs()), quantile(0.75, costs())),
                 thousands(median(rounds.iter().map(Measured::rate))),
                 median(rounds.iter().map(Measured::busy)) * 100.0,
             );
@@ -122,9 +120,10 @@ pub fn introduce(stage: &Stage, options: &Options) {
         thousands(stage.tokens().len() as f64)
     );
     println!(
-        "medians of {} rounds, {} s for each line in each; a line is compared with that of the same \
-         round\n",
-        options.rounds, options.seconds
+        "medians of {} rounds, {} ms for each line in each; a line is compared with another one of \
+         the same round\n",
+        options.rounds,
+        options.slice.as_millis()
     );
 }
 
@@ -140,14 +139,17 @@ pub fn compare_with_openssl(new_token: f64, verifications: &[Duration], processe
 
 /// The one in the middle, or the mean of the two there.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    quantile(0.5, values)
+}
+
+/// That below which the given share of the values lies.
+fn quantile(share: f64, values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match (values.get(middle), values.len() % 2) {
-        (Some(high), 0) => (values[middle - 1] + high) / 2.0,
-        (Some(value), _) => *value,
-        (None, _) => f64::NAN,
-    }
+    let at = share * values.len().saturating_sub(1) as f64;
+    let value = |at: f64| values.get(at as usize).copied().unwrap_or(f64::NAN);
+    let (low, high) = (value(at.floor()), value(at.ceil()));
+    low + (high - low) * at.fract()
 }
 
 /// A whole number with commas.
@@ -168,9 +170,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn medians() {
+    fn medians_and_quarters() {
         assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
         assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
+        assert_eq!(quantile(0.25, [3.0, 5.0, 1.0, 2.0, 4.0].into_iter()), 2.0);
         assert!(median(std::iter::empty()).is_nan());
     }
 

@@ -88,7 +88,8 @@ pub struct Stage {
     files: TempDir,
     new: Vec<String>,
     cached: Vec<String>,
-    expired: Vec<String>,
+    /// What is sent for each line of the table.
+    requests: Vec<Vec<Vec<u8>>>,
     /// How many of [`Tokens::New`] were sent.
     sent: usize,
 }
@@ -105,6 +106,16 @@ impl Stage {
         let new = tokens::sign(&pki.signing, count, LIFE)?;
         let cached = tokens::sign(&pki.signing, CACHED_TOKENS, LIFE)?;
         let expired = tokens::sign(&pki.signing, 1, -LIFE)?;
+        let requests = ROWS
+            .iter()
+            .map(|row| match row.tokens {
+                Tokens::Absent => vec![request(row.location, "")],
+                Tokens::Cached => with_tokens(row.location, &cached),
+                Tokens::Expired => with_tokens(row.location, &expired),
+                Tokens::New => with_tokens(row.location, &new),
+                Tokens::One => with_tokens(row.location, &cached[..1]),
+            })
+            .collect();
         let files = TempDir::new("bench")?;
 
         let identity = Identity::start(&pki)?;
@@ -139,7 +150,7 @@ impl Stage {
             files,
             new,
             cached,
-            expired,
+            requests,
             sent: 0,
         })
     }
@@ -171,33 +182,19 @@ impl Stage {
         Ok(())
     }
 
-    /// Measures one line of the table once.
-    pub fn measure(&mut self, row: &Row, time: Duration) -> Result<Measured, Failure> {
-        let tokens: &[String] = match row.tokens {
-            Tokens::Absent => &[],
-            Tokens::Cached => &self.cached,
-            Tokens::Expired => &self.expired,
-            Tokens::New => &self.new,
-            Tokens::One => &self.cached[..1],
-        };
-        let line = format!("GET {}file HTTP/1.1\r\nHost: localhost\r\n", row.location);
-        let mut requests: Vec<_> = tokens
-            .iter()
-            .map(|token| format!("{line}X-Auth-Token: {token}\r\n\r\n").into_bytes())
-            .collect();
-        if requests.is_empty() {
-            requests.push(format!("{line}\r\n").into_bytes());
-        }
+    /// Measures one line of the table, of this place in [`ROWS`], for a moment.
+    pub fn measure(&mut self, row: usize, time: Duration) -> Result<Measured, Failure> {
+        let (Row { name, tokens, status, .. }, requests) = (&ROWS[row], &self.requests[row]);
         let load = Load {
             address: self.nginx.address(),
-            requests: &requests,
-            first: if row.tokens == Tokens::New { self.sent % requests.len() } else { 0 },
-            status: row.status,
+            requests,
+            first: if *tokens == Tokens::New { self.sent % requests.len() } else { 0 },
+            status,
             time,
         };
         let measured = load.run(self.worker, &self.pins);
-        let measured = measured.map_err(|error| format!("{}: {error}", row.name.trim()))?;
-        if row.tokens == Tokens::New {
+        let measured = measured.map_err(|error| format!("{}: {error}", name.trim()))?;
+        if *tokens == Tokens::New {
             self.sent += measured.requests;
         }
         Ok(measured)
@@ -230,6 +227,15 @@ impl Stage {
         }
         Ok(paths)
     }
+}
+
+fn with_tokens(location: &str, tokens: &[String]) -> Vec<Vec<u8>> {
+    let header = |token| format!("X-Auth-Token: {token}\r\n");
+    tokens.iter().map(|token| request(location, &header(token))).collect()
+}
+
+fn request(location: &str, header: &str) -> Vec<u8> {
+    format!("GET {location}file HTTP/1.1\r\nHost: localhost\r\n{header}\r\n").into_bytes()
 }
 
 /// Starts an nginx that has the file, on a processor.

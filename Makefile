@@ -22,7 +22,7 @@ ENABLED_DIR ?= $(DESTDIR)/etc/nginx/modules-enabled
 
 BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
 TEST_PACKAGES := python3 python3-venv curl openssl
-BENCH_PACKAGES := wrk openssl
+BENCH_PACKAGES := openssl
 
 say = printf '\n== %s\n' "$(1)"
 
@@ -50,7 +50,7 @@ demo: build ## Play the module's main job: nginx, an identity service, tokens
 .PHONY: test
 test: build vendored oracle lint ## Run every test, with Debian's nginx and with nginx 1.28
 	@$(call say,Tests of the libraries)
-	cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-testbed
+	cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-testbed -p keystone-bench
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) NGINX_BINARY=/usr/sbin/nginx \
 		cargo test --locked --release -p ngx_http_keystone_module

@@ -100,7 +100,7 @@ fn token_cache_time_off() {
 
 #[test]
 fn invalid_cache_time() {
-    let world = World::setup().offline().set("keystone_invalid_cache_time", "1s").start();
+    let world = World::setup().offline().set("keystone_invalid_cache_time", "3s").start();
     let bad = world.pki(&Payload::v3().expires_in(-5));
     assert_eq!(ask(&world, &bad), miss(401));
     assert_eq!(ask(&world, &bad), hit(401));

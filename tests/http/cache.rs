@@ -166,12 +166,14 @@ fn each_token_has_its_own_answer() {
 
 #[test]
 fn a_full_zone_forgets_the_least_recently_used() {
-    let world = World::setup().offline().set("keystone_cache_zone", "zone=k:256k").start();
+    let world =
+        World::setup().offline().workers(2).set("keystone_cache_zone", "zone=k:256k").start();
     let used = world.pki(&Payload::v3());
     let unused = world.pki(&Payload::v3());
-    assert_eq!(ask(&world, &used), miss(200));
-    assert_eq!(ask(&world, &unused), miss(200));
-    let mut client = world.nginx.connect().unwrap();
+    let [one, other] = world.nginx.worker_pids()[..] else { panic!("two workers were asked for") };
+    assert_eq!(ask_worker(&world, one, &used), miss(200));
+    assert_eq!(ask_worker(&world, one, &unused), miss(200));
+    let mut client = world.nginx.connect_worker(one).unwrap();
     for number in 0..2000 {
         let answer = client.send(
             &Request::get("/files/hello.txt")
@@ -183,7 +185,9 @@ fn a_full_zone_forgets_the_least_recently_used() {
             assert_eq!(answer.header("X-Cache"), Some("HIT"), "after {number} others");
         }
     }
-    assert_eq!(ask(&world, &unused), miss(200));
+    // The other worker has seen neither: what it knows, it knows from the zone.
+    assert_eq!(ask_worker(&world, other, &used), hit(200));
+    assert_eq!(ask_worker(&world, other, &unused), miss(200));
     let log = world.nginx.error_log();
     assert!(!log.contains("[crit]") && !log.contains("[alert]"), "{log}");
 }

@@ -99,7 +99,7 @@ fn static_files() {
     assert_eq!(get("/staff/hello.txt", &staff), (200, "hello, staff".into()));
     assert_eq!(get("/projects/tenant_id1/hello.txt", &member), (200, "hello, project".into()));
     assert_eq!(get("/projects/other/hello.txt", &member).0, 403);
-    let log = nginx.access_log();
+    let log = nginx.wait_for_access_log(7).unwrap();
     assert!(log.contains("result=ok") && log.contains("result=forbidden"), "{log}");
 }
 
@@ -168,7 +168,7 @@ fn tls_workers() {
         assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
     }
     // One worker has verified the token, for all.
-    let log = nginx.access_log();
+    let log = nginx.wait_for_access_log(21).unwrap();
     assert_eq!(log.matches("cache=MISS").count(), 1, "{log}");
     assert_eq!(log.matches("cache=HIT").count(), 19, "{log}");
 }

@@ -140,9 +140,13 @@ impl Nginx {
         })
     }
 
-    /// The lines of its access log.
-    pub fn access_log(&self) -> String {
-        fs::read_to_string(self.dir.join("access.log")).unwrap_or_default()
+    /// Its access log, once it has so many lines: nginx writes one when the client may have read
+    /// the answer already.
+    pub fn wait_for_access_log(&self, lines: usize) -> Result<String> {
+        wait_for(&format!("{lines} lines in the access log"), || {
+            let log = fs::read_to_string(self.dir.join("access.log")).unwrap_or_default();
+            (log.lines().count() >= lines).then_some(log)
+        })
     }
 
     /// Opens a connection.

@@ -9,12 +9,12 @@ use keystone_token::{headers, policy};
 use nginx_sys::{NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_OK};
 
 use crate::answer;
-use crate::authenticate::{Step, Way};
+use crate::authenticate::{Step, Wait, Way};
 use crate::conf::location::{Auth, LocationConf};
-use crate::conf::server::ServerConf;
-use crate::context::{Authentication, Context};
-use crate::identity::Need;
+use crate::context::{Context, Subject, Whose};
+use crate::identity;
 use crate::request::Request;
+use crate::standing::{Place, Standing};
 use crate::worker::Worker;
 
 /// nginx's codes that a handler of the access phase returns, besides a status.
@@ -71,95 +71,106 @@ pub fn access(request: &Request) -> isize {
     if context.is_waiting() {
         return AGAIN;
     }
-    let token = match context.token() {
-        Ok(token) => token,
-        Err(duplicate) => {
-            info!(request, "keystone: refused: header \"{}\" came more than once", duplicate.0);
-            context.result.set(Some("malformed"));
-            return answer::BAD_REQUEST;
-        }
-    };
-    if let Some(authentication) = context.authentication() {
-        return decide(request, context, location, server, authentication);
+    if let Some(duplicate) = context.duplicate() {
+        info!(request, "keystone: refused: header \"{}\" came more than once", duplicate.0);
+        context.result.set(Some("malformed"));
+        return answer::BAD_REQUEST;
     }
 
     let Some(worker) = worker(request) else { return ERROR };
     let service = server.service.and_then(|index| worker.service(index));
     let Some(service) = service else { return ERROR };
-    let way = Way { request, context, server, worker: &worker, service };
-    match way.authenticate(token) {
-        Step::Done(authentication) => {
-            let authentication = context.authenticate(authentication);
-            decide(request, context, location, server, authentication)
-        }
-        Step::Wait(need) => {
-            debug!(request, "keystone: the request waits, it needs {need:?}");
-            if need == Need::Rotation {
-                context.looked_for_rotation.set(true);
-            }
-            let service = service.clone();
-            match context.wait_for(async move { service.refresh(need).await }) {
-                Some(()) => AGAIN,
-                None => ERROR,
-            }
-        }
+    let place = Place { request, context, location, server };
+    if let Some((subject, wait)) = authenticate(&place, &worker, service) {
+        debug!(request, "keystone: the request waits");
+        return match context.wait(subject, wait, service) {
+            Some(()) => AGAIN,
+            None => ERROR,
+        };
     }
+    decide(&place, &worker)
 }
 
-/// What the location makes of the authentication; also after a redirect from another one.
-fn decide(
-    request: &Request,
-    context: &Context,
-    location: &LocationConf,
-    server: &ServerConf,
-    authentication: &Authentication,
-) -> isize {
-    let identity = match authentication {
-        Authentication::Valid(identity) => identity,
-        Authentication::Refused(word) => {
-            context.result.set(Some(word));
-            return unauthenticated(request, context, location, server);
+/// Settles whose the tokens are, once for the request, or says what that has to wait for.  The
+/// service token comes first: it may let an expired user token pass.
+fn authenticate<'a>(
+    place: &Place<'a>,
+    worker: &Worker,
+    service: &Rc<identity::Worker>,
+) -> Option<(&'a Subject, Wait)> {
+    let context = place.context;
+    // Without a user token nothing passes here: whose the service token is does not matter then.
+    let is_hopeless = context.user.token().is_none() && demands_token(place.location);
+    let with_service = context.service.token().is_some() && !is_hopeless;
+    for subject in [with_service.then_some(&context.service), Some(&context.user)] {
+        let Some(subject) = subject.filter(|it| it.authentication().is_none()) else { continue };
+        let way = Way {
+            request: place.request,
+            subject,
+            server: place.server,
+            worker,
+            service,
+            allow_expired: subject.whose() == Whose::User && place.allows_expired(),
+        };
+        match way.authenticate() {
+            Step::Done(authentication) => drop(subject.authenticate(authentication)),
+            Step::Wait(wait) => return Some((subject, wait)),
         }
-        Authentication::Unavailable => {
+    }
+    None
+}
+
+/// What the location makes of the tokens; also after a redirect from another one.
+fn decide(place: &Place<'_>, worker: &Worker) -> isize {
+    let Place { request, context, location, server } = *place;
+    let service = place.service();
+    let user = place.user(&service);
+
+    let refused = match (&user, &service) {
+        (Standing::Unavailable, _) | (_, Standing::Unavailable) => {
             context.result.set(Some("identity_unavailable"));
             return answer::unavailable(request, context);
         }
+        (Standing::Absent, _) => Some(Refusal::NoToken.as_str()),
+        (Standing::Refused(word), _) => Some(*word),
+        (Standing::Valid(_), Standing::Refused(_)) => Some("bad_service_token"),
+        (Standing::Valid(_), _) => None,
     };
-    let Some(record) = identity.record() else { return ERROR };
-    let user = record.get(UserId);
-
-    let negotiate = request.is_negotiate();
-    let bound =
-        policy::check_bind(&record, location.token_bind(), request.remote_user(), negotiate);
-    let counts = bound.and_then(|()| policy::check_access_rules(&record));
-    context.confirmed.set(counts.is_ok());
-    if let Err(refusal) = counts {
-        context.log_refusal(server, &refusal, user);
-        context.result.set(Some(refusal.as_str()));
-        return unauthenticated(request, context, location, server);
+    context.result.set(Some(refused.unwrap_or("ok")));
+    if refused.is_some() && demands_token(location) {
+        return answer::unauthorized(request, context, server);
     }
-
-    if let Err(missing) = check_requirements(request, &record, location) {
-        info!(
-            request,
-            "keystone: forbidden: {missing} is missing, token: {}, user: {}",
-            context.token_name(server),
-            user.unwrap_or("-")
-        );
-        context.result.set(Some(Refusal::Forbidden.as_str()));
-        return answer::forbidden(context);
-    }
-
-    context.result.set(Some("ok"));
-    debug!(request, "keystone: user {} passes", user.unwrap_or("-"));
-    // SAFETY: the record lies in the identity, which the context holds until the request ends.
-    match unsafe { set_headers(request, &record, location) }.and_then(|()| worker(request)) {
-        Some(worker) => {
-            request.forget_variables(&worker.header_variables);
-            OK
+    if let Standing::Valid(record) = &user {
+        let name = record.get(UserId).unwrap_or("-");
+        if let Err(missing) = check_requirements(request, record, location) {
+            info!(
+                request,
+                "keystone: forbidden: {missing} is missing, token: {}, user: {name}",
+                context.user.token_name(server),
+            );
+            context.result.set(Some(Refusal::Forbidden.as_str()));
+            return answer::forbidden(context);
         }
-        None => ERROR,
+        debug!(request, "keystone: user {name} passes");
     }
+
+    // SAFETY: the records lie in identities that the context holds until the request ends.
+    if unsafe { set_headers(place, &user, &service) }.is_none() {
+        return ERROR;
+    }
+    request.forget_variables(&worker.header_variables);
+    match user.is_valid() {
+        true => OK,
+        false => DECLINED,
+    }
+}
+
+/// Whether a request without a valid token is refused here.  With `delay` that is the upstream's
+/// business, unless the location demands something of the token itself.
+fn demands_token(location: &LocationConf) -> bool {
+    location.auth() != Auth::Delay
+        || !location.require_roles().is_empty()
+        || !location.require().is_empty()
 }
 
 /// `keystone_require_role` and `keystone_require`.
@@ -178,44 +189,42 @@ fn check_requirements(
     Ok(())
 }
 
-/// Without a valid token: the end of the request, or, with `delay`, the upstream's business.
-fn unauthenticated(
-    request: &Request,
-    context: &Context,
-    location: &LocationConf,
-    server: &ServerConf,
-) -> isize {
-    let demands = !location.require_roles().is_empty() || !location.require().is_empty();
-    if location.auth() != Auth::Delay || demands {
-        return answer::unauthorized(request, context, server);
-    }
-    if !location.sets_headers() {
-        return DECLINED;
-    }
-    let (name, lowercase) = IDENTITY_STATUS;
-    // SAFETY: the value is the program's.
-    match unsafe { request.add_header(name, lowercase, "Invalid") } {
-        Some(()) => DECLINED,
-        None => ERROR,
-    }
-}
-
+/// Tells the upstream who is asking.
+///
 /// # Safety
-/// The record's bytes stay where they are until the request ends.
+/// The records' bytes stay where they are until the request ends.
 unsafe fn set_headers(
-    request: &Request,
-    record: &Record<'_>,
-    location: &LocationConf,
+    place: &Place<'_>,
+    user: &Standing<'_>,
+    service: &Standing<'_>,
 ) -> Option<()> {
+    let Place { request, location, .. } = *place;
     if !location.sets_headers() {
         return Some(());
     }
-    let (name, lowercase) = IDENTITY_STATUS;
+    let status = |standing: &Standing<'_>| match standing.is_valid() {
+        true => "Confirmed",
+        false => "Invalid",
+    };
     // SAFETY: the value is the program's.
-    unsafe { request.add_header(name, lowercase, "Confirmed") }?;
-    for (name, lowercase, value) in headers::user_headers(record, location.sets_catalog()) {
-        // SAFETY: the value lies in the record.
-        unsafe { request.add_header(name, lowercase, value) }?;
+    unsafe { request.add_header("X-Identity-Status", "x-identity-status", status(user)) }?;
+    if let Standing::Valid(record) = user {
+        for (name, lowercase, value) in headers::user_headers(record, location.sets_catalog()) {
+            // SAFETY: the value lies in the record.
+            unsafe { request.add_header(name, lowercase, value) }?;
+        }
+    }
+    if let Standing::Absent = service {
+        return Some(());
+    }
+    let (name, lowercase) = ("X-Service-Identity-Status", "x-service-identity-status");
+    // SAFETY: the value is the program's.
+    unsafe { request.add_header(name, lowercase, status(service)) }?;
+    if let Standing::Valid(record) = service {
+        for (name, lowercase, value) in headers::service_headers(record) {
+            // SAFETY: the value lies in the record.
+            unsafe { request.add_header(name, lowercase, value) }?;
+        }
     }
     Some(())
 }
@@ -223,5 +232,3 @@ unsafe fn set_headers(
 fn worker(request: &Request) -> Option<Rc<Worker>> {
     request.main().and_then(Worker::current)
 }
-
-const IDENTITY_STATUS: (&str, &str) = ("X-Identity-Status", "x-identity-status");

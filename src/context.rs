@@ -18,7 +18,7 @@ use ngx::http::HttpModule;
 
 use crate::conf::server::ServerConf;
 use crate::headers_in::{Duplicate, Tokens};
-use crate::identity::Unavailable;
+use crate::identity::{Answer, Unavailable};
 use crate::log::AsLog;
 use crate::net::shield;
 use crate::request::Request;
@@ -42,6 +42,11 @@ impl Identity {
     /// A view of it.
     pub fn record(&self) -> Option<Record<'_>> {
         Record::new(&self.0).ok()
+    }
+
+    /// When its token expires, in unix seconds.
+    pub fn expires_at(&self) -> Option<u64> {
+        u64::try_from(self.record()?.expires_at()).ok()
     }
 }
 
@@ -81,27 +86,138 @@ impl CacheStatus {
     }
 }
 
-/// A request's context.  It lives in nginx's pool of the request, at one address.
-///
-/// nginx may come back to it while one of its handlers runs (a variable in a `keystone_require`),
-/// so it is shared, and what changes is in cells.
-pub struct Context {
-    request: Request,
-    tokens: Result<Tokens, Duplicate>,
-    token_id: OnceCell<String>,
+/// Which of a request's two tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// `X-Service-Token`: of the service that hands the user's request on.
+    Service,
+    /// `X-Auth-Token` or `X-Storage-Token`.
+    User,
+}
+
+/// What a request has waited for, and how it ended.
+pub enum Outcome {
+    /// A refresh of certificates or revocation list.
+    Refreshed(Result<(), Unavailable>),
+    /// A question about the token.
+    Validated(Result<Answer, Unavailable>),
+}
+
+/// One of a request's tokens, and what is known of it.
+pub struct Subject {
+    whose: Whose,
+    token: Option<NonNull<[u8]>>,
+    digest: OnceCell<String>,
     authentication: OnceCell<Authentication>,
-    /// Whether the identity counts in this location: its bind holds.
+    /// Whether the identity counts in this location.
     pub confirmed: Cell<bool>,
-    /// The user token's format.
+    /// The token's format.
     pub format: Cell<Option<TokenFormat>>,
-    /// `$keystone_auth_result`.
-    pub result: Cell<Option<&'static str>>,
     /// How the cache took part.
     pub cache_status: Cell<Option<CacheStatus>>,
     /// The outcome of the last refresh that the request has waited for.
     pub refreshed: RefCell<Option<Result<(), Unavailable>>>,
     /// Whether other certificates were looked for because of this request.
     pub looked_for_rotation: Cell<bool>,
+    /// What the identity service has said of the token to this request.
+    pub validated: RefCell<Option<Result<Answer, Unavailable>>>,
+}
+
+impl Subject {
+    fn new(whose: Whose, token: Option<NonNull<[u8]>>) -> Self {
+        Self {
+            whose,
+            token,
+            digest: OnceCell::new(),
+            authentication: OnceCell::new(),
+            confirmed: Cell::new(false),
+            format: Cell::new(None),
+            cache_status: Cell::new(None),
+            refreshed: RefCell::new(None),
+            looked_for_rotation: Cell::new(false),
+            validated: RefCell::new(None),
+        }
+    }
+
+    /// Which of the two it is.
+    pub fn whose(&self) -> Whose {
+        self.whose
+    }
+
+    /// The token.
+    pub fn token(&self) -> Option<&[u8]> {
+        // SAFETY: the token lies in the request's headers, as this lies in its pool.
+        self.token.map(|token| unsafe { token.as_ref() })
+    }
+
+    /// The token's name for logs: its digest, never itself.
+    pub fn token_name(&self, server: &ServerConf) -> &str {
+        self.digest.get_or_init(|| match self.token() {
+            Some(token) => server.hash_algorithm().hex_digest(token),
+            None => "-".to_owned(),
+        })
+    }
+
+    /// Who it is, once that is known.
+    pub fn authentication(&self) -> Option<&Authentication> {
+        self.authentication.get()
+    }
+
+    /// Settles who it is.  A token is authenticated once, however often the request is redirected.
+    pub fn authenticate(&self, authentication: Authentication) -> &Authentication {
+        self.authentication.get_or_init(|| authentication)
+    }
+
+    /// The identity, where it is valid and counts in this location.
+    pub fn identity(&self) -> Option<&Identity> {
+        match self.authentication() {
+            Some(Authentication::Valid(identity)) if self.confirmed.get() => Some(identity),
+            _ => None,
+        }
+    }
+
+    /// Writes the line that tells an operator why the token is refused.
+    pub fn log_refusal(
+        &self,
+        request: &Request,
+        server: &ServerConf,
+        refusal: &Refusal,
+        user: Option<&str>,
+    ) {
+        let what = match self.whose {
+            Whose::Service => "service token refused",
+            Whose::User => "refused",
+        };
+        info!(
+            request,
+            "keystone: {what}: {}: {refusal}, token: {}, user: {}",
+            refusal.as_str(),
+            self.token_name(server),
+            user.unwrap_or("-")
+        );
+    }
+
+    fn note(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Refreshed(outcome) => drop(self.refreshed.replace(Some(outcome))),
+            Outcome::Validated(outcome) => drop(self.validated.replace(Some(outcome))),
+        }
+    }
+}
+
+/// A request's context.  It lives in nginx's pool of the request, at one address.
+///
+/// nginx may come back to it while one of its handlers runs (a variable in a `keystone_require`),
+/// so it is shared, and what changes is in cells.
+pub struct Context {
+    request: Request,
+    duplicate: Option<Duplicate>,
+    /// The user token.
+    pub user: Subject,
+    /// The service token.
+    pub service: Subject,
+    /// `$keystone_auth_result`.
+    pub result: Cell<Option<&'static str>>,
     /// The status of the refusal whose page is still to be sent.
     pub refusal: Cell<Option<usize>>,
     waiting: RefCell<Option<Task<()>>>,
@@ -157,17 +273,16 @@ impl Context {
         let cleanup: *mut ngx_pool_cleanup_t =
             unsafe { ngx_pool_cleanup_add(request.pool().as_ptr(), size_of::<Self>()) };
         let cleanup = NonNull::new(cleanup)?;
+        let (tokens, duplicate) = match request.tokens() {
+            Ok(tokens) => (tokens, None),
+            Err(duplicate) => (Tokens::default(), Some(duplicate)),
+        };
         let context = Self {
             request: *request,
-            tokens: request.tokens(),
-            token_id: OnceCell::new(),
-            authentication: OnceCell::new(),
-            confirmed: Cell::new(false),
-            format: Cell::new(None),
+            duplicate,
+            user: Subject::new(Whose::User, tokens.user),
+            service: Subject::new(Whose::Service, tokens.service),
             result: Cell::new(None),
-            cache_status: Cell::new(None),
-            refreshed: RefCell::new(None),
-            looked_for_rotation: Cell::new(false),
             refusal: Cell::new(None),
             waiting: RefCell::new(None),
             // SAFETY: all-zero is an event that is neither armed nor posted.
@@ -193,47 +308,17 @@ impl Context {
         unsafe { *(*self.request.as_ptr()).ctx.add(index) = this.cast() };
     }
 
-    /// The user token; an error tells which header came twice.
-    pub fn token(&self) -> Result<Option<&[u8]>, Duplicate> {
-        // SAFETY: the token lies in the request's headers, as this context lies in its pool.
-        self.tokens.map(|tokens| tokens.user.map(|token| unsafe { token.as_ref() }))
+    /// The token header that came more than once, if one did.
+    pub fn duplicate(&self) -> Option<Duplicate> {
+        self.duplicate
     }
 
-    /// The token's name for logs: its digest, never itself.
-    pub fn token_name(&self, server: &ServerConf) -> &str {
-        self.token_id.get_or_init(|| match self.token() {
-            Ok(Some(token)) => server.hash_algorithm().hex_digest(token),
-            _ => "-".to_owned(),
-        })
-    }
-
-    /// Writes the line that tells an operator why the request is refused.
-    pub fn log_refusal(&self, server: &ServerConf, refusal: &Refusal, user: Option<&str>) {
-        info!(
-            self.request,
-            "keystone: refused: {}: {refusal}, token: {}, user: {}",
-            refusal.as_str(),
-            self.token_name(server),
-            user.unwrap_or("-")
-        );
-    }
-
-    /// Who it is, once that is known.
-    pub fn authentication(&self) -> Option<&Authentication> {
-        self.authentication.get()
-    }
-
-    /// The identity, where it is valid and counts in this location.
-    pub fn identity(&self) -> Option<&Identity> {
-        match self.authentication() {
-            Some(Authentication::Valid(identity)) if self.confirmed.get() => Some(identity),
-            _ => None,
+    /// One of the two tokens.
+    pub fn subject(&self, whose: Whose) -> &Subject {
+        match whose {
+            Whose::Service => &self.service,
+            Whose::User => &self.user,
         }
-    }
-
-    /// Settles who it is.  A request is authenticated once, however often it is redirected.
-    pub fn authenticate(&self, authentication: Authentication) -> &Authentication {
-        self.authentication.get_or_init(|| authentication)
     }
 
     /// Whether the request waits for an answer.
@@ -241,19 +326,20 @@ impl Context {
         self.waiting.borrow().is_some()
     }
 
-    /// Makes the request wait for `refresh`; its handler is entered again when that has ended.
-    /// `None` where nginx cannot watch the client meanwhile.
+    /// Makes the request wait for `work`, whose outcome concerns one of its tokens; its handler is
+    /// entered again when that has ended.  `None` where nginx cannot watch the client meanwhile.
     pub fn wait_for(
         &self,
-        refresh: impl Future<Output = Result<(), Unavailable>> + 'static,
+        whose: Whose,
+        work: impl Future<Output = Outcome> + 'static,
     ) -> Option<()> {
         self.request.watch_client()?;
         let this = NonNull::from(self);
         let task = crate::net::spawn(async move {
-            let outcome = refresh.await;
+            let outcome = work.await;
             // SAFETY: the task belongs to the context: if that is gone, this is not reached.
             let context = unsafe { this.as_ref() };
-            context.refreshed.replace(Some(outcome));
+            context.subject(whose).note(outcome);
             // Not from here: whoever woke this task is in the middle of something.
             // SAFETY: the event lies in the context, which takes it back when it is destroyed.
             unsafe { ngx_post_event(context.resume.get(), &raw mut ngx_posted_events) };

@@ -33,11 +33,13 @@ pub unsafe fn elements<'l>(list: &'l ngx_list_t) -> impl Iterator<Item = &'l ngx
     .flatten()
 }
 
-/// The tokens of a request.  They point into the request's headers.
-#[derive(Clone, Copy)]
+/// The tokens of a request, as sent; none is empty.  They point into the request's headers.
+#[derive(Clone, Copy, Default)]
 pub struct Tokens {
-    /// Of `X-Auth-Token`, else of `X-Storage-Token`, as sent.  Not empty.
+    /// Of `X-Auth-Token`, else of `X-Storage-Token`.
     pub user: Option<NonNull<[u8]>>,
+    /// Of `X-Service-Token`.
+    pub service: Option<NonNull<[u8]>>,
 }
 
 /// A header that may come once came twice.
@@ -57,10 +59,11 @@ impl Request {
                 return Err(Duplicate(TOKEN_HEADERS[index]));
             }
         }
-        let [auth, storage, _service] = found;
+        let [auth, storage, service] = found;
+        let token =
+            |header: Option<&[u8]>| header.filter(|token| !token.is_empty()).map(NonNull::from);
         // An empty X-Auth-Token wins too: that is what auth_token does.
-        let user = auth.or(storage).filter(|token| !token.is_empty());
-        Ok(Tokens { user: user.map(NonNull::from) })
+        Ok(Tokens { user: token(auth.or(storage)), service: token(service) })
     }
 
     /// Removes the headers that only the module may set.

@@ -16,6 +16,8 @@ mod identity;
 mod net;
 mod request;
 mod signing_dir;
+mod standing;
+mod token_cache;
 mod variables;
 mod worker;
 mod zone;

@@ -9,7 +9,7 @@ use nginx_sys::{
 use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 
 use crate::conf::directive::{bytes, pool_string};
-use crate::context::Context;
+use crate::context::{Context, Subject};
 use crate::net::shield;
 use crate::request::Request;
 
@@ -20,6 +20,7 @@ enum Variable {
     CacheStatus,
     Identity(Field),
     IdentityStatus,
+    Service(Field),
     TokenFormat,
     TokenId,
 }
@@ -39,6 +40,10 @@ const VARIABLES: &[(&str, Variable)] = &[
     ("keystone_project_id", Variable::Identity(Field::ProjectId)),
     ("keystone_project_name", Variable::Identity(Field::ProjectName)),
     ("keystone_roles", Variable::Identity(Field::Roles)),
+    ("keystone_service_project_id", Variable::Service(Field::ProjectId)),
+    ("keystone_service_roles", Variable::Service(Field::Roles)),
+    ("keystone_service_user_id", Variable::Service(Field::UserId)),
+    ("keystone_service_user_name", Variable::Service(Field::UserName)),
     ("keystone_system_scope", Variable::Identity(Field::SystemScope)),
     ("keystone_token_format", Variable::TokenFormat),
     ("keystone_token_id", Variable::TokenId),
@@ -110,21 +115,25 @@ unsafe extern "C" fn evaluate(
 impl Variable {
     /// The text, which lies in the context or in the program.
     fn text<'c>(self, request: &Request, context: &'c Context) -> Option<&'c str> {
+        let (user, service) = (&context.user, &context.service);
         match self {
             Self::AuthResult => context.result.get(),
-            Self::CacheStatus => context.cache_status.get().map(|status| status.as_str()),
-            Self::Identity(field) => {
-                context.identity()?.record()?.get(field).filter(|text| !text.is_empty())
-            }
+            Self::CacheStatus => user.cache_status.get().map(|status| status.as_str()),
+            Self::Identity(field) => field_text(user, field),
             Self::IdentityStatus => {
-                context.authentication()?;
-                Some(if context.identity().is_some() { "Confirmed" } else { "Invalid" })
+                user.authentication()?;
+                Some(if user.identity().is_some() { "Confirmed" } else { "Invalid" })
             }
-            Self::TokenFormat => context.format.get().map(|format| format.as_str()),
-            Self::TokenId => match context.token() {
-                Ok(Some(_)) => Some(context.token_name(request.server()?)),
-                _ => None,
-            },
+            Self::Service(field) => field_text(service, field),
+            Self::TokenFormat => user.format.get().map(|format| format.as_str()),
+            Self::TokenId => {
+                user.token()?;
+                Some(user.token_name(request.server()?))
+            }
         }
     }
+}
+
+fn field_text(subject: &Subject, field: Field) -> Option<&str> {
+    subject.identity()?.record()?.get(field).filter(|text| !text.is_empty())
 }

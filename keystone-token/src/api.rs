@@ -4,6 +4,7 @@
 //! the caller's business. All paths are built below a base path, because an identity URI may name
 //! a directory (`https://cloud/identity`), and may name a version too (`https://cloud:5000/v3`).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -99,7 +100,7 @@ pub fn split_base_path(path: &str) -> (&str, Option<ApiVersion>) {
 pub struct Request {
     /// Its method.
     pub method: Method,
-    /// Its path, with the base path. It may be logged: none holds a secret.
+    /// Its path, with the base path. It may be logged: what is secret of it is in `subject`.
     pub path: String,
     /// Its body, JSON; it may hold a password.
     pub body: Option<String>,
@@ -107,15 +108,38 @@ pub struct Request {
     pub accept: &'static str,
     /// Whether it needs the service token in `X-Auth-Token`.
     pub authenticated: bool,
+    /// The token that it asks about, a secret.
+    pub subject: Option<Subject>,
 }
+
+/// Where a request names the token that it asks about.
+#[derive(Clone, Eq, PartialEq)]
+pub enum Subject {
+    /// In the header `X-Subject-Token`, which comes with [`ACCESS_RULES_HEADER`].
+    Header(String),
+    /// As the last segment of the path.
+    Path(String),
+}
+
+/// The header by which a caller says that it will heed access rules, and its value: Keystone does
+/// not know a token that has some to anybody else (keystone/api/auth.py).
+pub const ACCESS_RULES_HEADER: (&str, &str) = ("openstack-identity-access-rules", "1");
 
 impl Request {
     fn get(path: String, accept: &'static str) -> Self {
-        Self { method: Method::Get, path, body: None, accept, authenticated: false }
+        Self { method: Method::Get, path, body: None, accept, authenticated: false, subject: None }
+    }
+
+    /// What stands in the request line, not to be logged.
+    pub fn target(&self) -> Cow<'_, str> {
+        match &self.subject {
+            Some(Subject::Path(token)) => Cow::Owned(format!("{}/{token}", self.path)),
+            Some(Subject::Header(_)) | None => Cow::Borrowed(&self.path),
+        }
     }
 }
 
-/// The body stays out of it.
+/// Body and subject stay out of it.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method.as_str(), self.path)
@@ -180,6 +204,44 @@ pub fn revocation_list(base: &str, version: ApiVersion) -> Request {
     request
 }
 
+/// How to ask about a token; v3 only, v2.0 knows none of it.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Validation {
+    /// Also about one that has expired, as long as Keystone still knows it.
+    pub allow_expired: bool,
+    /// With the service catalog in the answer.
+    pub catalog: bool,
+}
+
+/// Asks whether a token is valid, and whose it is.
+///
+/// The token must be visible ASCII, and for v2.0, where it is a part of the path, it may hold
+/// nothing that could make another path of it: no token of Keystone's does.
+pub fn validate(
+    base: &str,
+    version: ApiVersion,
+    token: &str,
+    how: Validation,
+) -> Result<Request, ApiError> {
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ApiError::Unnameable);
+    }
+    let (path, subject) = match version {
+        ApiVersion::V2 => ("tokens".to_owned(), Subject::Path(v2_segment(token)?)),
+        ApiVersion::V3 => {
+            let parameters = [(!how.catalog, "nocatalog"), (how.allow_expired, "allow_expired=1")];
+            let query = parameters.iter().filter(|(is_set, _)| *is_set).map(|(_, text)| *text);
+            let query = query.collect::<Vec<_>>().join("&");
+            let mark = if query.is_empty() { "" } else { "?" };
+            (format!("auth/tokens{mark}{query}"), Subject::Header(token.to_owned()))
+        }
+    };
+    let mut request = Request::get(format!("{base}/{version}/{path}"), JSON);
+    request.authenticated = true;
+    request.subject = Some(subject);
+    Ok(request)
+}
+
 /// Who asks for a token.
 #[derive(Clone, Copy)]
 pub enum Login<'a> {
@@ -221,6 +283,7 @@ pub fn authenticate(
         body: Some(body.map_err(|_| ApiError::Unencodable)?),
         accept: JSON,
         authenticated: false,
+        subject: None,
     })
 }
 
@@ -337,6 +400,9 @@ pub enum ApiError {
     /// A request could not be written.
     #[error("request cannot be encoded")]
     Unencodable,
+    /// What was given as a token can be none.
+    #[error("the token has characters that no token has")]
+    Unnameable,
     /// Not a version.
     #[error("unknown version \"{0}\"")]
     UnknownVersion(String),
@@ -395,6 +461,16 @@ fn v3_login<'a>(login: &Login<'a>) -> wire::V3Login<'a> {
         }
     };
     wire::V3Login { auth: wire::V3Auth { identity, scope } }
+}
+
+/// A token as a segment of a path. Base64's `+` and `=` are good in one (RFC 3986, section 3.3).
+fn v2_segment(token: &str) -> Result<String, ApiError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+=".contains(&byte);
+    let is_other_path = token == "revoked" || token.bytes().all(|byte| byte == b'.');
+    match token.bytes().all(plain) && !is_other_path {
+        true => Ok(token.to_owned()),
+        false => Err(ApiError::Unnameable),
+    }
 }
 
 /// What an answer says may go into the log, but not as it is.

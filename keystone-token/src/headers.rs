@@ -15,6 +15,17 @@ pub fn user_headers<'a>(
         .filter_map(move |&(name, lowercase, field)| Some((name, lowercase, record.get(field)?)))
 }
 
+/// The headers of a service token's identity, in the same form; there are no old names for them.
+/// `X-Service-Identity-Status` is not among them.
+pub fn service_headers<'a>(
+    record: &Record<'a>,
+) -> impl Iterator<Item = (&'static str, &'static str, &'a str)> {
+    let record = *record;
+    SERVICE_HEADERS
+        .iter()
+        .filter_map(move |&(name, lowercase, field)| Some((name, lowercase, record.get(field)?)))
+}
+
 /// Whether a header of this name must be taken from a client's request. The case does not matter,
 /// and `_` is as good as `-`: what stands behind CGI cannot tell them apart.
 pub fn is_stripped(name: &[u8]) -> bool {
@@ -106,6 +117,20 @@ const USER_HEADERS: &[(&str, &str, Field)] = &[
     ("X-Tenant", "x-tenant", Field::ProjectName),
 ];
 
+const SERVICE_HEADERS: &[(&str, &str, Field)] = &[
+    ("X-Service-User-Id", "x-service-user-id", Field::UserId),
+    ("X-Service-User-Name", "x-service-user-name", Field::UserName),
+    ("X-Service-User-Domain-Id", "x-service-user-domain-id", Field::UserDomainId),
+    ("X-Service-User-Domain-Name", "x-service-user-domain-name", Field::UserDomainName),
+    ("X-Service-Project-Id", "x-service-project-id", Field::ProjectId),
+    ("X-Service-Project-Name", "x-service-project-name", Field::ProjectName),
+    ("X-Service-Project-Domain-Id", "x-service-project-domain-id", Field::ProjectDomainId),
+    ("X-Service-Project-Domain-Name", "x-service-project-domain-name", Field::ProjectDomainName),
+    ("X-Service-Domain-Id", "x-service-domain-id", Field::DomainId),
+    ("X-Service-Domain-Name", "x-service-domain-name", Field::DomainName),
+    ("X-Service-Roles", "x-service-roles", Field::Roles),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +148,10 @@ mod tests {
             assert!(is_stripped(name.as_bytes()), "{name}");
             let (prefix, rest) = lowercase.split_once('-').unwrap();
             assert!(is_stripped(format!("{prefix}-service-{rest}").as_bytes()), "{name}");
+        }
+        for (name, lowercase, _) in SERVICE_HEADERS {
+            assert_eq!(name.to_ascii_lowercase(), *lowercase);
+            assert!(is_stripped(name.as_bytes()), "{name}");
         }
         for name in ["X-Identity-Status", "X-Service-Identity-Status"] {
             assert!(is_stripped(name.as_bytes()), "{name}");

@@ -92,6 +92,12 @@ pub fn has_any_role(record: &Record<'_>, roles: &[String]) -> bool {
     record.roles().any(|held| roles.iter().any(|role| eq_ignore_case(held, role)))
 }
 
+/// Whether a service token's identity has one of these roles. The case matters, as it does to
+/// auth_token's `service_token_roles`.
+pub fn is_service(record: &Record<'_>, roles: &[String]) -> bool {
+    record.roles().any(|held| roles.iter().any(|role| role == held))
+}
+
 fn eq_ignore_case(a: &str, b: &str) -> bool {
     if a.is_ascii() && b.is_ascii() {
         return a.eq_ignore_ascii_case(b);

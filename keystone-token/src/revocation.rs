@@ -46,6 +46,19 @@ impl RevocationList {
         self.revokes_parsed(token.parsed(), audit_ids, algorithms)
     }
 
+    /// The same for a token that Keystone has validated: its id is the token itself, or its hash.
+    pub fn revokes_id<'a>(
+        &self,
+        token: &[u8],
+        audit_ids: impl IntoIterator<Item = &'a str>,
+        algorithms: &[HashAlgorithm],
+    ) -> bool {
+        let is_listed = |id: &str| self.ids.contains(id);
+        audit_ids.into_iter().any(|audit_id| self.audit_ids.contains(audit_id))
+            || std::str::from_utf8(token).is_ok_and(is_listed)
+            || self.names(token, algorithms)
+    }
+
     /// The same for a token that was verified before, whose audit ids are remembered.
     pub fn revokes_parsed<'a>(
         &self,

@@ -8,9 +8,6 @@ use crate::identity::{Identity, IdentityError};
 
 /// Takes a PKI or PKIZ token apart. Nothing is verified yet.
 pub fn parse(token: &[u8], format: TokenFormat) -> Result<ParsedToken<'_>, Refusal> {
-    if !format.is_signed() {
-        return Err(Refusal::UnknownToken);
-    }
     let der = format::unarmour(token, format).map_err(Malformed::Armour)?;
     let signed = SignedData::parse(der).map_err(Malformed::Cms)?;
     Ok(ParsedToken { text: token, format, signed })
@@ -139,11 +136,14 @@ pub enum Refusal {
     /// On the revocation list.
     #[error("the token was revoked")]
     Revoked,
+    /// A service token that has none of the roles that make it one.
+    #[error("the service token has none of the required roles")]
+    ServiceRole,
     /// Signed with a certificate that is not known.
     #[error("the signer is not a known signing certificate")]
     UnknownSigner,
-    /// Nobody knows what it is: not a signed token, and nobody to ask; or Keystone was asked.
-    #[error("the token is of no kind that can be validated")]
+    /// Keystone does not know it: it never did, or the token has expired or was revoked.
+    #[error("the token is not known to the identity service")]
     UnknownToken,
 }
 
@@ -162,6 +162,7 @@ impl Refusal {
             Self::NoTenant => "no_tenant",
             Self::NoToken => "no_token",
             Self::Revoked => "revoked",
+            Self::ServiceRole => "service_role",
             Self::UnknownSigner => "unknown_signer",
             Self::UnknownToken => "unknown_token",
         }
@@ -202,9 +203,12 @@ pub enum Malformed {
     /// The message in it.
     #[error(transparent)]
     Cms(CmsError),
-    /// What was signed.
+    /// What it says.
     #[error("the token's content is malformed: {0}")]
     Identity(IdentityError),
+    /// Its characters.
+    #[error("the token has characters that no token has")]
+    Text,
 }
 
 /// Which of a token's binds fails.
@@ -235,7 +239,7 @@ mod tests {
     fn only_signed_tokens_are_parsed() {
         for token in ["ec6c0710ec2f471498484c1b53ab4f9d", "gAAAAABYq", "a.b.c", "", "hello"] {
             let refusal = parse(token.as_bytes(), TokenFormat::of(token.as_bytes())).unwrap_err();
-            assert_eq!(refusal.as_str(), "unknown_token");
+            assert_eq!(refusal.as_str(), "malformed");
         }
         let garbage = format!("MII{}", "ABCD0123456789".repeat(70));
         for token in [&garbage, &format!("{garbage}AAA"), "PKIZ_AAAA", "MII", "PKIZ_"] {

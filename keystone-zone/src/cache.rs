@@ -22,8 +22,11 @@ pub enum Lookup {
     Valid(u64),
     /// The token was refused, for the reason of this number.
     Refused(u8),
-    /// There was an entry, but its time is over or it was checked against an older generation.
+    /// There was an entry, but its time is over, or it is a refusal of another generation.
     Outdated,
+    /// The token is valid until then, as far as another generation tells; its identity was appended
+    /// to the buffer.  See [`Cache::renew`].
+    Superseded(u64),
     /// Nothing.
     Missing,
 }
@@ -31,7 +34,7 @@ pub enum Lookup {
 /// When, and by whose rules, an entry is looked up.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// Entries of another generation are outdated.
+    /// Entries of another generation count no more as they are.
     pub generation: u64,
     /// Unix seconds.
     pub now: u64,
@@ -86,6 +89,14 @@ impl<'z> Cache<'z> {
     pub fn touch(&self, key: &Key, tick: u64) {
         for area in [&self.small, &self.large] {
             area.touch(key, tick);
+        }
+    }
+
+    /// Notes that a valid token's entry holds in this generation too.  The caller holds the zone's
+    /// mutex.
+    pub fn renew(&self, key: &Key, generation: u64) {
+        for area in [&self.small, &self.large] {
+            area.renew(key, generation);
         }
     }
 
@@ -180,6 +191,16 @@ impl<'z> Area<'z> {
         }
     }
 
+    fn renew(&self, key: &Key, generation: u64) {
+        for slot in self.candidates(key).filter(|slot| has_key(slot, key)) {
+            // A slot whose writer died holds nothing, and has to go on doing so.
+            if slot[SEQ].load(Ordering::Relaxed).is_multiple_of(2) {
+                let renewed = || slot[GENERATION].store(generation, Ordering::Relaxed);
+                write_consistent(&slot[SEQ], renewed);
+            }
+        }
+    }
+
     /// The slots of the key's set that may be the key's.
     fn candidates(&self, key: &Key) -> impl Iterator<Item = &'z [AtomicU64]> {
         let (this, tag) = (*self, tag(key));
@@ -234,14 +255,16 @@ fn read(slot: &[AtomicU64], key: &Key, moment: &Moment, out: &mut Vec<u8>) -> Op
     let is_refusal = info & 1 == 1;
     let time = if is_refusal { moment.refused_for } else { moment.valid_for };
     let expires = expires.min(word(CREATED).saturating_add(time));
-    if word(GENERATION) != moment.generation || expires <= moment.now {
+    let is_current = word(GENERATION) == moment.generation;
+    if expires <= moment.now || is_refusal && !is_current {
         return Some(Lookup::Outdated);
     }
     if is_refusal {
         return Some(Lookup::Refused((info >> 1) as u8));
     }
     let len = usize::try_from(info >> 1).ok()?;
-    load_bytes(&slot[HEADER..], len, out).then_some(Lookup::Valid(expires))
+    let found = if is_current { Lookup::Valid(expires) } else { Lookup::Superseded(expires) };
+    load_bytes(&slot[HEADER..], len, out).then_some(found)
 }
 
 /// Most uses follow another one at once: a store would take the line from the other processes.
@@ -339,10 +362,28 @@ mod tests {
         cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0));
         let mut out = Vec::new();
         let next = Moment { generation: 2, ..at(10, 0) };
-        assert_eq!(cache.lookup(&key(1), &next, &mut out), Lookup::Outdated);
-        cache.insert(&key(1), &Verdict::Refused(3), 20, &next);
-        assert_eq!(cache.lookup(&key(1), &next, &mut out), Lookup::Refused(3));
-        assert!(out.is_empty());
+        assert_eq!(cache.lookup(&key(1), &next, &mut out), Lookup::Superseded(20));
+        assert_eq!(out, b"alice");
+        cache.insert(&key(2), &Verdict::Refused(3), 20, &at(10, 0));
+        assert_eq!(cache.lookup(&key(2), &at(10, 0), &mut out), Lookup::Refused(3));
+        assert_eq!(cache.lookup(&key(2), &next, &mut out), Lookup::Outdated);
+        assert_eq!(out, b"alice");
+    }
+
+    #[test]
+    fn an_entry_that_holds_in_the_next_generation_is_renewed() {
+        let words = zeroed(MEGABYTE);
+        let cache = Cache::new(&words);
+        for (n, payload) in [(1, vec![b'x'; 10]), (2, vec![b'x'; 5_000])] {
+            cache.insert(&key(n), &Verdict::Valid(&payload), 20, &at(10, 0));
+            cache.renew(&key(n), 2);
+            let mut out = Vec::new();
+            let next = Moment { generation: 2, ..at(10, 0) };
+            assert_eq!(cache.lookup(&key(n), &next, &mut out), Lookup::Valid(20));
+            assert_eq!(cache.lookup(&key(n), &at(10, 0), &mut out), Lookup::Superseded(20));
+        }
+        cache.renew(&key(3), 2);
+        assert_eq!(lookup(&cache, &key(3), 10).0, Lookup::Missing);
     }
 
     #[test]
@@ -399,6 +440,8 @@ mod tests {
         let area = &cache.small;
         let slot = area.ways(&key(1)).find(|&i| area.tags[i].load(Ordering::Relaxed) != 0).unwrap();
         area.slot(slot)[SEQ].fetch_add(1, Ordering::Relaxed);
+        assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Missing, vec![]));
+        cache.renew(&key(1), 1);
         assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Missing, vec![]));
         cache.insert(&key(1), &Verdict::Valid(b"bob"), 20, &at(10, 0));
         assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Valid(20), b"bob".to_vec()));

@@ -62,7 +62,7 @@ macro_rules! location {
 }
 
 /// All directives, and nginx's end of the list.
-pub static mut COMMANDS: [ngx_command_t; 42] = [
+pub static mut COMMANDS: [ngx_command_t; 45] = [
     location!("keystone_auth", LIMIT_EXCEPT, NGX_CONF_TAKE1, set_auth),
     server!("keystone_auth_uri", NGX_CONF_TAKE1, |d, conf| {
         let uri = uri(d, d.argument())?;
@@ -116,9 +116,7 @@ pub static mut COMMANDS: [ngx_command_t; 42] = [
         once(&mut conf.max_pending, d.number(1)?)
     }),
     server!("keystone_revocation_events", NGX_CONF_TAKE1, |d, conf| {
-        once(&mut conf.revocation_events, d.time_or_off()?)?;
-        d.warn(ONLINE_ONLY);
-        Ok(())
+        once(&mut conf.revocation_events, d.time_or_off()?)
     }),
     server!("keystone_ssl_trusted_certificate", NGX_CONF_TAKE1, |d, conf| {
         once(&mut conf.ssl_trusted_certificate, d.readable_file()?)
@@ -163,6 +161,15 @@ pub static mut COMMANDS: [ngx_command_t; 42] = [
         let mode: BindMode = d.word()?.parse().map_err(|error| d.invalid(d.argument(), error))?;
         once(&mut conf.token_bind, mode)
     }),
+    location!("keystone_service_token_roles", LIMIT_EXCEPT, NGX_CONF_1MORE, |d, conf| {
+        once(&mut conf.service_token_roles, d.words()?)
+    }),
+    location!("keystone_service_token_roles_required", LIMIT_EXCEPT, NGX_CONF_FLAG, |d, conf| {
+        once(&mut conf.service_token_roles_required, d.flag()?)
+    }),
+    location!("keystone_service_type", LIMIT_EXCEPT, NGX_CONF_1MORE, |d, conf| {
+        once(&mut conf.service_types, d.words()?)
+    }),
     location!("keystone_headers", LOCATION, NGX_CONF_FLAG, |d, conf| {
         once(&mut conf.headers, d.flag()?)
     }),
@@ -174,10 +181,6 @@ pub static mut COMMANDS: [ngx_command_t; 42] = [
     }),
     ngx_command_t::empty(),
 ];
-
-const ONLINE_ONLY: &str =
-    "has no effect: it concerns tokens that are validated online, which this \
-                           version does not do";
 
 fn set_auth(d: &mut Directive<'_>, conf: &mut LocationConf) -> Result<(), Refused> {
     let auth = match d.argument() {

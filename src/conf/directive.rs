@@ -7,7 +7,7 @@ use std::time::Duration;
 use nginx_sys::{
     ngx_conf_full_name, ngx_conf_t, ngx_http_compile_complex_value,
     ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_parse_size, ngx_parse_time,
-    ngx_str_t, NGX_ERROR, NGX_LOG_EMERG, NGX_LOG_WARN, NGX_OK,
+    ngx_str_t, NGX_ERROR, NGX_LOG_EMERG, NGX_OK,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
@@ -19,7 +19,6 @@ pub type Refused = String;
 /// One occurrence of a directive.
 pub struct Directive<'a> {
     cf: &'a mut ngx_conf_t,
-    name: &'a str,
     arguments: Vec<&'a str>,
 }
 
@@ -48,7 +47,7 @@ pub unsafe fn read<C>(
                 Some((name, arguments)) => (*name, arguments.to_vec()),
                 None => return NGX_CONF_ERROR,
             };
-            let mut directive = Directive { cf: &mut *cf, name, arguments };
+            let mut directive = Directive { cf: &mut *cf, arguments };
             match set(&mut directive, conf) {
                 Ok(()) => return NGX_CONF_OK,
                 Err(reason) => format!("\"{name}\" {reason}"),
@@ -81,12 +80,6 @@ impl<'a> Directive<'a> {
     /// The first word behind the name (nginx has counted them).
     pub fn argument(&self) -> &'a str {
         self.arguments.first().copied().unwrap_or_default()
-    }
-
-    /// Says something that does not keep nginx from starting.
-    pub fn warn(&mut self, message: &str) {
-        let message = format!("\"{}\" {message}", self.name);
-        report(self.cf, NGX_LOG_WARN, &message);
     }
 
     /// The file and line that is being read.

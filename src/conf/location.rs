@@ -1,5 +1,7 @@
 //! What a location asks of a request (http, server, location, limit_except).
 
+use std::sync::LazyLock;
+
 use keystone_token::policy::BindMode;
 use nginx_sys::ngx_http_complex_value_t;
 
@@ -27,6 +29,12 @@ pub struct LocationConf {
     pub require: Option<Vec<ngx_http_complex_value_t>>,
     /// `keystone_enforce_token_bind`.
     pub token_bind: Option<BindMode>,
+    /// `keystone_service_token_roles`.
+    pub service_token_roles: Option<Vec<String>>,
+    /// `keystone_service_token_roles_required`.
+    pub service_token_roles_required: Option<bool>,
+    /// `keystone_service_type`.
+    pub service_types: Option<Vec<String>>,
     /// `keystone_headers`.
     pub headers: Option<bool>,
     /// `keystone_include_service_catalog`.
@@ -39,6 +47,7 @@ impl LocationConf {
     /// Takes from the level around this one what this one leaves open.
     pub fn inherit(&mut self, outer: &Self) {
         inherit!(self, outer: auth require_roles require token_bind headers catalog forward_token);
+        inherit!(self, outer: service_token_roles service_token_roles_required service_types);
     }
 
     /// Whether and how a token is demanded.
@@ -59,6 +68,22 @@ impl LocationConf {
     /// How a token's bind is judged.
     pub fn token_bind(&self) -> &BindMode {
         self.token_bind.as_ref().unwrap_or(&BindMode::Permissive)
+    }
+
+    /// The roles of which a service token holds one; never empty.
+    pub fn service_token_roles(&self) -> &[String] {
+        static DEFAULT: LazyLock<[String; 1]> = LazyLock::new(|| ["service".to_owned()]);
+        self.service_token_roles.as_deref().unwrap_or(&*DEFAULT)
+    }
+
+    /// Whether a service token without these roles is refused.
+    pub fn requires_service_roles(&self) -> bool {
+        self.service_token_roles_required.unwrap_or(true)
+    }
+
+    /// The types of the services behind the location, for access rules; none by default.
+    pub fn service_types(&self) -> &[String] {
+        self.service_types.as_deref().unwrap_or_default()
     }
 
     /// Whether the upstream gets identity headers.

@@ -113,6 +113,7 @@ impl ServerConf {
             max_retries: self.max_retries.unwrap_or(3),
             keepalive: self.keepalive.unwrap_or(16),
             max_pending: self.max_pending.unwrap_or(512),
+            revocation_events: self.revocation_events.flatten(),
             tls: TlsSettings {
                 trusted_certificate: self.ssl_trusted_certificate.clone(),
                 verify: self.ssl_verify.unwrap_or(true),
@@ -152,8 +153,10 @@ pub struct ServiceSettings {
     pub max_retries: u32,
     /// Idle connections per worker.
     pub keepalive: usize,
-    /// Requests that may wait for the service, per worker.
+    /// Validations under way, per worker.
     pub max_pending: usize,
+    /// How often revocation events are fetched, if they are.
+    pub revocation_events: Option<Duration>,
     /// For https.
     pub tls: TlsSettings,
     /// Where names are looked up again as their TTL says.

@@ -1,4 +1,5 @@
-//! Asks the identity service: certificates, the revocation list, and tokens for the module itself.
+//! Asks the identity service: certificates, the revocation list, about tokens, and for tokens for the
+//! module itself.
 //!
 //! What is asked and what the answers mean is `keystone_token::api`; how it travels is [`net`].
 //! Here is the rest: which of several endpoints is asked and when it is asked again, which version
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use ::http::header::{HeaderName, HeaderValue, ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use bytes::Bytes;
-use keystone_token::api::{self, ApiVersion, AuthVersion, Versions};
+use keystone_token::api::{self, ApiVersion, AuthVersion, Validation, Versions};
 use nginx_sys::ngx_log_t;
 use zeroize::Zeroizing;
 
@@ -62,6 +63,14 @@ pub enum RevocationAnswer {
     },
     /// The signed list, a CMS in PEM.
     Signed(String),
+}
+
+/// The answer about a token.
+pub enum Subject {
+    /// It is valid: the JSON that says whose it is.
+    Known(Bytes),
+    /// It is not valid: 404, or it cannot even be asked about.
+    Unknown,
 }
 
 /// A worker's client of one identity service.
@@ -169,6 +178,25 @@ impl KeystoneClient {
         }
     }
 
+    /// Whether a token is valid, and whose it is.
+    pub async fn validate(&self, token: &str, how: Validation) -> Result<Subject, ClientError> {
+        let asked = self
+            .ask_as_service(&|base, version| {
+                api::validate(base, version, token, how).map_err(|_| ClientError::Unnameable)
+            })
+            .await;
+        let answer = match asked {
+            Err(ClientError::Unnameable) => return Ok(Subject::Unknown),
+            asked => asked?,
+        };
+        match answer.status() {
+            // v2.0 has both (RFC 7231, section 6.3.4).
+            200 | 203 => Ok(Subject::Known(answer.response.body)),
+            404 => Ok(Subject::Unknown),
+            _ => Err(self.unexpected(&answer)),
+        }
+    }
+
     fn certificates(&self, answer: Answer) -> Result<Bytes, ClientError> {
         match answer.status() {
             200 if answer.response.body.is_empty() => Err(self.nonsense(&answer, &"empty answer")),
@@ -199,6 +227,7 @@ impl KeystoneClient {
         let answer = self.ask_with(describe, Some(&token.id)).await?;
         if answer.status() == 401 {
             self.login.discard(&token);
+            self.login.note_refusal();
             return Err(ClientError::Refused {
                 uri: self.uri(answer.site),
                 reason: "a new service token is refused too".to_owned(),
@@ -311,11 +340,12 @@ impl KeystoneClient {
     ) -> Result<Response, ClientError> {
         let site = &self.sites[at];
         let what = format!("{request:?}");
+        let max_body = if request.subject.is_some() { MAX_TOKEN } else { MAX_BODY };
         let started = now_msec();
 
         let request = encode(request, token)
             .map_err(|reason| ClientError::Nonsense { uri: self.uri(at), reason })?;
-        let result = self.http.request(&site.endpoint, request, MAX_BODY).await;
+        let result = self.http.request(&site.endpoint, request, max_body).await;
 
         let took = now_msec().saturating_sub(started);
         let response = match result {
@@ -393,19 +423,27 @@ fn read_versions(response: &Response) -> Result<Versions, api::ApiError> {
 fn encode(request: api::Request, token: Option<&Secret>) -> Result<::http::Request<Bytes>, String> {
     let mut encoded = ::http::Request::builder()
         .method(request.method.as_str())
-        .uri(request.path)
+        .uri(&*request.target())
         .header(ACCEPT, request.accept);
+    if let Some(api::Subject::Header(subject)) = &request.subject {
+        let (name, value) = api::ACCESS_RULES_HEADER;
+        encoded = encoded.header(X_SUBJECT_TOKEN, secret_value(subject)?).header(name, value);
+    }
     if request.body.is_some() {
         encoded = encoded.header(CONTENT_TYPE, "application/json");
     }
     if let Some(token) = token.filter(|_| request.authenticated) {
-        let mut value = HeaderValue::from_str(token.expose())
-            .map_err(|_| "the service token cannot be sent in a header".to_owned())?;
-        value.set_sensitive(true);
-        encoded = encoded.header(X_AUTH_TOKEN, value);
+        encoded = encoded.header(X_AUTH_TOKEN, secret_value(token.expose())?);
     }
     let body = request.body.map(|body| Bytes::from_owner(Zeroizing::new(body.into_bytes())));
     encoded.body(body.unwrap_or_default()).map_err(|err| err.to_string())
+}
+
+fn secret_value(token: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(token)
+        .map_err(|_| "a token cannot be sent in a header".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
@@ -420,11 +458,15 @@ fn pause(round: usize) -> Duration {
 }
 
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+const X_SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 /// Bound on an answer; a revocation list has some 100 bytes an entry.
 const MAX_BODY: usize = 16 << 20;
+
+/// The same for one about a token: there may be many at a time, each with a catalog.
+const MAX_TOKEN: usize = 1 << 20;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 

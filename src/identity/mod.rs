@@ -5,8 +5,10 @@
 //! against; what workers share lies in the zone.
 
 pub mod client;
+mod flight;
 mod refresh;
 mod snapshot;
+mod validation;
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -14,7 +16,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use keystone_token::cms::{SignedData, Signers};
+use keystone_token::record::Record;
 use keystone_token::revocation::RevocationList;
+use keystone_zone::Lease;
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
 use self::client::{ClientSettings, Credentials, KeystoneClient, Secret, ServiceToken, TokenStore};
@@ -26,6 +30,7 @@ use crate::zone::{ServiceState, Zone};
 
 pub use self::refresh::{Need, Unavailable};
 pub use self::snapshot::{Material, Revocations};
+pub use self::validation::{Answer, Question};
 
 /// An identity service as it is configured.
 pub struct Service {
@@ -174,6 +179,9 @@ pub struct Worker {
     client: KeystoneClient,
     material: RefCell<Rc<Material>>,
     refresh: refresh::Refresh,
+    validations: validation::Validations,
+    /// Whether the last question about a token had no answer, so that the next answer is logged.
+    mute: Cell<bool>,
     /// Whether the last refresh failed, so that its end is logged.
     failing: Cell<bool>,
     /// Whether the signing directory could not be written, likewise.
@@ -208,6 +216,8 @@ impl Worker {
             client: KeystoneClient::new(client, tokens, log),
             material: RefCell::default(),
             refresh: refresh::Refresh::default(),
+            validations: validation::Validations::default(),
+            mute: Cell::new(false),
             failing: Cell::new(false),
             unwritable: Cell::new(false),
         })
@@ -258,6 +268,25 @@ impl Worker {
         self.state.set_used_at(now_msec());
     }
 
+    /// Counts up with everything that may end the validity of a token that was validated online.
+    pub fn online_generation(&self) -> u64 {
+        self.generation()
+    }
+
+    /// Notes that a token came that only the identity service can judge.
+    pub fn note_online_use(&self) {}
+
+    /// Whether a token that was validated online may have been revoked since.
+    pub fn may_be_revoked(&self, token: &[u8], record: &Record<'_>) -> bool {
+        let settings = &self.service.settings;
+        match &self.material().revocations {
+            Revocations::List(list) if settings.revocation => {
+                list.revokes_id(token, record.audit_ids(), &settings.hash_algorithms)
+            }
+            _ => false,
+        }
+    }
+
     /// How old the revocation list is; `None` where it was never had.
     pub fn list_age(&self) -> Option<Duration> {
         let checked_at = self.state.list_checked_at()?;
@@ -296,6 +325,14 @@ impl TokenStore for SharedToken {
         self.zone.locked(|| self.state.token().store(&[]));
     }
 
+    fn try_lead(&self) -> bool {
+        take_lease(&self.state.login_lease())
+    }
+
+    fn end_lead(&self) {
+        self.state.login_lease().release(std::process::id());
+    }
+
     fn refused(&self) -> (i64, u32) {
         self.state.refused()
     }
@@ -304,6 +341,22 @@ impl TokenStore for SharedToken {
         self.state.set_refused(not_before, times);
     }
 }
+
+/// Takes a lease for this process, if no other one that lives has it.
+fn take_lease(lease: &Lease<'_>) -> bool {
+    lease.try_take(std::process::id(), now_msec(), LEASE, is_alive)
+}
+
+fn is_alive(process: u32) -> bool {
+    let Ok(process) = libc::pid_t::try_from(process) else { return false };
+    // SAFETY: signal 0 only asks whether there is such a process.
+    let rc = unsafe { libc::kill(process, 0) };
+    rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
+/// Milliseconds; longer than the work takes unless the identity service hangs.  Then another worker
+/// may try as well.
+const LEASE: u64 = 30_000;
 
 /// Looks at a snapshot that a writer may be at; a write takes microseconds.
 const LOAD_TRIES: usize = 10;

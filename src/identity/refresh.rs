@@ -2,19 +2,17 @@
 //! requests that need the answer wait for one refresh.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use keystone_token::cms::Signers;
 use ngx::log::ngx_cycle_log;
 
 use super::client::{ClientError, RevocationAnswer};
+use super::flight::Flight;
 use super::snapshot::{List, Snapshot};
-use super::{millis, verify_list, ListError, Worker};
-use crate::net::{now_msec, now_sec, spawn, Timer};
+use super::{millis, take_lease, verify_list, ListError, Worker};
+use crate::net::{now_msec, now_sec, Timer};
 use crate::signing_dir;
 
 /// What a token cannot be checked without.
@@ -28,10 +26,22 @@ pub enum Need {
     Rotation,
 }
 
-/// Why certificates or list could not be had.
+/// Why the identity service did not give what was needed of it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(Rc<str>);
+
+impl Unavailable {
+    /// The reason, as it reads on in a log line.
+    pub(super) fn new(reason: &dyn std::fmt::Display) -> Self {
+        Self(reason.to_string().into())
+    }
+
+    /// Of work that ended without an outcome: by a panic, or with the worker.
+    pub(super) fn given_up() -> Self {
+        Self("it was given up".into())
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 enum RefreshError {
@@ -57,48 +67,16 @@ enum RefreshError {
 /// The refresh that is under way in this worker, if one is.
 #[derive(Default)]
 pub(super) struct Refresh {
-    flight: RefCell<Option<Rc<Flight>>>,
+    under_way: RefCell<Option<UnderWay>>,
     /// How many wait for one.
     waiting: Cell<usize>,
 }
 
-/// One refresh and those who wait for it.
-#[derive(Default)]
-struct Flight {
+#[derive(Clone, Default)]
+struct UnderWay {
+    /// Whether it looks for other certificates.
     rotation: bool,
-    outcome: RefCell<Option<Result<(), Unavailable>>>,
-    waiting: RefCell<BTreeMap<u64, Waker>>,
-    tickets: Cell<u64>,
-}
-
-impl Flight {
-    async fn landed(&self) -> Result<(), Unavailable> {
-        // Who goes away while waiting takes its waker along.
-        struct Ticket<'f>(&'f Flight, u64);
-        impl Drop for Ticket<'_> {
-            fn drop(&mut self) {
-                self.0.waiting.borrow_mut().remove(&self.1);
-            }
-        }
-        let number = self.tickets.get();
-        self.tickets.set(number + 1);
-        let ticket = Ticket(self, number);
-        poll_fn(|cx| match &*self.outcome.borrow() {
-            Some(outcome) => Poll::Ready(outcome.clone()),
-            None => {
-                self.waiting.borrow_mut().insert(ticket.1, cx.waker().clone());
-                Poll::Pending
-            }
-        })
-        .await
-    }
-
-    fn land(&self, outcome: Result<(), Unavailable>) {
-        *self.outcome.borrow_mut() = Some(outcome);
-        // Wakers may run on this stack and come back here.
-        let waiting = self.waiting.take();
-        waiting.into_values().for_each(Waker::wake);
-    }
+    flight: Rc<Flight<Result<(), Unavailable>>>,
 }
 
 impl Worker {
@@ -112,7 +90,12 @@ impl Worker {
 
     /// Whether one more request may wait for a refresh (`keystone_max_pending`).
     pub fn may_wait(&self) -> bool {
-        self.refresh.waiting.get() < self.service.settings.max_pending
+        self.pending() < self.service.settings.max_pending
+    }
+
+    /// How many requests wait for a refresh, and how many tokens are being asked about.
+    pub(super) fn pending(&self) -> usize {
+        self.refresh.waiting.get() + self.validations.under_way()
     }
 
     /// Whether the last refresh of any worker failed so recently that another one now would only
@@ -135,14 +118,14 @@ impl Worker {
         let _waiting = Waiting(&self.refresh.waiting);
 
         let rotation = need == Need::Rotation;
-        let flight = self.refresh.flight.borrow().clone();
-        if let Some(flight) = flight {
-            let outcome = flight.landed().await;
-            if !rotation || flight.rotation {
+        let under_way = self.refresh.under_way.borrow().clone();
+        if let Some(under_way) = under_way {
+            let outcome = under_way.flight.landed().await;
+            if !rotation || under_way.rotation {
                 return outcome;
             }
         }
-        self.start_refresh(need).landed().await
+        self.start_refresh(need).flight.landed().await
     }
 
     /// Refreshes for as long as PKI tokens come, ahead of the time at which a request would have
@@ -167,22 +150,23 @@ impl Worker {
         }
     }
 
-    fn start_refresh(self: &Rc<Self>, need: Need) -> Rc<Flight> {
+    fn start_refresh(self: &Rc<Self>, need: Need) -> UnderWay {
         // Two requests may get here after one flight: the second joins the first one's.
-        if let Some(flight) = self.refresh.flight.borrow().clone() {
-            return flight;
+        if let Some(under_way) = self.refresh.under_way.borrow().clone() {
+            return under_way;
         }
-        let flight = Rc::new(Flight { rotation: need == Need::Rotation, ..Flight::default() });
-        *self.refresh.flight.borrow_mut() = Some(flight.clone());
-        let (worker, landing) = (self.clone(), flight.clone());
-        // Not a part of any request: the answer is for all, also when the one who asked has gone.
-        spawn(async move {
-            let guard = Landing { worker: &worker, flight: &landing, outcome: Cell::new(None) };
-            let outcome = worker.refresh_for_all(need).await;
-            guard.outcome.set(Some(worker.report(outcome)));
-        })
-        .detach();
-        flight
+        let under_way = UnderWay { rotation: need == Need::Rotation, ..UnderWay::default() };
+        *self.refresh.under_way.borrow_mut() = Some(under_way.clone());
+        let (worker, ended) = (self.clone(), self.clone());
+        under_way.flight.launch(
+            async move {
+                let outcome = worker.refresh_for_all(need).await;
+                worker.report(outcome)
+            },
+            move || *ended.refresh.under_way.borrow_mut() = None,
+            Err(Unavailable::given_up()),
+        );
+        under_way
     }
 
     fn report(&self, outcome: Result<(), RefreshError>) -> Result<(), Unavailable> {
@@ -205,7 +189,7 @@ impl Worker {
                 } else {
                     debug!(log, "keystone: refresh from \"{name}\" failed: {error}");
                 }
-                Err(Unavailable(error.to_string().into()))
+                Err(Unavailable::new(&error))
             }
         }
     }
@@ -213,8 +197,7 @@ impl Worker {
     /// Takes the lease and fetches, or waits until the worker that holds it has done so.
     async fn refresh_for_all(&self, need: Need) -> Result<(), RefreshError> {
         let (before, tried_at) = (self.state.refreshes(), self.state.rotation_tried_at());
-        let me = std::process::id();
-        while !self.state.lease().try_take(me, now_msec(), LEASE, is_alive) {
+        while !take_lease(&self.state.lease()) {
             Timer::new(POLL).await;
             let ended = self.state.refreshes() != before;
             // Another worker's refresh may have been for the list alone.
@@ -234,7 +217,7 @@ impl Worker {
         }
         self.state.set_failed_at(outcome.is_err().then(now_msec));
         self.state.count_refresh();
-        self.state.lease().release(me);
+        self.state.lease().release(std::process::id());
         outcome
     }
 
@@ -384,32 +367,6 @@ struct Draft {
     base: u64,
     snapshot: Snapshot,
 }
-
-/// Ends the flight also when the refresh is dropped or panics: nobody may wait for ever.
-struct Landing<'a> {
-    worker: &'a Worker,
-    flight: &'a Flight,
-    outcome: Cell<Option<Result<(), Unavailable>>>,
-}
-
-impl Drop for Landing<'_> {
-    fn drop(&mut self) {
-        *self.worker.refresh.flight.borrow_mut() = None;
-        let outcome = self.outcome.take();
-        self.flight.land(outcome.unwrap_or_else(|| Err(Unavailable("it was given up".into()))));
-    }
-}
-
-fn is_alive(process: u32) -> bool {
-    let Ok(process) = libc::pid_t::try_from(process) else { return false };
-    // SAFETY: signal 0 only asks whether there is such a process.
-    let rc = unsafe { libc::kill(process, 0) };
-    rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
-}
-
-/// Milliseconds; longer than a refresh takes unless the identity service hangs.  Then another worker
-/// may try as well.
-const LEASE: u64 = 30_000;
 
 const OVERTAKEN_TRIES: usize = 3;
 

@@ -56,7 +56,7 @@ impl ServiceState {
         self.words[ID].store(id, Ordering::Release);
         self.token().store(&[]);
         self.snapshot().store(&[]);
-        let kept = [WORDS, ID, NEXT, GENERATION, LEASE, REFRESHES];
+        let kept = [WORDS, ID, NEXT, GENERATION, LEASE, REFRESHES, LOGIN_LEASE];
         for (at, word) in self.words[..HEADER].iter().enumerate() {
             if !kept.contains(&at) {
                 word.store(0, Ordering::Relaxed);
@@ -161,6 +161,11 @@ impl ServiceState {
         Lease::new(&self.words[LEASE])
     }
 
+    /// Who may obtain a service token for all workers.
+    pub fn login_lease(&self) -> Lease<'static> {
+        Lease::new(&self.words[LOGIN_LEASE])
+    }
+
     /// The service token that workers share.
     pub fn token(&self) -> Blob<'static> {
         Blob::new(&self.words[HEADER..HEADER + Blob::words(TOKEN_CAPACITY)])
@@ -191,7 +196,8 @@ const LEASE: usize = 8;
 const FAILED_AT: usize = 9;
 const REFUSED_UNTIL: usize = 10;
 const REFUSED_TIMES: usize = 11;
-const HEADER: usize = 12;
+const LOGIN_LEASE: usize = 12;
+const HEADER: usize = 13;
 
 /// Milliseconds, more than a file can be old.
 const BIAS: i64 = 1 << 50;

@@ -217,3 +217,43 @@ fn revocation_answers() {
         assert_eq!(refused, Err(ApiError::NotRevocationList), "{answer}");
     }
 }
+
+#[test]
+fn a_question_about_a_token() {
+    let ask = |version, how| validate("/identity", version, "gAAAAAB-x_=", how).unwrap();
+    let plain = ask(ApiVersion::V3, Validation::default());
+    assert_eq!(plain.target(), "/identity/v3/auth/tokens?nocatalog");
+    assert!(plain.authenticated && plain.method == Method::Get);
+    assert!(plain.subject == Some(Subject::Header("gAAAAAB-x_=".into())));
+    let all = Validation { allow_expired: true, catalog: true };
+    assert_eq!(ask(ApiVersion::V3, all).target(), "/identity/v3/auth/tokens?allow_expired=1");
+    let both = Validation { allow_expired: true, catalog: false };
+    let target = "/identity/v3/auth/tokens?nocatalog&allow_expired=1";
+    assert_eq!(ask(ApiVersion::V3, both).target(), target);
+    for how in [Validation::default(), both] {
+        assert_eq!(ask(ApiVersion::V2, how).target(), "/identity/v2.0/tokens/gAAAAAB-x_=");
+    }
+}
+
+#[test]
+fn a_token_that_is_asked_about_is_not_shown() {
+    for version in [ApiVersion::V2, ApiVersion::V3] {
+        let request = validate("", version, "abcdef0123456789", Validation::default()).unwrap();
+        assert!(!format!("{request:?}").contains("abcdef"), "{request:?}");
+        assert!(!request.path.contains("abcdef"));
+    }
+}
+
+#[test]
+fn what_can_be_no_token_is_not_asked_about() {
+    let ask = |version, token: &str| validate("", version, token, Validation::default());
+    for token in ["", "a b", "a\tb", "a\u{7f}", "\u{e9}", "a\r\nX: y"] {
+        for version in [ApiVersion::V2, ApiVersion::V3] {
+            assert_eq!(ask(version, token).err(), Some(ApiError::Unnameable), "{token:?}");
+        }
+    }
+    for token in ["revoked", "..", ".", "a/../b", "a?b", "a#b", "%2e%2e", "a%2Fb", "a;b", "a\\b"] {
+        assert_eq!(ask(ApiVersion::V2, token).err(), Some(ApiError::Unnameable), "{token}");
+        assert!(ask(ApiVersion::V3, token).is_ok(), "{token}");
+    }
+}

@@ -86,6 +86,12 @@ pub trait TokenStore {
     /// Forgets the token.
     fn clear(&self);
 
+    /// Takes the right to obtain a token for all workers; `false` while another one has it.
+    fn try_lead(&self) -> bool;
+
+    /// Gives that right back.
+    fn end_lead(&self);
+
     /// Before when (in unix seconds) the credentials are not to be tried, and how many times in a
     /// row they have been refused.
     fn refused(&self) -> (i64, u32);

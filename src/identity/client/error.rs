@@ -29,6 +29,9 @@ pub enum ClientError {
         /// What was refused.
         reason: String,
     },
+    /// What was asked about cannot be named in a question.
+    #[error("the token has characters that no token has")]
+    Unnameable,
     /// The service cannot be reached, or says that it cannot answer.
     #[error("{uri}: {reason}")]
     Unavailable {

@@ -6,13 +6,14 @@ use std::future::poll_fn;
 use std::mem;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use keystone_token::api::{self, ApiVersion};
 
 use super::credentials::{Credentials, ServiceToken, TokenStore};
 use super::error::ClientError;
 use super::KeystoneClient;
-use crate::net::now_sec;
+use crate::net::{now_sec, Timer};
 
 /// The service token of a worker's client.
 pub(super) struct Login {
@@ -71,13 +72,9 @@ impl Login {
             if let Some(token) = known.filter(|token| token.is_fresh(now_sec())) {
                 return Ok(token);
             }
-            let (not_before, times) = self.store.refused();
-            if now_sec() < not_before {
-                return Err(unusable(&format!(
-                    "service credentials were refused {times} times, not tried again yet"
-                )));
+            if let Some(held) = self.hold(client) {
+                return Err(held);
             }
-
             if !self.busy.get() {
                 return self.obtain(client).await;
             }
@@ -108,9 +105,21 @@ impl Login {
         }
     }
 
+    /// Obtains a token, unless another worker does: then that one's is as good.
     async fn obtain(&self, client: &KeystoneClient) -> Result<ServiceToken, ClientError> {
         let turn = Turn::take(self);
-        let result = self.log_in(client).await;
+        while !self.store.try_lead() {
+            Timer::new(POLL).await;
+            if let Some(token) = self.store.load().filter(|token| token.is_fresh(now_sec())) {
+                return Ok(token);
+            }
+        }
+        let lead = Lead { store: &*self.store };
+        // While this one waited for the lead, credentials may have been refused.
+        let result = match self.hold(client) {
+            Some(held) => Err(held),
+            None => self.log_in(client).await,
+        };
         match &result {
             Ok(token) => {
                 self.store.set_refused(0, 0);
@@ -118,17 +127,27 @@ impl Login {
                 self.own.replace(Some(token.clone()));
                 self.failure.replace(None);
             }
-            Err(err) => {
-                if matches!(err, ClientError::Refused { .. }) {
-                    let times = self.store.refused().1.saturating_add(1);
-                    self.store.set_refused(now_sec() + back_off(times), times);
-                }
-                self.failure.replace(Some(err.clone()));
-            }
+            Err(err) => self.failure.replace(Some(err.clone())).map_or((), drop),
         }
         self.finished.set(self.finished.get().wrapping_add(1));
+        drop(lead);
         drop(turn);
         result
+    }
+
+    /// Why the credentials are not to be tried now, if they are not.
+    fn hold(&self, client: &KeystoneClient) -> Option<ClientError> {
+        let (not_before, times) = self.store.refused();
+        (now_sec() < not_before).then(|| ClientError::Refused {
+            uri: client.uri(client.current.get()),
+            reason: format!("service credentials were refused {times} times, not tried again yet"),
+        })
+    }
+
+    /// Notes that the credentials, or a token just obtained with them, were refused.
+    pub(super) fn note_refusal(&self) {
+        let times = self.store.refused().1.saturating_add(1);
+        self.store.set_refused(now_sec() + back_off(times), times);
     }
 
     async fn log_in(&self, client: &KeystoneClient) -> Result<ServiceToken, ClientError> {
@@ -136,10 +155,11 @@ impl Login {
         match answer.status() {
             200 | 201 => {}
             status @ (400 | 401 | 403) => {
+                self.note_refusal();
                 return Err(ClientError::Refused {
                     uri: client.uri(answer.site),
                     reason: format!("service credentials are refused, status {status}"),
-                })
+                });
             }
             404 | 410 => {
                 client.forget_version(&answer);
@@ -237,6 +257,20 @@ impl Drop for Turn<'_> {
         }
     }
 }
+
+/// The right to obtain a token for all workers, given back on drop.
+struct Lead<'a> {
+    store: &'a dyn TokenStore,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        self.store.end_lead();
+    }
+}
+
+/// Between two looks at whether the other worker is done.
+const POLL: Duration = Duration::from_millis(20);
 
 /// For how many seconds credentials that were refused this many times are left alone.
 fn back_off(times: u32) -> i64 {

@@ -1,0 +1,205 @@
+//! Tokens with a signature: verified here, against certificates and the revocation list.
+
+use std::rc::Rc;
+
+use keystone_token::format::TokenFormat;
+use keystone_token::token::{self, ParsedToken, Refusal, VerifiedToken};
+use keystone_zone::Moment;
+
+use super::{Step, Wait, Way};
+use crate::context::{Authentication, Identity};
+use crate::identity::{Material, Need, Revocations};
+use crate::net::now_sec;
+use crate::token_cache::{self, Source};
+
+/// Why a token cannot be judged here, or not yet.
+enum Lack {
+    /// Something has to be fetched first.
+    Fetch(Need),
+    /// It cannot be had: the identity service has to judge the token itself.
+    Missing(String),
+    /// So many requests wait that this one may not.
+    TooMany,
+}
+
+impl Way<'_> {
+    /// Verifies the token, or asks about it where that cannot be done.
+    pub(super) fn offline(&self, token: &[u8], format: TokenFormat) -> Step {
+        self.service.note_use();
+        let found = self.look_up(token, Source::Offline, |_| false);
+        if let Some(Authentication::Refused(_)) = &found {
+            return found.map_or_else(|| self.refuse(&Refusal::UnknownToken, None), Step::Done);
+        }
+        let parsed = match found {
+            Some(_) => None,
+            // Before anything is asked of anybody: what is malformed causes no traffic.
+            None => match token::parse(token, format) {
+                Ok(parsed) => Some(parsed),
+                Err(refusal) => return self.refuse(&refusal, None),
+            },
+        };
+
+        let material = match self.material(found.is_some()) {
+            Ok(material) => material,
+            Err(Lack::Fetch(need)) => return Step::Wait(Wait::Refresh(need)),
+            Err(Lack::Missing(reason)) => return self.instead(token, &reason),
+            Err(Lack::TooMany) => {
+                return self.unavailable(&"too many requests wait for it already")
+            }
+        };
+        match (found, parsed) {
+            (Some(found), _) => Step::Done(found),
+            (None, Some(parsed)) => match self.verify(parsed, &material) {
+                Ok(step) => step,
+                Err(refusal) if self.may_be_rotation(&refusal) => {
+                    Step::Wait(Wait::Refresh(Need::Rotation))
+                }
+                Err(refusal @ (Refusal::CertificateExpired | Refusal::CertificateNotYetValid)) => {
+                    self.instead(token, &refusal.to_string())
+                }
+                Err(refusal) => {
+                    self.remember_refusal(token, &refusal, material.generation);
+                    self.refuse(&refusal, None)
+                }
+            },
+            (None, None) => self.unavailable(&"there is nothing to verify"),
+        }
+    }
+
+    /// Asks the identity service about a token that cannot be judged here.
+    fn instead(&self, token: &[u8], reason: &str) -> Step {
+        let request = self.request;
+        info!(
+            request,
+            "keystone: to be validated online: {reason}, token: {}",
+            self.subject.token_name(self.server)
+        );
+        match std::str::from_utf8(token) {
+            Ok(token) => self.online(token),
+            Err(_) => self.unavailable(&reason),
+        }
+    }
+
+    /// What to check a token against, once it is complete and new enough.  For a token that has
+    /// been checked before, only its being up to date counts.
+    fn material(&self, cached: bool) -> Result<Rc<Material>, Lack> {
+        // In this order: a list that comes in between may be taken for older than it is.
+        let age = self.service.list_age();
+        let material = self.service.material();
+        let settings = &self.service.service().settings;
+        let refreshed = self.subject.refreshed.borrow().clone();
+        if material.signers.is_none() {
+            return Err(match refreshed {
+                None if self.service.failed_recently() => {
+                    Lack::Missing("the signing certificates could not be had just now".to_owned())
+                }
+                None => self.fetch(Need::Certificates),
+                Some(Ok(())) => Lack::Missing("the signing certificates cannot be used".to_owned()),
+                Some(Err(reason)) => Lack::Missing(reason.to_string()),
+            });
+        }
+        let cache_time = settings.revocation_cache_time;
+        if !settings.revocation || (cached && cache_time.is_zero()) {
+            return Ok(material);
+        }
+
+        let fresh = !cache_time.is_zero() && age.is_some_and(|age| age <= cache_time);
+        let tolerable = age.is_some_and(|age| age <= cache_time + settings.revocation_stale);
+        match refreshed {
+            _ if fresh => {}
+            Some(Ok(())) => {}
+            None if self.service.failed_recently() && tolerable => {}
+            None if self.service.failed_recently() => {
+                return Err(Lack::Missing("no revocation list could be had just now".to_owned()))
+            }
+            None => return Err(self.fetch(Need::List)),
+            Some(Err(reason)) if tolerable => {
+                let request = self.request;
+                debug!(request, "keystone: an older revocation list is used: {reason}");
+            }
+            Some(Err(reason)) => return Err(Lack::Missing(reason.to_string())),
+        }
+        let lacks = |reason: &str| Err(Lack::Missing(reason.to_owned()));
+        match material.revocations {
+            _ if material.generation != self.service.generation() => {
+                lacks("the revocation list is being replaced")
+            }
+            Revocations::List(_) => Ok(material),
+            Revocations::Absent => lacks("there is no revocation list"),
+            Revocations::Unknown => lacks("the revocation list was never had"),
+        }
+    }
+
+    /// Makes the request wait, if not too many do already.
+    fn fetch(&self, need: Need) -> Lack {
+        match self.service.may_wait() {
+            true => Lack::Fetch(need),
+            false => Lack::TooMany,
+        }
+    }
+
+    /// Verifies a token, and remembers that it is valid.
+    fn verify(&self, parsed: ParsedToken<'_>, material: &Material) -> Result<Step, Refusal> {
+        let request = self.request;
+        let settings = &self.service.service().settings;
+        let Some(signers) = &material.signers else { return Err(Refusal::UnknownSigner) };
+        let now = now_sec();
+        let verified = parsed.verify_signature(signers, now)?;
+        debug!(request, "keystone: the signature holds");
+        let judged = verified.check_expiry(now).and_then(|()| match &material.revocations {
+            Revocations::List(list)
+                if settings.revocation && list.revokes(&verified, &settings.hash_algorithms) =>
+            {
+                Err(Refusal::Revoked)
+            }
+            _ => Ok(()),
+        });
+        if let Err(refusal) = judged {
+            self.remember_refusal(verified.parsed().text(), &refusal, material.generation);
+            return Ok(self.refuse(&refusal, verified.identity().user_id.as_deref()));
+        }
+        debug!(request, "keystone: neither expired nor revoked");
+        self.remember(&verified, material.generation).ok_or(Refusal::UnknownToken)
+    }
+
+    fn remember(&self, verified: &VerifiedToken<'_>, generation: u64) -> Option<Step> {
+        let request = self.request;
+        let (token, identity) = (verified.parsed().text(), verified.identity());
+        for role in &identity.omitted_roles {
+            warn!(request, "keystone: role \"{role}\" is left out, its name holds a comma");
+        }
+        let identity = Identity::new(&identity.to_record(self.keeps_catalog()))?;
+        let moment = Moment { generation, ..self.cache().moment(Source::Offline) };
+        let kept = self.cache().remember(token, &identity, &moment);
+        let put = if kept { "put into" } else { "not put into" };
+        debug!(request, "keystone: {put} the cache");
+        Some(Step::Done(Authentication::Valid(identity)))
+    }
+
+    /// Remembers a refusal that took work to find.
+    fn remember_refusal(&self, token: &[u8], refusal: &Refusal, generation: u64) {
+        let moment = Moment { generation, ..self.cache().moment(Source::Offline) };
+        let expires = match refusal.may_be_rotation() {
+            // Nobody could say whether there are other certificates.
+            true if self.could_not_look() => return,
+            // What other certificates could change is forgotten when they may be looked for again.
+            true => moment.now + self.service.time_to_rotation().as_secs(),
+            false => u64::MAX,
+        };
+        let key = self.cache().key(token, Source::Offline);
+        token_cache::keep_refusal(&self.worker.zone, &key, refusal, expires, &moment);
+    }
+
+    /// Whether other certificates were asked for because of this request, in vain.
+    fn could_not_look(&self) -> bool {
+        let refreshed = self.subject.refreshed.borrow();
+        self.subject.looked_for_rotation.get() && matches!(*refreshed, Some(Err(_)))
+    }
+
+    fn may_be_rotation(&self, refusal: &Refusal) -> bool {
+        refusal.may_be_rotation()
+            && !self.subject.looked_for_rotation.get()
+            && self.service.time_to_rotation().is_zero()
+            && self.service.may_wait()
+    }
+}

@@ -1,0 +1,54 @@
+//! Tokens that only the identity service can judge.
+
+use keystone_token::api::Validation;
+use keystone_token::record::Record;
+use zeroize::Zeroizing;
+
+use super::{Step, Wait, Way};
+use crate::context::Authentication;
+use crate::identity::{Answer, Question};
+use crate::token_cache::Source;
+
+impl Way<'_> {
+    /// What the identity service says of the token, now or a short while ago.
+    pub(super) fn online(&self, token: &str) -> Step {
+        self.service.note_online_use();
+        let bytes = token.as_bytes();
+        let validated = self.subject.validated.borrow().clone();
+        if let Some(validated) = validated {
+            return match validated {
+                Ok(Answer::Valid(identity)) => Step::Done(Authentication::Valid(identity)),
+                Ok(Answer::Refused(refusal)) => self.refuse(&refusal, None),
+                Err(reason) => self.unavailable(&reason),
+            };
+        }
+        if let Some(found) = self.look_up_online(bytes) {
+            return Step::Done(found);
+        }
+
+        let source = if self.allow_expired { Source::OnlineExpired } else { Source::Online };
+        let question = Question {
+            token: Zeroizing::new(token.to_owned()),
+            how: Validation { allow_expired: self.allow_expired, catalog: self.keeps_catalog() },
+            key: self.cache().key(bytes, source),
+            valid_key: self.cache().key(bytes, Source::Online),
+            moment: self.cache().moment(source),
+        };
+        match self.service.may_ask(&question) {
+            true => Step::Wait(Wait::Validation(question)),
+            false => self.unavailable(&"too many questions are under way already"),
+        }
+    }
+
+    fn look_up_online(&self, token: &[u8]) -> Option<Authentication> {
+        let still_holds = |record: &Record<'_>| !self.service.may_be_revoked(token, record);
+        let found = self.look_up(token, Source::Online, still_holds);
+        match found {
+            // It was refused as one that must not have expired.
+            Some(Authentication::Refused(_)) | None if self.allow_expired => {
+                self.look_up(token, Source::OnlineExpired, |_| false)
+            }
+            found => found,
+        }
+    }
+}

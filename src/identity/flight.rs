@@ -1,0 +1,83 @@
+//! One piece of work for all who wait for it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::{poll_fn, Future};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use crate::net::spawn;
+
+/// Work that is under way, and those who wait for its outcome.
+pub(super) struct Flight<T> {
+    outcome: RefCell<Option<T>>,
+    waiting: RefCell<BTreeMap<u64, Waker>>,
+    tickets: Cell<u64>,
+}
+
+impl<T> Default for Flight<T> {
+    fn default() -> Self {
+        Self { outcome: RefCell::default(), waiting: RefCell::default(), tickets: Cell::default() }
+    }
+}
+
+impl<T: Clone + 'static> Flight<T> {
+    /// Starts the work, as a task of its own: its outcome is for all, also when the one who asked
+    /// for it has gone.  When it has ended, `end` is run and then all who wait hear of the outcome,
+    /// which is `given_up` if the work panics or is dropped: nobody may wait for ever.
+    pub(super) fn launch(
+        self: &Rc<Self>,
+        work: impl Future<Output = T> + 'static,
+        end: impl FnOnce() + 'static,
+        given_up: T,
+    ) {
+        let landing =
+            Landing { flight: self.clone(), end: Some(end), outcome: Cell::new(Some(given_up)) };
+        spawn(async move {
+            let landing = landing;
+            landing.outcome.set(Some(work.await));
+        })
+        .detach();
+    }
+
+    /// Waits for the outcome.
+    pub(super) async fn landed(&self) -> T {
+        // Who goes away while waiting takes its waker along.
+        struct Ticket<'f, T>(&'f Flight<T>, u64);
+        impl<T> Drop for Ticket<'_, T> {
+            fn drop(&mut self) {
+                self.0.waiting.borrow_mut().remove(&self.1);
+            }
+        }
+        let number = self.tickets.get();
+        self.tickets.set(number + 1);
+        let ticket = Ticket(self, number);
+        poll_fn(|cx| match &*self.outcome.borrow() {
+            Some(outcome) => Poll::Ready(outcome.clone()),
+            None => {
+                self.waiting.borrow_mut().insert(ticket.1, cx.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+/// Lands the flight when it is dropped.
+struct Landing<T: Clone + 'static, E: FnOnce()> {
+    flight: Rc<Flight<T>>,
+    end: Option<E>,
+    outcome: Cell<Option<T>>,
+}
+
+impl<T: Clone + 'static, E: FnOnce()> Drop for Landing<T, E> {
+    fn drop(&mut self) {
+        if let Some(end) = self.end.take() {
+            end();
+        }
+        *self.flight.outcome.borrow_mut() = self.outcome.take();
+        // Wakers may run on this stack and come back here.
+        let waiting = self.flight.waiting.take();
+        waiting.into_values().for_each(Waker::wake);
+    }
+}

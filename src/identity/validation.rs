@@ -1,0 +1,146 @@
+//! Asking the identity service about a token: one question for all requests that wait for the same
+//! token.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use keystone_token::api::Validation;
+use keystone_token::identity::{self, IdentityError};
+use keystone_token::token::{Malformed, Refusal};
+use keystone_zone::{Key, Moment};
+use ngx::log::ngx_cycle_log;
+use zeroize::Zeroizing;
+
+use super::client::{ClientError, Subject};
+use super::flight::Flight;
+use super::refresh::Unavailable;
+use super::Worker;
+use crate::context::Identity;
+use crate::net::now_sec;
+use crate::token_cache;
+
+/// A question about a token.
+pub struct Question {
+    /// The token: visible ASCII.
+    pub token: Zeroizing<String>,
+    /// What the answer shall cover.
+    pub how: Validation,
+    /// What names the question, and a refusal in the cache.
+    pub key: Key,
+    /// What names a valid token in the cache.
+    pub valid_key: Key,
+    /// By whose rules the answer is kept; its generation is that of the time of the question.
+    pub moment: Moment,
+}
+
+/// What the identity service says of a token.
+#[derive(Clone)]
+pub enum Answer {
+    /// It is not valid.
+    Refused(Refusal),
+    /// It is this one's, and may have expired if that was allowed.
+    Valid(Identity),
+}
+
+type Outcome = Result<Answer, Unavailable>;
+
+/// The questions that are under way in this worker.
+#[derive(Default)]
+pub(super) struct Validations {
+    flights: RefCell<HashMap<Key, Rc<Flight<Outcome>>>>,
+}
+
+impl Validations {
+    /// How many there are.
+    pub(super) fn under_way(&self) -> usize {
+        self.flights.borrow().len()
+    }
+}
+
+impl Worker {
+    /// Whether this question may be asked (`keystone_max_pending`); one that is under way may.
+    pub fn may_ask(&self, question: &Question) -> bool {
+        self.validations.flights.borrow().contains_key(&question.key) || self.may_wait()
+    }
+
+    /// Asks, or waits for the answer to the same question.
+    pub async fn validate(self: Rc<Self>, question: Question) -> Outcome {
+        let under_way = self.validations.flights.borrow().get(&question.key).cloned();
+        let flight = under_way.unwrap_or_else(|| self.start_validation(question));
+        flight.landed().await
+    }
+
+    fn start_validation(self: &Rc<Self>, question: Question) -> Rc<Flight<Outcome>> {
+        let (flight, key) = (Rc::<Flight<Outcome>>::default(), question.key);
+        self.validations.flights.borrow_mut().insert(key, flight.clone());
+        let (worker, ended) = (self.clone(), self.clone());
+        flight.launch(
+            async move { worker.answer(&question).await },
+            move || drop(ended.validations.flights.borrow_mut().remove(&key)),
+            Err(Unavailable::given_up()),
+        );
+        flight
+    }
+
+    /// The answer, which is also put into the shared cache.
+    async fn answer(&self, question: &Question) -> Outcome {
+        let answer = self.ask(question).await;
+        self.report_validation(answer.as_ref().err());
+        let answer = answer.map_err(|error| Unavailable::new(&error))?;
+        let key = match &answer {
+            Answer::Refused(_) => &question.key,
+            Answer::Valid(_) => &question.valid_key,
+        };
+        token_cache::keep(&self.zone, key, &answer, &question.moment);
+        Ok(answer)
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Answer, ValidationError> {
+        let body = match self.client.validate(&question.token, question.how).await? {
+            Subject::Known(body) => body,
+            Subject::Unknown => return Ok(Answer::Refused(Refusal::UnknownToken)),
+        };
+        let identity = match identity::Identity::from_json(&body) {
+            Ok(identity) => identity,
+            // Keystone has answered, with a token that cannot be used.
+            Err(error @ (IdentityError::ControlCharacter | IdentityError::NoDomain)) => {
+                return Ok(Answer::Refused(Refusal::Malformed(Malformed::Identity(error))))
+            }
+            Err(IdentityError::NoTenant) => return Ok(Answer::Refused(Refusal::NoTenant)),
+            Err(error) => return Err(ValidationError::Nonsense(error)),
+        };
+        if identity.expires_at <= now_sec() && !question.how.allow_expired {
+            return Ok(Answer::Refused(Refusal::Expired));
+        }
+        for role in &identity.omitted_roles {
+            warn!(ngx_cycle_log(), "keystone: role \"{role}\" is left out, its name holds a comma");
+        }
+        let record = identity.to_record(question.how.catalog);
+        Identity::new(&record).map(Answer::Valid).ok_or(ValidationError::TooLarge)
+    }
+
+    /// Tells the start of an incident and its end; each request that meets it has a line of its own.
+    fn report_validation(&self, error: Option<&ValidationError>) {
+        let (log, name) = (ngx_cycle_log(), self.service.name());
+        match error {
+            None if self.mute.replace(false) => {
+                notice!(log, "keystone: identity service \"{name}\" validates tokens again");
+            }
+            Some(error) if !self.mute.replace(true) => {
+                error!(log, "keystone: \"{name}\" cannot be asked about tokens: {error}");
+            }
+            None | Some(_) => {}
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ValidationError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("the answer about a token is {0}")]
+    Nonsense(IdentityError),
+    #[error("the answer about a token is larger than any token")]
+    TooLarge,
+}

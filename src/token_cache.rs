@@ -1,0 +1,175 @@
+//! The caches of answers about tokens: the worker's own, and the one in the zone.
+
+use std::time::Duration;
+
+use keystone_token::record::Record;
+use keystone_token::token::Refusal;
+use keystone_zone::{Key, Lookup, Moment, Verdict};
+
+use crate::conf::server::ServerConf;
+use crate::context::{CacheStatus, Identity};
+use crate::identity::{self, Answer};
+use crate::net::{now_msec, now_sec};
+use crate::worker::{Entry, Worker};
+use crate::zone::Zone;
+
+/// How an answer was had.  Each way has entries of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Verified here; good for one generation of certificates and revocation list.
+    Offline,
+    /// The identity service was asked.
+    Online,
+    /// It was asked about a token that may have expired.  Of its answers only refusals are kept: a
+    /// valid token that has not expired is one of [`Source::Online`].
+    OnlineExpired,
+}
+
+/// What is known of a token.
+pub enum Found {
+    /// It was refused; the word says why.
+    Refused(&'static str),
+    /// It is valid.
+    Valid(Identity),
+}
+
+/// The caches, as a request of one server sees them.
+#[derive(Clone, Copy)]
+pub struct TokenCache<'a> {
+    /// This process.
+    pub worker: &'a Worker,
+    /// Who vouches for the tokens.
+    pub service: &'a identity::Worker,
+    /// Whose times count.
+    pub server: &'a ServerConf,
+    /// Whether identities are kept with their catalog.
+    pub keeps_catalog: bool,
+}
+
+impl TokenCache<'_> {
+    /// By which rules entries are used now.
+    pub fn moment(&self, source: Source) -> Moment {
+        let seconds = |time: Option<Duration>| time.map_or(0, |time| time.as_secs().max(1));
+        let generation = match source {
+            Source::Offline => self.service.generation(),
+            Source::Online | Source::OnlineExpired => self.service.online_generation(),
+        };
+        Moment {
+            generation,
+            now: u64::try_from(now_sec()).unwrap_or(0),
+            tick: now_msec(),
+            valid_for: seconds(self.server.token_cache_time()),
+            refused_for: seconds(self.server.invalid_cache_time()),
+        }
+    }
+
+    /// What names a token's entry.
+    pub fn key(&self, token: &[u8], source: Source) -> Key {
+        self.worker.zone.key(self.name(source), token)
+    }
+
+    /// Looks a token up.  An identity that was found good in another generation is good in this one
+    /// if `still_holds` says so.
+    pub fn lookup(
+        &self,
+        token: &[u8],
+        source: Source,
+        still_holds: impl FnOnce(&Record<'_>) -> bool,
+    ) -> (CacheStatus, Option<Found>) {
+        let moment = self.moment(source);
+        if moment.valid_for == 0 && moment.refused_for == 0 {
+            return (CacheStatus::Bypass, None);
+        }
+        let not_found = if moment.valid_for > 0 { CacheStatus::Miss } else { CacheStatus::Bypass };
+
+        let cache = self.worker.zone.cache();
+        if let Some(identity) = self.worker.recent.lookup(self.name(source), token, &moment, &cache)
+        {
+            return (CacheStatus::Hit, Some(Found::Valid(identity)));
+        }
+        let key = self.key(token, source);
+        let mut bytes = Vec::new();
+        let (expires, renewed) = match cache.lookup(&key, &moment, &mut bytes) {
+            Lookup::Refused(code) => {
+                return match REMEMBERED.get(usize::from(code)) {
+                    Some(word) => (CacheStatus::Hit, Some(Found::Refused(word))),
+                    None => (not_found, None),
+                }
+            }
+            Lookup::Missing => return (not_found, None),
+            Lookup::Outdated if moment.valid_for > 0 => return (CacheStatus::Expired, None),
+            Lookup::Outdated => return (not_found, None),
+            Lookup::Superseded(expires) => (expires, true),
+            Lookup::Valid(expires) => (expires, false),
+        };
+        let Some(identity) = Identity::new(&bytes) else { return (not_found, None) };
+        if renewed {
+            if !identity.record().is_some_and(|record| still_holds(&record)) {
+                return (CacheStatus::Expired, None);
+            }
+            self.worker.zone.locked(|| cache.renew(&key, moment.generation));
+        }
+        let entry = Entry::new(self.name(source), token, key, expires, identity.clone(), &moment);
+        self.worker.recent.insert(entry);
+        (CacheStatus::Hit, Some(Found::Valid(identity)))
+    }
+
+    /// Remembers a token that was verified here, in this worker and in the zone, where `moment`'s
+    /// rules are to keep it; says whether it is in the zone.
+    pub fn remember(&self, token: &[u8], identity: &Identity, moment: &Moment) -> bool {
+        let Some(expires) = identity.expires_at().filter(|_| moment.valid_for > 0) else {
+            return false;
+        };
+        let (name, key) = (self.name(Source::Offline), self.key(token, Source::Offline));
+        self.worker.recent.insert(Entry::new(name, token, key, expires, identity.clone(), moment));
+        keep(&self.worker.zone, &key, &Answer::Valid(identity.clone()), moment)
+    }
+
+    /// Whose tokens: of which service, with or without their catalog, and from where.
+    fn name(&self, source: Source) -> u64 {
+        let source = match source {
+            Source::Offline => 0,
+            Source::Online => 2,
+            Source::OnlineExpired => 4,
+        };
+        self.service.service().id ^ u64::from(self.keeps_catalog) ^ source
+    }
+}
+
+/// Puts an answer into the zone, where `moment`'s rules are to keep it; says whether it is there.
+pub fn keep(zone: &Zone, key: &Key, answer: &Answer, moment: &Moment) -> bool {
+    match answer {
+        Answer::Refused(refusal) => keep_refusal(zone, key, refusal, u64::MAX, moment),
+        Answer::Valid(identity) => {
+            let expires = identity.expires_at().unwrap_or(0);
+            let verdict = Verdict::Valid(identity.bytes());
+            zone.locked(|| zone.cache().insert(key, &verdict, expires, moment))
+        }
+    }
+}
+
+/// The same for a refusal, until `expires` (unix seconds) at the latest.
+pub fn keep_refusal(
+    zone: &Zone,
+    key: &Key,
+    refusal: &Refusal,
+    expires: u64,
+    moment: &Moment,
+) -> bool {
+    let word = refusal.as_str();
+    let Some(code) = REMEMBERED.iter().position(|known| *known == word) else { return false };
+    let verdict = Verdict::Refused(code as u8);
+    zone.locked(|| zone.cache().insert(key, &verdict, expires, moment))
+}
+
+/// The refusals that are remembered, by the code that the cache keeps: those that took a signature
+/// check or a question to find.
+const REMEMBERED: [&str; 7] = [
+    "bad_signature",
+    "expired",
+    "malformed",
+    "no_tenant",
+    "revoked",
+    "unknown_signer",
+    "unknown_token",
+];

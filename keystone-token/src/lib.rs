@@ -6,12 +6,13 @@
 //! A signed token goes through [`format`] (which kind, and off with its armour), [`cms`] (the one
 //! form of message, the signature), [`identity`] (what was signed) and [`revocation`]; [`token`]
 //! is that way as one. An [`identity::Identity`] is kept as a [`record`], from which [`headers`]
-//! and [`policy`] read.
+//! and [`policy`] read, the latter with the [`access_rules`] that are in it.
 
 #![forbid(unsafe_code)]
 
 mod der;
 
+pub mod access_rules;
 pub mod api;
 pub mod catalog;
 pub mod cms;

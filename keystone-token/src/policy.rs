@@ -1,8 +1,10 @@
-//! What an identity must have: a role, or the authentication that it is bound to.
+//! What an identity must have: a role, the authentication that it is bound to, or a rule for what
+//! it is about to do.
 
 use std::convert::Infallible;
 use std::str::FromStr;
 
+use crate::access_rules::{is_plain_path, AccessRules, Action};
 use crate::record::{Field, Record};
 use crate::token::{BindFailure, Refusal};
 
@@ -78,13 +80,32 @@ fn refuse(failure: BindFailure) -> Result<(), Refusal> {
     Err(Refusal::BindFailed(failure))
 }
 
-/// Refuses a token that may only be used for certain requests, because nothing here can tell
-/// which service's requests these are.
-pub fn check_access_rules(record: &Record<'_>) -> Result<(), Refusal> {
-    match record.get(Field::AccessRules) {
-        Some(_) => Err(Refusal::AccessRules),
-        None => Ok(()),
+/// Refuses what a token of an application credential with access rules may not do. A token without
+/// any may do everything. An empty list of them, which Keystone does not issue, permits nothing.
+///
+/// As in auth_token, a valid service token that comes along lifts the rules: another service acts
+/// on the user's behalf, and has checked what the user asked for. And as there, all of this wants to
+/// know the service behind: where no type is given, the token is refused. Unlike auth_token, this
+/// does not look whether the catalog knows that type, for a record need not have the catalog.
+///
+/// A path that somebody may read otherwise than nginx does ([`is_plain_path`]) is refused.
+pub fn check_access_rules(
+    record: &Record<'_>,
+    action: &Action<'_>,
+    has_service_token: bool,
+) -> Result<(), Refusal> {
+    let Some(rules) = record.get(Field::AccessRules) else { return Ok(()) };
+    if action.service_types.is_empty() {
+        return Err(Refusal::AccessRules);
     }
+    if has_service_token {
+        return Ok(());
+    }
+    let is_plain = action.raw_path.is_none_or(|raw| is_plain_path(raw, action.path));
+    if !is_plain || !AccessRules::from_json(rules).permit(action) {
+        return Err(Refusal::AccessRules);
+    }
+    Ok(())
 }
 
 /// Whether the identity has one of these roles, whatever the case of their letters.
@@ -190,13 +211,90 @@ mod tests {
         assert!(!has_any_role(&Record::new(&none).unwrap(), &[String::new()]));
     }
 
+    /// Whether a `GET` passes, for a token with these rules, at a service of this type.
+    fn may_get(
+        rules: Option<&str>,
+        service_type: Option<&str>,
+        (raw_path, path): (Option<&str>, &str),
+        has_service_token: bool,
+    ) -> bool {
+        let access_rules = rules.map(str::to_owned);
+        let record = Identity { access_rules, ..Identity::default() }.to_record(false);
+        let service_types: Vec<_> = service_type.into_iter().map(str::to_owned).collect();
+        let action = Action {
+            service_types: &service_types,
+            method: "GET",
+            raw_path: raw_path.map(str::as_bytes),
+            path: path.as_bytes(),
+        };
+        let checked =
+            check_access_rules(&Record::new(&record).unwrap(), &action, has_service_token);
+        assert!(checked.is_ok() || checked == Err(Refusal::AccessRules));
+        checked.is_ok()
+    }
+
+    const RULES: Option<&str> =
+        Some(r#"[{"service": "object-store", "method": "GET", "path": "/v1/*/c/**"}]"#);
+    const SWIFT: Option<&str> = Some("object-store");
+    const WITHIN: (Option<&str>, &str) = (Some("/v1/AUTH_x/c/o"), "/v1/AUTH_x/c/o");
+    const WITHOUT: (Option<&str>, &str) = (Some("/v1/AUTH_x/d/o"), "/v1/AUTH_x/d/o");
+
     #[test]
-    fn access_rules_are_refused_even_if_there_are_none_of_them() {
-        let record = |access_rules| Identity { access_rules, ..Identity::default() };
-        let with = record(Some("[]".to_owned())).to_record(false);
-        let refusal = check_access_rules(&Record::new(&with).unwrap()).unwrap_err();
-        assert_eq!(refusal.as_str(), "access_rules");
-        let without = record(None).to_record(false);
-        assert!(check_access_rules(&Record::new(&without).unwrap()).is_ok());
+    fn a_token_without_access_rules_may_do_everything() {
+        for path in [WITHIN, WITHOUT, (Some("//"), "/")] {
+            assert!(may_get(None, None, path, false));
+            assert!(may_get(None, SWIFT, path, false));
+        }
+    }
+
+    #[test]
+    fn access_rules_permit_what_they_name() {
+        assert!(may_get(RULES, SWIFT, WITHIN, false));
+        assert!(may_get(RULES, SWIFT, (None, "/v1/AUTH_x/c/o"), false));
+        assert!(!may_get(RULES, SWIFT, WITHOUT, false));
+        assert!(!may_get(RULES, Some("image"), WITHIN, false));
+    }
+
+    #[test]
+    fn access_rules_are_refused_where_the_service_is_not_known() {
+        for has_service_token in [false, true] {
+            assert!(!may_get(RULES, None, WITHIN, has_service_token));
+            assert!(!may_get(Some("[]"), None, WITHIN, has_service_token));
+        }
+    }
+
+    #[test]
+    fn no_access_rules_in_a_list_of_them_permit_nothing() {
+        for rules in ["[]", "{}", "null", ""] {
+            assert!(!may_get(Some(rules), SWIFT, WITHIN, false), "{rules}");
+        }
+    }
+
+    #[test]
+    fn a_service_token_lifts_access_rules() {
+        for path in [WITHIN, WITHOUT, (Some("/v1/AUTH_x/d/../c/o"), "/v1/AUTH_x/c/o")] {
+            assert!(may_get(RULES, SWIFT, path, true));
+            assert!(may_get(RULES, Some("image"), path, true));
+            assert!(may_get(Some("[]"), SWIFT, path, true));
+        }
+    }
+
+    #[test]
+    fn a_path_that_may_be_read_otherwise_is_refused_with_access_rules() {
+        let normalised = "/v1/AUTH_x/c/o";
+        for raw in ["/v1/AUTH_x/c//o", "/v1/AUTH_x/d/../c/o", "/v1/AUTH_x%2Fc/o", "/v1/AUTH_x/d/o"]
+        {
+            assert!(!may_get(RULES, SWIFT, (Some(raw), normalised), false), "{raw}");
+        }
+        assert!(may_get(RULES, SWIFT, (Some("/v1/AUTH%5Fx/%63/o"), normalised), false));
+        // Keystone's own exception is none from this.
+        let identity = Some("identity");
+        assert!(may_get(RULES, identity, (None, "/v3/auth/tokens"), false));
+        assert!(!may_get(
+            RULES,
+            identity,
+            (Some("/v3/x%2F../auth/tokens"), "/v3/auth/tokens"),
+            false
+        ));
     }
 }

@@ -103,8 +103,9 @@ impl<'t> VerifiedToken<'t> {
 /// for the log. Neither shows any of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The token is one of an application credential that may only do certain things.
-    #[error("the token has access rules")]
+    /// The token is one of an application credential that may only do certain things, and this is
+    /// none of them, or it cannot be told.
+    #[error("the token's access rules do not permit the request")]
     AccessRules,
     /// Changed on the way, or signed by another key.
     #[error("the signature does not match the content")]

@@ -1,5 +1,6 @@
 //! The library from outside: real and generated tokens, and everything that is not one.
 
+mod access_rules;
 mod cms;
 mod flips;
 mod identity;

@@ -81,6 +81,28 @@ impl Request {
         HttpKeystoneModule::server_conf(self.get())
     }
 
+    /// The method, as in the request line.
+    pub fn method(&self) -> &str {
+        // SAFETY: the name lives as long as the request.
+        std::str::from_utf8(unsafe { bytes(&self.get().method_name) }).unwrap_or_default()
+    }
+
+    /// The path, decoded and normalised, as rewrites and redirects have left it.
+    pub fn path(&self) -> &[u8] {
+        // SAFETY: the path lives as long as the request.
+        unsafe { bytes(&self.get().uri) }
+    }
+
+    /// The path as the client wrote it, without the query, where `proxy_pass` would hand it on so.
+    pub fn raw_path(&self) -> Option<&[u8]> {
+        if self.get().valid_unparsed_uri() == 0 {
+            return None;
+        }
+        // SAFETY: it lives as long as the request.
+        let uri = unsafe { bytes(&self.get().unparsed_uri) };
+        uri.split(|byte| *byte == b'?').next()
+    }
+
     /// The response's status as set so far.
     pub fn response_status(&self) -> usize {
         self.get().headers_out.status

@@ -3,6 +3,7 @@
 //! Who somebody is was settled before, once for the request; this is looked at again in each
 //! location that it is redirected to.
 
+use keystone_token::access_rules::Action;
 use keystone_token::policy;
 use keystone_token::record::Field::UserId;
 use keystone_token::record::Record;
@@ -66,7 +67,13 @@ impl<'a> Place<'a> {
             if !service.is_valid() {
                 self.check_bind(record)?;
             }
-            policy::check_access_rules(record)
+            let action = Action {
+                service_types: self.location.service_types(),
+                method: self.request.method(),
+                raw_path: self.request.raw_path(),
+                path: self.request.path(),
+            };
+            policy::check_access_rules(record, &action, service.is_valid())
         })
     }
 

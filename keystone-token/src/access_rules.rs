@@ -16,7 +16,7 @@ use std::mem;
 
 use serde_json::Value;
 
-pub use plain_path::is_plain_path;
+pub use plain_path::{has_plain_segments, is_plain_path};
 
 mod plain_path;
 

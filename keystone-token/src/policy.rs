@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::str::FromStr;
 
-use crate::access_rules::{is_plain_path, AccessRules, Action};
+use crate::access_rules::{has_plain_segments, is_plain_path, AccessRules, Action};
 use crate::record::{Field, Record};
 use crate::token::{BindFailure, Refusal};
 
@@ -101,7 +101,10 @@ pub fn check_access_rules(
     if has_service_token {
         return Ok(());
     }
-    let is_plain = action.raw_path.is_none_or(|raw| is_plain_path(raw, action.path));
+    let is_plain = match action.raw_path {
+        Some(raw) => is_plain_path(raw, action.path),
+        None => has_plain_segments(action.path),
+    };
     if !is_plain || !AccessRules::from_json(rules).permit(action) {
         return Err(Refusal::AccessRules);
     }

@@ -35,6 +35,19 @@ pub fn is_plain_path(raw: &[u8], normalised: &[u8]) -> bool {
     false
 }
 
+/// The same for a path that is handed on as it is decoded, such as one that was rewritten.
+pub fn has_plain_segments(path: &[u8]) -> bool {
+    let Some(segments) = path.strip_prefix(b"/") else { return false };
+    let mut segments = segments.split(|byte| *byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        if !is_plain_segment(segment) || segment.is_empty() && !is_last {
+            return false;
+        }
+    }
+    true
+}
+
 /// The byte whose escape (`%2e`) the text begins with.
 pub(super) fn escaped(text: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = text else { return None };
@@ -94,6 +107,17 @@ mod tests {
         ] {
             assert!(is_plain(raw, normalised), "{raw}");
         }
+    }
+
+    #[test]
+    fn a_path_that_was_rewritten() {
+        for path in ["/", "/v1/c/", "/my object", "/пр/о", "/a?b#c", "/100%"] {
+            assert!(has_plain_segments(path.as_bytes()), "{path}");
+        }
+        for path in ["", "x", "//", "/a//b", "/a/../b", "/a/..", "/./a", "/a\\b", "/a;b", "/%2e"] {
+            assert!(!has_plain_segments(path.as_bytes()), "{path}");
+        }
+        assert!(!has_plain_segments(b"/a\0b") && !has_plain_segments(b"/\xff"));
     }
 
     #[test]

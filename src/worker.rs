@@ -57,7 +57,12 @@ impl Worker {
             .ok_or("an identity service has no state in the cache zone")?;
         let tasks = services
             .iter()
-            .map(|service| crate::net::spawn(service.clone().keep_fresh()))
+            .flat_map(|service| {
+                [
+                    crate::net::spawn(service.clone().keep_fresh()),
+                    crate::net::spawn(service.clone().keep_events()),
+                ]
+            })
             .collect();
         let worker = Rc::new(Self {
             main,

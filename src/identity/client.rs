@@ -197,6 +197,19 @@ impl KeystoneClient {
         }
     }
 
+    /// What was revoked: the JSON of `OS-REVOKE`, a part of v3.
+    pub async fn revocation_events(&self) -> Result<Bytes, ClientError> {
+        let answer =
+            self.ask_as_service(&|base, _version| Ok(api::revocation_events(base))).await?;
+        match answer.status() {
+            200 => Ok(answer.response.body),
+            status @ (403 | 404 | 410) => {
+                Err(ClientError::NotOffered { uri: self.uri(answer.site), status })
+            }
+            _ => Err(self.unexpected(&answer)),
+        }
+    }
+
     fn certificates(&self, answer: Answer) -> Result<Bytes, ClientError> {
         match answer.status() {
             200 if answer.response.body.is_empty() => Err(self.nonsense(&answer, &"empty answer")),

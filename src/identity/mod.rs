@@ -5,6 +5,7 @@
 //! against; what workers share lies in the zone.
 
 pub mod client;
+mod events;
 mod flight;
 mod refresh;
 mod snapshot;
@@ -16,7 +17,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use keystone_token::cms::{SignedData, Signers};
-use keystone_token::record::Record;
 use keystone_token::revocation::RevocationList;
 use keystone_zone::Lease;
 use nginx_sys::{ngx_conf_t, ngx_log_t};
@@ -180,6 +180,7 @@ pub struct Worker {
     material: RefCell<Rc<Material>>,
     refresh: refresh::Refresh,
     validations: validation::Validations,
+    events: events::Events,
     /// Whether the last question about a token had no answer, so that the next answer is logged.
     mute: Cell<bool>,
     /// Whether the last refresh failed, so that its end is logged.
@@ -217,6 +218,7 @@ impl Worker {
             material: RefCell::default(),
             refresh: refresh::Refresh::default(),
             validations: validation::Validations::default(),
+            events: events::Events::default(),
             mute: Cell::new(false),
             failing: Cell::new(false),
             unwritable: Cell::new(false),
@@ -266,25 +268,6 @@ impl Worker {
     /// Notes that a PKI token came, so that certificates and list are kept fresh.
     pub fn note_use(&self) {
         self.state.set_used_at(now_msec());
-    }
-
-    /// Counts up with everything that may end the validity of a token that was validated online.
-    pub fn online_generation(&self) -> u64 {
-        self.generation()
-    }
-
-    /// Notes that a token came that only the identity service can judge.
-    pub fn note_online_use(&self) {}
-
-    /// Whether a token that was validated online may have been revoked since.
-    pub fn may_be_revoked(&self, token: &[u8], record: &Record<'_>) -> bool {
-        let settings = &self.service.settings;
-        match &self.material().revocations {
-            Revocations::List(list) if settings.revocation => {
-                list.revokes_id(token, record.audit_ids(), &settings.hash_algorithms)
-            }
-            _ => false,
-        }
     }
 
     /// How old the revocation list is; `None` where it was never had.

@@ -149,7 +149,7 @@ impl Zone {
         let memory: *mut AtomicU64 = calloc(self.pool, words * WORD)?.cast();
         let next = self.root.services.load(Ordering::Relaxed);
         // SAFETY: the memory is zeroed, `words` long, and never freed.
-        let state = unsafe { ServiceState::create(memory, words, id, next) }?;
+        let state = unsafe { ServiceState::create(memory, words, size, id, next) }?;
         // Workers of the configuration before may be reading the chain: it is complete already.
         self.root.services.store(memory, Ordering::Release);
         Some(state)

@@ -14,7 +14,7 @@ impl ServiceState {
     /// The words to allocate for a state in a zone of `zone_size` bytes.
     pub(super) fn words(zone_size: usize) -> usize {
         let snapshot = (zone_size / SNAPSHOT_SHARE).max(SNAPSHOT_LEAST);
-        HEADER + Blob::words(TOKEN_CAPACITY) + Blob::words(snapshot)
+        SNAPSHOT + Blob::words(snapshot) + Blob::words(zone_size / EVENTS_SHARE)
     }
 
     /// # Safety
@@ -22,18 +22,21 @@ impl ServiceState {
     pub(super) unsafe fn create(
         memory: *mut AtomicU64,
         words: usize,
+        zone_size: usize,
         id: u64,
         next: *mut AtomicU64,
     ) -> Option<Self> {
-        if memory.is_null() || words < HEADER + Blob::words(TOKEN_CAPACITY) {
+        if memory.is_null() || words < SNAPSHOT {
             return None;
         }
+        let events = Blob::words(zone_size / EVENTS_SHARE);
         // SAFETY: by this function's contract.
         let words = unsafe { std::slice::from_raw_parts(memory, words) };
         words[WORDS].store(words.len() as u64, Ordering::Relaxed);
         words[ID].store(id, Ordering::Relaxed);
         words[NEXT].store(next as u64, Ordering::Relaxed);
         words[GENERATION].store(1, Ordering::Relaxed);
+        words[EVENTS_AT].store((words.len() - events) as u64, Ordering::Relaxed);
         Some(Self { words })
     }
 
@@ -56,13 +59,14 @@ impl ServiceState {
         self.words[ID].store(id, Ordering::Release);
         self.token().store(&[]);
         self.snapshot().store(&[]);
-        let kept = [WORDS, ID, NEXT, GENERATION, LEASE, REFRESHES, LOGIN_LEASE];
+        self.events().store(&[]);
         for (at, word) in self.words[..HEADER].iter().enumerate() {
-            if !kept.contains(&at) {
+            if !KEPT.contains(&at) {
                 word.store(0, Ordering::Relaxed);
             }
         }
         self.set_generation(self.generation() + 1);
+        self.set_events_generation(self.events_generation() + 1);
     }
 
     pub(super) fn next(&self) -> *mut AtomicU64 {
@@ -173,7 +177,55 @@ impl ServiceState {
 
     /// Certificates and revocation list, as `identity::snapshot` writes them.
     pub fn snapshot(&self) -> Blob<'static> {
-        Blob::new(&self.words[HEADER + Blob::words(TOKEN_CAPACITY)..])
+        Blob::new(&self.words[SNAPSHOT..self.events_at()])
+    }
+
+    /// Revocation events, as `identity::events` writes them.
+    pub fn events(&self) -> Blob<'static> {
+        Blob::new(&self.words[self.events_at()..])
+    }
+
+    fn events_at(&self) -> usize {
+        let at = self.words[EVENTS_AT].load(Ordering::Relaxed);
+        usize::try_from(at).unwrap_or(usize::MAX).clamp(SNAPSHOT, self.words.len())
+    }
+
+    /// Counts up with every change of the revocation events.
+    pub fn events_generation(&self) -> u64 {
+        self.words[EVENTS_GENERATION].load(Ordering::Acquire)
+    }
+
+    /// Publishes that the events have become others.  The caller holds the zone's mutex.
+    pub fn set_events_generation(&self, generation: u64) {
+        self.words[EVENTS_GENERATION].store(generation, Ordering::Release);
+    }
+
+    /// When the revocation events were last asked for, on nginx's millisecond clock.
+    pub fn events_asked_at(&self) -> Option<u64> {
+        self.time(EVENTS_ASKED_AT)
+    }
+
+    /// See [`ServiceState::events_asked_at`].
+    pub fn set_events_asked_at(&self, tick: u64) {
+        self.words[EVENTS_ASKED_AT].store(tick.max(1), Ordering::Release);
+    }
+
+    /// Who may ask for the revocation events.
+    pub fn events_lease(&self) -> Lease<'static> {
+        Lease::new(&self.words[EVENTS_LEASE])
+    }
+
+    /// Whether a token was ever validated online: without one, the events are of no use.
+    pub fn is_used_online(&self) -> bool {
+        self.words[USED_ONLINE].load(Ordering::Relaxed) != 0
+    }
+
+    /// See [`ServiceState::is_used_online`].
+    pub fn set_used_online(&self) {
+        // As for `set_used_at`.
+        if !self.is_used_online() {
+            self.words[USED_ONLINE].store(1, Ordering::Relaxed);
+        }
     }
 
     fn time(&self, at: usize) -> Option<u64> {
@@ -197,7 +249,26 @@ const FAILED_AT: usize = 9;
 const REFUSED_UNTIL: usize = 10;
 const REFUSED_TIMES: usize = 11;
 const LOGIN_LEASE: usize = 12;
-const HEADER: usize = 13;
+const EVENTS_AT: usize = 13;
+const EVENTS_GENERATION: usize = 14;
+const EVENTS_ASKED_AT: usize = 15;
+const EVENTS_LEASE: usize = 16;
+const USED_ONLINE: usize = 17;
+const HEADER: usize = 18;
+
+/// What a state keeps when another service gets it.
+const KEPT: [usize; 10] = [
+    WORDS,
+    ID,
+    NEXT,
+    GENERATION,
+    LEASE,
+    REFRESHES,
+    LOGIN_LEASE,
+    EVENTS_AT,
+    EVENTS_GENERATION,
+    EVENTS_LEASE,
+];
 
 /// Milliseconds, more than a file can be old.
 const BIAS: i64 = 1 << 50;
@@ -208,6 +279,12 @@ const USED_GRANULE: u64 = 1_000;
 /// A service token may be a PKI token itself.
 const TOKEN_CAPACITY: usize = 2_048 * WORD;
 
+/// Where the snapshot begins, behind the service token.
+const SNAPSHOT: usize = HEADER + Blob::words(TOKEN_CAPACITY);
+
 /// The snapshot's share of the zone, and its least size in bytes.
 const SNAPSHOT_SHARE: usize = 16;
 const SNAPSHOT_LEAST: usize = 64 << 10;
+
+/// The share of the revocation events.
+const EVENTS_SHARE: usize = 32;

@@ -1,0 +1,167 @@
+//! Revocation events: which of the identity service's answers count no more.
+//!
+//! An answer about a token is kept for a while.  What ends it earlier is an event of Keystone that
+//! covers the token, or an entry of the revocation list, where there is one.  Both come with a
+//! generation; an answer of an older one is compared before it counts again, so a lookup costs
+//! nothing as long as nothing has changed.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use keystone_token::record::Record;
+use keystone_token::revocation_events::{RevocationEvents, RevocationEventsError};
+use ngx::log::ngx_cycle_log;
+
+use super::client::ClientError;
+use super::{millis, take_lease, Revocations, Worker, LOAD_TRIES};
+use crate::net::{now_msec, Timer};
+
+/// The events as this worker has read them.
+#[derive(Default)]
+pub(super) struct Events {
+    known: RefCell<Rc<Known>>,
+    /// Whether they could not be had last time, so that the end of that is logged.
+    failing: Cell<bool>,
+}
+
+#[derive(Default)]
+struct Known {
+    generation: u64,
+    events: Revoked,
+}
+
+enum Revoked {
+    /// There are more events than the zone has room for: any token may be one of them.
+    Any,
+    /// What these cover.
+    These(RevocationEvents),
+}
+
+impl Default for Revoked {
+    fn default() -> Self {
+        Self::These(RevocationEvents::default())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum EventsError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("the answer is {0}")]
+    Nonsense(#[from] RevocationEventsError),
+}
+
+impl Worker {
+    /// Counts up with everything that may end the validity of a token that was validated online.
+    pub fn online_generation(&self) -> u64 {
+        // Both only grow: a sum stands for one pair of them.
+        self.generation() + self.state.events_generation()
+    }
+
+    /// Notes that a token came that only the identity service can judge.
+    pub fn note_online_use(&self) {
+        self.state.set_used_online();
+    }
+
+    /// Whether a token that was validated online may have been revoked since.
+    pub fn may_be_revoked(&self, token: &[u8], record: &Record<'_>) -> bool {
+        let settings = &self.service.settings;
+        let is_listed = match &self.material().revocations {
+            Revocations::List(list) if settings.revocation => {
+                list.revokes_id(token, record.audit_ids(), &settings.hash_algorithms)
+            }
+            _ => false,
+        };
+        is_listed
+            || match &self.known_events().events {
+                Revoked::Any => true,
+                Revoked::These(events) => events.covers(record),
+            }
+    }
+
+    /// Fetches the events as often as is configured, as one worker for all, from the time that they
+    /// are of use.
+    pub async fn keep_events(self: Rc<Self>) {
+        let Some(interval) = self.service.settings.revocation_events else { return };
+        let tick = (interval / 4).max(Duration::from_millis(50));
+        loop {
+            Timer::cancelable(tick).await;
+            let asked_at = self.state.events_asked_at();
+            let age = asked_at.map(|asked_at| now_msec().saturating_sub(asked_at));
+            let is_due = age.is_none_or(|age| age + millis(tick) / 2 >= millis(interval));
+            let is_mine = || self.is_current() && take_lease(&self.state.events_lease());
+            if self.state.is_used_online() && is_due && is_mine() {
+                self.state.set_events_asked_at(now_msec());
+                let outcome = self.fetch_events().await;
+                self.report_events(outcome);
+                self.state.events_lease().release(std::process::id());
+            }
+        }
+    }
+
+    /// Fetches the events, and publishes them if they are others.
+    async fn fetch_events(&self) -> Result<(), EventsError> {
+        let json = self.client.revocation_events().await?;
+        RevocationEvents::from_json(&json)?;
+        let published = self.state.events().load();
+        if published.is_some_and(|published| published.get(8..) == Some(&json[..])) {
+            return Ok(());
+        }
+        self.zone.locked(|| {
+            if !self.is_current() {
+                return;
+            }
+            let next = self.state.events_generation() + 1;
+            let mut bytes = next.to_le_bytes().to_vec();
+            let head = bytes.len();
+            bytes.extend_from_slice(&json);
+            // Without the events themselves, where they are too many: see `Revoked::Any`.
+            let kept =
+                self.state.events().store(&bytes) || self.state.events().store(&bytes[..head]);
+            debug_assert!(kept, "eight bytes always have room");
+            self.state.set_events_generation(next);
+        });
+        Ok(())
+    }
+
+    fn report_events(&self, outcome: Result<(), EventsError>) {
+        let (log, name) = (ngx_cycle_log(), self.service.name());
+        match outcome {
+            Ok(()) if self.events.failing.replace(false) => {
+                notice!(log, "keystone: \"{name}\" gives revocation events again");
+            }
+            Err(error) if !self.events.failing.replace(true) => {
+                error!(log, "keystone: revocation events cannot be had from \"{name}\": {error}");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// The events of the newest generation, or of the one before while that is being written.
+    fn known_events(&self) -> Rc<Known> {
+        let known = self.events.known.borrow().clone();
+        let generation = self.state.events_generation();
+        if known.generation == generation || !self.is_current() {
+            return known;
+        }
+        for _ in 0..LOAD_TRIES {
+            let loaded = self.state.events().load();
+            let Some((head, json)) = loaded.as_deref().and_then(<[u8]>::split_first_chunk) else {
+                std::thread::yield_now();
+                continue;
+            };
+            let events = match json {
+                [] => Revoked::Any,
+                // What does not parse was not published by this version of the module.
+                json => RevocationEvents::from_json(json)
+                    .map_or(Revoked::Any, Revoked::These),
+            };
+            let known = Rc::new(Known { generation: u64::from_le_bytes(*head), events });
+            *self.events.known.borrow_mut() = known.clone();
+            return known;
+        }
+        // Nothing was ever published, or nobody can read it: nothing is known to be good.
+        Rc::new(Known { generation, events: Revoked::Any })
+    }
+}

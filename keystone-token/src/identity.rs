@@ -9,10 +9,15 @@ use std::fmt;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::Value;
 
 use crate::catalog::Catalog;
-use crate::json::{JsonError, Object};
+use crate::json::{JsonError, Object, Text};
 use crate::time::{self, TimeError};
+
+pub use delegation::{OAuth, Trust};
+
+mod delegation;
 
 /// The content of a token. A value that exists has no control character in it, apart from
 /// the JSON texts, where they are escaped.
@@ -44,10 +49,15 @@ pub struct Identity {
     pub roles: Vec<String>,
     /// The names that were left out because they have a comma and would read as two.
     pub omitted_roles: Vec<String>,
+    /// The ids of all the roles, in no order that means anything; `None` where they are not known,
+    /// as in the oldest v2 tokens.
+    pub role_ids: Option<Vec<String>>,
     /// Whether the scope is the admin project; true where the token does not say.
     pub is_admin_project: bool,
     /// Seconds since 1970.
     pub expires_at: i64,
+    /// Seconds since 1970, a fraction dropped; `None` where the token does not say.
+    pub issued_at: Option<i64>,
     /// The token's own audit id, then that of the token it was made from.
     pub audit_ids: Vec<String>,
     /// The service catalog, where the token has one.
@@ -57,6 +67,10 @@ pub struct Identity {
     pub bind: Option<Vec<(String, String)>>,
     /// The access rules of an application credential, as JSON.
     pub access_rules: Option<String>,
+    /// The trust that the token is scoped to.
+    pub trust: Option<Trust<String>>,
+    /// The OAuth 1.0 delegation that the token was issued for; v3 only.
+    pub oauth: Option<OAuth<String>>,
 }
 
 impl Identity {
@@ -141,11 +155,15 @@ struct Access<'a> {
     metadata: Option<Object<Metadata>>,
     #[serde(borrow)]
     service_catalog: Option<&'a RawValue>,
+    #[serde(borrow)]
+    trust: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct AccessToken {
     expires: Option<String>,
+    #[serde(default)]
+    issued_at: Text,
     #[serde(default, deserialize_with = "present")]
     tenant: Option<Option<Object<Named>>>,
     #[serde(rename = "tenantId")]
@@ -182,6 +200,8 @@ enum MetadataRole {
 
 #[derive(Deserialize)]
 struct Role {
+    #[serde(default)]
+    id: Text,
     name: String,
 }
 
@@ -193,7 +213,8 @@ struct Named {
 
 impl Access<'_> {
     fn into_identity(self) -> Result<Identity, IdentityError> {
-        let Self { token: Object(token), user: Object(user), metadata, service_catalog } = self;
+        let Self { token: Object(token), user: Object(user), metadata, service_catalog, trust } =
+            self;
         // Where the tenant stands tells the age of the Keystone: in an object of its own; with
         // the user, whose default it was; or, before Diablo, as a mere id.
         let (project_id, project_name) = match token.tenant {
@@ -206,10 +227,15 @@ impl Access<'_> {
         if project_id.as_deref().is_none_or(str::is_empty) {
             return Err(IdentityError::NoTenant);
         }
-        let (roles, omitted_roles) = match (user.roles, metadata.and_then(|Object(it)| it.roles)) {
+        let metadata_roles = metadata.and_then(|Object(it)| it.roles);
+        let role_ids = match (&user.roles, &metadata_roles) {
+            (Some(roles), Some(ids)) if roles.len() == ids.len() => bare_ids(ids),
+            _ => None,
+        };
+        let (roles, omitted_roles) = match (user.roles, metadata_roles) {
             (Some(roles), _) => split_roles(roles.into_iter().map(|Object(role)| role.name)),
             (None, roles) => split_roles(roles.into_iter().flatten().map(|role| match role {
-                MetadataRole::Bare(name) | MetadataRole::Object(Object(Role { name })) => name,
+                MetadataRole::Bare(name) | MetadataRole::Object(Object(Role { name, .. })) => name,
             })),
         };
         Ok(Identity {
@@ -219,11 +245,14 @@ impl Access<'_> {
             project_name,
             roles,
             omitted_roles,
+            role_ids,
             is_admin_project: true,
             expires_at: expiry(token.expires)?,
+            issued_at: issue(token.issued_at),
             audit_ids: token.audit_ids.unwrap_or_default(),
             catalog: service_catalog.map(Catalog::v2),
             bind: token.bind.map(|bind| bind.0),
+            trust: trust.map(Trust::new),
             ..Identity::default()
         })
     }
@@ -234,6 +263,8 @@ impl Access<'_> {
 struct Token<'a> {
     user: Object<User>,
     expires_at: Option<String>,
+    #[serde(default)]
+    issued_at: Text,
     #[serde(default, deserialize_with = "present")]
     project: Option<Object<Project>>,
     #[serde(default, deserialize_with = "present")]
@@ -249,6 +280,10 @@ struct Token<'a> {
     catalog: Option<&'a RawValue>,
     #[serde(borrow)]
     application_credential: Option<Object<ApplicationCredential<'a>>>,
+    #[serde(borrow, rename = "OS-TRUST:trust")]
+    trust: Option<&'a RawValue>,
+    #[serde(borrow, rename = "OS-OAUTH1")]
+    oauth: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -296,8 +331,10 @@ impl Token<'_> {
             None => Default::default(),
         };
         let Object(domain) = self.domain.unwrap_or_default();
-        let names = self.roles.into_iter().flatten().map(|Object(role)| role.name);
-        let (roles, omitted_roles) = split_roles(names);
+        let roles = self.roles.into_iter().flatten();
+        let (names, role_ids): (Vec<_>, Vec<_>) =
+            roles.map(|Object(Role { id: Text(id), name })| (name, id)).unzip();
+        let (roles, omitted_roles) = split_roles(names.into_iter());
         let access_rules = self.application_credential.and_then(|Object(it)| it.access_rules);
         Ok(Identity {
             user_id: user.id,
@@ -313,12 +350,16 @@ impl Token<'_> {
             system_scope: self.system.filter(|Object(system)| system.all).map(|_| "all".to_owned()),
             roles,
             omitted_roles,
+            role_ids: role_ids.into_iter().collect(),
             is_admin_project: self.is_admin_project.is_none_or(|it| it == Some(true)),
             expires_at: expiry(self.expires_at)?,
+            issued_at: issue(self.issued_at),
             audit_ids: self.audit_ids.unwrap_or_default(),
             catalog: self.catalog.map(Catalog::v3),
             bind: self.bind.map(|bind| bind.0),
             access_rules: access_rules.map(compact).transpose()?,
+            trust: self.trust.map(Trust::new),
+            oauth: self.oauth.map(OAuth::new),
         })
     }
 }
@@ -327,13 +368,26 @@ fn expiry(text: Option<String>) -> Result<i64, TimeError> {
     time::parse(&text.unwrap_or_default())
 }
 
+fn issue(Text(text): Text) -> Option<i64> {
+    time::parse(&text?).ok()
+}
+
+/// The metadata's roles, where the user's have the names: then Keystone wrote ids there.
+fn bare_ids(roles: &[MetadataRole]) -> Option<Vec<String>> {
+    let id = |role: &MetadataRole| match role {
+        MetadataRole::Bare(id) => Text::from(Value::from(id.as_str())).0,
+        MetadataRole::Object(_) => None,
+    };
+    roles.iter().map(id).collect()
+}
+
 fn split_roles(names: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>) {
     names.partition(|name| !name.contains(','))
 }
 
 /// The same JSON without white space.
 fn compact(json: &RawValue) -> Result<String, JsonError> {
-    let value: serde_json::Value = serde_json::from_str(json.get())?;
+    let value: Value = serde_json::from_str(json.get())?;
     Ok(value.to_string())
 }
 
@@ -367,9 +421,9 @@ impl<'de> Visitor<'de> for BindVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Bind, A::Error> {
         let mut bind = Vec::new();
-        while let Some((mechanism, value)) = map.next_entry::<String, serde_json::Value>()? {
+        while let Some((mechanism, value)) = map.next_entry::<String, Value>()? {
             bind.push(match value {
-                serde_json::Value::String(value) => (mechanism, value),
+                Value::String(value) => (mechanism, value),
                 value => (mechanism, value.to_string()),
             });
         }

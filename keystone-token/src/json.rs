@@ -1,4 +1,5 @@
-//! JSON: objects taken at their word, and errors that tell nothing of what was read.
+//! JSON: objects taken at their word, texts that need not be any, and errors that tell nothing of
+//! what was read.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,6 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::Deserialize;
 use serde_json::error::Category;
+use serde_json::Value;
 
 /// Where a document stops being the JSON that it should be.
 ///
@@ -51,5 +53,26 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
         T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
+
+/// A text without control characters. Any other value is no error but none.
+#[derive(Debug, Default)]
+pub(crate) struct Text(pub(crate) Option<String>);
+
+impl From<Value> for Text {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::String(text) if !text.bytes().any(|it| it.is_ascii_control()) => {
+                Self(Some(text))
+            }
+            _ => Self(None),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::from)
     }
 }

@@ -1,18 +1,20 @@
 //! An identity as bytes that can lie in shared memory and be read where they lie.
 //!
 //! ```text
-//! "KTR1"                           4 bytes
-//! flags                            u32: one bit for each section that is there, and IS_ADMIN
+//! "KTR2"                           4 bytes
+//! flags                            u32: one bit for each section that is there, IS_ADMIN, IS_DATED
 //! expires_at                       i64
+//! issued_at                        i64: 0 without IS_DATED
 //! end of each section in the text  SECTIONS times u32
 //! text                             UTF-8, the sections one after the other
 //! ```
 //!
-//! All numbers are little endian. Lists of values (audit ids, bind) end each value with NUL, which
-//! no value of an [`Identity`] contains. The fields that a header wants as text are written as that
-//! text, so that reading one is a slice.
+//! All numbers are little endian. Lists of values end each value with NUL, which no value of an
+//! [`Identity`] contains: the audit ids, the bind, the role ids, and the trust and the OAuth
+//! delegation, which have an empty value where one is not known. The fields that a header wants as
+//! text are written as that text, so that reading one is a slice.
 
-use crate::identity::Identity;
+use crate::identity::{Identity, OAuth, Trust};
 use crate::time;
 
 impl Identity {
@@ -48,8 +50,17 @@ impl Identity {
             bind.iter().flat_map(|(mechanism, value)| [mechanism.as_str(), value.as_str()])
         });
         writer.list(bind);
-        writer.finish(self.is_admin_project, self.expires_at)
+        writer.list(self.role_ids.as_ref().map(|ids| ids.iter().map(String::as_str)));
+        let trust = self.trust.as_ref().map(|it| [&it.id, &it.trustor_id, &it.trustee_id]);
+        writer.list(trust.map(values_or_empty));
+        let oauth = self.oauth.as_ref().map(|it| [&it.access_token_id, &it.consumer_id]);
+        writer.list(oauth.map(values_or_empty));
+        writer.finish(self)
     }
+}
+
+fn values_or_empty<const N: usize>(values: [&Option<String>; N]) -> impl Iterator<Item = &str> {
+    values.into_iter().map(|value| value.as_deref().unwrap_or_default())
 }
 
 #[derive(Default)]
@@ -85,12 +96,15 @@ impl Writer {
         self.ends.extend_from_slice(&end.to_le_bytes());
     }
 
-    fn finish(self, is_admin_project: bool, expires_at: i64) -> Vec<u8> {
-        let flags = self.flags | if is_admin_project { IS_ADMIN } else { 0 };
+    fn finish(self, identity: &Identity) -> Vec<u8> {
+        let is_admin = if identity.is_admin_project { IS_ADMIN } else { 0 };
+        let is_dated = if identity.issued_at.is_some() { IS_DATED } else { 0 };
+        let flags = self.flags | is_admin | is_dated;
         let mut record = Vec::with_capacity(TEXT + self.text.len());
         record.extend_from_slice(MAGIC);
         record.extend_from_slice(&flags.to_le_bytes());
-        record.extend_from_slice(&expires_at.to_le_bytes());
+        record.extend_from_slice(&identity.expires_at.to_le_bytes());
+        record.extend_from_slice(&identity.issued_at.unwrap_or_default().to_le_bytes());
         record.extend_from_slice(&self.ends);
         record.extend_from_slice(self.text.as_bytes());
         record
@@ -102,6 +116,8 @@ impl Writer {
 pub struct Record<'a> {
     flags: u32,
     expires_at: i64,
+    /// Means something only with IS_DATED.
+    issued_at: i64,
     /// SECTIONS ends, ascending, each on a character boundary of `text`.
     ends: &'a [[u8; 4]],
     text: &'a str,
@@ -113,7 +129,8 @@ impl<'a> Record<'a> {
         let (head, text) = bytes.split_at_checked(TEXT).ok_or(RecordError)?;
         let (magic, head) = head.split_first_chunk::<4>().ok_or(RecordError)?;
         let (flags, head) = head.split_first_chunk::<4>().ok_or(RecordError)?;
-        let (expires_at, ends) = head.split_first_chunk::<8>().ok_or(RecordError)?;
+        let (expires_at, head) = head.split_first_chunk::<8>().ok_or(RecordError)?;
+        let (issued_at, ends) = head.split_first_chunk::<8>().ok_or(RecordError)?;
         let (ends, _) = ends.as_chunks::<4>();
         let text = std::str::from_utf8(text).map_err(|_| RecordError)?;
 
@@ -128,7 +145,7 @@ impl<'a> Record<'a> {
         }
         let has = |section: Section| flags & 1 << section as u32 != 0;
         if magic != MAGIC
-            || flags >= IS_ADMIN << 1
+            || flags >= IS_DATED << 1
             || start != text.len()
             || !has(Section::Roles)
             || !has(Section::ExpiresAt)
@@ -136,7 +153,8 @@ impl<'a> Record<'a> {
             return Err(RecordError);
         }
         let expires_at = i64::from_le_bytes(*expires_at);
-        Ok(Self { flags, expires_at, ends, text })
+        let issued_at = i64::from_le_bytes(*issued_at);
+        Ok(Self { flags, expires_at, issued_at, ends, text })
     }
 
     /// The text of a field, where the token has it.
@@ -170,6 +188,11 @@ impl<'a> Record<'a> {
         self.expires_at
     }
 
+    /// When the token was issued, in seconds since 1970, if it says so.
+    pub fn issued_at(&self) -> Option<i64> {
+        (self.flags & IS_DATED != 0).then_some(self.issued_at)
+    }
+
     /// Whether the token's scope is the admin project.
     pub fn is_admin_project(&self) -> bool {
         self.flags & IS_ADMIN != 0
@@ -179,6 +202,11 @@ impl<'a> Record<'a> {
     pub fn roles(&self) -> impl Iterator<Item = &'a str> {
         let roles = self.section(Section::Roles).filter(|roles| !roles.is_empty());
         roles.into_iter().flat_map(|roles| roles.split(','))
+    }
+
+    /// The ids of the roles, if they are known.
+    pub fn role_ids(&self) -> Option<impl Iterator<Item = &'a str>> {
+        self.section(Section::RoleIds).map(|ids| ids.split_terminator('\0'))
     }
 
     /// The token's own audit id, then that of the token it was made from.
@@ -195,6 +223,24 @@ impl<'a> Record<'a> {
     pub fn bind(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let mut values = self.section(Section::Bind).unwrap_or_default().split_terminator('\0');
         std::iter::from_fn(move || Some((values.next()?, values.next()?)))
+    }
+
+    /// The trust that the token is scoped to.
+    pub fn trust(&self) -> Option<Trust<&'a str>> {
+        let [id, trustor_id, trustee_id] = self.known_values(Section::Trust)?;
+        Some(Trust { id, trustor_id, trustee_id })
+    }
+
+    /// The OAuth 1.0 delegation that the token was issued for.
+    pub fn oauth(&self) -> Option<OAuth<&'a str>> {
+        let [access_token_id, consumer_id] = self.known_values(Section::OAuth)?;
+        Some(OAuth { access_token_id, consumer_id })
+    }
+
+    /// The first values of a section, each if it is not empty.
+    fn known_values<const N: usize>(&self, section: Section) -> Option<[Option<&'a str>; N]> {
+        let mut values = self.section(section)?.split_terminator('\0');
+        Some([(); N].map(|()| values.next().filter(|value| !value.is_empty())))
     }
 
     fn section(&self, section: Section) -> Option<&'a str> {
@@ -273,10 +319,14 @@ enum Section {
     ExpiresAt,
     AuditIds,
     Bind,
+    RoleIds,
+    Trust,
+    OAuth,
 }
 
-const SECTIONS: usize = Section::Bind as usize + 1;
+const SECTIONS: usize = Section::OAuth as usize + 1;
 const IS_ADMIN: u32 = 1 << SECTIONS;
-const MAGIC: &[u8; 4] = b"KTR1";
+const IS_DATED: u32 = IS_ADMIN << 1;
+const MAGIC: &[u8; 4] = b"KTR2";
 /// Where the text begins.
-const TEXT: usize = 4 + 4 + 8 + SECTIONS * 4;
+const TEXT: usize = 4 + 4 + 8 + 8 + SECTIONS * 4;

@@ -239,7 +239,7 @@ fn a_user_needs_a_domain_unless_it_is_federated() {
 
 #[test]
 fn members_that_nothing_needs_may_be_anything() {
-    let document = with(v3(), "/token/OS-TRUST:trust", json!({"id": 5, "impersonation": [true]}));
+    let document = with(v3(), "/token/service_providers", json!([{"id": 5, "auth_url": [true]}]));
     let document = with(document, "/token/methods", json!({"x": {"y": [null, 1e99]}}));
     let document = with(document, "/token/user/password_expires_at", json!(null));
     let document = with(document, "/extra", json!("x"));

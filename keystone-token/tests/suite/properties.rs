@@ -5,7 +5,7 @@ use keystone_token::format::{
     armour_pki, armour_pkiz, unarmour, ArmourError, HashAlgorithm, TokenFormat, MAX_DER_LEN,
 };
 use keystone_token::headers::{is_stripped, user_headers, STRIPPED};
-use keystone_token::identity::Identity;
+use keystone_token::identity::{Identity, OAuth, Trust};
 use keystone_token::record::{Field, Record};
 use keystone_token::revocation::RevocationList;
 use keystone_token::time;
@@ -40,6 +40,11 @@ const FIELDS: [Field; 17] = [
 /// Text as a name or an id may be: anything but control characters.
 fn name() -> impl Strategy<Value = String> {
     "[^\u{0}-\u{1f}\u{7f}]{0,12}"
+}
+
+/// An id that is known, which an empty one is not.
+fn known() -> impl Strategy<Value = Option<String>> {
+    option::of(name().prop_filter("empty", |id| !id.is_empty()))
 }
 
 fn json_value() -> impl Strategy<Value = Value> {
@@ -85,6 +90,11 @@ fn member_name() -> impl Strategy<Value = &'static str> {
         "interface",
         "region",
         "serviceCatalog",
+        "issued_at",
+        "trust",
+        "OS-TRUST:trust",
+        "trustor_user",
+        "OS-OAUTH1",
     ])
 }
 
@@ -92,8 +102,11 @@ fn identity() -> impl Strategy<Value = Identity> {
     let names = vec(option::of(name()), 10);
     let role = name().prop_filter("reads as two", |role| !role.contains(','));
     let lists = (vec(role, 0..4), vec(name(), 0..3), option::of(vec((name(), name()), 0..3)));
-    (names, lists, any::<bool>(), -62_135_596_800..253_402_300_800_i64).prop_map(
-        |(names, (roles, audit_ids, bind), is_admin_project, expires_at)| {
+    let role_ids = option::of(vec(name(), 0..4));
+    let delegation = (option::of(vec(known(), 3)), option::of(vec(known(), 2)));
+    let times = (-62_135_596_800..253_402_300_800_i64, any::<Option<i64>>());
+    (names, lists, any::<bool>(), times, role_ids, delegation).prop_map(
+        |(names, (roles, audit_ids, bind), is_admin_project, times, role_ids, (trust, oauth))| {
             let mut names = names.into_iter();
             let mut name = || names.next().flatten();
             Identity {
@@ -111,7 +124,16 @@ fn identity() -> impl Strategy<Value = Identity> {
                 audit_ids,
                 bind,
                 is_admin_project,
-                expires_at,
+                expires_at: times.0,
+                issued_at: times.1,
+                role_ids,
+                trust: trust.map(|it| Trust {
+                    id: it[0].clone(),
+                    trustor_id: it[1].clone(),
+                    trustee_id: it[2].clone(),
+                }),
+                oauth: oauth
+                    .map(|it| OAuth { access_token_id: it[0].clone(), consumer_id: it[1].clone() }),
                 ..Identity::default()
             }
         },
@@ -251,6 +273,20 @@ proptest! {
         let expires_at = record.get(Field::ExpiresAt).unwrap();
         prop_assert_eq!(time::parse(expires_at), Ok(identity.expires_at));
         prop_assert!(record.audit_ids().eq(identity.audit_ids.iter().map(String::as_str)));
+        prop_assert_eq!(record.issued_at(), identity.issued_at);
+        let role_ids = record.role_ids().map(|ids| ids.map(str::to_owned).collect());
+        prop_assert_eq!(role_ids, identity.role_ids);
+        let trust = identity.trust.as_ref().map(|it| Trust {
+            id: it.id.as_deref(),
+            trustor_id: it.trustor_id.as_deref(),
+            trustee_id: it.trustee_id.as_deref(),
+        });
+        prop_assert_eq!(record.trust(), trust);
+        let oauth = identity.oauth.as_ref().map(|it| OAuth {
+            access_token_id: it.access_token_id.as_deref(),
+            consumer_id: it.consumer_id.as_deref(),
+        });
+        prop_assert_eq!(record.oauth(), oauth);
         let bind = identity.bind.unwrap_or_default();
         prop_assert_eq!(record.has_bind(), !bind.is_empty());
         prop_assert!(record.bind().eq(bind.iter().map(|(a, b)| (a.as_str(), b.as_str()))));
@@ -268,7 +304,7 @@ proptest! {
     #[test]
     fn any_bytes_may_be_a_record(bytes in vec(any::<u8>(), 0..300)) {
         use_record(&bytes);
-        use_record(&[b"KTR1", &bytes[..]].concat());
+        use_record(&[b"KTR2", &bytes[..]].concat());
     }
 
     #[test]
@@ -379,6 +415,8 @@ fn use_record(bytes: &[u8]) {
     }
     assert!(record.get(Field::Roles).is_some());
     let _ = (record.roles().count(), record.audit_ids().count(), record.bind().count());
+    let _ = (record.issued_at(), record.trust(), record.oauth());
+    let _ = record.role_ids().map(Iterator::count);
     let _ = user_headers(&record, true).count();
 }
 

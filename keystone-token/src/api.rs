@@ -242,6 +242,14 @@ pub fn validate(
     Ok(request)
 }
 
+/// Asks for the events that revoke tokens; v3 only. The answer is for
+/// [`RevocationEvents`](crate::revocation_events::RevocationEvents).
+pub fn revocation_events(base: &str) -> Request {
+    let mut request = Request::get(format!("{base}/v3/OS-REVOKE/events"), JSON);
+    request.authenticated = true;
+    request
+}
+
 /// Who asks for a token.
 #[derive(Clone, Copy)]
 pub enum Login<'a> {

@@ -6,7 +6,8 @@
 //! A signed token goes through [`format`] (which kind, and off with its armour), [`cms`] (the one
 //! form of message, the signature), [`identity`] (what was signed) and [`revocation`]; [`token`]
 //! is that way as one. An [`identity::Identity`] is kept as a [`record`], from which [`headers`]
-//! and [`policy`] read, the latter with the [`access_rules`] that are in it.
+//! and [`policy`] read, the latter with the [`access_rules`] that are in it. The
+//! [`revocation_events`] tell which records to drop, of tokens that Keystone was asked about.
 
 #![forbid(unsafe_code)]
 
@@ -23,5 +24,6 @@ pub mod json;
 pub mod policy;
 pub mod record;
 pub mod revocation;
+pub mod revocation_events;
 pub mod time;
 pub mod token;

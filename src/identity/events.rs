@@ -146,22 +146,24 @@ impl Worker {
             return known;
         }
         for _ in 0..LOAD_TRIES {
-            let loaded = self.state.events().load();
-            let Some((head, json)) = loaded.as_deref().and_then(<[u8]>::split_first_chunk) else {
+            // Nothing, while a writer is at work.
+            let Some(loaded) = self.state.events().load() else {
                 std::thread::yield_now();
                 continue;
             };
-            let events = match json {
-                [] => Revoked::Any,
-                // What does not parse was not published by this version of the module.
-                json => RevocationEvents::from_json(json)
-                    .map_or(Revoked::Any, Revoked::These),
-            };
-            let known = Rc::new(Known { generation: u64::from_le_bytes(*head), events });
+            let known = Rc::new(match loaded.split_first_chunk() {
+                // None were had yet.
+                None => Known { generation, events: Revoked::default() },
+                Some((head, json)) => {
+                    let events = RevocationEvents::from_json(json);
+                    let events = events.map_or(Revoked::Any, Revoked::These);
+                    Known { generation: u64::from_le_bytes(*head), events }
+                }
+            });
             *self.events.known.borrow_mut() = known.clone();
             return known;
         }
-        // Nothing was ever published, or nobody can read it: nothing is known to be good.
+        // A writer died at it: nothing is known to be good until the next one.
         Rc::new(Known { generation, events: Revoked::Any })
     }
 }

@@ -120,6 +120,12 @@ fn paths() {
         assert_eq!(request.path, path);
         assert!(request.authenticated);
     }
+    let request = revocation_events("/identity");
+    assert_eq!(
+        (request.method, request.path.as_str()),
+        (Method::Get, "/identity/v3/OS-REVOKE/events")
+    );
+    assert!(request.authenticated);
 }
 
 #[test]

@@ -7,5 +7,6 @@ mod identity;
 mod pki;
 mod properties;
 mod revocation;
+mod revocation_events;
 mod signers;
 mod vectors;

@@ -3,10 +3,10 @@
 //! Everything here is a pure function of its arguments. There is no I/O, no clock and no nginx:
 //! times are seconds since 1970 and are handed in, and so is every file and every answer.
 //!
-//! A signed token goes through [`format`] (which kind, and off with its armour), [`cms`] (the one
-//! form of message, the signature), [`identity`] (what was signed) and [`revocation`]; [`token`]
-//! is that way as one. An [`identity::Identity`] is kept as a [`record`], from which [`headers`]
-//! and [`policy`] read, the latter with the [`access_rules`] that are in it. The
+//! A signed token goes through [`mod@format`] (which kind, and off with its armour), [`cms`] (the
+//! one form of message, the signature), [`identity`] (what was signed) and [`revocation`];
+//! [`token`] is that way as one. An [`identity::Identity`] is kept as a [`record`], from which
+//! [`headers`] and [`policy`] read, the latter with the [`access_rules`] that are in it. The
 //! [`revocation_events`] tell which records to drop, of tokens that Keystone was asked about.
 
 #![forbid(unsafe_code)]

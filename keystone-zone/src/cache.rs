@@ -74,12 +74,25 @@ impl<'z> Cache<'z> {
 
     /// Looks `key` up and appends a valid token's identity to `out`.
     pub fn lookup(&self, key: &Key, moment: &Moment, out: &mut Vec<u8>) -> Lookup {
-        let mut best = Lookup::Missing;
+        let (start, mut best) = (out.len(), Lookup::Missing);
         for area in [&self.small, &self.refused, &self.large] {
+            let end = out.len();
             match area.lookup(key, moment, out) {
                 Lookup::Missing => {}
-                Lookup::Outdated => best = Lookup::Outdated,
-                found => return found,
+                Lookup::Outdated => {
+                    if best == Lookup::Missing {
+                        best = Lookup::Outdated;
+                    }
+                }
+                // What counts as it is may lie in the next area: a token that was good, and was
+                // refused since.
+                found => {
+                    out.drain(start..end);
+                    best = found;
+                    if !matches!(found, Lookup::Superseded(_)) {
+                        break;
+                    }
+                }
             }
         }
         best
@@ -384,6 +397,26 @@ mod tests {
         }
         cache.renew(&key(3), 2);
         assert_eq!(lookup(&cache, &key(3), 10).0, Lookup::Missing);
+    }
+
+    #[test]
+    fn what_counts_now_comes_before_what_counted_in_another_generation() {
+        let words = zeroed(MEGABYTE);
+        let cache = Cache::new(&words);
+        let next = Moment { generation: 2, ..at(10, 0) };
+        let large = vec![b'x'; 5_000];
+        cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0));
+        cache.insert(&key(1), &Verdict::Refused(3), 20, &next);
+        cache.insert(&key(2), &Verdict::Valid(b"alice"), 20, &at(10, 0));
+        cache.insert(&key(2), &Verdict::Valid(&large), 20, &next);
+        let mut out = b"before ".to_vec();
+        assert_eq!(cache.lookup(&key(1), &next, &mut out), Lookup::Refused(3));
+        assert_eq!(out, b"before ");
+        assert_eq!(cache.lookup(&key(2), &next, &mut out), Lookup::Valid(20));
+        assert_eq!(out, [&b"before "[..], &large].concat());
+        let mut out = Vec::new();
+        assert_eq!(cache.lookup(&key(1), &at(10, 0), &mut out), Lookup::Valid(20));
+        assert_eq!(out, b"alice");
     }
 
     #[test]

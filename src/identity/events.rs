@@ -104,8 +104,9 @@ impl Worker {
     async fn fetch_events(&self) -> Result<(), EventsError> {
         let json = self.client.revocation_events().await?;
         RevocationEvents::from_json(&json)?;
+        let digest = blake3::hash(&json);
         let published = self.state.events().load();
-        if published.is_some_and(|published| published.get(8..) == Some(&json[..])) {
+        if published.is_some_and(|it| it.get(8..HEAD) == Some(digest.as_bytes())) {
             return Ok(());
         }
         self.zone.locked(|| {
@@ -113,14 +114,12 @@ impl Worker {
                 return;
             }
             let next = self.state.events_generation() + 1;
-            let mut bytes = next.to_le_bytes().to_vec();
-            let head = bytes.len();
-            bytes.extend_from_slice(&json);
+            let bytes = [&next.to_le_bytes()[..], digest.as_bytes(), &json].concat();
+            let events = self.state.events();
             // Without the events themselves, where they are too many: see `Revoked::Any`.
-            let kept =
-                self.state.events().store(&bytes) || self.state.events().store(&bytes[..head]);
-            debug_assert!(kept, "eight bytes always have room");
-            self.state.set_events_generation(next);
+            if events.store(&bytes) || events.store(&bytes[..HEAD]) {
+                self.state.set_events_generation(next);
+            }
         });
         Ok(())
     }
@@ -151,14 +150,15 @@ impl Worker {
                 std::thread::yield_now();
                 continue;
             };
-            let known = Rc::new(match loaded.split_first_chunk() {
-                // None were had yet.
-                None => Known { generation, events: Revoked::default() },
-                Some((head, json)) => {
+            let known = Rc::new(match (loaded.first_chunk(), loaded.get(HEAD..)) {
+                (Some(generation), Some(json)) => {
+                    // Nothing at all is no JSON either.
                     let events = RevocationEvents::from_json(json);
                     let events = events.map_or(Revoked::Any, Revoked::These);
-                    Known { generation: u64::from_le_bytes(*head), events }
+                    Known { generation: u64::from_le_bytes(*generation), events }
                 }
+                // None were had yet.
+                _ => Known { generation, events: Revoked::default() },
             });
             *self.events.known.borrow_mut() = known.clone();
             return known;
@@ -167,3 +167,6 @@ impl Worker {
         Rc::new(Known { generation, events: Revoked::Any })
     }
 }
+
+/// Before the events' JSON there are their generation and the JSON's digest.
+const HEAD: usize = 8 + blake3::OUT_LEN;

@@ -3,6 +3,7 @@
 //! One program, since each would be linked again with all of the testbed.
 
 mod a_no_token;
+mod access_rules;
 mod b_offline;
 mod c_certificates;
 mod cache;
@@ -16,6 +17,7 @@ mod i_bind;
 mod identity_client;
 mod logs;
 mod nginx_ways;
+mod revocation_events;
 mod samples;
 mod variables;
 mod who_may_pass;

@@ -171,18 +171,3 @@ fn a_refusal_here_is_not_remembered_as_one_of_the_token() {
         assert_eq!(world.status(&token), 200);
     }
 }
-
-#[test]
-fn access_rules_are_refused_as_nobody_can_match_them_yet() {
-    let world = World::setup().offline().start();
-    let rules =
-        serde_json::json!([{"service": "compute", "method": "GET", "path": "/v2.1/servers"}]);
-    let payload = Payload::v3().with(
-        "/application_credential",
-        serde_json::json!({
-            "id": "a", "name": "a", "restricted": true, "access_rules": rules
-        }),
-    );
-    assert_ne!(ask(&world, &payload).status, 200);
-    assert!(world.upstream.requests().is_empty());
-}

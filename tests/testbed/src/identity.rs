@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslVerifyMode};
+use serde_json::{json, Value};
 
+use crate::clock::iso_micros;
 use crate::cms;
 use crate::mint::{self, Payload, Revoked};
 use crate::pki::{Pair, Pki, TlsFiles};
@@ -100,6 +102,16 @@ impl Identity {
         self.state().log.iter().filter(|request| request.target.starts_with(prefix)).count()
     }
 
+    /// How many questions about tokens there were so far.
+    pub fn validations(&self) -> usize {
+        let is_one = |request: &&Incoming| {
+            let path = request.path();
+            let v2 = path.split_once("/v2.0/tokens/").is_some_and(|(_, token)| token != "revoked");
+            request.method == "GET" && (path.ends_with("/v3/auth/tokens") || v2)
+        };
+        self.state().log.iter().filter(is_one).count()
+    }
+
     /// Forgets the requests so far.
     pub fn forget_requests(&self) {
         self.state().log.clear();
@@ -113,6 +125,22 @@ impl Identity {
     /// Puts a token on the revocation list by its md5.
     pub fn revoke_token(&self, token: &str) {
         self.revoke(Revoked::id(mint::md5(token)));
+    }
+
+    /// Adds a revocation event: these members, and that tokens issued until now are meant.
+    pub fn add_event(&self, members: &Value) {
+        let mut event = members.clone();
+        event["issued_before"] = json!(iso_micros(now()));
+        self.state().events.push(event);
+    }
+
+    /// Revokes a token that was known for online validation as `openstack token revoke` does: it
+    /// is not known any more, and an event names its audit id.
+    pub fn revoke_online(&self, token: &str) {
+        let payload = self.state().subjects.remove(token);
+        if let Some(payload) = payload {
+            self.add_event(&json!({"audit_id": payload.audit_id()}));
+        }
     }
 
     /// Serves and signs with the certificates of another PKI from now on.
@@ -177,6 +205,8 @@ pub struct State {
     pub fixed_tokens: Vec<String>,
     /// Service tokens that it issued, and when they end.
     pub issued: HashMap<String, i64>,
+    /// Revocation events.
+    pub events: Vec<Value>,
     /// Every request so far.
     pub log: Vec<Incoming>,
     /// A path before `/v2.0` and `/v3`, such as `/identity`.
@@ -248,6 +278,7 @@ impl State {
             faults: Vec::new(),
             fixed_tokens: vec![ADMIN_TOKEN.into()],
             issued: HashMap::new(),
+            events: Vec::new(),
             log: Vec::new(),
             prefix: String::new(),
             revoked: Vec::new(),

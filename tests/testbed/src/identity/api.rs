@@ -69,6 +69,7 @@ pub(super) fn answer(state: &mut State, request: &Incoming) -> Answer {
         ("GET", "/v2.0/tokens/revoked" | "/v3/auth/tokens/OS-PKI/revoked") => {
             revoked(state, request)
         }
+        ("GET", "/v3/OS-REVOKE/events") => events(state, request),
         ("POST", "/v2.0/tokens") => new_token_2(state, request),
         ("POST", "/v3/auth/tokens") => new_token_3(state, request),
         ("GET", "/v3/auth/tokens") => validate_3(state, request),
@@ -118,6 +119,15 @@ fn revoked(state: &State, request: &Incoming) -> Answer {
         Ok(signed) => Answer::json(200, &json!({ "signed": signed })),
         Err(error) => Answer::error(500, "Internal Server Error", &error.to_string()),
     }
+}
+
+/// `OS-REVOKE`: every event so far, the service role may read it.
+fn events(state: &State, request: &Incoming) -> Answer {
+    if !state.is_service(request) {
+        return Answer::unauthorized(&state.base);
+    }
+    let links = json!({"next": null, "self": format!("{}/v3/OS-REVOKE/events", state.base)});
+    Answer::json(200, &json!({ "events": state.events, "links": links }))
 }
 
 fn new_token_2(state: &mut State, request: &Incoming) -> Answer {

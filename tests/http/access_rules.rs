@@ -1,0 +1,173 @@
+//! Tokens of application credentials with access rules: good for what a rule allows.
+
+use keystone_testbed::expect;
+use keystone_testbed::http::{Request, Response};
+use keystone_testbed::mint::Payload;
+use keystone_testbed::world::{Setup, World};
+use serde_json::{json, Value};
+
+/// An object store behind `/v1/`, an image service behind `/images/`, and something that nobody has
+/// named behind `/`.
+fn services() -> Setup {
+    let service = |kind: &str| {
+        format!("keystone_auth on; keystone_service_type {kind}; proxy_pass @UPSTREAM@;")
+    };
+    World::setup()
+        .offline()
+        .location("/v1/", &service("object-store"))
+        .location("/images/", &service("image"))
+        .location("/both/", &service("image object-store"))
+        .location("/served/", "keystone_auth on; keystone_service_type object-store;")
+}
+
+fn with_rules(rules: &Value) -> Payload {
+    let credential = json!({"id": "a", "name": "a", "restricted": true, "access_rules": rules});
+    Payload::v3().with("/application_credential", credential)
+}
+
+fn rule(method: &str, path: &str) -> Value {
+    json!({"id": "1", "service": "object-store", "method": method, "path": path})
+}
+
+fn ask(world: &World, token: &str, method: &str, target: &str) -> Response {
+    world.send(&Request::new(method, target).token(token))
+}
+
+#[track_caller]
+fn refused(world: &World, token: &str, method: &str, target: &str) {
+    let answer = ask(world, token, method, target);
+    expect::refused(&answer);
+    assert_eq!(answer.header("X-Result"), Some("access_rules"), "{method} {target}");
+    assert!(world.upstream.requests().is_empty(), "{method} {target}");
+}
+
+#[test]
+fn a_rule_is_for_a_service_a_method_and_a_path() {
+    let world = services().start();
+    let token = world.pki(&with_rules(&json!([rule("GET", "/v1/AUTH_x/pub/**")])));
+    refused(&world, &token, "PUT", "/v1/AUTH_x/pub/o");
+    refused(&world, &token, "GET", "/v1/AUTH_x/other/o");
+    refused(&world, &token, "GET", "/v1/AUTH_x/pub");
+    refused(&world, &token, "GET", "/images/v1/AUTH_x/pub/o");
+    for target in ["/v1/AUTH_x/pub/o", "/v1/AUTH_x/pub/a/b?query=../x", "/v1/AUTH_x/pub/"] {
+        assert_eq!(ask(&world, &token, "GET", target).status, 200, "{target}");
+    }
+}
+
+#[test]
+fn wildcards_are_those_of_keystone() {
+    let world = services().start();
+    let token = world
+        .pki(&with_rules(&json!([rule("GET", "/v1/{account}/one/*"), rule("GET", "/v1/a.b/x")])));
+    for target in ["/v1/a/one/o", "/v1/b/one/img-1"] {
+        assert_eq!(ask(&world, &token, "GET", target).status, 200, "{target}");
+    }
+    assert_eq!(ask(&world, &token, "GET", "/v1/a.b/x").status, 200);
+    let world = services().start();
+    for target in ["/v1/a/one/o/p", "/v1/a/one/", "/v1/a/b/one/o", "/v1/aXb/x"] {
+        refused(&world, &token, "GET", target);
+    }
+}
+
+#[test]
+fn without_a_service_type_such_a_token_is_good_for_nothing() {
+    let world = services().start();
+    let token = world.pki(&with_rules(&json!([rule("GET", "/**")])));
+    refused(&world, &token, "GET", "/anything");
+    refused(&world, &token, "GET", "/images/x");
+    assert_eq!(ask(&world, &token, "GET", "/both/x").status, 200);
+    assert_eq!(ask(&world, &token, "GET", "/v1/x").status, 200);
+}
+
+#[test]
+fn a_token_without_rules_is_good_for_everything() {
+    let world = services().start();
+    for payload in [Payload::v3(), with_rules(&Value::Null)] {
+        let token = world.pki(&payload);
+        for target in ["/anything", "/v1/x", "/images/../v1/./x"] {
+            assert_eq!(ask(&world, &token, "DELETE", target).status, 200, "{target}");
+        }
+    }
+    let token = world.pki(&with_rules(&json!([])));
+    let world = services().start();
+    refused(&world, &token, "GET", "/v1/x");
+}
+
+#[test]
+fn a_path_that_somebody_may_read_otherwise_is_refused() {
+    let world = services().start();
+    let token = world.pki(&with_rules(&json!([rule("GET", "/v1/AUTH_x/pub/**")])));
+    for target in [
+        "/v1/AUTH_x/other/../pub/o",
+        "/v1/AUTH_x/pub/./o",
+        "/v1/AUTH_x//pub/o",
+        "/v1/AUTH_x/pub//o",
+        "/v1/AUTH_x/pub/%2e%2e/pub/o",
+        "/v1/AUTH_x/pub/.%2E/pub/o",
+        "/v1/AUTH_x%2fpub/o",
+        "/v1/AUTH_x/pub/a%2Fb",
+        "/v1/AUTH_x/pub/a%5Cb",
+        "/v1/AUTH_x/pub/a;b",
+        "/v1/AUTH_x/pub/%252e%252e/x",
+        "/v1/AUTH_x/pub/%C0%AE",
+    ] {
+        refused(&world, &token, "GET", target);
+    }
+    for target in ["/v1/AUTH_x/pub/my%20object", "/v1/%41UTH_x/pub/%D0%BF", "/v1/AUTH_x/pub/100%25"]
+    {
+        assert_eq!(ask(&world, &token, "GET", target).status, 200, "{target}");
+    }
+}
+
+#[test]
+fn files_are_judged_by_the_path_that_is_served() {
+    let files = |dir: &std::path::Path| {
+        for (name, text) in [("pub/o", "public"), ("secret/o", "secret")] {
+            let path = dir.join("html/served").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+    };
+    let world = services().files(files).start();
+    let token = world.pki(&with_rules(&json!([rule("GET", "/served/pub/*")])));
+    assert_eq!(ask(&world, &token, "GET", "/served/pub/o").text(), "public");
+    for target in ["/served/secret/o", "/served/pub/../secret/o", "/served/pub/%2e%2e/secret/o"] {
+        let answer = ask(&world, &token, "GET", target);
+        expect::refused(&answer);
+    }
+}
+
+#[test]
+fn a_service_that_hands_a_request_on_vouches_for_it() {
+    let world = services().start();
+    let token = world.pki(&with_rules(&json!([rule("GET", "/v1/AUTH_x/pub/**")])));
+    let service = world.pki(&Payload::v3().roles(&["service"]));
+    let user = world.pki(&Payload::v3().roles(&["member"]));
+    let ask = |service: &str, target: &str| {
+        let request = Request::new("PUT", target).token(&token).header("X-Service-Token", service);
+        world.send(&request).status
+    };
+    assert_eq!(ask(&service, "/v1/AUTH_x/other"), 200);
+    assert_eq!(ask(&user, "/v1/AUTH_x/other"), 401);
+    assert_eq!(ask("garbage", "/v1/AUTH_x/other"), 401);
+    // Also a service's word is none where nobody knows what is behind.
+    assert_eq!(ask(&service, "/anything"), 401);
+}
+
+#[test]
+fn a_redirect_is_judged_by_the_path_that_it_leads_to() {
+    let to = "keystone_auth on; keystone_service_type object-store; proxy_pass @UPSTREAM@;";
+    let world = services()
+        .location("/rewritten/", "keystone_auth off; rewrite ^/rewritten/(.*)$ /target/$1 last;")
+        .location("/target/", to)
+        .start();
+    let token = world.pki(&with_rules(&json!([rule("GET", "/target/pub/*")])));
+    assert_eq!(ask(&world, &token, "GET", "/rewritten/pub/o").status, 200);
+    let world = services()
+        .location("/rewritten/", "keystone_auth off; rewrite ^/rewritten/x(.*)$ /target/$1 last;")
+        .location("/target/", to)
+        .start();
+    for target in ["/rewritten/xother/o", "/rewritten/x../pub/o", "/rewritten/x/pub/o"] {
+        refused(&world, &token, "GET", target);
+    }
+}

@@ -3,11 +3,11 @@
 //! Each function knows one difference: it changes what the oracle said into what the module must
 //! say, and tells whether there was anything to change. What none of them names must be equal.
 
+use keystone_testbed::oracle::View;
 use keystone_testbed::world::AUTH_URI;
 use keystone_token::headers::is_stripped;
 
 use crate::cases::{Case, Odd};
-use crate::oracle::View;
 
 /// What the oracle said about a case.
 pub struct Told<'a> {

@@ -9,13 +9,14 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use keystone_testbed::mint::Revoked;
+use keystone_testbed::oracle::View;
 use keystone_testbed::pki::Pki;
 use keystone_testbed::world::{shared_pki, World};
 
 use cases::{Case, Maker};
 use differences::{Told, DIFFERENCES};
 use kinds::KINDS;
-use oracle::{Oracle, View};
+use oracle::Oracle;
 
 mod cases;
 mod differences;

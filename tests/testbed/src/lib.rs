@@ -6,7 +6,7 @@
 //! told to misbehave ([`identity`]), an upstream that tells what it was sent ([`upstream`]), an
 //! unmodified nginx with the module in it ([`nginx`]) and an HTTP client that sends exactly the
 //! bytes it is given ([`http`]). [`world`] puts them together, and [`expect`] knows what should
-//! come out.
+//! come out. [`oracle`] is what others' code says to the same requests.
 //!
 //! All of it listens on 127.0.0.1 only and cleans up when it is dropped, also in a test that
 //! panics.
@@ -23,8 +23,10 @@ pub mod identity;
 pub mod mint;
 pub mod negotiate;
 pub mod nginx;
+pub mod oracle;
 pub mod pki;
 pub mod port;
+pub mod process;
 pub mod serve;
 pub mod temp;
 pub mod upstream;
@@ -54,6 +56,9 @@ pub enum Error {
     /// OpenSSL refused.
     #[error("openssl: {0}")]
     OpenSsl(#[from] openssl::error::ErrorStack),
+    /// A Python program of the tests did not do what it is for.
+    #[error("python: {0}")]
+    Python(String),
     /// Something did not happen in time.
     #[error("timed out waiting for {0}")]
     Timeout(String),

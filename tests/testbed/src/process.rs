@@ -1,0 +1,50 @@
+//! Processes that end when their stdin does, so that none outlives the test that started it.
+
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{During, Result};
+
+/// A running process; dropping it ends it.
+#[derive(Debug)]
+pub struct Process(Child);
+
+impl Process {
+    /// Starts one, with a pipe for its stdin.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::piped()).spawn();
+        Ok(Self(child.during(format!("starting {program}"))?))
+    }
+
+    /// What it writes, if its stdout was made a pipe; once.
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
+        self.0.stdout.take()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().ok().flatten()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let deadline = Instant::now() + STOP;
+        while self.ended().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Nothing better can be done about a process that will not go.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Has `last` called when this process exits, as statics are never dropped.
+pub fn at_exit(last: extern "C" fn()) {
+    // SAFETY: `last` is a function of the C ABI that lives as long as the program.
+    unsafe { libc::atexit(last) };
+}
+
+const STOP: Duration = Duration::from_secs(5);

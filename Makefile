@@ -14,6 +14,7 @@ MODULE := $(TARGET)/release/libngx_http_keystone_module.so
 VENDORED := $(TARGET)/vendored
 VENDORED_MODULE := $(VENDORED)/release/libngx_http_keystone_module.so
 ORACLE := $(BUILD)/oracle-venv
+KEYSTONE := $(BUILD)/keystone-venv
 
 DESTDIR ?=
 MODULES_DIR ?= $(DESTDIR)/usr/lib/nginx/modules
@@ -28,7 +29,7 @@ say = printf '\n== %s\n' "$(1)"
 
 .PHONY: help
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: $(NGINX_BUILD_DIR)/Makefile ## Build the module for the installed nginx
@@ -48,15 +49,15 @@ demo: build ## Play the module's main job: nginx, an identity service, tokens
 	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-testbed demo
 
 .PHONY: test
-test: build vendored oracle lint ## Run every test, with Debian's nginx and with nginx 1.28
+test: build vendored oracle keystone lint ## Run every test, with Debian's nginx and with nginx 1.28
 	@$(call say,Tests of the libraries)
 	cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-testbed -p keystone-bench
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
-	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) NGINX_BINARY=/usr/sbin/nginx \
+	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) NGINX_BINARY=/usr/sbin/nginx \
 		cargo test --locked --release -p ngx_http_keystone_module
 	@nginx=$$(ls -t $(VENDORED)/release/build/nginx-sys-*/out/objs/nginx | head -n 1); \
 	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
-	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) NGINX_BINARY=$$nginx \
+	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) NGINX_BINARY=$$nginx \
 		cargo test --locked --release -p ngx_http_keystone_module
 
 .PHONY: bench
@@ -76,6 +77,11 @@ lint: build
 oracle: test-packages
 	@$(call say,The oracle: keystonemiddleware 4.9.1)
 	tests/oracle/setup.sh $(ORACLE)
+
+.PHONY: keystone
+keystone: test-packages
+	@$(call say,A real Keystone: keystone 30 and keystonemiddleware 13)
+	tests/keystone/setup.sh $(KEYSTONE)
 
 .PHONY: install
 install: ## Install the module and its load_module file as Debian's own modules have them

@@ -1,8 +1,6 @@
 //! The story of a token at a gateway, played with real parts and checked at every step.
 
-use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use keystone_testbed::http::{Client, Request, Response};
@@ -14,36 +12,20 @@ use keystone_testbed::port::Port;
 use keystone_testbed::temp::{set_mode, TempDir};
 use keystone_testbed::upstream::{Seen, Upstream};
 
+use super::story::{
+    has_audience, show, show_configuration, stop_if_interrupted, wait_for_interrupt, Story,
+};
 use super::Failure;
 
 /// Plays it; `false` when an answer was wrong.
 pub(super) fn play() -> Result<bool, Failure> {
-    catch_interrupt();
-    let module = nginx::module();
-    if !module.exists() {
-        return Err(format!("there is no {}: run `make` first", module.display()).into());
-    }
-    let mut stage = Stage::set()?;
+    let mut stage = Stage::set(Story::begin()?)?;
     stage.story()?;
-    if stage.wrong.is_empty() {
-        println!("\nEvery answer was right.");
-    } else {
-        println!("\nWRONG:");
-        for wrong in &stage.wrong {
-            println!("  - {wrong}");
-        }
-        let log = stage.nginx.error_log();
-        let lines: Vec<_> = log.lines().collect();
-        println!("\nThe end of nginx's error log:");
-        for line in &lines[lines.len().saturating_sub(20)..] {
-            println!("  {line}");
-        }
-        return Ok(false);
-    }
-    if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
+    let right = stage.story.end(&stage.nginx);
+    if right && has_audience() {
         stage.stay()?;
     }
-    Ok(true)
+    Ok(right)
 }
 
 struct Stage {
@@ -51,11 +33,11 @@ struct Stage {
     identity: Identity,
     _upstream: Upstream,
     nginx: Nginx,
-    wrong: Vec<String>,
+    story: Story,
 }
 
 impl Stage {
-    fn set() -> Result<Self, Failure> {
+    fn set(story: Story) -> Result<Self, Failure> {
         println!("Making a certificate authority and Keystone's signing certificate.");
         let pki = Pki::new()?;
         let identity = Identity::start(&pki)?;
@@ -74,13 +56,8 @@ impl Stage {
             .replace("@SERVICE_PROJECT@", SERVICE_PROJECT)
             .replace("@UPSTREAM@", &upstream.address().to_string());
         let nginx = Nginx::start_in(dir, Port::free()?, &Config::raw(&conf, 2))?;
-        println!("nginx listens on http://{} with this configuration:\n", nginx.address());
-        let shown = std::fs::read_to_string(nginx.dir().join("nginx.conf"))?;
-        let from_http = shown.lines().skip_while(|line| !line.starts_with("http {"));
-        from_http
-            .filter(|line| !line.contains("_temp_path"))
-            .for_each(|line| println!("    {line}"));
-        Ok(Self { pki, identity, _upstream: upstream, nginx, wrong: Vec::new() })
+        show_configuration(&nginx)?;
+        Ok(Self { pki, identity, _upstream: upstream, nginx, story })
     }
 
     fn story(&mut self) -> Result<(), Failure> {
@@ -90,17 +67,18 @@ impl Stage {
         let mut client = self.nginx.connect_worker(first)?;
         let signing = self.pki.signing.clone();
 
-        self.title("A request without a token is refused.")?;
+        self.story.title("A request without a token is refused.")?;
         let answer = self.ask(&mut client, None)?;
-        self.expect_refusal(&answer);
+        self.story.expect_status(&answer, 401);
         let challenge = format!("Keystone uri=\"{}\"", self.identity.uri());
-        self.expect("WWW-Authenticate", answer.header("WWW-Authenticate"), Some(&challenge));
+        self.story.expect("WWW-Authenticate", answer.header("WWW-Authenticate"), Some(&challenge));
         let right = answer.text() == UNAUTHORIZED;
-        self.check(right, "the body of the 401 is not Keystone's");
+        self.story.check(right, "the body of the 401 is not Keystone's");
         let asked = self.identity.requests();
-        self.check(asked.is_empty(), "a request without a token made traffic");
+        self.story.check(asked.is_empty(), "a request without a token made traffic");
 
-        self.title("A PKI token: the first one makes nginx fetch certificates and the list.")?;
+        self.story
+            .title("A PKI token: the first one makes nginx fetch certificates and the list.")?;
         let token = Payload::v3().pki(&signing)?;
         let answer = self.ask(&mut client, Some(&token))?;
         self.expect_pass(&answer, "MISS");
@@ -108,37 +86,38 @@ impl Stage {
             println!("    the identity service was asked: {request}");
         }
 
-        self.title("The same token again: from the cache, without a word to Keystone.")?;
+        self.story.title("The same token again: from the cache, without a word to Keystone.")?;
         self.identity.forget_requests();
         let answer = self.ask(&mut client, Some(&token))?;
         self.expect_pass(&answer, "HIT");
 
-        self.title("The same token at the second worker: from the shared cache.")?;
+        self.story.title("The same token at the second worker: from the shared cache.")?;
         let mut other = self.nginx.connect_worker(second)?;
         let answer = self.ask(&mut other, Some(&token))?;
         self.expect_pass(&answer, "HIT");
-        self.expect("X-Worker", answer.header("X-Worker"), Some(&second.to_string()));
+        self.story.expect("X-Worker", answer.header("X-Worker"), Some(&second.to_string()));
 
-        self.title("A PKIZ token, which is a compressed one, of the v2.0 API.")?;
+        self.story.title("A PKIZ token, which is a compressed one, of the v2.0 API.")?;
         let answer = self.ask(&mut client, Some(&Payload::v2().pkiz(&signing)?))?;
         self.expect_pass(&answer, "MISS");
 
-        self.title("A token with one character changed is refused.")?;
+        self.story.title("A token with one character changed is refused.")?;
         let answer = self.ask(&mut client, Some(&tamper(&Payload::v3().pki(&signing)?)))?;
-        self.expect_refusal(&answer);
+        self.story.expect_status(&answer, 401);
 
-        self.title("An expired token is refused.")?;
+        self.story.title("An expired token is refused.")?;
         let expired = Payload::v3().expires_in(-60).pki(&signing)?;
         let answer = self.ask(&mut client, Some(&expired))?;
-        self.expect_refusal(&answer);
+        self.story.expect_status(&answer, 401);
 
-        self.title("Forged headers do not reach the upstream.")?;
+        self.story.title("Forged headers do not reach the upstream.")?;
         let forged = Request::get("/").header("X-Roles", "admin").header("X-User-Id", "root");
         let answer = client.send(&forged.clone().token(&token))?;
         show("GET / with a PKI token, X-Roles: admin and X-User-Id: root", &answer);
         self.expect_pass(&answer, "HIT");
 
-        self.title("A token that is revoked while it is cached is refused with the next list.")?;
+        self.story
+            .title("A token that is revoked while it is cached is refused with the next list.")?;
         self.identity.revoke_token(&token);
         println!("  The first token is on the revocation list now.");
         let start = Instant::now();
@@ -152,11 +131,11 @@ impl Stage {
         };
         let after = start.elapsed().as_secs_f32();
         show(&format!("GET / with the same PKI token, {after:.1} s later"), &refused);
-        self.expect_refusal(&refused);
+        self.story.expect_status(&refused, 401);
         let answer = self.ask(&mut other, Some(&token))?;
-        self.expect_refusal(&answer);
+        self.story.expect_status(&answer, 401);
 
-        self.title("What nginx keeps in keystone_signing_dir.")?;
+        self.story.title("What nginx keeps in keystone_signing_dir.")?;
         self.list_files()
     }
 
@@ -179,8 +158,8 @@ impl Stage {
         let (worker, _) = nginx::worker_ids();
         let directory = std::fs::symlink_metadata(&dir)?;
         println!("  {:04o} keystone/", directory.mode() & 0o7777);
-        self.check(directory.mode() & 0o7777 == 0o700, "the directory's mode is not 0700");
-        self.check(directory.uid() == worker, "the directory is not the worker's");
+        self.story.check(directory.mode() & 0o7777 == 0o700, "the directory's mode is not 0700");
+        self.story.check(directory.uid() == worker, "the directory is not the worker's");
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&dir)? {
             let entry = entry?;
@@ -188,23 +167,23 @@ impl Stage {
             let name = entry.file_name().to_string_lossy().into_owned();
             let mode = metadata.mode() & 0o7777;
             println!("  {mode:04o} keystone/{name} ({} bytes)", metadata.len());
-            self.check(mode == 0o600, &format!("the mode of {name} is not 0600"));
+            self.story.check(mode == 0o600, &format!("the mode of {name} is not 0600"));
             names.push(name);
         }
         names.sort();
         let right = names == ["cacert.pem", "revoked.pem", "signing_cert.pem"];
-        self.check(right, &format!("the files are {names:?}"));
+        self.story.check(right, &format!("the files are {names:?}"));
         Ok(())
     }
 
     fn expect_pass(&mut self, answer: &Response, cache: &str) {
-        self.expect("X-Cache-Status", answer.header("X-Cache-Status"), Some(cache));
+        self.story.expect("X-Cache-Status", answer.header("X-Cache-Status"), Some(cache));
+        self.story.expect_status(answer, 200);
         if answer.status != 200 {
-            self.check(false, &format!("the status is {} instead of 200", answer.status));
             return;
         }
         let Ok(seen) = Seen::of(answer) else {
-            return self.check(false, "the answer is not the upstream's");
+            return self.story.check(false, "the answer is not the upstream's");
         };
         let wanted = [
             ("X-Identity-Status", "Confirmed"),
@@ -213,29 +192,8 @@ impl Stage {
             ("X-Roles", "role1,role2"),
         ];
         for (name, value) in wanted {
-            self.expect(name, seen.header(name).as_deref(), Some(value));
+            self.story.expect(name, seen.header(name).as_deref(), Some(value));
         }
-    }
-
-    fn expect_refusal(&mut self, answer: &Response) {
-        let status = answer.status;
-        self.check(status == 401, &format!("the status is {status} instead of 401"));
-    }
-
-    fn expect(&mut self, name: &str, value: Option<&str>, wanted: Option<&str>) {
-        self.check(value == wanted, &format!("{name} is {value:?} instead of {wanted:?}"));
-    }
-
-    fn check(&mut self, right: bool, complaint: &str) {
-        if !right {
-            println!("  WRONG: {complaint}");
-            self.wrong.push(complaint.to_owned());
-        }
-    }
-
-    fn title(&mut self, text: &str) -> Result<(), Failure> {
-        println!("\n* {text}");
-        stop_if_interrupted()
     }
 
     /// Stays until Ctrl-C, for the user to try things.
@@ -259,35 +217,8 @@ impl Stage {
             pki.display()
         );
         println!("  tail -f {}", self.nginx.dir().join("error.log").display());
-        while stop_if_interrupted().is_ok() {
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        println!("\nStopping.");
+        wait_for_interrupt();
         Ok(())
-    }
-}
-
-fn show(request: &str, answer: &Response) {
-    println!("  > {request}");
-    println!("  < {}", answer.status);
-    let shown = ["WWW-Authenticate", "Content-Type", "Retry-After", "X-Cache-Status", "X-Worker"];
-    for name in shown {
-        if let Some(value) = answer.header(name) {
-            println!("  < {name}: {value}");
-        }
-    }
-    match Seen::of(answer) {
-        Ok(seen) => {
-            println!("    the upstream was sent:");
-            for (name, value) in &seen.headers {
-                let name_lower = name.to_ascii_lowercase();
-                let wanted = name_lower.starts_with("x-") || name_lower.starts_with("openstack-");
-                if wanted && name_lower != "x-auth-token" {
-                    println!("      {name}: {value}");
-                }
-            }
-        }
-        Err(_) => println!("  < {}", answer.text().trim_end()),
     }
 }
 
@@ -299,26 +230,6 @@ fn tamper(token: &str) -> String {
     tampered.replace_range(middle..=middle, other);
     tampered
 }
-
-fn catch_interrupt() {
-    extern "C" fn note(_signal: libc::c_int) {
-        INTERRUPTED.store(true, Ordering::SeqCst);
-    }
-    let handler = note as extern "C" fn(libc::c_int);
-    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler only stores into an atomic, which a signal handler may do.
-        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
-    }
-}
-
-fn stop_if_interrupted() -> Result<(), Failure> {
-    match INTERRUPTED.load(Ordering::SeqCst) {
-        true => Err("interrupted".into()),
-        false => Ok(()),
-    }
-}
-
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 const REVOCATION: Duration = Duration::from_secs(10);
 const DAY: i64 = 86_400;

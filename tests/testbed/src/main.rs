@@ -12,6 +12,7 @@ use keystone_testbed::pki::Pki;
 use keystone_testbed::port::Port;
 
 mod demo;
+mod story;
 
 type Failure = Box<dyn std::error::Error>;
 

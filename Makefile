@@ -48,6 +48,12 @@ demo: build ## Play the module's main job: nginx, an identity service, tokens
 	@$(call say,The demo)
 	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-testbed demo
 
+.PHONY: demo-keystone
+demo-keystone: build keystone ## Play it with a real Keystone: get a token, use it, revoke it
+	cargo build --locked --release -p keystone-testbed
+	@$(call say,The demo with a real Keystone)
+	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-keystone
+
 .PHONY: test
 test: build vendored oracle keystone lint ## Run every test, with Debian's nginx and with nginx 1.28
 	@$(call say,Tests of the libraries)

@@ -1,4 +1,4 @@
-//! The demo, and parts of the testbed as commands.
+//! The demos, and parts of the testbed as commands.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use keystone_testbed::pki::Pki;
 use keystone_testbed::port::Port;
 
 mod demo;
+mod demo_keystone;
 mod story;
 
 type Failure = Box<dyn std::error::Error>;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["demo"] => demo::play(),
+        ["demo-keystone"] => demo_keystone::play(),
         ["identity", rest @ ..] => identity(rest),
         ["mint", rest @ ..] => mint(rest),
         _ => {
@@ -128,6 +130,8 @@ impl<'a> Options<'a> {
 const USAGE: &str = "\
 usage: keystone-testbed demo
            plays the story of a token at a gateway, checking every answer
+       keystone-testbed demo-keystone
+           the same with a real Keystone, from the environment in KEYSTONE_VENV
        keystone-testbed identity --pki DIRECTORY [--port PORT]
            runs the small identity service; POST /testbed/tokens for tokens,
            POST /testbed/revoke {\"token\": ...} to revoke one, GET /testbed/log

@@ -24,7 +24,9 @@ mod api;
 mod control;
 pub mod fault;
 
-pub use fault::Fault;
+pub use fault::{Fault, Gate};
+
+use fault::Place;
 
 /// A running identity service.
 pub struct Identity {
@@ -159,14 +161,52 @@ impl Identity {
         state.ca_pem = ca.into();
     }
 
+    /// Every question about a token so far: the tokens.
+    pub fn validations(&self) -> Vec<String> {
+        let state = self.state();
+        let asked = state.log.iter().filter_map(|request| api::subject(&state.prefix, request));
+        asked.map(str::to_owned).collect()
+    }
+
+    /// How often a service token was asked for.
+    pub fn logins(&self) -> usize {
+        self.state().log.iter().filter(|request| request.method == "POST").count()
+    }
+
     /// Misbehaves on every path that starts with `prefix`, until [`Identity::heal`].
     pub fn fault(&self, prefix: &str, fault: Fault) {
-        self.state().faults.push(fault::Rule::new(prefix, fault, None));
+        self.misbehave(Place::Prefix(prefix.into()), fault, None);
     }
 
     /// Misbehaves for the next `times` requests to paths that start with `prefix`.
     pub fn fault_times(&self, times: usize, prefix: &str, fault: Fault) {
-        self.state().faults.push(fault::Rule::new(prefix, fault, Some(times)));
+        self.misbehave(Place::Prefix(prefix.into()), fault, Some(times));
+    }
+
+    /// Misbehaves on every question about a token, until [`Identity::heal`].
+    pub fn fault_validations(&self, fault: Fault) {
+        self.misbehave(Place::Validations, fault, None);
+    }
+
+    /// Misbehaves on the next `times` questions about a token.
+    pub fn fault_validations_times(&self, times: usize, fault: Fault) {
+        self.misbehave(Place::Validations, fault, Some(times));
+    }
+
+    /// Misbehaves whenever a service token is asked for, until [`Identity::heal`].
+    pub fn fault_logins(&self, fault: Fault) {
+        self.misbehave(Place::Logins, fault, None);
+    }
+
+    /// Keeps back what it answers to questions about tokens, until the gate is opened.
+    pub fn hold_validations(&self) -> Gate {
+        let gate = Gate::default();
+        self.fault_validations(Fault::Hold(gate.clone()));
+        gate
+    }
+
+    fn misbehave(&self, place: Place, fault: Fault, times: Option<usize>) {
+        self.state().faults.push(fault::Rule::new(place, fault, times));
     }
 
     /// Behaves again.
@@ -184,6 +224,11 @@ impl Identity {
     /// Knows a token for online validation.
     pub fn know(&self, token: &str, payload: &Payload) {
         self.state().subjects.insert(token.into(), payload.clone());
+    }
+
+    /// Does not know a token any more, as one that was revoked.
+    pub fn forget(&self, token: &str) {
+        self.state().subjects.remove(token);
     }
 
     /// Lets a client steer it over HTTP, below `/testbed/`.
@@ -331,7 +376,8 @@ impl Handler for Service {
                 (control::answer(&mut state, request), Vec::new())
             } else {
                 state.log.push(request.clone());
-                let faults = fault::due(&mut state.faults, request.path());
+                let State { faults, prefix, .. } = &mut *state;
+                let faults = fault::due(faults, prefix, request);
                 (api::answer(&mut state, request), faults)
             }
         };

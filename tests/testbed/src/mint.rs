@@ -19,6 +19,7 @@ use crate::{now, Result};
 pub struct Payload {
     version: Version,
     body: Map<String, Value>,
+    expires_at: i64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,8 +94,25 @@ impl Payload {
 
     fn new(version: Version, body: Value) -> Self {
         let Value::Object(body) = body else { unreachable!("written as an object above") };
-        let payload = Self { version, body };
+        let payload = Self { version, body, expires_at: 0 };
         payload.expires_in(3600).audit_ids(&[&new_audit_id()])
+    }
+
+    /// A v2.0 token of a service, with the role `service` and one more.
+    pub fn v2_service() -> Self {
+        Self::v2().of_service().with("/user/username", json!("service_user_name1"))
+    }
+
+    /// A v3 token of a service, with the role `service` and one more.
+    pub fn v3_service() -> Self {
+        let domain = json!({"id": "service_domain_id1", "name": "service_domain_name1"});
+        Self::v3().of_service().with("/user/domain", domain.clone()).with("/project/domain", domain)
+    }
+
+    fn of_service(self) -> Self {
+        self.user("service_user_id1", "service_user_name1")
+            .project("service_project_id1", "service_project_name1")
+            .roles(&["service", "service_role2"])
     }
 
     /// With another user.
@@ -130,11 +148,28 @@ impl Payload {
 
     /// Ending at the given time, in seconds since 1970.
     pub fn expires_at(mut self, unix: i64) -> Self {
+        self.expires_at = unix;
         match self.version {
             Version::V2 => self.set("/token/expires", json!(iso(unix))),
             Version::V3 => self.set("/expires_at", json!(iso_micros(unix))),
         }
         self
+    }
+
+    /// Whether its time is over.
+    pub fn has_expired(&self) -> bool {
+        self.expires_at <= now()
+    }
+
+    /// As a token of an application credential that is good for certain requests only.
+    pub fn access_rules(self, rules: Value) -> Self {
+        let credential = json!({"id": new_uuid(), "restricted": true, "access_rules": rules});
+        self.with("/application_credential", credential)
+    }
+
+    /// Whether it is good for certain requests only.
+    pub fn has_access_rules(&self) -> bool {
+        self.pointer("/application_credential/access_rules").is_some()
     }
 
     /// With these audit ids: its own, and that of the token it was made from.

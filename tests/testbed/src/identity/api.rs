@@ -49,6 +49,16 @@ impl Answer {
     }
 }
 
+/// The token that a request asks about, if it asks about one.
+pub(super) fn subject<'r>(prefix: &str, request: &'r Incoming) -> Option<&'r str> {
+    let path = request.path().strip_prefix(prefix)?;
+    match path {
+        _ if request.method != "GET" => None,
+        "/v3/auth/tokens" => Some(request.headers.text("X-Subject-Token").unwrap_or_default()),
+        _ => path.strip_prefix("/v2.0/tokens/").filter(|token| *token != "revoked"),
+    }
+}
+
 pub(super) fn answer(state: &mut State, request: &Incoming) -> Answer {
     let Some(path) = request.path().strip_prefix(state.prefix.as_str()) else {
         return Answer::not_found("The resource could not be found.");
@@ -225,11 +235,19 @@ fn validate_3(state: &State, request: &Incoming) -> Answer {
     let Some(token) = request.headers.text("X-Subject-Token") else {
         return Answer::error(400, "Bad Request", "Could not find a token to validate.");
     };
-    let payload = state.subjects.get(token).filter(|payload| payload.is_v3());
-    let Some(payload) = payload else {
+    let asked_for =
+        |word: &str| request.query().split('&').any(|it| it.split('=').next() == Some(word));
+    let may_have_expired = asked_for("allow_expired");
+    let heeds_rules = request.headers.text("OpenStack-Identity-Access-Rules").is_some();
+    let known = state.subjects.get(token).filter(|payload| {
+        payload.is_v3()
+            && (may_have_expired || !payload.has_expired())
+            && (heeds_rules || !payload.has_access_rules())
+    });
+    let Some(payload) = known else {
         return Answer::not_found(&format!("Could not find token: {token}"));
     };
-    let payload = match request.query().split('&').any(|word| word.starts_with("nocatalog")) {
+    let payload = match asked_for("nocatalog") {
         true => payload.clone().without("/catalog"),
         false => payload.clone(),
     };
@@ -243,8 +261,8 @@ fn validate_2(state: &State, request: &Incoming, token: &str) -> Answer {
     if !state.is_service(request) {
         return Answer::unauthorized(&state.base);
     }
-    let payload = state.subjects.get(token).filter(|payload| !payload.is_v3());
-    let Some(payload) = payload else {
+    let known = state.subjects.get(token).filter(|it| !it.is_v3() && !it.has_expired());
+    let Some(payload) = known else {
         return Answer::not_found(&format!("Could not find token: {token}"));
     };
     let mut answer = Answer::json(200, &Value::Null);

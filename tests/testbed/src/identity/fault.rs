@@ -1,9 +1,11 @@
 //! What can go wrong between a gateway and its identity service.
 
 use std::io::Write;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use super::api::Answer;
+use super::api::{self, Answer};
+use crate::lock;
 use crate::serve::{self, After, Incoming};
 use crate::wire::Stream;
 
@@ -28,6 +30,8 @@ pub enum Fault {
     Body(Vec<u8>),
     /// A header field is added.
     Header(&'static str, String),
+    /// The answer waits until the gate is opened.
+    Hold(Gate),
     /// Nothing is ever answered; the connection stays open.
     Silence,
     /// Another status, with a body that fits it.
@@ -36,24 +40,64 @@ pub enum Fault {
     WrongLength(i64),
 }
 
+/// Keeps answers back until a test has seen what it wants to see.
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    open: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Gate {
+    /// Lets all answers go, from now on.
+    pub fn open(&self) {
+        let (open, changed) = &*self.open;
+        *lock(open) = true;
+        changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let (open, changed) = &*self.open;
+        // A test that fails leaves it closed: nobody waits for ever.
+        let waited = changed.wait_timeout_while(lock(open), LONGEST_HOLD, |open| !*open);
+        drop(waited);
+    }
+}
+
+const LONGEST_HOLD: Duration = Duration::from_secs(20);
+
 /// When to misbehave.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    prefix: String,
+    place: Place,
     fault: Fault,
     left: Option<usize>,
 }
 
+/// To what to misbehave.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// Requests for a service token.
+    Logins,
+    /// Paths that start like this.
+    Prefix(String),
+    /// Questions about a token.
+    Validations,
+}
+
 impl Rule {
-    pub(super) fn new(prefix: &str, fault: Fault, left: Option<usize>) -> Self {
-        Self { prefix: prefix.into(), fault, left }
+    pub(super) fn new(place: Place, fault: Fault, left: Option<usize>) -> Self {
+        Self { place, fault, left }
     }
 }
 
-/// The faults that apply to `path` now.
-pub(super) fn due(rules: &mut Vec<Rule>, path: &str) -> Vec<Fault> {
+/// The faults that apply to a request now.
+pub(super) fn due(rules: &mut Vec<Rule>, prefix: &str, request: &Incoming) -> Vec<Fault> {
+    let applies = |rule: &&mut Rule| match &rule.place {
+        Place::Logins => request.method == "POST",
+        Place::Prefix(start) => request.path().starts_with(start),
+        Place::Validations => api::subject(prefix, request).is_some(),
+    };
     let mut due = Vec::new();
-    for rule in rules.iter_mut().filter(|rule| path.starts_with(&rule.prefix)) {
+    for rule in rules.iter_mut().filter(applies) {
         if let Some(left) = &mut rule.left {
             *left -= 1;
         }
@@ -85,6 +129,7 @@ pub(super) fn send(
                 return After::Close;
             }
             Fault::Half => half = true,
+            Fault::Hold(gate) => gate.pass(),
             Fault::Header(name, value) => answer.headers.push((name, value.clone())),
             Fault::Silence => {
                 // Until the peer gives up or the server is stopped.

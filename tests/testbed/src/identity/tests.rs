@@ -180,3 +180,57 @@ fn another_pki_after_a_rotation() {
     let text = get(&identity, "/v2.0/certificates/signing").text();
     assert!(text.ends_with(&next.signing.pem().unwrap()));
 }
+
+#[test]
+fn tokens_are_known_until_they_end_or_are_forgotten() {
+    let (_, identity) = identity();
+    let ask = |query: &str, token: &str| {
+        let request = Request::get(&format!("/v3/auth/tokens{query}"))
+            .header("X-Auth-Token", ADMIN_TOKEN)
+            .header("X-Subject-Token", token);
+        Client::connect(identity.address()).unwrap().send(&request).unwrap()
+    };
+    identity.know("good", &Payload::v3());
+    identity.know("over", &Payload::v3().expires_in(-5));
+    assert_eq!(ask("", "good").status, 200);
+    assert!(!ask("?nocatalog", "good").text().contains("catalog"));
+    let unknown = ask("", "over");
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.text().contains("over"));
+    assert_eq!(ask("?nocatalog&allow_expired=1", "over").status, 200);
+    identity.forget("good");
+    assert_eq!(ask("", "good").status, 404);
+    assert_eq!(identity.validations(), ["good", "good", "over", "over", "good"]);
+}
+
+#[test]
+fn access_rules_are_for_those_who_heed_them() {
+    let (_, identity) = identity();
+    identity.know("limited", &Payload::v3().access_rules(json!([])));
+    let request = Request::get("/v3/auth/tokens")
+        .header("X-Auth-Token", ADMIN_TOKEN)
+        .header("X-Subject-Token", "limited");
+    let ask = |request: &Request| {
+        Client::connect(identity.address()).unwrap().send(request).unwrap().status
+    };
+    assert_eq!(ask(&request), 404);
+    assert_eq!(ask(&request.header("OpenStack-Identity-Access-Rules", "1")), 200);
+}
+
+#[test]
+fn answers_are_held_until_the_gate_opens() {
+    let (_, identity) = identity();
+    let gate = identity.hold_validations();
+    let request = Request::get("/v2.0/tokens/x").header("X-Auth-Token", ADMIN_TOKEN);
+    std::thread::scope(|scope| {
+        let (address, request) = (identity.address(), &request);
+        let asking =
+            scope.spawn(move || Client::connect(address).unwrap().send(request).unwrap().status);
+        crate::wait_for("the question", || (!identity.validations().is_empty()).then_some(()))
+            .unwrap();
+        assert_eq!(get(&identity, "/v3").status, 200);
+        assert!(!asking.is_finished());
+        gate.open();
+        assert_eq!(asking.join().unwrap(), 404);
+    });
+}

@@ -13,7 +13,7 @@ use keystone_token::record::Record;
 use keystone_token::token::{Malformed, Refusal};
 
 use crate::conf::server::ServerConf;
-use crate::context::{Authentication, Context, Outcome, Subject};
+use crate::context::{Authentication, CacheStatus, Context, Outcome, Subject};
 use crate::identity::{self, Need, Question};
 use crate::request::Request;
 use crate::token_cache::{Found, Source, TokenCache};
@@ -86,8 +86,10 @@ impl Way<'_> {
         let (status, found) = self.cache().lookup(token, source, still_holds);
         let request = self.request;
         debug!(request, "keystone: cache {}", status.as_str());
-        // The first look tells how the cache took part: after a wait the entry may be there.
-        if self.subject.cache_status.get().is_none() {
+        // The first look tells how the cache took part: after a wait the entry may be there.  Only
+        // where one source has no answer may another one have it.
+        let is_later_hit = source != Source::Offline && status == CacheStatus::Hit;
+        if self.subject.cache_status.get().is_none() || is_later_hit {
             self.subject.cache_status.set(Some(status));
         }
         Some(match found? {

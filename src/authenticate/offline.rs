@@ -69,11 +69,14 @@ impl Way<'_> {
     /// Asks the identity service about a token that cannot be judged here.
     fn instead(&self, token: &[u8], reason: &str) -> Step {
         let request = self.request;
-        info!(
-            request,
-            "keystone: to be validated online: {reason}, token: {}",
-            self.subject.token_name(self.server)
-        );
+        // Once, though the request comes here again with the answer.
+        if self.subject.validated.borrow().is_none() {
+            info!(
+                request,
+                "keystone: to be validated online: {reason}, token: {}",
+                self.subject.token_name(self.server)
+            );
+        }
         match std::str::from_utf8(token) {
             Ok(token) => self.online(token),
             Err(_) => self.unavailable(&reason),

@@ -254,7 +254,14 @@ impl Worker {
         let asked_at = now_msec();
         let list = match self.client.revocation_list().await? {
             RevocationAnswer::NoList { status } => {
-                debug!(log, "keystone: there is no revocation list, status {status}");
+                if draft.snapshot.list != List::Absent {
+                    let name = self.service.name();
+                    warn!(
+                        log,
+                        "keystone: identity service \"{name}\" has no revocation list, status \
+                         {status}: it is asked about signed tokens"
+                    );
+                }
                 List::Absent
             }
             RevocationAnswer::Signed(signed) => {

@@ -23,8 +23,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::cms;
+use crate::expect;
 use crate::http::{Request, Response};
-use crate::identity::{Identity, Tls, ADMIN_TOKEN};
+use crate::identity::{Fault, Identity, Tls, ADMIN_TOKEN};
 use crate::mint::{self, Payload};
 use crate::nginx::{worker_ids, Config, Nginx};
 use crate::pki::{Pki, TlsFiles};
@@ -98,6 +99,13 @@ impl World {
         payload.pkiz(&self.pki.signing).unwrap_or_else(|error| give_up("signing", error))
     }
 
+    /// A token that only the identity service can judge, and that it knows.
+    pub fn uuid(&self, payload: &Payload) -> String {
+        let token = mint::new_uuid();
+        self.identity.know(&token, payload);
+        token
+    }
+
     /// Sends a request to nginx on a connection of its own.
     #[track_caller]
     pub fn send(&self, request: &Request) -> Response {
@@ -121,6 +129,48 @@ impl World {
     /// The directory with certificates and the revocation list.
     pub fn signing_dir(&self) -> PathBuf {
         self.nginx.dir().join(SIGNING_DIR)
+    }
+
+    /// Signed tokens cannot be judged here, for `what` reason, and so the identity service judges
+    /// them: it is asked about the whole token, once, and its answer counts.  Where it cannot be
+    /// asked either, nobody passes, and nothing is remembered of that.
+    #[track_caller]
+    pub fn judges_signed_tokens_online(&self, what: &str) {
+        let speaks_v2 = self.config.get("keystone_auth_version") == Some("v2.0");
+        let payload = if speaks_v2 { Payload::v2() } else { Payload::v3() };
+        let other = payload.clone().audit_ids(&[&mint::new_audit_id()]);
+        let asked = |token: &str| {
+            let questions = self.identity.validations();
+            questions.iter().filter(|question| *question == token).count()
+        };
+        for token in [self.pki(&payload), self.pkiz(&payload)] {
+            let answer = self.send(&Request::get("/").token(&token));
+            expect::refused(&answer);
+            assert_eq!(answer.header("X-Result"), Some("unknown_token"), "{what}");
+            assert_eq!(asked(&token), 1, "{what}");
+        }
+        for token in [self.pki(&other), self.pkiz(&other)] {
+            self.identity.know(&token, &other);
+            for cache in ["MISS", "HIT"] {
+                let answer = self.send(&Request::get("/").token(&token));
+                assert_eq!(answer.header("X-Cache"), Some(cache), "{what}: {}", answer.text());
+                let seen = Seen::of(&answer).unwrap_or_else(|error| give_up(what, error));
+                match speaks_v2 {
+                    true => expect::v2_user(&seen),
+                    false => expect::v3_user(&seen),
+                }
+                assert_eq!(asked(&token), 1, "{what}");
+            }
+        }
+
+        let token = self.pki(&other.user("user_id2", "user_name2"));
+        self.identity.fault_validations_times(1, Fault::Status(403));
+        let answer = self.send(&Request::get("/").token(&token));
+        expect::unavailable(&answer);
+        assert_eq!(answer.header("X-Result"), Some("identity_unavailable"), "{what}");
+        assert_eq!(asked(&token), 1, "{what}");
+        expect::refused(&self.send(&Request::get("/").token(&token)));
+        assert_eq!(asked(&token), 2, "{what}");
     }
 
     /// Changes the configuration and reloads nginx.

@@ -109,6 +109,12 @@ impl Config {
         self
     }
 
+    /// The value of a directive in `http`.
+    pub fn get(&self, directive: &str) -> Option<&str> {
+        let set = self.keystone.iter().find(|(name, _)| name == directive);
+        set.map(|(_, value)| value.as_str())
+    }
+
     /// With parameters on the server's `listen`.
     pub fn listen(mut self, parameters: &str) -> Self {
         self.listen = parameters.into();

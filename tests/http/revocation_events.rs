@@ -55,7 +55,7 @@ fn a_token_that_is_revoked_is_refused_soon() {
         let answer = client.send(&Request::get("/").token(&other)).unwrap();
         assert_eq!((answer.status, answer.header("X-Cache")), (200, Some("HIT")));
     }
-    assert_eq!(world.identity.validations(), 3);
+    assert_eq!(world.identity.validations().len(), 3);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn what_an_event_covers_is_asked_about_again() {
         world.identity.forget_requests();
         // The identity service has the last word, and it still knows the token.
         assert_eq!(cache(&world, &token), (200, "EXPIRED".into()), "{event}");
-        assert_eq!(world.identity.validations(), 1, "{event}");
+        assert_eq!(world.identity.validations().len(), 1, "{event}");
         assert_eq!(cache(&world, &token), hit(), "{event}");
     }
 }
@@ -103,7 +103,7 @@ fn what_no_event_covers_stays_cached() {
         wait_for_events(&world);
         assert_eq!(cache(&world, &token), hit(), "{event}");
     }
-    assert_eq!(world.identity.validations(), 1);
+    assert_eq!(world.identity.validations().len(), 1);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn more_events_than_the_zone_has_room_for() {
     assert_eq!(cache(&world, &token), (200, "EXPIRED".into()));
     wait_for_events(&world);
     assert_eq!(cache(&world, &token), hit());
-    assert_eq!(world.identity.validations(), 1);
+    assert_eq!(world.identity.validations().len(), 1);
     world.identity.revoke_online(&token);
     wait_for("the token to be refused", || (world.status(&token) == 401).then_some(())).unwrap();
 }
@@ -177,7 +177,8 @@ fn an_answer_from_before_an_event_does_not_count_after_it() {
     world.identity.fault_times(1, "/v3/auth/tokens", slow);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| world.status(&token));
-        wait_for("the question", || (world.identity.validations() == 2).then_some(())).unwrap();
+        wait_for("the question", || (world.identity.validations().len() == 2).then_some(()))
+            .unwrap();
         // The answer is ready already, only it is not sent yet.
         world.identity.revoke_online(&token);
         wait_for_events(&world);

@@ -104,16 +104,6 @@ impl Identity {
         self.state().log.iter().filter(|request| request.target.starts_with(prefix)).count()
     }
 
-    /// How many questions about tokens there were so far.
-    pub fn validations(&self) -> usize {
-        let is_one = |request: &&Incoming| {
-            let path = request.path();
-            let v2 = path.split_once("/v2.0/tokens/").is_some_and(|(_, token)| token != "revoked");
-            request.method == "GET" && (path.ends_with("/v3/auth/tokens") || v2)
-        };
-        self.state().log.iter().filter(is_one).count()
-    }
-
     /// Forgets the requests so far.
     pub fn forget_requests(&self) {
         self.state().log.clear();

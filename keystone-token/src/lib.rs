@@ -8,6 +8,7 @@
 //! [`token`] is that way as one. An [`identity::Identity`] is kept as a [`record`], from which
 //! [`headers`] and [`policy`] read, the latter with the [`access_rules`] that are in it. The
 //! [`revocation_events`] tell which records to drop, of tokens that Keystone was asked about.
+//! [`memcache`] is how gateways hand records to each other.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod format;
 pub mod headers;
 pub mod identity;
 pub mod json;
+pub mod memcache;
 pub mod policy;
 pub mod record;
 pub mod revocation;

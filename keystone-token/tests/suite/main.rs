@@ -4,6 +4,7 @@ mod access_rules;
 mod cms;
 mod flips;
 mod identity;
+mod memcache;
 mod pki;
 mod properties;
 mod revocation;

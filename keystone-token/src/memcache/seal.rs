@@ -15,8 +15,8 @@
 //! without the token.
 //!
 //! Strategy `none` is the same with a key that everybody knows instead of the secret. It tells
-//! accidents (a swapped, damaged or foreign entry), not forgers: whoever knows a token, its owner
-//! for one, could write another answer about it.
+//! accidents (a swapped, damaged or foreign entry), not forgers: whoever can write to memcached can
+//! write any answer about any token that he knows or makes up.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,7 +40,7 @@ pub enum Strategy {
     Encrypt,
     /// It can be read, not forged.
     Mac,
-    /// It can be read, and forged by whoever knows the token.
+    /// It can be read and forged.
     None,
 }
 

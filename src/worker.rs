@@ -52,7 +52,9 @@ impl Worker {
         let services: Vec<_> = main
             .services
             .iter()
-            .map(|service| identity::Worker::new(service, zone, log).map(Rc::new))
+            .map(|service| {
+                identity::Worker::new(service, zone, main.keeps_catalog, log).map(Rc::new)
+            })
             .collect::<Option<_>>()
             .ok_or("an identity service has no state in the cache zone")?;
         let tasks = services

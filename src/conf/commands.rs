@@ -151,6 +151,14 @@ pub static mut COMMANDS: [ngx_command_t; 45] = [
     server!("keystone_invalid_cache_time", NGX_CONF_TAKE1, |d, conf| {
         once(&mut conf.invalid_cache_time, d.time_or_off()?)
     }),
+    server!("keystone_memcached_servers", NGX_CONF_1MORE, set_memcached_servers),
+    server!("keystone_memcached_security_strategy", NGX_CONF_TAKE1, |d, conf| {
+        let strategy = d.argument().parse().map_err(|error| d.invalid(d.argument(), error))?;
+        once(&mut conf.memcached.strategy, strategy)
+    }),
+    server!("keystone_memcached_secret_key", NGX_CONF_TAKE1, |d, conf| {
+        once(&mut conf.memcached.secret, d.secret()?)
+    }),
     location!("keystone_require_role", LIMIT_EXCEPT, NGX_CONF_1MORE, |d, conf| {
         let roles = d.words()?;
         conf.require_roles.get_or_insert_default().push(roles);
@@ -214,6 +222,18 @@ fn set_hash_algorithms(d: &mut Directive<'_>, conf: &mut ServerConf) -> Result<(
         algorithms.push(algorithm);
     }
     once(&mut conf.hash_algorithms, algorithms)
+}
+
+fn set_memcached_servers(d: &mut Directive<'_>, conf: &mut ServerConf) -> Result<(), Refused> {
+    let mut servers = Vec::new();
+    for text in d.arguments() {
+        let server = text.parse().map_err(|error| d.invalid(text, error))?;
+        if servers.contains(&server) {
+            return Err(d.invalid(text, "it is named twice"));
+        }
+        servers.push(server);
+    }
+    once(&mut conf.memcached.servers, servers)
 }
 
 fn set_require(d: &mut Directive<'_>, conf: &mut LocationConf) -> Result<(), Refused> {

@@ -13,12 +13,13 @@ macro_rules! inherit {
 pub mod commands;
 pub mod directive;
 pub mod location;
+pub mod memcached;
 pub mod server;
 
 use std::ffi::{c_char, c_void};
 use std::ptr::NonNull;
 
-use nginx_sys::{ngx_conf_t, ngx_core_conf_t, ngx_cycle_t, NGX_LOG_EMERG};
+use nginx_sys::{ngx_conf_t, ngx_core_conf_t, ngx_cycle_t, NGX_LOG_EMERG, NGX_LOG_WARN};
 use ngx::core::{CoreModuleMainConf, NgxCoreModule, NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::{
     HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
@@ -86,6 +87,9 @@ impl MainConf {
         let default_dir = directive::full_path(cf, &signing_dir::default_path(), false)
             .ok_or("no memory for a path")?;
         let settings = server.settings(default_dir, resolver)?;
+        if server.memcached.has_idle_secret() {
+            directive::report(cf, NGX_LOG_WARN, IDLE_SECRET);
+        }
         if let Some(index) = self.services.iter().position(|known| known.settings == settings) {
             return Ok(index);
         }
@@ -175,3 +179,6 @@ fn resolver(cf: &ngx_conf_t) -> Option<Resolver> {
     // SAFETY: nginx has made the resolver, which lives as long as the configuration.
     unsafe { Resolver::new(core.resolver, core.resolver_timeout) }
 }
+
+const IDLE_SECRET: &str = "\"keystone_memcached_secret_key\" protects nothing without \
+                           \"keystone_memcached_security_strategy\"";

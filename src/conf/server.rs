@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::directive::Refused;
+use super::memcached::{MemcachedConf, MemcachedSettings};
 use crate::identity::client::{Credentials, Secret};
 use crate::net::{Resolver, TlsSettings};
 use keystone_token::api::AuthVersion;
@@ -58,6 +59,8 @@ pub struct ServerConf {
     pub token_cache_time: Option<Option<Duration>>,
     /// `keystone_invalid_cache_time`; the inner `None` is `off`.
     pub invalid_cache_time: Option<Option<Duration>>,
+    /// The directives of the second level.
+    pub memcached: MemcachedConf,
     /// The identity service's place in the main configuration, once a location asks for it.
     pub service: Option<usize>,
     /// What is announced to a client without a valid token, made of the auth URI with `service`.
@@ -73,6 +76,7 @@ impl ServerConf {
         inherit!(self, outer: signing_dir hash_algorithms revocation revocation_cache_time revocation_stale);
         inherit!(self, outer: token_cache_time invalid_cache_time);
         self.credentials.inherit(&outer.credentials);
+        self.memcached.inherit(&outer.memcached);
     }
 
     /// How long a valid token is served from the cache.
@@ -130,6 +134,7 @@ impl ServerConf {
             revocation: self.revocation.unwrap_or(true),
             revocation_cache_time: self.revocation_cache_time.unwrap_or(Duration::from_secs(10)),
             revocation_stale: self.revocation_stale.unwrap_or(Duration::ZERO),
+            memcached: self.memcached.settings()?,
         })
     }
 }
@@ -171,6 +176,8 @@ pub struct ServiceSettings {
     pub revocation_cache_time: Duration,
     /// How much older it may get while the service does not answer.
     pub revocation_stale: Duration,
+    /// Where gateways share what the service has said.
+    pub memcached: Option<MemcachedSettings>,
 }
 
 /// The directives that make credentials, of which there are three kinds.  A level that sets a

@@ -8,6 +8,7 @@ pub mod client;
 mod events;
 mod flight;
 mod refresh;
+mod second_level;
 mod snapshot;
 mod validation;
 
@@ -22,6 +23,7 @@ use keystone_zone::Lease;
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
 use self::client::{ClientSettings, Credentials, KeystoneClient, Secret, ServiceToken, TokenStore};
+use self::second_level::{SecondLevel, Setup};
 use self::snapshot::{List, Snapshot};
 use crate::conf::server::ServiceSettings;
 use crate::net::{now_msec, now_sec, Endpoint, TlsContext};
@@ -40,6 +42,7 @@ pub struct Service {
     pub settings: ServiceSettings,
     endpoints: Vec<Endpoint>,
     tls: TlsContext,
+    memcached: Option<Setup>,
 }
 
 impl Service {
@@ -51,7 +54,9 @@ impl Service {
             .map(|uri| Endpoint::parse(cf, uri, settings.resolver))
             .collect::<Result<_, _>>()?;
         let tls = TlsContext::new(&settings.tls)?;
-        Ok(Self { id: id(&settings), settings, endpoints, tls })
+        let memcached =
+            settings.memcached.as_ref().map(|memcached| Setup::new(cf, memcached)).transpose()?;
+        Ok(Self { id: id(&settings), settings, endpoints, tls, memcached })
     }
 
     /// What the log calls it.
@@ -76,6 +81,9 @@ fn id(settings: &ServiceSettings) -> u64 {
         | Credentials::Password { password: secret, .. }
         | Credentials::Token(secret) => add(secret.expose()),
         Credentials::None => {}
+    }
+    if let Some(secret) = settings.memcached.as_ref().and_then(|it| it.secret.as_ref()) {
+        add(secret.expose());
     }
     let digest = hasher.finalize();
     u64::from_le_bytes(*digest.as_bytes().first_chunk().unwrap_or(&[0; 8]))
@@ -187,13 +195,17 @@ pub struct Worker {
     failing: Cell<bool>,
     /// Whether the signing directory could not be written, likewise.
     unwritable: Cell<bool>,
+    /// What other gateways were told, where they are to be asked.
+    memcached: Option<SecondLevel>,
 }
 
 impl Worker {
-    /// The service in this worker; `None` where the master has not made its state.
+    /// The service in this worker; `None` where the master has not made its state. `keeps_catalog`
+    /// is whether records have the catalog in them.
     pub fn new(
         service: &'static Service,
         zone: Zone,
+        keeps_catalog: bool,
         log: std::ptr::NonNull<ngx_log_t>,
     ) -> Option<Self> {
         let state = zone.service(service.id)?;
@@ -210,6 +222,10 @@ impl Worker {
             tls: Some(service.tls.clone()),
         };
         let tokens = Rc::new(SharedToken { zone, state });
+        let memcached = service
+            .memcached
+            .as_ref()
+            .map(|setup| SecondLevel::new(setup, settings, keeps_catalog, log));
         Some(Self {
             service,
             zone,
@@ -222,6 +238,7 @@ impl Worker {
             mute: Cell::new(false),
             failing: Cell::new(false),
             unwritable: Cell::new(false),
+            memcached,
         })
     }
 

@@ -1,4 +1,4 @@
-//! A TCP connection to a server, owned by one task at a time.
+//! A connection to a server, owned by one task at a time.
 //!
 //! nginx keeps its own pointer to what belongs to a connection in `c->data`. Here that is an
 //! [`Inner`] behind an `Rc`, whose address is stable and whose `Drop` closes the connection: so as
@@ -14,7 +14,6 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -23,7 +22,7 @@ use std::time::Duration;
 use nginx_sys::{
     ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_del_timer, ngx_event_connect_peer,
     ngx_event_get_peer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event, ngx_log_t,
-    ngx_peer_connection_t,
+    ngx_peer_connection_t, ngx_tcp_nodelay,
 };
 use ngx::core::Status;
 
@@ -33,10 +32,12 @@ use super::timer::to_msec;
 use sockaddr::SockAddr;
 
 mod log;
+mod plain;
 mod sockaddr;
 
 pub(super) use self::log::{Action, OwnedPool};
 pub(super) use self::sockaddr::socket_addr;
+pub use self::sockaddr::PeerAddr;
 
 /// An nginx connection to a server. Clones are other handles to the same connection.
 #[derive(Clone)]
@@ -44,28 +45,41 @@ pub struct PeerConnection {
     inner: Rc<Inner>,
 }
 
+/// Whom to connect to.
+pub struct Peer<'a> {
+    /// Where it listens.
+    pub address: &'a PeerAddr,
+    /// What the log calls the server.
+    pub name: &'a str,
+    /// What kind of server it is, in the words of the log.
+    pub service: &'static str,
+}
+
 /// How long the steps of a connection may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timeouts {
+pub struct Timeouts {
     /// For TCP to connect, and again for the TLS handshake.
-    pub(super) connect: Duration,
+    pub connect: Duration,
     /// Between two successful reads.
-    pub(super) read: Duration,
+    pub read: Duration,
     /// Between two successful writes.
-    pub(super) send: Duration,
+    pub send: Duration,
 }
 
 impl PeerConnection {
-    /// Connects to `address`; `name` is what the log calls the server.
-    pub(super) async fn connect(
-        address: SocketAddr,
-        name: &str,
+    /// Connects to `peer`.
+    pub async fn connect(
+        peer: &Peer<'_>,
         timeouts: Timeouts,
         parent_log: NonNull<ngx_log_t>,
     ) -> Result<Self, NetError> {
-        let failed = |reason: String| NetError::Connect { address: address.to_string(), reason };
+        let error = |reason, timed_out| {
+            let address = peer.address.to_string();
+            NetError::Connect { address, reason, timed_out }
+        };
+        let failed = |reason: String| error(reason, false);
 
-        let pool = OwnedPool::new(parent_log, name, address).map_err(|err| failed(err.into()))?;
+        let pool = OwnedPool::new(parent_log, peer).map_err(|err| failed(err.into()))?;
         let inner = Rc::new(Inner {
             connection: Cell::new(ptr::null_mut()),
             idle: Cell::new(false),
@@ -78,25 +92,26 @@ impl PeerConnection {
         let connection = Self { inner };
 
         connection.set_action(Action::Connecting);
-        connection.start(address).map_err(|err| failed(err.to_string()))?;
+        connection.start(peer.address).map_err(|err| failed(err.to_string()))?;
         connection.inner.add_write_timer(timeouts.connect);
         poll_fn(|cx| connection.inner.poll_connected(cx)).await.map_err(|err| {
             match err.kind() {
-                io::ErrorKind::TimedOut => failed("timed out".to_owned()),
+                io::ErrorKind::TimedOut => error("timed out".to_owned(), true),
                 _ => failed(err.to_string()),
             }
         })?;
+        connection.inner.do_not_delay();
 
         Ok(connection)
     }
 
     /// Whether the connection has neither been closed nor failed.
-    pub(super) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         !self.inner.connection.get().is_null()
     }
 
     /// How many bytes came since the connection was last made active.
-    pub(super) fn received(&self) -> usize {
+    pub fn received(&self) -> usize {
         self.inner.received.get()
     }
 
@@ -123,12 +138,12 @@ impl PeerConnection {
     /// Leaves the connection to itself for at most `timeout`: no task waits for it any more, and
     /// it is closed as soon as anything happens on it, or when nginx wants its idle connections
     /// closed.
-    pub(super) fn make_idle(&self, timeout: Duration) {
+    pub fn make_idle(&self, timeout: Duration) {
         self.inner.make_idle(timeout);
     }
 
     /// Takes the connection back from idleness.
-    pub(super) fn make_active(&self) {
+    pub fn make_active(&self) {
         self.inner.make_active();
     }
 
@@ -137,8 +152,8 @@ impl PeerConnection {
         self.inner.waker.set(Some(cx.waker().clone()));
     }
 
-    fn start(&self, address: SocketAddr) -> io::Result<()> {
-        let sockaddr = SockAddr::from(address);
+    fn start(&self, address: &PeerAddr) -> io::Result<()> {
+        let sockaddr = SockAddr::try_from(address)?;
         let log = self.inner.pool.log();
         let mut name = self.inner.pool.name();
 
@@ -152,9 +167,11 @@ impl PeerConnection {
         // Failures are returned, and reported by whoever gives up.
         peer.set_log_error(nginx_sys::ngx_connection_log_error_e_NGX_ERROR_INFO);
 
-        // SAFETY: `peer` and all that it points to outlive the call; nginx copies what it keeps,
-        // except for the log, which lives in the pool that outlives the connection.
-        let rc = Status(unsafe { ngx_event_connect_peer(&mut peer) });
+        let rc = self.inner.pool.hushed(|| {
+            // SAFETY: `peer` and all that it points to outlive the call; nginx copies what it
+            // keeps, except for the log, which lives in the pool that outlives the connection.
+            Status(unsafe { ngx_event_connect_peer(&mut peer) })
+        });
         if rc != Status::NGX_OK && rc != Status::NGX_AGAIN {
             return Err(io::Error::last_os_error());
         }
@@ -231,6 +248,15 @@ impl Inner {
         }
         self.del_write_timer();
         Poll::Ready(Ok(()))
+    }
+
+    /// What is sent waits for no other packet: it is a whole request, or the rest of one.
+    fn do_not_delay(&self) {
+        let c = self.connection.get();
+        if !c.is_null() {
+            // SAFETY: `c` is open and ours. A failure, which nginx logs, costs time and no more.
+            unsafe { ngx_tcp_nodelay(c) };
+        }
     }
 
     fn read(&self, buf: &mut [u8]) -> io::Result<usize> {

@@ -12,9 +12,9 @@ use nginx_sys::{ngx_conf_t, ngx_log_t, ngx_parse_url, ngx_resolver_t, ngx_str_t,
 use ngx::async_::resolver;
 use ngx::core::{Pool, Status};
 
-use super::connection::{socket_addr, OwnedPool};
+use super::connection::{socket_addr, OwnedPool, Peer};
 use super::error::{NetError, Phase};
-use super::timer::{yield_now, Timer};
+use super::timer::{or_timeout, yield_now, Timer};
 
 /// One `http://` or `https://` URI of a service, taken apart and resolved.
 #[derive(Clone)]
@@ -32,6 +32,9 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// What the log calls the kind of server that endpoints lead to.
+    pub(super) const SERVICE_IN_LOGS: &'static str = "identity service";
+
     /// Reads `uri` at configuration time. A host name is looked up now. With a resolver it is looked
     /// up again each time a connection is made, and then it is no error if it has no address yet:
     /// what is found now, in `/etc/hosts` perhaps, serves where the resolver knows nothing.
@@ -73,9 +76,10 @@ impl Endpoint {
         {
             return Err(invalid("invalid host"));
         }
-        let parsed = parse_authority(cf, &authority, https, false)
+        let default_port = default_port(https);
+        let parsed = parse_authority(cf, &authority, default_port, false)
             .or_else(|reason| match resolver {
-                Some(_) => parse_authority(cf, &authority, https, true),
+                Some(_) => parse_authority(cf, &authority, default_port, true),
                 None => Err(reason),
             })
             .map_err(|reason| invalid(&reason))?;
@@ -182,9 +186,9 @@ impl Resolver {
     ) -> Result<Vec<SocketAddr>, NetError> {
         let failed = |reason: String| NetError::Resolve { name: name.to_owned(), reason };
 
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], port));
-        let memory =
-            OwnedPool::new(log, name, nowhere).map_err(|reason| failed(reason.to_owned()))?;
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], port)).into();
+        let peer = Peer { address: &nowhere, name, service: Endpoint::SERVICE_IN_LOGS };
+        let memory = OwnedPool::new(log, &peer).map_err(|reason| failed(reason.to_owned()))?;
         // SAFETY: the pool is valid, and outlives this handle and what the resolver allocates.
         let pool = unsafe { Pool::from_ngx_pool(memory.as_ptr()) };
         let query = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
@@ -193,7 +197,7 @@ impl Resolver {
 
         // nginx's own timer for the query does not keep a stopping worker waiting; this one does.
         let slack = Timer::new(self.timeout + Duration::from_secs(1));
-        let found = super::http::or_timeout(client.resolve_name(&query, &pool), slack).await;
+        let found = or_timeout(client.resolve_name(&query, &pool), slack).await;
         let addresses: Vec<SocketAddr> = match found {
             None => return Err(NetError::Timeout(Phase::Resolve)),
             Some(Err(resolver::Error::Resolver(err, _))) => return Err(failed(err.to_string())),
@@ -215,6 +219,11 @@ impl Resolver {
     }
 }
 
+/// Looks up `HOST:PORT` at configuration time; there is at least one address.
+pub fn look_up(cf: &mut ngx_conf_t, authority: &str) -> Result<Vec<SocketAddr>, String> {
+    parse_authority(cf, authority, 0, false).map(|parsed| parsed.addresses)
+}
+
 struct Authority {
     host: String,
     port: u16,
@@ -225,7 +234,7 @@ struct Authority {
 fn parse_authority(
     cf: &mut ngx_conf_t,
     authority: &str,
-    https: bool,
+    default_port: u16,
     no_resolve: bool,
 ) -> Result<Authority, String> {
     // SAFETY: zero is the initial state that nginx gives an ngx_url_t.
@@ -233,7 +242,7 @@ fn parse_authority(
     // SAFETY: `cf.pool` is valid while the configuration is read.
     url.url = unsafe { ngx_str_t::from_bytes(cf.pool, authority.as_bytes()) }
         .ok_or_else(|| "out of memory".to_owned())?;
-    url.default_port = default_port(https);
+    url.default_port = default_port;
     url.set_no_resolve(no_resolve.into());
 
     // SAFETY: as above; `url` is initialised, and what it points to lives in the pool.

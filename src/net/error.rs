@@ -21,6 +21,8 @@ pub enum NetError {
         address: String,
         /// What the system said.
         reason: String,
+        /// Whether it took too long.
+        timed_out: bool,
     },
     /// Sending or receiving failed.
     #[error("connection failed: {0}")]
@@ -63,6 +65,16 @@ impl NetError {
     /// not help.
     pub fn is_nonsense(&self) -> bool {
         matches!(self, Self::Protocol(_) | Self::Request(_) | Self::TooLarge { .. })
+    }
+
+    /// Whether it took too long.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::Connect { timed_out: true, .. })
+    }
+
+    /// Whether the connection went away, as a kept one does when its time at the server is up.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Closed | Self::Io(_))
     }
 
     /// Translates hyper's error.

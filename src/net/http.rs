@@ -16,11 +16,11 @@ use hyper::body::Body as _;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use nginx_sys::ngx_log_t;
 
-use super::connection::{Action, PeerConnection, Timeouts};
+use super::connection::{Action, Peer, PeerConnection, Timeouts};
 use super::endpoint::Endpoint;
 use super::error::{NetError, Phase};
 use super::stream::Stream;
-use super::timer::{exiting, now_msec, Timer};
+use super::timer::{exiting, now_msec, or_timeout, Timer};
 use super::tls::TlsContext;
 
 /// A whole answer.
@@ -155,8 +155,10 @@ impl HttpClient {
             read: self.settings.connect_timeout,
             send: self.settings.connect_timeout,
         };
+        let name = endpoint.to_string();
         let peer =
-            PeerConnection::connect(address, &endpoint.to_string(), connecting, self.log).await?;
+            Peer { address: &address.into(), name: &name, service: Endpoint::SERVICE_IN_LOGS };
+        let peer = PeerConnection::connect(&peer, connecting, self.log).await?;
 
         let stream = if endpoint.is_https() {
             let address = address.to_string();
@@ -258,13 +260,6 @@ impl HttpClient {
     }
 }
 
-impl NetError {
-    /// Whether the connection went away, as a kept one does when its time at the server is up.
-    fn is_lost(&self) -> bool {
-        matches!(self, Self::Closed | Self::Io(_))
-    }
-}
-
 /// A connection with hyper on top, between requests or in one.
 struct Live {
     sender: SendRequest<Full<Bytes>>,
@@ -321,19 +316,6 @@ async fn drive<F: Future>(driver: &mut Option<Driver>, future: F) -> F::Output {
             }
         }
         future.as_mut().poll(cx)
-    })
-    .await
-}
-
-/// Runs `future` for as long as the timer does; nothing if that is not long enough.
-pub(super) async fn or_timeout<F: Future>(future: F, timer: Timer) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut timer = pin!(timer);
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        timer.as_mut().poll(cx).map(|()| None)
     })
     .await
 }

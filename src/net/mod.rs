@@ -1,4 +1,4 @@
-//! HTTP/1.1 over nginx's event loop.
+//! Connections, and HTTP/1.1, over nginx's event loop.
 //!
 //! A worker must never block, so everything here waits on nginx's own events: a `PeerConnection` is
 //! an nginx connection whose read and write events wake a Rust task, [`TlsContext`] puts OpenSSL
@@ -25,9 +25,10 @@ mod task;
 mod timer;
 mod tls;
 
-pub use self::endpoint::{Endpoint, Resolver};
-pub use self::error::NetError;
+pub use self::connection::{Peer, PeerAddr, PeerConnection, Timeouts};
+pub use self::endpoint::{look_up, Endpoint, Resolver};
+pub use self::error::{NetError, Phase};
 pub use self::http::{HttpClient, HttpSettings, Response};
 pub use self::task::{shield, spawn};
-pub use self::timer::{now_msec, now_sec, Timer};
+pub use self::timer::{exiting, now_msec, now_sec, or_timeout, Timer};
 pub use self::tls::{TlsContext, TlsSettings};

@@ -1,8 +1,8 @@
 //! nginx's clock and timers.
 
-use std::future::Future;
+use std::future::{poll_fn, Future};
 use std::mem;
-use std::pin::Pin;
+use std::pin::{pin, Pin};
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -115,6 +115,19 @@ unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
     }
 }
 
+/// Runs `future` for as long as the timer does; nothing if that is not long enough.
+pub async fn or_timeout<F: Future>(future: F, timer: Timer) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut timer = pin!(timer);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        timer.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
 /// Seconds since 1970, as nginx's loop last read them.
 pub fn now_sec() -> i64 {
     nginx_sys::ngx_time()
@@ -136,7 +149,7 @@ pub async fn yield_now() {
 }
 
 /// Whether the worker has been told to go.
-pub(super) fn exiting() -> bool {
+pub fn exiting() -> bool {
     // SAFETY: plain integers, written by this thread or by its signal handlers; a stale value is
     // as good as one read a moment earlier.
     unsafe {

@@ -68,6 +68,9 @@ fn every_directive_in_every_context() {
         "keystone_revocation_stale 1h;",
         "keystone_token_cache_time off;",
         "keystone_invalid_cache_time off;",
+        "keystone_memcached_servers 127.0.0.1:1 unix:/tmp/memcached.sock;",
+        "keystone_memcached_security_strategy encrypt;",
+        "keystone_memcached_secret_key s;",
     ]
     .join("\n");
     let location = [

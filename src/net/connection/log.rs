@@ -1,10 +1,14 @@
 //! The memory of a connection, and a log of its own that says what the connection is doing.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::ptr::{self, NonNull};
 
-use nginx_sys::{ngx_create_pool, ngx_destroy_pool, ngx_log_t, ngx_pool_t, ngx_str_t};
+use nginx_sys::{
+    ngx_create_pool, ngx_destroy_pool, ngx_log_t, ngx_pool_t, ngx_str_t, ngx_uint_t, NGX_LOG_ALERT,
+    NGX_LOG_DEBUG,
+};
+
+use super::Peer;
 
 /// What a connection is doing, in the words of the log.
 #[derive(Clone, Copy)]
@@ -18,10 +22,10 @@ pub(in crate::net) enum Action {
 impl Action {
     fn as_str(self) -> &'static str {
         match self {
-            Self::Connecting => "connecting to identity service",
-            Self::Handshaking => "tls handshaking with identity service",
-            Self::Idle => "keeping connection to identity service",
-            Self::Requesting => "talking to identity service",
+            Self::Connecting => "connecting to ",
+            Self::Handshaking => "tls handshaking with ",
+            Self::Idle => "keeping connection to ",
+            Self::Requesting => "talking to ",
         }
     }
 }
@@ -38,6 +42,7 @@ pub(in crate::net) struct OwnedPool {
 struct ContextLog {
     log: ngx_log_t,
     action: Cell<Action>,
+    service: &'static str,
     /// The server's name and address.
     peer: String,
 }
@@ -47,8 +52,7 @@ impl OwnedPool {
     /// of a cycle do in a worker.
     pub(in crate::net) fn new(
         parent: NonNull<ngx_log_t>,
-        name: &str,
-        address: SocketAddr,
+        peer: &Peer<'_>,
     ) -> Result<Self, &'static str> {
         // SAFETY: `parent` is a valid log, and a log may be copied: nginx does so for connections.
         let mut log = unsafe { parent.as_ptr().read() };
@@ -58,7 +62,8 @@ impl OwnedPool {
         let context = Box::new(ContextLog {
             log,
             action: Cell::new(Action::Connecting),
-            peer: format!("{name}, addr: {address}"),
+            service: peer.service,
+            peer: format!("{}, addr: {}", peer.name, peer.address),
         });
         let context = NonNull::from(Box::leak(context));
         // SAFETY: just made, and freed only by `drop`.
@@ -94,6 +99,24 @@ impl OwnedPool {
         ngx_str_t { len: peer.len(), data: peer.as_ptr().cast_mut() }
     }
 
+    /// Runs `connect` without nginx's own line about a connection that is refused at once, which
+    /// no `log_error` of the connection holds back. Who tries in vain each few seconds reports it
+    /// once.
+    pub(in crate::net) fn hushed<T>(&self, connect: impl FnOnce() -> T) -> T {
+        let log = self.log();
+        // SAFETY: the log is ours, and nginx only reads it during `connect`.
+        let level = unsafe { (*log).log_level };
+        // Above the levels are the bits of a debug log, which is to show everything.
+        if level <= NGX_LOG_DEBUG as ngx_uint_t {
+            // SAFETY: as above.
+            unsafe { (*log).log_level = level.min(NGX_LOG_ALERT as ngx_uint_t) };
+        }
+        let connected = connect();
+        // SAFETY: as above.
+        unsafe { (*log).log_level = level };
+        connected
+    }
+
     pub(in crate::net) fn set_action(&self, action: Action) {
         // SAFETY: the box is live, and the cell is only used from this thread.
         unsafe { (*self.log.as_ptr()).action.set(action) };
@@ -117,10 +140,11 @@ unsafe extern "C" fn add_context(log: *mut ngx_log_t, buf: *mut u8, len: usize) 
     unsafe {
         let context = (*log).data.cast::<ContextLog>();
         let action = (*context).action.get().as_str();
+        let service = (*context).service;
         let peer = &*ptr::addr_of!((*context).peer);
 
         let mut used = 0;
-        for part in [" while ", action, ", server: ", peer.as_str()] {
+        for part in [" while ", action, service, ", server: ", peer.as_str()] {
             let n = part.len().min(len - used);
             ptr::copy_nonoverlapping(part.as_ptr(), buf.add(used), n);
             used += n;

@@ -1,6 +1,7 @@
 //! Socket addresses and the few socket calls that nginx has no function for.
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
+use std::fmt;
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -8,8 +9,33 @@ use std::ptr;
 
 use nginx_sys::{ngx_socket_t, sockaddr, socklen_t};
 
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerAddr {
+    /// On an address of the internet protocol.
+    Inet(SocketAddr),
+    /// On a socket in the file system.
+    Unix(String),
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{path}"),
+        }
+    }
+}
+
+impl From<SocketAddr> for PeerAddr {
+    fn from(address: SocketAddr) -> Self {
+        Self::Inet(address)
+    }
+}
+
 /// A socket address in the form that the system's calls take.
 pub(super) enum SockAddr {
+    Unix(libc::sockaddr_un),
     V4(libc::sockaddr_in),
     V6(libc::sockaddr_in6),
 }
@@ -17,6 +43,7 @@ pub(super) enum SockAddr {
 impl SockAddr {
     pub(super) fn as_ptr(&self) -> *const libc::sockaddr {
         match self {
+            Self::Unix(address) => ptr::from_ref(address).cast(),
             Self::V4(address) => ptr::from_ref(address).cast(),
             Self::V6(address) => ptr::from_ref(address).cast(),
         }
@@ -24,11 +51,41 @@ impl SockAddr {
 
     pub(super) fn len(&self) -> socklen_t {
         match self {
+            Self::Unix(address) => mem::size_of_val(address) as socklen_t,
             Self::V4(address) => mem::size_of_val(address) as socklen_t,
             Self::V6(address) => mem::size_of_val(address) as socklen_t,
         }
     }
 }
+
+impl TryFrom<&PeerAddr> for SockAddr {
+    type Error = io::Error;
+
+    fn try_from(address: &PeerAddr) -> Result<Self, Self::Error> {
+        match address {
+            PeerAddr::Inet(address) => Ok(Self::from(*address)),
+            PeerAddr::Unix(path) => unix(path).map(Self::Unix),
+        }
+    }
+}
+
+fn unix(path: &str) -> io::Result<libc::sockaddr_un> {
+    let mut address = libc::sockaddr_un {
+        sun_family: libc::AF_UNIX as libc::sa_family_t,
+        sun_path: [0; SUN_PATH],
+    };
+    // A NUL has to follow it.
+    if path.len() >= SUN_PATH {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(path.bytes()) {
+        *to = from as c_char;
+    }
+    Ok(address)
+}
+
+/// Bytes of a path, in Linux.
+const SUN_PATH: usize = 108;
 
 impl From<SocketAddr> for SockAddr {
     fn from(address: SocketAddr) -> Self {

@@ -1,0 +1,70 @@
+//! A memcached client over nginx's event loop.
+//!
+//! It is a cache for the answers to a question that can always be asked again. So nothing here is
+//! an error to the caller: a server that is down, slow or talks nonsense has no entry, and is then
+//! left alone for a while, so that it costs one request a moment now and then and the others
+//! nothing. What the entries are worth is for `keystone_token::memcache` to tell.
+
+use std::num::NonZeroU32;
+use std::ptr::NonNull;
+
+use keystone_token::memcache::protocol::{self, GetReader, Got, SetReader};
+use keystone_token::memcache::ring::Ring;
+use keystone_token::memcache::seal::Name;
+use nginx_sys::ngx_log_t;
+
+mod server;
+mod site;
+
+use self::server::Server;
+pub use self::site::Site;
+
+/// The client of one worker, with its connections.
+pub struct Memcached {
+    /// As `ring` counts them.
+    servers: Vec<Server>,
+    ring: Ring,
+}
+
+impl Memcached {
+    /// A client without connections. `log` must stay valid as long as the client and its requests,
+    /// as the log of the cycle does in a worker.
+    pub fn new(sites: &[Site], log: NonNull<ngx_log_t>) -> Self {
+        let names: Vec<&str> = sites.iter().map(|site| site.name.as_str()).collect();
+        Self {
+            ring: Ring::new(&names),
+            servers: sites.iter().map(|site| Server::new(site.clone(), log)).collect(),
+        }
+    }
+
+    /// What lies under the name, within [`server::WHOLE`] at most.
+    ///
+    /// Dropping the future closes the connection, so that no other request finds half an answer.
+    pub async fn get(&self, name: &Name) -> Option<Vec<u8>> {
+        let reader = || {
+            let mut reader = GetReader::new(name);
+            move |bytes: &[u8]| reader.push(bytes)
+        };
+        match self.server(name)?.ask(&protocol::get(name), reader).await? {
+            Got::Nothing => None,
+            Got::Value(value) => Some(value),
+        }
+    }
+
+    /// Puts a value there for `ttl` seconds, if that works out; as [`Memcached::get`] else.
+    pub async fn set(&self, name: &Name, value: &[u8], ttl: NonZeroU32) {
+        let reader = || {
+            let mut reader = SetReader::default();
+            move |bytes: &[u8]| reader.push(bytes)
+        };
+        if let Some(server) = self.server(name) {
+            server.ask(&protocol::set(name, ttl, value), reader).await;
+        }
+    }
+
+    /// The first server for the name that is not to be left alone.
+    fn server(&self, name: &Name) -> Option<&Server> {
+        let mut servers = self.ring.order(name.as_str()).filter_map(|at| self.servers.get(at));
+        servers.find(|server| server.admits())
+    }
+}

@@ -1,0 +1,31 @@
+//! Where a memcached server is.
+
+use keystone_token::memcache::server::Server;
+use nginx_sys::ngx_conf_t;
+
+use crate::net::{self, PeerAddr};
+
+/// A server with its addresses.
+#[derive(Clone)]
+pub struct Site {
+    /// As all gateways call it.
+    pub name: String,
+    /// As of nginx's start; not empty.
+    pub addresses: Vec<PeerAddr>,
+}
+
+impl Site {
+    /// Looks the server up at configuration time.
+    pub fn new(cf: &mut ngx_conf_t, server: &Server) -> Result<Self, String> {
+        let name = server.to_string();
+        let addresses = match server {
+            Server::Tcp { .. } => net::look_up(cf, &name)
+                .map_err(|reason| format!("memcached server \"{name}\": {reason}"))?
+                .into_iter()
+                .map(PeerAddr::from)
+                .collect(),
+            Server::Unix(path) => vec![PeerAddr::Unix(path.clone())],
+        };
+        Ok(Self { name, addresses })
+    }
+}

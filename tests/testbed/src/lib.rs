@@ -6,8 +6,8 @@
 //! told to misbehave ([`identity`]), an upstream that tells what it was sent ([`upstream`]), an
 //! unmodified nginx with the module in it ([`nginx`]) and an HTTP client that sends exactly the
 //! bytes it is given ([`http`]). [`world`] puts them together, and [`expect`] knows what should
-//! come out. Where that is not enough there are a real Keystone ([`keystone`]) and OpenStack's own
-//! filter to compare with ([`oracle`]).
+//! come out. Where that is not enough there are a real memcached ([`memcached`]), a real
+//! Keystone ([`keystone`]), and OpenStack's own filter to compare with ([`oracle`]).
 //!
 //! All of it listens on 127.0.0.1 only and cleans up when it is dropped, also in a test that
 //! panics.
@@ -22,6 +22,7 @@ pub mod expect;
 pub mod http;
 pub mod identity;
 pub mod keystone;
+pub mod memcached;
 pub mod mint;
 pub mod negotiate;
 pub mod nginx;
@@ -52,6 +53,9 @@ pub enum Error {
     /// Some JSON was not what was expected.
     #[error("json: {0}")]
     Json(#[from] serde_json::Error),
+    /// memcached said something else than it was asked for.
+    #[error("memcached: {0}")]
+    Memcached(String),
     /// nginx did not start, reload or stop.
     #[error("nginx: {0}")]
     Nginx(String),

@@ -22,7 +22,7 @@ AVAILABLE_DIR ?= $(DESTDIR)/usr/share/nginx/modules-available
 ENABLED_DIR ?= $(DESTDIR)/etc/nginx/modules-enabled
 
 BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
-TEST_PACKAGES := python3 python3-venv curl openssl
+TEST_PACKAGES := python3 python3-venv curl openssl memcached
 BENCH_PACKAGES := openssl
 
 say = printf '\n== %s\n' "$(1)"

@@ -16,6 +16,7 @@ mod g_delay;
 mod i_bind;
 mod identity_client;
 mod logs;
+mod memcached;
 mod nginx_ways;
 mod revocation_events;
 mod samples;

@@ -62,7 +62,7 @@ macro_rules! location {
 }
 
 /// All directives, and nginx's end of the list.
-pub static mut COMMANDS: [ngx_command_t; 45] = [
+pub static mut COMMANDS: [ngx_command_t; 48] = [
     location!("keystone_auth", LIMIT_EXCEPT, NGX_CONF_TAKE1, set_auth),
     server!("keystone_auth_uri", NGX_CONF_TAKE1, |d, conf| {
         let uri = uri(d, d.argument())?;

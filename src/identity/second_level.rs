@@ -84,34 +84,29 @@ impl SecondLevel {
 }
 
 /// What the identity service once said about a token.
-#[expect(dead_code, reason = "tokens are not validated online yet")]
-pub struct Recalled {
+pub(super) struct Recalled {
     /// The identity, as `keystone_token::record` has it.
-    pub record: Vec<u8>,
+    pub(super) record: Vec<u8>,
     /// When the service was asked, in seconds since 1970.
-    pub made_at: i64,
-    /// When the token expires, in seconds since 1970.
-    pub expires_at: i64,
+    pub(super) made_at: i64,
 }
 
 impl Worker {
     /// What any gateway of the fleet was told about the token less than `max_age` ago, if memcached
     /// is at hand and still knows it. It is whole, it is about this token, and it has not expired;
     /// whether it was revoked since `made_at` is not known.
-    #[expect(dead_code, reason = "tokens are not validated online yet")]
-    pub async fn recall(&self, token: &[u8], max_age: Duration) -> Option<Recalled> {
+    pub(super) async fn recall(&self, token: &[u8], max_age: Duration) -> Option<Recalled> {
         let max_age = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
         let content = self.memcached.as_ref()?.recall(token, now_sec(), max_age).await?;
-        let Content { made_at, expires_at, record } = content;
-        Some(Recalled { record, made_at, expires_at })
+        let Content { made_at, record, .. } = content;
+        Some(Recalled { record, made_at })
     }
 
     /// Tells the fleet what the identity service itself has said about the token, when it was asked
     /// at `made_at`: for as long as the token lives, but no longer than `max_age` from then on.
     ///
     /// What was recalled is not to be shared again: that would make it young.
-    #[expect(dead_code, reason = "tokens are not validated online yet")]
-    pub async fn share(
+    pub(super) async fn share(
         &self,
         token: &[u8],
         record: &[u8],

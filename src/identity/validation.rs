@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use keystone_token::api::Validation;
 use keystone_token::identity::{self, IdentityError};
@@ -17,7 +18,7 @@ use super::flight::Flight;
 use super::refresh::Unavailable;
 use super::Worker;
 use crate::context::Identity;
-use crate::net::now_sec;
+use crate::net::{now_sec, spawn};
 use crate::token_cache;
 
 /// A question about a token.
@@ -84,16 +85,59 @@ impl Worker {
     }
 
     /// The answer, which is also put into the shared cache.
-    async fn answer(&self, question: &Question) -> Outcome {
+    async fn answer(self: &Rc<Self>, question: &Question) -> Outcome {
+        if let Some((identity, moment)) = self.recalled(question).await {
+            let answer = Answer::Valid(identity);
+            token_cache::keep(&self.zone, &question.valid_key, &answer, &moment);
+            return Ok(answer);
+        }
+        let asked_at = now_sec();
         let answer = self.ask(question).await;
         self.report_validation(answer.as_ref().err());
         let answer = answer.map_err(|error| Unavailable::new(&error))?;
         let key = match &answer {
             Answer::Refused(_) => &question.key,
-            Answer::Valid(_) => &question.valid_key,
+            Answer::Valid(identity) => {
+                self.tell_fleet(question, identity, asked_at);
+                &question.valid_key
+            }
         };
         token_cache::keep(&self.zone, key, &answer, &question.moment);
         Ok(answer)
+    }
+
+    /// What another gateway was told, as far as nothing has revoked it since, and the moment from
+    /// which on it counts.
+    async fn recalled(&self, question: &Question) -> Option<(Identity, Moment)> {
+        let max_age = Duration::from_secs(question.moment.valid_for);
+        if max_age.is_zero() || question.how.allow_expired {
+            return None;
+        }
+        let token = question.token.as_bytes();
+        let recalled = self.recall(token, max_age).await?;
+        let identity = Identity::new(&recalled.record)?;
+        if self.may_be_revoked(token, &identity.record()?) {
+            debug!(ngx_cycle_log(), "keystone: another gateway's answer may be revoked");
+            return None;
+        }
+        debug!(ngx_cycle_log(), "keystone: another gateway's answer is used");
+        let now = u64::try_from(recalled.made_at).ok()?.min(question.moment.now);
+        Some((identity, Moment { now, ..question.moment }))
+    }
+
+    /// Tells the other gateways, which no request need wait for.
+    fn tell_fleet(self: &Rc<Self>, question: &Question, identity: &Identity, asked_at: i64) {
+        let max_age = Duration::from_secs(question.moment.valid_for);
+        let expires_at = identity.expires_at().and_then(|expires| i64::try_from(expires).ok());
+        let is_told = self.memcached.is_some() && !question.how.allow_expired;
+        let Some(expires_at) = expires_at.filter(|_| is_told) else { return };
+        let (worker, token) = (self.clone(), question.token.clone());
+        let identity = identity.clone();
+        spawn(async move {
+            let (token, record) = (token.as_bytes(), identity.bytes());
+            worker.share(token, record, asked_at, expires_at, max_age).await;
+        })
+        .detach();
     }
 
     async fn ask(&self, question: &Question) -> Result<Answer, ValidationError> {

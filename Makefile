@@ -23,7 +23,7 @@ ENABLED_DIR ?= $(DESTDIR)/etc/nginx/modules-enabled
 
 BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
 TEST_PACKAGES := python3 python3-venv curl openssl memcached
-BENCH_PACKAGES := openssl
+BENCH_PACKAGES := openssl wrk
 
 say = printf '\n== %s\n' "$(1)"
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 mod client;
 mod cpu;
 mod micro;
+mod online;
 mod peer;
 mod report;
 mod stage;
@@ -19,6 +20,7 @@ mod tokens;
 
 use cpu::Pins;
 use micro::Parts;
+use online::Questions;
 use report::Table;
 use stage::{Stage, ROWS};
 
@@ -47,6 +49,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     let mut requests = Table::new(ROWS);
     let (mut verifications, mut processes) = (Vec::new(), Vec::new());
     let mut parts = Parts::new(stage.pki(), stage.tokens())?;
+    let mut questions = Questions::new()?;
     for round in 1..=options.rounds {
         for row in 0..ROWS.len() {
             requests.add(row, stage.measure(row, options.slice)?);
@@ -57,12 +60,14 @@ fn run(options: &Options) -> Result<(), Failure> {
             eprintln!("Round {round} of {}.", options.rounds);
             verifications.push(peer::rsa_verification(stage.pins())?);
             processes.push(peer::cms_verify(&stage)?);
+            questions.measure(&stage)?;
         }
     }
 
     requests.print();
     let new_token = requests.on_top(stage::NEW_TOKEN, stage::UNPROTECTED);
     report::compare_with_openssl(new_token, &verifications, &processes);
+    questions.print();
     parts.print();
     Ok(())
 }

@@ -112,7 +112,7 @@ impl Connection {
 }
 
 /// How long an answer is, once its head is there in whole and the body too.
-fn answer_len(bytes: &[u8]) -> Option<usize> {
+pub fn answer_len(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(HEAD_END.len()).position(|end| end == HEAD_END)?;
     let text = std::str::from_utf8(&bytes[..head]).ok()?;
     let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: "));

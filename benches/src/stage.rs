@@ -1,6 +1,7 @@
 //! nginx with the module, what is behind it, and what is asked of it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,6 +47,16 @@ enum Tokens {
     Cached,
     /// One of so many that it is out of the cache before it comes again.
     New,
+    /// Always the same Fernet token, which is valid.
+    Fernet,
+    /// As [`Tokens::New`], Fernet tokens.
+    NewFernet,
+}
+
+impl Tokens {
+    fn are_new(self) -> bool {
+        matches!(self, Self::New | Self::NewFernet)
+    }
 }
 
 /// What is measured, in this order.
@@ -60,6 +71,9 @@ pub const ROWS: &[Row] = &[
         status: "401",
         ..row("401, expired token, remembered", "/protected/", Tokens::Expired, UNPROTECTED)
     },
+    row("file, with a Fernet token's header", "/open/", Tokens::Fernet, UNPROTECTED),
+    row("file, cached Fernet token", "/fernet/", Tokens::Fernet, CACHED),
+    row("file, new Fernet token each time", "/fernet/", Tokens::NewFernet, FERNET_HEADER),
     row("proxied, with the token's header", "/proxy/open/", Tokens::One, PROXIED),
     row("proxied, cached token", "/proxy/protected/", Tokens::One, PROXIED),
     row("  the same, keystone_headers off", "/proxy/bare/", Tokens::One, PROXIED),
@@ -71,7 +85,10 @@ pub const UNPROTECTED: usize = 1;
 pub const CACHED: usize = 2;
 /// Likewise.
 pub const NEW_TOKEN: usize = 5;
-const PROXIED: usize = 7;
+const FERNET_HEADER: usize = 7;
+/// Likewise.
+pub const CACHED_FERNET: usize = 8;
+const PROXIED: usize = 10;
 
 const fn row(name: &'static str, location: &'static str, tokens: Tokens, against: usize) -> Row {
     Row { name, location, tokens, status: "200", against }
@@ -81,17 +98,21 @@ const fn row(name: &'static str, location: &'static str, tokens: Tokens, against
 pub struct Stage {
     pins: Pins,
     pki: Pki,
-    _identity: Identity,
-    _upstream: Nginx,
+    identity: Identity,
+    upstream: Nginx,
     nginx: Nginx,
+    /// Where tokens are asked about at the upstream.
+    online: Port,
+    /// Where tokens are asked about at `identity`.
+    slow: Port,
     worker: i32,
     files: TempDir,
     new: Vec<String>,
     cached: Vec<String>,
     /// What is sent for each line of the table.
     requests: Vec<Vec<Vec<u8>>>,
-    /// How many of [`Tokens::New`] were sent.
-    sent: usize,
+    /// How many of the tokens that are new each time were sent, for each line of the table.
+    sent: Vec<usize>,
 }
 
 impl Stage {
@@ -106,20 +127,23 @@ impl Stage {
         let new = tokens::sign(&pki.signing, count, LIFE)?;
         let cached = tokens::sign(&pki.signing, CACHED_TOKENS, LIFE)?;
         let expired = tokens::sign(&pki.signing, 1, -LIFE)?;
+        let fernet = tokens::fernet(count);
         let requests = ROWS
             .iter()
             .map(|row| match row.tokens {
                 Tokens::Absent => vec![request(row.location, "")],
                 Tokens::Cached => with_tokens(row.location, &cached),
                 Tokens::Expired => with_tokens(row.location, &expired),
+                Tokens::Fernet => with_tokens(row.location, &fernet[..1]),
                 Tokens::New => with_tokens(row.location, &new),
+                Tokens::NewFernet => with_tokens(row.location, &fernet),
                 Tokens::One => with_tokens(row.location, &cached[..1]),
             })
             .collect();
         let files = TempDir::new("bench")?;
 
         let identity = Identity::start(&pki)?;
-        let upstream = start(UPSTREAM_CONF, pins.client, |_| Ok(()), &[])?;
+        let upstream = start_stand_in(pins.client)?;
         let revoked: Vec<_> = (0..REVOKED).map(|_| Revoked::audit_id(new_audit_id())).collect();
         let list = mint::revocation_list(&revoked);
         let list = mint::cms_pem(&cms::sign(&pki.signing, list.as_bytes())?);
@@ -128,6 +152,7 @@ impl Stage {
             fill_signing_dir(&dir, &pki)?;
             Ok(put(&dir, "revoked.pem", list.as_bytes())?)
         };
+        let (online, slow) = (Port::free()?, Port::free()?);
         let nginx = start(
             NGINX_CONF,
             pins.worker,
@@ -136,6 +161,8 @@ impl Stage {
                 ("@IDENTITY@", &identity.uri()),
                 ("@ADMIN_TOKEN@", ADMIN_TOKEN),
                 ("@UPSTREAM@", &upstream.address().to_string()),
+                ("@ONLINE@", &online.address().to_string()),
+                ("@SLOW@", &slow.address().to_string()),
             ],
         )?;
         let workers = || nginx.worker_pids().first().copied();
@@ -143,15 +170,17 @@ impl Stage {
         Ok(Self {
             pins,
             pki,
-            _identity: identity,
-            _upstream: upstream,
+            identity,
+            upstream,
             nginx,
+            online,
+            slow,
             worker,
             files,
             new,
             cached,
             requests,
-            sent: 0,
+            sent: vec![0; ROWS.len()],
         })
     }
 
@@ -184,20 +213,47 @@ impl Stage {
 
     /// Measures one line of the table, of this place in [`ROWS`], for a moment.
     pub fn measure(&mut self, row: usize, time: Duration) -> Result<Measured, Failure> {
-        let (Row { name, tokens, status, .. }, requests) = (&ROWS[row], &self.requests[row]);
+        let (Row { name, location, tokens, status, .. }, requests) =
+            (&ROWS[row], &self.requests[row]);
+        let is_online = *location == "/fernet/";
         let load = Load {
-            address: self.nginx.address(),
+            address: if is_online { self.online.address() } else { self.nginx.address() },
             requests,
-            first: if *tokens == Tokens::New { self.sent % requests.len() } else { 0 },
+            first: self.sent[row] % requests.len(),
             status,
             time,
         };
         let measured = load.run(self.worker, &self.pins);
         let measured = measured.map_err(|error| format!("{}: {error}", name.trim()))?;
-        if *tokens == Tokens::New {
-            self.sent += measured.requests;
+        if tokens.are_new() {
+            self.sent[row] += measured.requests;
         }
         Ok(measured)
+    }
+
+    /// nginx with the module: where tokens are asked about at a stand-in that answers at once.
+    pub fn online(&self) -> SocketAddr {
+        self.online.address()
+    }
+
+    /// That stand-in.
+    pub fn stand_in(&self) -> SocketAddr {
+        self.upstream.address()
+    }
+
+    /// nginx with the module: where tokens are asked about at [`Stage::identity`].
+    pub fn slow(&self) -> SocketAddr {
+        self.slow.address()
+    }
+
+    /// An identity service that can be told to be slow.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// A request for the file with a cached token.
+    pub fn cached_request(&self) -> (SocketAddr, &[u8]) {
+        (self.nginx.address(), &self.requests[CACHED][0])
     }
 
     /// The certificates.
@@ -236,6 +292,16 @@ fn with_tokens(location: &str, tokens: &[String]) -> Vec<Vec<u8>> {
 
 fn request(location: &str, header: &str) -> Vec<u8> {
     format!("GET {location}file HTTP/1.1\r\nHost: localhost\r\n{header}\r\n").into_bytes()
+}
+
+/// Starts an nginx on a processor that has the file, and that says of every token that it is valid.
+fn start_stand_in(cpu: Option<usize>) -> Result<Nginx, Failure> {
+    let prepare = |dir: &Path| {
+        let directory = dir.join("html/v3/auth");
+        fs::create_dir_all(&directory)?;
+        Ok(fs::write(directory.join("tokens"), tokens::answer(LIFE))?)
+    };
+    start(UPSTREAM_CONF, cpu, prepare, &[])
 }
 
 /// Starts an nginx that has the file, on a processor.

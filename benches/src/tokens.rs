@@ -25,6 +25,20 @@ pub fn sign(signer: &Pair, count: usize, expires_in: i64) -> Result<Vec<String>,
     Ok(signed?.concat())
 }
 
+/// `count` texts that look like Fernet tokens of today.
+pub fn fernet(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("gAAAAABn{number:08}{}", new_uuid().repeat(5))).collect()
+}
+
+/// What an identity service says of each of them.
+pub fn answer(expires_in: i64) -> String {
+    Payload::v3()
+        .without("/catalog")
+        .roles(&["member", "reader", "object-store-operator"])
+        .expires_in(expires_in)
+        .json()
+}
+
 fn token(signer: &Pair, number: usize, expires_in: i64) -> Result<String, String> {
     Payload::v3()
         .user(&new_uuid(), &format!("user-{number}"))

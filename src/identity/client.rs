@@ -358,7 +358,9 @@ impl KeystoneClient {
 
         let request = encode(request, token)
             .map_err(|reason| ClientError::Nonsense { uri: self.uri(at), reason })?;
-        let result = self.http.request(&site.endpoint, request, max_body).await;
+        // On the heap: every function that waits for this one would hold its state, some of them
+        // more than once, and a task would be started by copying a quarter of a megabyte.
+        let result = Box::pin(self.http.request(&site.endpoint, request, max_body)).await;
 
         let took = now_msec().saturating_sub(started);
         let response = match result {

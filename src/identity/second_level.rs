@@ -61,7 +61,8 @@ impl SecondLevel {
     async fn recall(&self, token: &[u8], now: i64, max_age: i64) -> Option<Content> {
         let entry = self.setup.seal.entry(&self.scope, token);
         let entry = entry.inspect_err(|reason| self.complain("named", reason)).ok()?;
-        let value = self.memcached.get(entry.name()).await?;
+        // On the heap, as an exchange over HTTP is (`KeystoneClient::send`).
+        let value = Box::pin(self.memcached.get(entry.name())).await?;
         let opened = entry.open(&value, now, max_age);
         opened.inspect_err(|reason| self.complain("used", reason)).ok()
     }
@@ -73,7 +74,7 @@ impl SecondLevel {
             .entry(&self.scope, token)
             .and_then(|entry| entry.seal(content).map(|value| (entry, value)));
         match sealed {
-            Ok((entry, value)) => self.memcached.set(entry.name(), &value, ttl).await,
+            Ok((entry, value)) => Box::pin(self.memcached.set(entry.name(), &value, ttl)).await,
             Err(reason) => self.complain("made", &reason),
         }
     }

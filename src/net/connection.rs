@@ -275,7 +275,11 @@ impl Inner {
             let Some(recv) = (*c).recv else {
                 return Err(io::ErrorKind::Unsupported.into());
             };
-            let n = recv(c, buf.as_mut_ptr(), buf.len());
+            // nginx knows of data by events: without one, asking the system is in vain.
+            let n = match (*(*c).read).ready() {
+                0 => nginx_sys::NGX_AGAIN as isize,
+                _ => recv(c, buf.as_mut_ptr(), buf.len()),
+            };
             if n == nginx_sys::NGX_ERROR as isize {
                 return Err(io::Error::last_os_error());
             }
@@ -384,7 +388,9 @@ impl Inner {
         // SAFETY: `c` is open and ours, and its events are valid.
         let unwanted = unsafe {
             let read = (*c).read;
-            if (*c).close() != 0 || (*read).timedout() != 0 || !sockaddr::is_silent((*c).fd) {
+            // The event may have been one for writing.
+            let is_silent = || (*read).ready() == 0 || sockaddr::is_silent((*c).fd);
+            if (*c).close() != 0 || (*read).timedout() != 0 || !is_silent() {
                 true
             } else {
                 (*read).set_ready(0);

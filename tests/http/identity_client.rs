@@ -30,6 +30,11 @@ fn status(world: &World) -> u16 {
     world.status(&world.pki(&Payload::v3()))
 }
 
+/// The status with a token that has to be asked about.
+fn status_online(world: &World) -> u16 {
+    world.status(&world.uuid(&Payload::v3()))
+}
+
 #[test]
 fn a_password_buys_one_token_for_many_questions() {
     for (version, path) in
@@ -258,6 +263,7 @@ fn https_with_a_trusted_authority() {
     for (name, value) in [("keystone_ssl_verify", "on"), ("keystone_ssl_name", "localhost")] {
         let world = World::setup_https(TlsFiles::new().unwrap(), false).set(name, value).start();
         assert_eq!(status(&world), 200, "{name}");
+        assert_eq!(status_online(&world), 200, "{name}");
     }
 }
 
@@ -275,6 +281,11 @@ fn https_that_is_not_trusted() {
     };
     let setups = [
         ("another authority", trust(World::setup_https(TlsFiles::new().unwrap(), false), &path)),
+        ("a self-signed certificate", World::setup_https(TlsFiles::self_signed().unwrap(), false)),
+        ("a self-signed certificate and the system's CAs", {
+            let setup = World::setup_https(TlsFiles::self_signed().unwrap(), false);
+            setup.unset("keystone_ssl_trusted_certificate")
+        }),
         ("the system's CAs", {
             let setup = World::setup_https(TlsFiles::new().unwrap(), false);
             setup.unset("keystone_ssl_trusted_certificate")
@@ -291,7 +302,11 @@ fn https_that_is_not_trusted() {
         let world = setup.set("keystone_http_request_max_retries", "0").start();
         let answer = world.send(&Request::get("/").token(&world.pki(&Payload::v3())));
         assert_eq!(answer.status, 503, "{what}");
+        assert_eq!(status_online(&world), 503, "{what}");
         assert_eq!(world.identity.requests(), [""; 0], "{what}");
+        let log = world.nginx.error_log();
+        let told = |line: &str| line.contains("[error]") && line.contains("tls handshake");
+        assert!(log.lines().any(told), "{what}: {log}");
     }
 }
 
@@ -300,6 +315,11 @@ fn https_without_verification() {
     let expired = TlsFiles::with(&Shape::server("elsewhere").expired()).unwrap();
     let world = World::setup_https(expired, false).set("keystone_ssl_verify", "off").start();
     assert_eq!(status(&world), 200);
+    assert_eq!(status_online(&world), 200);
+    let world = World::setup_https(TlsFiles::self_signed().unwrap(), false)
+        .set("keystone_ssl_verify", "off")
+        .start();
+    assert_eq!(status_online(&world), 200);
 }
 
 #[test]
@@ -308,6 +328,7 @@ fn https_with_another_name() {
     let setup = World::setup_https(named, false);
     let world = setup.set("keystone_ssl_name", "keystone.example.com").start();
     assert_eq!(status(&world), 200);
+    assert_eq!(status_online(&world), 200);
 }
 
 #[test]
@@ -320,10 +341,13 @@ fn https_with_a_client_certificate() {
         .set("keystone_ssl_certificate_key", &key)
         .start();
     assert_eq!(status(&world), 200);
+    assert_eq!(status_online(&world), 200);
     let world = World::setup_https(TlsFiles::new().unwrap(), true)
         .set("keystone_http_request_max_retries", "0")
         .start();
     assert_eq!(status(&world), 503);
+    assert_eq!(status_online(&world), 503);
+    assert_eq!(world.identity.requests(), [""; 0]);
 }
 
 #[test]
@@ -344,6 +368,7 @@ fn plain_http_on_an_https_port_and_the_other_way_round() {
         .set("keystone_http_request_max_retries", "0")
         .start();
     assert_eq!(status(&world), 503);
+    assert_eq!(status_online(&world), 503);
     let setup = World::setup_https(TlsFiles::new().unwrap(), false);
     let setup = setup.identity(|identity| address = Some(identity.address()));
     let world = setup

@@ -71,6 +71,30 @@ pub const V3_DOMAINS: [(&str, &str); 4] = [
     ("X-User-Domain-Name", "domain_name1"),
 ];
 
+/// What an upstream is sent for the default v2.0 service token (`S2HDR`).
+pub const V2_SERVICE: [(&str, &str); 6] = [
+    ("X-Service-Identity-Status", "Confirmed"),
+    ("X-Service-Project-Id", "service_project_id1"),
+    ("X-Service-Project-Name", "service_project_name1"),
+    ("X-Service-Roles", "service,service_role2"),
+    ("X-Service-User-Id", "service_user_id1"),
+    ("X-Service-User-Name", "service_user_name1"),
+];
+
+/// What an upstream is sent on top of [`V2_SERVICE`] for the default v3 service token (`S3HDR`).
+pub const V3_SERVICE_DOMAINS: [(&str, &str); 4] = [
+    ("X-Service-Project-Domain-Id", "service_domain_id1"),
+    ("X-Service-Project-Domain-Name", "service_domain_name1"),
+    ("X-Service-User-Domain-Id", "service_domain_id1"),
+    ("X-Service-User-Domain-Name", "service_domain_name1"),
+];
+
+/// What an upstream is sent where the user token is not valid.
+pub const NO_USER: (&str, &str) = ("X-Identity-Status", "Invalid");
+
+/// What an upstream is sent where there is a service token that is not valid.
+pub const NO_SERVICE: (&str, &str) = ("X-Service-Identity-Status", "Invalid");
+
 /// The whole 401 of the reference, and nothing in it that tells why.
 #[track_caller]
 pub fn refused(answer: &Response) {
@@ -137,7 +161,7 @@ pub fn v3_user(seen: &Seen) {
 /// The upstream was sent nobody: what `delay` does without a valid token.
 #[track_caller]
 pub fn nobody(seen: &Seen) {
-    identity(seen, &[("X-Identity-Status", "Invalid")]);
+    identity(seen, &[NO_USER]);
 }
 
 #[track_caller]

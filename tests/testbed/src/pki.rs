@@ -230,6 +230,16 @@ impl TlsFiles {
         Ok(files)
     }
 
+    /// Makes them with a server certificate for `localhost` that nobody but itself has signed.
+    pub fn self_signed() -> Result<Self> {
+        let mut files = Self::new()?;
+        let key = tls_key()?;
+        let certificate = build(&Shape::server("localhost"), key, None)?;
+        files.server = Pair { certificate, key: key.clone() };
+        files.write("server.pem", &files.server.pem()?)?;
+        Ok(files)
+    }
+
     /// The authority's certificate.
     pub fn ca(&self) -> PathBuf {
         self.dir.join("ca.pem")

@@ -101,6 +101,7 @@ pub(super) fn show(request: &str, answer: &Response) {
                 }
             }
         }
+        Err(_) if answer.body.is_empty() => {}
         Err(_) => {
             let text = answer.text();
             let shown: String = text.trim_end().chars().take(LONGEST).collect();

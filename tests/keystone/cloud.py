@@ -8,6 +8,7 @@ gets keystone.db, the keys, and people.json with every id and secret.
 import json
 import os
 import pathlib
+import sqlite3
 import subprocess
 import sys
 import warnings
@@ -63,6 +64,8 @@ def main(directory):
     text = json.dumps(people, indent=1, ensure_ascii=False, sort_keys=True)
     cloud.joinpath('people.json').write_text(text, encoding='utf-8')
     config.unlink()
+    # With it, who reads does not wait for who writes.
+    sqlite3.connect(cloud / 'keystone.db').execute('PRAGMA journal_mode = WAL')
 
 
 def make_keys_and_tables(cloud, config):
@@ -149,6 +152,10 @@ class Api:
         admin = self.ask('GET', '/users?name=admin&domain_id=default').json['users'][0]
         users['admin'] = {'id': admin['id'], 'name': 'admin', 'domain_id': 'default', 'password': ADMIN_PASSWORD,
                           'projects': ['admin']}
+
+        # At the first login of a user something is written, which later ones in parallel would wait for.
+        for user in users.values():
+            self.buy(user['name'], user['domain_id'], user['password'], 'unscoped')
 
         self.make_catalog()
         credentials = self.make_application_credentials(users['alice'], projects['demo'])

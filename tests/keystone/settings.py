@@ -9,6 +9,7 @@ use_stderr = true
 
 [database]
 connection = sqlite:///{cloud}/keystone.db
+sqlite_synchronous = false
 
 [token]
 provider = {provider}

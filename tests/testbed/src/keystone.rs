@@ -30,7 +30,7 @@ use serde_json::{json, Value};
 use crate::http::{send, Request, Response};
 use crate::port::Port;
 use crate::process::Process;
-use crate::temp::TempDir;
+use crate::temp::{mode, set_mode, TempDir};
 use crate::{lock, During, Error, Result};
 
 /// A running Keystone; dropping it stops it.
@@ -71,6 +71,8 @@ pub enum Scope<'a> {
 struct Cloud {
     dir: TempDir,
     people: Mutex<Value>,
+    /// SQLite refuses who wants to write while another does.
+    writing: Mutex<()>,
 }
 
 /// How long a token of [`Issue::BriefFernet`] lives.
@@ -128,6 +130,11 @@ impl Keystone {
             return Err(Error::Python(format!("{complaint}\n{log}")));
         }
         self.process = Some(process);
+        // With the first question it loads its policy, and refuses who asks meanwhile. Whatever
+        // comes of this one: a brief token may have expired by then.
+        let own = self.token("admin")?;
+        let question = Request::get("/v3/auth/tokens").header("X-Subject-Token", &own);
+        let _ = self.ask(question.token(&own));
         Ok(())
     }
 
@@ -173,8 +180,7 @@ impl Keystone {
     fn buy(&self, auth: Value) -> Result<String> {
         let body = json!({"auth": auth}).to_string();
         let request = Request::new("POST", "/v3/auth/tokens");
-        let request = request.header("Content-Type", "application/json").body(body.as_bytes());
-        let answer = expect(send(self.address(), &request)?)?;
+        let answer = self.ask(request.body(body.as_bytes()))?;
         let token = answer.header("X-Subject-Token").map(str::to_owned);
         token.ok_or_else(|| Error::Python("Keystone gave no token".into()))
     }
@@ -227,8 +233,17 @@ impl Keystone {
     }
 
     fn administer(&self, request: Request) -> Result<Response> {
-        let request = request.header("Content-Type", "application/json");
-        expect(send(self.address(), &request.token(&self.token("admin")?))?)
+        self.ask(request.token(&self.token("admin")?))
+    }
+
+    /// Any answer but a good one is an error.
+    fn ask(&self, request: Request) -> Result<Response> {
+        let _writing = lock(&self.cloud.writing);
+        let answer = send(self.address(), &request.header("Content-Type", "application/json"))?;
+        match answer.status {
+            200..=299 => Ok(answer),
+            status => Err(Error::Python(format!("Keystone answered {status}: {}", answer.text()))),
+        }
     }
 
     /// The id of a user.
@@ -276,15 +291,11 @@ impl Cloud {
         let dir = TempDir::new("cloud")?;
         copy(&template, dir.path())?;
         let people = fs::read(dir.join("people.json")).during("reading people.json")?;
-        Ok(Arc::new(Self { dir, people: Mutex::new(serde_json::from_slice(&people)?) }))
-    }
-}
-
-/// Any answer but a good one is an error.
-fn expect(answer: Response) -> Result<Response> {
-    match answer.status {
-        200..=299 => Ok(answer),
-        status => Err(Error::Python(format!("Keystone answered {status}: {}", answer.text()))),
+        Ok(Arc::new(Self {
+            dir,
+            people: Mutex::new(serde_json::from_slice(&people)?),
+            writing: Mutex::default(),
+        }))
     }
 }
 
@@ -294,6 +305,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         let (path, copied) = (entry.path(), to.join(entry.file_name()));
         if path.is_dir() {
             fs::create_dir(&copied).during(format!("making {}", copied.display()))?;
+            // Keystone complains about keys that everybody can read.
+            set_mode(&copied, mode(&path)?)?;
             copy(&path, &copied)?;
         } else {
             fs::copy(&path, &copied).during(format!("copying {}", path.display()))?;

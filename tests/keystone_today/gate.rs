@@ -63,9 +63,12 @@ impl Gate {
         let mut oracle = self.cloud.oracle.ask(&told).unwrap();
         let answer = self.nginx.send(request).unwrap();
         let mut ours = View::of_nginx(&answer);
-        // The same JSON with and without blanks.
-        oracle.compact_catalog();
-        ours.compact_catalog();
+        for view in [&mut oracle, &mut ours] {
+            // The same JSON with and without blanks.
+            view.compact_catalog();
+            // Both have asked, and Keystone may have told it in another order.
+            sort_roles(view);
+        }
         Both { ours, oracle, answer }
     }
 
@@ -118,6 +121,11 @@ impl Setup {
         self.set("keystone_token_cache_time", "off")
             .set("keystone_invalid_cache_time", "off")
             .option("token_cache_time", "-1")
+    }
+
+    /// nginx asks so often for revocations; auth_token cannot.
+    pub fn revocation_events(self, interval: &str) -> Self {
+        self.set("keystone_revocation_events", interval)
     }
 
     /// Keystone is asked as this user of domain Default.
@@ -223,5 +231,14 @@ impl Both {
         }
         let unexplained = self.ours.differences_to(&wanted);
         assert!(unexplained.is_empty(), "{}", unexplained.join("\n"));
+    }
+}
+
+fn sort_roles(view: &mut View) {
+    for name in ["x-role", "x-roles", "x-service-roles"] {
+        let Some(roles) = view.headers.get_mut(name) else { continue };
+        let mut sorted: Vec<_> = roles.split(',').collect();
+        sorted.sort_unstable();
+        *roles = sorted.join(",");
     }
 }

@@ -19,7 +19,7 @@ use crate::net::{now_sec, Timer};
 pub(super) struct Login {
     credentials: Credentials,
     store: Rc<dyn TokenStore>,
-    /// The token that was obtained last, which may be too long for the store.
+    /// The token that was obtained last, where it is too long for the store.
     own: RefCell<Option<ServiceToken>>,
     /// Whether a task is obtaining a token.
     busy: Cell<bool>,
@@ -68,8 +68,7 @@ impl Login {
             self.discard(refused);
         }
         loop {
-            let known = self.store.load().or_else(|| self.own.borrow().clone());
-            if let Some(token) = known.filter(|token| token.is_fresh(now_sec())) {
+            if let Some(token) = self.known() {
                 return Ok(token);
             }
             if let Some(held) = self.hold(client) {
@@ -86,6 +85,12 @@ impl Login {
                 return Err(failure);
             }
         }
+    }
+
+    /// A token that can still be used.
+    fn known(&self) -> Option<ServiceToken> {
+        let known = self.store.load().or_else(|| self.own.borrow().clone());
+        known.filter(|token| token.is_fresh(now_sec()))
     }
 
     /// Forgets `token`, unless it has been replaced already.
@@ -110,12 +115,12 @@ impl Login {
         let turn = Turn::take(self);
         while !self.store.try_lead() {
             Timer::new(POLL).await;
-            if let Some(token) = self.store.load().filter(|token| token.is_fresh(now_sec())) {
-                return Ok(token);
-            }
         }
         let lead = Lead { store: &*self.store };
-        // While this one waited for the lead, credentials may have been refused.
+        // The one that had the lead before may have got a token, or a refusal.
+        if let Some(token) = self.known() {
+            return Ok(token);
+        }
         let result = match self.hold(client) {
             Some(held) => Err(held),
             None => self.log_in(client).await,
@@ -124,7 +129,8 @@ impl Login {
             Ok(token) => {
                 self.store.set_refused(0, 0);
                 self.store.store(token);
-                self.own.replace(Some(token.clone()));
+                let is_stored = self.store.load().is_some_and(|stored| stored.id == token.id);
+                self.own.replace((!is_stored).then(|| token.clone()));
                 self.failure.replace(None);
             }
             Err(err) => self.failure.replace(Some(err.clone())).map_or((), drop),

@@ -1,7 +1,7 @@
 //! A small threaded HTTP/1.1 server that can be stopped and started again on its port.
 
 use std::collections::HashMap;
-use std::io::{BufReader, Write};
+use std::io::{BufReader, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use openssl::ssl::SslAcceptor;
 
 use crate::port::Port;
 use crate::wire::{self, Headers, Stream};
-use crate::{lock, During, Result};
+use crate::{lock, wait_for, During, Result};
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -108,7 +108,12 @@ impl Server {
             return Ok(());
         }
         let address = self.address();
-        let listener = TcpListener::bind(address).during(format!("listening on {address}"))?;
+        // A process that another test is just starting holds all sockets until its program runs.
+        let listener =
+            wait_for("a listener of before to be gone", || match TcpListener::bind(address) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+                bound => Some(bound.during(format!("listening on {address}"))),
+            })??;
         let stop = Arc::new(AtomicBool::new(false));
         let open = Arc::new(Mutex::new(HashMap::new()));
         let acceptor = {

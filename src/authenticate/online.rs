@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::{Step, Wait, Way};
 use crate::context::Authentication;
 use crate::identity::{Answer, Question};
-use crate::token_cache::Source;
+use crate::token_cache::{Found, Source};
 
 impl Way<'_> {
     /// What the identity service says of the token, now or a short while ago.
@@ -42,13 +42,16 @@ impl Way<'_> {
 
     fn look_up_online(&self, token: &[u8]) -> Option<Authentication> {
         let still_holds = |record: &Record<'_>| !self.service.may_be_revoked(token, record);
-        let found = self.look_up(token, Source::Online, still_holds);
-        match found {
-            // It was refused as one that must not have expired.
-            Some(Authentication::Refused(_)) | None if self.allow_expired => {
-                self.look_up(token, Source::OnlineExpired, |_| false)
+        if !self.allow_expired {
+            return self.look_up(token, Source::Online, still_holds);
+        }
+        // A refusal there is one of a token that must not have expired.
+        match self.cache().lookup(token, Source::Online, still_holds) {
+            (status, Some(Found::Valid(identity))) => {
+                self.subject.cache_status.set(Some(status));
+                Some(Authentication::Valid(identity))
             }
-            found => found,
+            _ => self.look_up(token, Source::OnlineExpired, |_| false),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use keystone_testbed::http::{Client, Request, Response};
 use keystone_testbed::identity::{Identity, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
-use keystone_testbed::mint::Payload;
+use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::nginx::{self, Config, Nginx};
 use keystone_testbed::pki::Pki;
 use keystone_testbed::port::Port;
@@ -120,23 +120,93 @@ impl Stage {
             .title("A token that is revoked while it is cached is refused with the next list.")?;
         self.identity.revoke_token(&token);
         println!("  The first token is on the revocation list now.");
+        self.wait_for_refusal(&mut client, "the same PKI token", &token)?;
+        let answer = self.ask(&mut other, Some(&token))?;
+        self.story.expect_status(&answer, 401);
+
+        self.online(&mut client, &mut other)?;
+
+        self.story.title("What nginx keeps in keystone_signing_dir.")?;
+        self.list_files()
+    }
+
+    /// Tokens of today, which only Keystone can judge.
+    fn online(&mut self, client: &mut Client, other: &mut Client) -> Result<(), Failure> {
+        self.story.title("A Fernet token, which only Keystone can read: it is asked, once.")?;
+        let token = self.fernet(&Payload::v3());
+        self.identity.forget_requests();
+        let answer = self.ask(client, Some(&token))?;
+        self.expect_pass(&answer, "MISS");
+        for request in self.identity.requests() {
+            println!("    the identity service was asked: {request}");
+        }
+        let answer = self.ask(other, Some(&token))?;
+        self.expect_pass(&answer, "HIT");
+        let asked = self.identity.validations().len();
+        self.story.check(asked == 1, &format!("Keystone was asked {asked} times about one token"));
+
+        self.story.title("A token that Keystone does not know is refused, and remembered so.")?;
+        let unknown = fernet_like();
+        for cache in ["MISS", "HIT"] {
+            let answer = self.ask(client, Some(&unknown))?;
+            self.story.expect_status(&answer, 401);
+            self.story.expect("X-Cache-Status", answer.header("X-Cache-Status"), Some(cache));
+        }
+
+        self.story.title("A service hands on a request of a user whose token has just expired.")?;
+        let expired = self.fernet(&Payload::v3().expires_in(-60));
+        let service = self.fernet(&Payload::v3_service());
+        let answer = self.ask(client, Some(&expired))?;
+        self.story.expect_status(&answer, 401);
+        let request = Request::get("/").token(&expired).header("X-Service-Token", &service);
+        let answer = client.send(&request)?;
+        show("GET / with the same token, and the service's in X-Service-Token", &answer);
+        self.story.expect_status(&answer, 200);
+        let seen = Seen::of(&answer)?.header("X-Service-User-Id");
+        self.story.expect("X-Service-User-Id", seen.as_deref(), Some("service_user_id1"));
+
+        self.story.title("A Fernet token that is revoked is refused as soon as Keystone tells.")?;
+        self.identity.revoke_online(&token);
+        println!("  The first Fernet token is revoked in Keystone now, and an event says so.");
+        self.wait_for_refusal(client, "the same Fernet token", &token)?;
+
+        self.story.title("While Keystone is down, nobody passes whom it would have to judge.")?;
+        let unknown = self.fernet(&Payload::v3());
+        self.identity.stop();
+        let answer = self.ask(client, Some(&unknown))?;
+        self.story.expect_status(&answer, 503);
+        self.identity.restart()?;
+        let answer = self.ask(client, Some(&unknown))?;
+        self.story.expect_status(&answer, 200);
+        Ok(())
+    }
+
+    /// A token that the identity service knows.
+    fn fernet(&self, payload: &Payload) -> String {
+        let token = fernet_like();
+        self.identity.know(&token, payload);
+        token
+    }
+
+    fn wait_for_refusal(
+        &mut self,
+        client: &mut Client,
+        what: &str,
+        token: &str,
+    ) -> Result<(), Failure> {
         let start = Instant::now();
         let refused = loop {
             stop_if_interrupted()?;
-            let answer = client.send(&Request::get("/").token(&token))?;
+            let answer = client.send(&Request::get("/").token(token))?;
             if answer.status == 401 || start.elapsed() > REVOCATION {
                 break answer;
             }
             std::thread::sleep(Duration::from_millis(50));
         };
         let after = start.elapsed().as_secs_f32();
-        show(&format!("GET / with the same PKI token, {after:.1} s later"), &refused);
+        show(&format!("GET / with {what}, {after:.1} s later"), &refused);
         self.story.expect_status(&refused, 401);
-        let answer = self.ask(&mut other, Some(&token))?;
-        self.story.expect_status(&answer, 401);
-
-        self.story.title("What nginx keeps in keystone_signing_dir.")?;
-        self.list_files()
+        Ok(())
     }
 
     fn ask(&mut self, client: &mut Client, token: Option<&str>) -> Result<Response, Failure> {
@@ -199,9 +269,11 @@ impl Stage {
     /// Stays until Ctrl-C, for the user to try things.
     fn stay(&self) -> Result<(), Failure> {
         let signing = &self.pki.signing;
+        let fernet = self.fernet(&Payload::v3().expires_in(DAY));
         let tokens = [
             ("pki", Payload::v3().expires_in(DAY).pki(signing)?),
             ("pkiz", Payload::v3().expires_in(DAY).pkiz(signing)?),
+            ("fernet", fernet),
         ];
         let (url, identity) = (format!("http://{}/", self.nginx.address()), self.identity.uri());
         println!("\nAll of it keeps running until Ctrl-C. Try:\n");
@@ -220,6 +292,11 @@ impl Stage {
         wait_for_interrupt();
         Ok(())
     }
+}
+
+/// What looks like a Fernet token.
+fn fernet_like() -> String {
+    format!("gAAAAABn{}{}{}", new_uuid(), new_uuid(), new_uuid())
 }
 
 /// A token with one character in its middle, in the signed JSON, changed to another.
@@ -259,6 +336,8 @@ http {
     keystone_project_name @SERVICE_PROJECT@;
     keystone_signing_dir @DIR@/keystone;
     keystone_revocation_cache_time 1s;
+    keystone_revocation_events 1s;
+    keystone_http_request_max_retries 1;
 
     server {
         listen 127.0.0.1:@PORT@ reuseport;

@@ -96,7 +96,7 @@ pub(super) fn show(request: &str, answer: &Response) {
             for (name, value) in &seen.headers {
                 let name_lower = name.to_ascii_lowercase();
                 let wanted = name_lower.starts_with("x-") || name_lower.starts_with("openstack-");
-                if wanted && name_lower != "x-auth-token" {
+                if wanted && !name_lower.ends_with("-token") {
                     println!("      {name}: {value}");
                 }
             }

@@ -3,10 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::{poll_fn, Future};
+use std::pin::{pin, Pin};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
-use crate::net::spawn;
+use crate::net::{exiting, spawn, Timer};
 
 /// Work that is under way, and those who wait for its outcome.
 pub(super) struct Flight<T> {
@@ -25,6 +27,9 @@ impl<T: Clone + 'static> Flight<T> {
     /// Starts the work, as a task of its own: its outcome is for all, also when the one who asked
     /// for it has gone.  When it has ended, `end` is run and then all who wait hear of the outcome,
     /// which is `given_up` if the work panics or is dropped: nobody may wait for ever.
+    ///
+    /// A worker that is to go gives the work up once nobody waits for it: it may take as long as
+    /// several time-outs.
     pub(super) fn launch(
         self: &Rc<Self>,
         work: impl Future<Output = T> + 'static,
@@ -33,11 +38,32 @@ impl<T: Clone + 'static> Flight<T> {
     ) {
         let landing =
             Landing { flight: self.clone(), end: Some(end), outcome: Cell::new(Some(given_up)) };
+        // On the heap once, and not copied from one function's state into the next one's.
+        let (flight, work) = (self.clone(), Box::pin(work));
         spawn(async move {
             let landing = landing;
-            landing.outcome.set(Some(work.await));
+            if let Some(outcome) = flight.unless_abandoned(work).await {
+                landing.outcome.set(Some(outcome));
+            }
         })
         .detach();
+    }
+
+    async fn unless_abandoned(&self, mut work: Pin<Box<impl Future<Output = T>>>) -> Option<T> {
+        let mut look = pin!(Timer::cancelable(LOOK));
+        poll_fn(|cx| {
+            if let Poll::Ready(outcome) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(outcome));
+            }
+            while look.as_mut().poll(cx).is_ready() {
+                if exiting() && self.waiting.borrow().is_empty() {
+                    return Poll::Ready(None);
+                }
+                look.set(Timer::cancelable(LOOK));
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Waits for the outcome.
@@ -81,3 +107,6 @@ impl<T: Clone + 'static, E: FnOnce()> Drop for Landing<T, E> {
         waiting.into_values().for_each(Waker::wake);
     }
 }
+
+/// Between two looks at whether anybody waits; nginx tells nobody that it is to go.
+const LOOK: Duration = Duration::from_millis(250);

@@ -144,8 +144,8 @@ impl Worker {
                 self.state.used_at().is_some_and(|at| now_msec().saturating_sub(at) < in_use);
             let due = self.list_age().is_some_and(|age| age >= ahead);
             if used && due && !self.failed_recently() {
-                // Its failure is logged where it happens.
-                let _ = self.refresh(Need::List).await;
+                // Nobody waits for it, and its failure is logged where it happens.
+                self.start_refresh(Need::List);
             }
         }
     }

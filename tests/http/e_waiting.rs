@@ -4,7 +4,7 @@ use keystone_testbed::expect;
 use keystone_testbed::http::{Client, Request};
 use keystone_testbed::identity::{SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
 use keystone_testbed::mint::{new_uuid, Payload};
-use keystone_testbed::nginx::WORKER;
+use keystone_testbed::nginx::{Config, WORKER};
 use keystone_testbed::upstream::Seen;
 use keystone_testbed::wait_for;
 use keystone_testbed::world::World;
@@ -232,6 +232,40 @@ fn nginx_that_is_told_to_stop_does_not_wait() {
     drop(client);
     gate.open();
     assert_quiet_log(&world);
+}
+
+#[test]
+fn a_question_that_nobody_waits_for_does_not_keep_nginx_from_quitting() {
+    for reload in [false, true] {
+        let mut world = World::setup().start();
+        let gate = world.identity.hold_validations();
+        let client = start(&world, &new_uuid());
+        wait_for_questions(&world, 1);
+        drop(client);
+        world.nginx.wait_for_log("prematurely closed connection").unwrap();
+        if reload {
+            world.nginx.reload().unwrap();
+            world.nginx.wait_for_old_workers().unwrap();
+        }
+        assert!(world.nginx.quit().unwrap().success());
+        gate.open();
+        assert_quiet_log(&world);
+    }
+}
+
+#[test]
+fn a_shutdown_that_nginx_bounds() {
+    let bounded = |config: Config| config.main("worker_shutdown_timeout 1s;");
+    let mut world = World::setup().config(bounded).start();
+    let gate = world.identity.hold_validations();
+    let waiting: Vec<_> = (0..5).map(|_| start(&world, &new_uuid())).collect();
+    wait_for_questions(&world, 5);
+    // Before the answers come, and before the module would give up.
+    assert!(world.nginx.quit().unwrap().success());
+    drop(waiting);
+    gate.open();
+    let log = world.nginx.error_log();
+    assert!(!log.contains("exited on signal") && !log.contains("open socket"), "{log}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::{
-    Fault, Identity, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET, SERVICE_PASSWORD,
+    Fault, Gate, Identity, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET, SERVICE_PASSWORD,
     SERVICE_PROJECT, SERVICE_USER,
 };
 use keystone_testbed::mint::Payload;
@@ -397,4 +397,20 @@ fn the_list_is_fetched_ahead_of_need_by_one_worker() {
     .unwrap();
     let after = start.elapsed();
     assert!(after > Duration::from_millis(1200), "three fetches within {after:?}");
+}
+
+#[test]
+fn a_list_that_nobody_waits_for_does_not_keep_nginx_from_quitting() {
+    let list = "/v3/auth/tokens/OS-PKI/revoked";
+    let mut world = World::setup().set("keystone_revocation_cache_time", "1s").start();
+    assert_eq!(status(&world), 200);
+    world.identity.forget_requests();
+    let gate = Gate::default();
+    world.identity.fault(list, Fault::Hold(gate.clone()));
+    // No request has to ask for it: it is fetched ahead.
+    wait_for("the question", || (world.identity.count(list) > 0).then_some(())).unwrap();
+    assert!(world.nginx.quit().unwrap().success());
+    gate.open();
+    let log = world.nginx.error_log();
+    assert!(!log.contains("[alert]") && !log.contains("exited on signal"), "{log}");
 }

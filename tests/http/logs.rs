@@ -122,10 +122,11 @@ fn a_failure_of_the_identity_service_is_told_at_a_bounded_rate() {
         .start();
     for _ in 0..30 {
         assert_eq!(world.status(&world.pki(&Payload::v3())), 503);
+        assert_eq!(world.status(&mint::new_uuid()), 503);
     }
     let log = world.nginx.error_log();
     let errors = log.lines().filter(|line| line.contains("[error]")).count();
-    assert!((1..=10).contains(&errors), "{errors} lines for 30 requests:\n{log}");
+    assert!((1..=10).contains(&errors), "{errors} lines for 60 requests:\n{log}");
 }
 
 #[test]

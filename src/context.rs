@@ -4,10 +4,8 @@ use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ffi::c_void;
 use std::future::Future;
 use std::ptr::{fn_addr_eq, NonNull};
-use std::rc::Rc;
 
 use keystone_token::format::TokenFormat;
-use keystone_token::record::Record;
 use keystone_token::token::Refusal;
 use nginx_sys::{
     ngx_delete_posted_event, ngx_event_t, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_post_event,
@@ -18,37 +16,12 @@ use ngx::http::HttpModule;
 
 use crate::conf::server::ServerConf;
 use crate::headers_in::{Duplicate, Tokens};
-use crate::identity::{Answer, Unavailable};
+use crate::identity::Unavailable;
 use crate::log::AsLog;
 use crate::net::shield;
 use crate::request::Request;
+use crate::zone::{Answer, Identity};
 use crate::HttpKeystoneModule;
-
-/// An identity as it lies in the cache: bytes that [`Record::new`] has accepted.
-#[derive(Clone)]
-pub struct Identity(Rc<[u8]>);
-
-impl Identity {
-    /// Takes the bytes for an identity if they are one.
-    pub fn new(bytes: &[u8]) -> Option<Self> {
-        Record::new(bytes).is_ok().then(|| Self(bytes.into()))
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// A view of it.
-    pub fn record(&self) -> Option<Record<'_>> {
-        Record::new(&self.0).ok()
-    }
-
-    /// When its token expires, in unix seconds.
-    pub fn expires_at(&self) -> Option<u64> {
-        u64::try_from(self.record()?.expires_at()).ok()
-    }
-}
 
 /// Whether the request comes from somebody.
 #[derive(Clone)]

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use keystone_token::record::Record;
-use keystone_token::token::Refusal;
-use keystone_zone::{Key, Lookup, Moment, Verdict};
+use keystone_zone::{Key, Lookup, Moment};
 
 use crate::conf::server::ServerConf;
-use crate::context::{CacheStatus, Identity};
-use crate::identity::{self, Answer};
+use crate::context::CacheStatus;
+use crate::identity;
 use crate::net::{now_msec, now_sec};
 use crate::worker::{Entry, Worker};
-use crate::zone::Zone;
+use crate::zone::{refusal_word, Answer, Identity};
 
 /// How an answer was had.  Each way has entries of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +90,7 @@ impl TokenCache<'_> {
         let mut bytes = Vec::new();
         let (expires, renewed) = match cache.lookup(&key, &moment, &mut bytes) {
             Lookup::Refused(code) => {
-                return match REMEMBERED.get(usize::from(code)) {
+                return match refusal_word(code) {
                     Some(word) => (CacheStatus::Hit, Some(Found::Refused(word))),
                     None => (not_found, None),
                 }
@@ -122,7 +121,7 @@ impl TokenCache<'_> {
         };
         let (name, key) = (self.name(Source::Offline), self.key(token, Source::Offline));
         self.worker.recent.insert(Entry::new(name, token, key, expires, identity.clone(), moment));
-        keep(&self.worker.zone, &key, &Answer::Valid(identity.clone()), moment)
+        self.worker.zone.keep(&key, &Answer::Valid(identity.clone()), moment)
     }
 
     /// Whose tokens: of which service, with or without their catalog, and from where.
@@ -135,41 +134,3 @@ impl TokenCache<'_> {
         self.service.service().id ^ u64::from(self.keeps_catalog) ^ source
     }
 }
-
-/// Puts an answer into the zone, where `moment`'s rules are to keep it; says whether it is there.
-pub fn keep(zone: &Zone, key: &Key, answer: &Answer, moment: &Moment) -> bool {
-    match answer {
-        Answer::Refused(refusal) => keep_refusal(zone, key, refusal, u64::MAX, moment),
-        Answer::Valid(identity) => {
-            let expires = identity.expires_at().unwrap_or(0);
-            let verdict = Verdict::Valid(identity.bytes());
-            zone.locked(|| zone.cache().insert(key, &verdict, expires, moment))
-        }
-    }
-}
-
-/// The same for a refusal, until `expires` (unix seconds) at the latest.
-pub fn keep_refusal(
-    zone: &Zone,
-    key: &Key,
-    refusal: &Refusal,
-    expires: u64,
-    moment: &Moment,
-) -> bool {
-    let word = refusal.as_str();
-    let Some(code) = REMEMBERED.iter().position(|known| *known == word) else { return false };
-    let verdict = Verdict::Refused(code as u8);
-    zone.locked(|| zone.cache().insert(key, &verdict, expires, moment))
-}
-
-/// The refusals that are remembered, by the code that the cache keeps: those that took a signature
-/// check or a question to find.
-const REMEMBERED: [&str; 7] = [
-    "bad_signature",
-    "expired",
-    "malformed",
-    "no_tenant",
-    "revoked",
-    "unknown_signer",
-    "unknown_token",
-];

@@ -7,10 +7,9 @@ use keystone_zone::{Cache, Key, Moment};
 use ngx::async_::Task;
 
 use crate::conf::MainConf;
-use crate::context::Identity;
 use crate::identity;
 use crate::variables;
-use crate::zone::Zone;
+use crate::zone::{Identity, Zone};
 
 /// The state of this worker process.
 pub struct Worker {

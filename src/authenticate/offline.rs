@@ -7,10 +7,11 @@ use keystone_token::token::{self, ParsedToken, Refusal, VerifiedToken};
 use keystone_zone::Moment;
 
 use super::{Step, Wait, Way};
-use crate::context::{Authentication, Identity};
+use crate::context::Authentication;
 use crate::identity::{Material, Need, Revocations};
 use crate::net::now_sec;
-use crate::token_cache::{self, Source};
+use crate::token_cache::Source;
+use crate::zone::Identity;
 
 /// Why a token cannot be judged here, or not yet.
 enum Lack {
@@ -190,7 +191,7 @@ impl Way<'_> {
             false => u64::MAX,
         };
         let key = self.cache().key(token, Source::Offline);
-        token_cache::keep_refusal(&self.worker.zone, &key, refusal, expires, &moment);
+        self.worker.zone.keep_refusal(&key, refusal, expires, &moment);
     }
 
     /// Whether other certificates were asked for because of this request, in vain.

@@ -6,8 +6,9 @@ use zeroize::Zeroizing;
 
 use super::{Step, Wait, Way};
 use crate::context::Authentication;
-use crate::identity::{Answer, Question};
+use crate::identity::Question;
 use crate::token_cache::{Found, Source};
+use crate::zone::Answer;
 
 impl Way<'_> {
     /// What the identity service says of the token, now or a short while ago.

@@ -32,7 +32,7 @@ use crate::zone::{ServiceState, Zone};
 
 pub use self::refresh::{Need, Unavailable};
 pub use self::snapshot::{Material, Revocations};
-pub use self::validation::{Answer, Question};
+pub use self::validation::Question;
 
 /// An identity service as it is configured.
 pub struct Service {

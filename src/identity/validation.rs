@@ -17,9 +17,8 @@ use super::client::{ClientError, Subject};
 use super::flight::Flight;
 use super::refresh::Unavailable;
 use super::Worker;
-use crate::context::Identity;
 use crate::net::{now_sec, spawn};
-use crate::token_cache;
+use crate::zone::{Answer, Identity};
 
 /// A question about a token.
 pub struct Question {
@@ -33,15 +32,6 @@ pub struct Question {
     pub valid_key: Key,
     /// By whose rules the answer is kept; its generation is that of the time of the question.
     pub moment: Moment,
-}
-
-/// What the identity service says of a token.
-#[derive(Clone)]
-pub enum Answer {
-    /// It is not valid.
-    Refused(Refusal),
-    /// It is this one's, and may have expired if that was allowed.
-    Valid(Identity),
 }
 
 type Outcome = Result<Answer, Unavailable>;
@@ -88,7 +78,7 @@ impl Worker {
     async fn answer(self: &Rc<Self>, question: &Question) -> Outcome {
         if let Some((identity, moment)) = self.recalled(question).await {
             let answer = Answer::Valid(identity);
-            token_cache::keep(&self.zone, &question.valid_key, &answer, &moment);
+            self.zone.keep(&question.valid_key, &answer, &moment);
             return Ok(answer);
         }
         let asked_at = now_sec();
@@ -102,7 +92,7 @@ impl Worker {
                 &question.valid_key
             }
         };
-        token_cache::keep(&self.zone, key, &answer, &question.moment);
+        self.zone.keep(key, &answer, &question.moment);
         Ok(answer)
     }
 

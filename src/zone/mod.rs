@@ -10,6 +10,7 @@
 //! Changes are made under the slab pool's mutex: nginx unlocks it when a worker dies
 //! (`ngx_unlock_mutexes()`), which it does for no other lock.
 
+mod answers;
 mod conf;
 mod service;
 
@@ -22,6 +23,7 @@ use nginx_sys::{
     ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_calloc, ngx_slab_pool_t,
 };
 
+pub use answers::{refusal_word, Answer, Identity};
 pub use conf::ZoneConf;
 pub use service::ServiceState;
 

@@ -80,6 +80,7 @@ impl Server {
         match &asked {
             Ok(_) => self.note_answer(),
             Err(AskError::Protocol(ProtocolError::Refused(reason))) => self.note_refusal(reason),
+            Err(AskError::Protocol(error @ ProtocolError::TooLarge)) => self.note_misfit(error),
             Err(error) => self.note_failure(error),
         }
         asked.ok()
@@ -164,6 +165,12 @@ impl Server {
         if !self.refusing.replace(true) {
             warn!(self.log, "keystone: memcached {} refuses: {reason}", self.site.name);
         }
+    }
+
+    /// An entry that nobody of the fleet has made says nothing about the other ones.
+    fn note_misfit(&self, error: &ProtocolError) {
+        debug!(self.log, "keystone: memcached {}: {error}", self.site.name);
+        self.note_life();
     }
 
     fn note_life(&self) {

@@ -76,6 +76,8 @@ impl Memcached {
         let mut command = Command::new("memcached");
         // Only root becomes somebody else.
         command.args(["-U", "0", "-u", "nobody", "-t", "1"]);
+        // A list of the entries lacks those that are just being moved from one LRU to another.
+        command.args(["-o", "no_lru_maintainer"]);
         match &self.place {
             Place::Tcp(port) => {
                 command.args(["-l", "127.0.0.1", "-p", &port.number().to_string()]);
@@ -167,6 +169,13 @@ impl Memcached {
         let second = self.read(other)?.ok_or_else(|| missing(other))?;
         self.write(one, &second)?;
         self.write(other, &first)
+    }
+
+    /// How often it was asked for an entry.
+    pub fn gets(&self) -> Result<u64> {
+        let lines = self.converse("stats\r\n", &["END"])?;
+        let count = lines.iter().find_map(|line| line.strip_prefix("STAT cmd_get ")?.parse().ok());
+        count.ok_or_else(|| Error::Memcached("it does not count".into()))
     }
 
     /// Forgets everything.
@@ -312,8 +321,10 @@ mod tests {
             assert_eq!(memcached.read("keystone/2").unwrap().unwrap(), b"one\r\nEND\r\n");
             memcached.rewrite(|value| [&value[..], b"!"].concat()).unwrap();
             assert_eq!(memcached.read("keystone/1").unwrap().unwrap(), [0, 255, b'!']);
+            let gets = memcached.gets().unwrap();
             memcached.flush().unwrap();
             assert_eq!(memcached.read("keystone/1").unwrap(), None);
+            assert_eq!(memcached.gets().unwrap(), gets + 1);
         }
     }
 

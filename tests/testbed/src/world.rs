@@ -173,6 +173,14 @@ impl World {
         assert_eq!(asked(&token), 2, "{what}");
     }
 
+    /// Another gateway of the same cloud: one more nginx, in a directory of its own, with a
+    /// configuration made from that of the first.
+    #[track_caller]
+    pub fn gateway(&self, change: impl FnOnce(Config) -> Config) -> Nginx {
+        let nginx = Nginx::start(&change(self.config.clone()));
+        nginx.unwrap_or_else(|error| give_up("starting another gateway", error))
+    }
+
     /// Changes the configuration and reloads nginx.
     #[track_caller]
     pub fn reconfigure(&mut self, change: impl FnOnce(Config) -> Config) {

@@ -7,12 +7,15 @@ use std::path::Path;
 use keystone_testbed::expect;
 use keystone_testbed::http::{send, Client, Request};
 use keystone_testbed::identity::{Identity, Tls, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
-use keystone_testbed::mint::Payload;
+use keystone_testbed::memcached::Memcached;
+use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::nginx::{worker_user, Config, Nginx};
 use keystone_testbed::pki::{Pki, TlsFiles};
 use keystone_testbed::port::Port;
 use keystone_testbed::temp::TempDir;
 use keystone_testbed::upstream::{Seen, Upstream};
+use keystone_testbed::wait_for;
+use serde_json::json;
 
 /// A sample that is being adapted.
 struct Sample {
@@ -47,7 +50,11 @@ impl Sample {
             &format!("keystone_project_name {SERVICE_PROJECT};"),
         );
         sample.set("/etc/nginx/keystone.password", "@DIR@/password");
-        sample.set("/var/lib/nginx/keystone", "@DIR@/keystone");
+        match sample.text.contains("keystone_signing_dir") {
+            true => sample.set("/var/lib/nginx/keystone", "@DIR@/keystone"),
+            // The default is the machine's.
+            false => sample.set("http {", "http {\nkeystone_signing_dir @DIR@/keystone;"),
+        }
         sample
     }
 
@@ -171,4 +178,77 @@ fn tls_workers() {
     let log = nginx.wait_for_access_log(21).unwrap();
     assert_eq!(log.matches("cache=MISS").count(), 1, "{log}");
     assert_eq!(log.matches("cache=HIT").count(), 19, "{log}");
+}
+
+#[test]
+fn fernet_fleet() {
+    let identity = Identity::start(&Pki::new().unwrap()).unwrap();
+    let (objects, image) = (Upstream::start().unwrap(), Upstream::start().unwrap());
+    let servers = [Memcached::start().unwrap(), Memcached::start().unwrap()];
+    let sample = |image_port: &Port| {
+        let mut sample = Sample::open("fernet-fleet.conf", &identity);
+        sample.set("listen 8080;", "listen 127.0.0.1:@PORT@;");
+        sample.set("listen 9292;", &format!("listen {};", image_port.address()));
+        sample.set("10.0.0.30:8080", &objects.address().to_string());
+        sample.set("10.0.0.21:9292", &image.address().to_string());
+        sample.set("10.0.0.40:11211", &servers[0].server());
+        sample.set("10.0.0.41:11211", &servers[1].server());
+        sample.set("/etc/nginx/memcached.key", "@DIR@/memcached.key");
+        fs::write(sample.dir.join("memcached.key"), "a long random text\n").unwrap();
+        sample
+    };
+    let ports = [Port::free().unwrap(), Port::free().unwrap()];
+    let [one, other] = ports.each_ref().map(|port| sample(port).start(cores()));
+
+    let member = format!("gAAAAAB{}", new_uuid());
+    identity.know(&member, &Payload::v3());
+    let with_token = Request::get("/v1/AUTH_tenant_id1").token(&member);
+    expect::v3_user(&Seen::of(&one.send(&with_token).unwrap()).unwrap());
+    let answer = send(ports[0].address(), &with_token).unwrap();
+    expect::v3_user(&Seen::of(&answer).unwrap());
+
+    // The object store decides about what comes without a token, the image service is not asked.
+    for path in ["/v1/AUTH_tenant_id1/public", "/healthcheck"] {
+        let answer = one.send(&Request::get(path).header("X-User-Id", "admin")).unwrap();
+        expect::nobody(&Seen::of(&answer).unwrap());
+    }
+    let unknown = Request::get("/v1/AUTH_tenant_id1").token(&new_uuid());
+    expect::nobody(&Seen::of(&one.send(&unknown).unwrap()).unwrap());
+    assert_eq!(send(ports[0].address(), &Request::get("/v2/images")).unwrap().status, 401);
+    assert_eq!(image.requests().len(), 1);
+
+    // Its access rules tell the two services apart.
+    let rules = json!([{"id": "1", "service": "image", "method": "GET", "path": "/v2/**"}]);
+    let limited = format!("gAAAAAB{}", new_uuid());
+    identity.know(&limited, &Payload::v3().access_rules(rules));
+    let images = Request::get("/v2/images").token(&limited);
+    expect::v3_user(&Seen::of(&send(ports[0].address(), &images).unwrap()).unwrap());
+    let objects = Request::get("/v2/images").token(&limited);
+    expect::nobody(&Seen::of(&one.send(&objects).unwrap()).unwrap());
+
+    // The other gateway has it from memcached.
+    let names = || servers.iter().flat_map(|server| server.names().unwrap()).count();
+    wait_for("the answers in memcached", || (names() == 2).then_some(())).unwrap();
+    let asked = identity.validations().len();
+    expect::v3_user(&Seen::of(&other.send(&with_token).unwrap()).unwrap());
+    assert_eq!(identity.validations().len(), asked);
+
+    let log = one.wait_for_access_log(7).unwrap();
+    let line = log.lines().next().unwrap();
+    assert!(line.contains(" user_id1 [") && line.contains("result=ok"), "{log}");
+    assert!(log.contains("result=unknown_token") && log.contains("result=no_token"), "{log}");
+    assert!(!log.contains("/healthcheck") && !log.contains(&member), "{log}");
+    let log = other.wait_for_access_log(1).unwrap();
+    assert!(log.contains("result=ok") && log.contains("cache=MISS"), "{log}");
+
+    // A token that is revoked is refused within five seconds, by both.
+    identity.revoke_online(&member);
+    for gateway in [&one, &other] {
+        wait_for("it to be refused", || {
+            let seen = Seen::of(&gateway.send(&with_token).unwrap()).unwrap();
+            (seen.header("X-Identity-Status").as_deref() == Some("Invalid")).then_some(())
+        })
+        .unwrap();
+    }
+    assert_eq!(send(ports[1].address(), &with_token).unwrap().status, 401);
 }

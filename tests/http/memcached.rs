@@ -1,5 +1,11 @@
 //! The second level in memcached: its directives (J05).
 
+mod entries;
+mod failures;
+mod fleet;
+mod revocation;
+mod sharing;
+
 use std::fs;
 
 use keystone_testbed::memcached::Memcached;

@@ -35,12 +35,12 @@ enum Revoked {
     /// There are more events than the zone has room for: any token may be one of them.
     Any,
     /// What these cover.
-    These(RevocationEvents),
+    These(Box<RevocationEvents>),
 }
 
 impl Default for Revoked {
     fn default() -> Self {
-        Self::These(RevocationEvents::default())
+        Self::These(Box::default())
     }
 }
 
@@ -153,7 +153,7 @@ impl Worker {
             let known = Rc::new(match (loaded.first_chunk(), loaded.get(HEAD..)) {
                 (Some(generation), Some(json)) => {
                     // Nothing at all is no JSON either.
-                    let events = RevocationEvents::from_json(json);
+                    let events = RevocationEvents::from_json(json).map(Box::new);
                     let events = events.map_or(Revoked::Any, Revoked::These);
                     Known { generation: u64::from_le_bytes(*generation), events }
                 }

@@ -212,7 +212,7 @@ fn a_login_that_fails_for_want_of_the_service_is_tried_again() {
 }
 
 #[test]
-fn a_403_ends_with_a_newer_token_at_the_latest_when_roles_have_changed() {
+fn a_403_does_not_buy_another_token_at_once() {
     let world = with_password().start();
     world.identity.fault_validations(Fault::Status(403));
     let token = world.uuid(&Payload::v3());

@@ -21,8 +21,7 @@ fn services() -> Setup {
 }
 
 fn with_rules(rules: &Value) -> Payload {
-    let credential = json!({"id": "a", "name": "a", "restricted": true, "access_rules": rules});
-    Payload::v3().with("/application_credential", credential)
+    Payload::v3().access_rules(rules.clone())
 }
 
 fn rule(method: &str, path: &str) -> Value {
@@ -52,6 +51,17 @@ fn a_rule_is_for_a_service_a_method_and_a_path() {
     for target in ["/v1/AUTH_x/pub/o", "/v1/AUTH_x/pub/a/b?query=../x", "/v1/AUTH_x/pub/"] {
         assert_eq!(ask(&world, &token, "GET", target).status, 200, "{target}");
     }
+}
+
+#[test]
+fn the_same_for_a_token_that_keystone_has_validated() {
+    let world = services().start();
+    let token = world.uuid(&with_rules(&json!([rule("GET", "/v1/AUTH_x/pub/**")])));
+    refused(&world, &token, "GET", "/v1/AUTH_x/other/o");
+    for _ in 0..2 {
+        assert_eq!(ask(&world, &token, "GET", "/v1/AUTH_x/pub/o").status, 200);
+    }
+    assert_eq!(world.identity.validations(), [token.as_str()]);
 }
 
 #[test]

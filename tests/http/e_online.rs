@@ -386,7 +386,7 @@ fn e31_an_identity_uri_with_a_path_and_a_version() {
 }
 
 #[test]
-fn access_rules_are_refused_as_nobody_can_match_them_yet() {
+fn access_rules_are_refused_where_nobody_says_what_is_behind() {
     let world = v3().start();
     let rules = json!([{"id": "1", "service": "volume", "method": "GET", "path": "/v1/**"}]);
     let token = world.uuid(&Payload::v3().access_rules(rules));

@@ -28,6 +28,8 @@ pub(super) struct Events {
 #[derive(Default)]
 struct Known {
     generation: u64,
+    /// Whether there was an answer ever.
+    were_had: bool,
     events: Revoked,
 }
 
@@ -78,6 +80,12 @@ impl Worker {
                 Revoked::Any => true,
                 Revoked::These(events) => events.covers(record),
             }
+    }
+
+    /// Whether there is something to compare an answer with that somebody else has kept: the events,
+    /// where they are to be heeded.
+    pub(super) fn can_tell_revoked(&self) -> bool {
+        self.service.settings.revocation_events.is_none() || self.known_events().were_had
     }
 
     /// Fetches the events as often as is configured, as one worker for all, from the time that they
@@ -155,16 +163,17 @@ impl Worker {
                     // Nothing at all is no JSON either.
                     let events = RevocationEvents::from_json(json).map(Box::new);
                     let events = events.map_or(Revoked::Any, Revoked::These);
-                    Known { generation: u64::from_le_bytes(*generation), events }
+                    let generation = u64::from_le_bytes(*generation);
+                    Known { generation, were_had: true, events }
                 }
                 // None were had yet.
-                _ => Known { generation, events: Revoked::default() },
+                _ => Known { generation, ..Known::default() },
             });
             *self.events.known.borrow_mut() = known.clone();
             return known;
         }
         // A writer died at it: nothing is known to be good until the next one.
-        Rc::new(Known { generation, events: Revoked::Any })
+        Rc::new(Known { generation, were_had: false, events: Revoked::Any })
     }
 }
 

@@ -100,7 +100,7 @@ impl Worker {
     /// which on it counts.
     async fn recalled(&self, question: &Question) -> Option<(Identity, Moment)> {
         let max_age = Duration::from_secs(question.moment.valid_for);
-        if max_age.is_zero() || question.how.allow_expired {
+        if max_age.is_zero() || question.how.allow_expired || !self.can_tell_revoked() {
             return None;
         }
         let token = question.token.as_bytes();

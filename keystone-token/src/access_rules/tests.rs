@@ -190,3 +190,26 @@ fn malformed_rules_permit_nothing() {
         assert!(!permit(rules, &["image"], "GET", "/v2"), "{rules}");
     }
 }
+
+#[test]
+fn rules_that_would_take_long_permit_nothing() {
+    let rule = |path: &str| format!(r#"{{"service": "image", "method": "GET", "path": "{path}"}}"#);
+    let list = |rules: &[String]| format!("[{}]", rules.join(","));
+    let long = format!("/{}", "a".repeat(8_000));
+    // As long as a rule of Keystone's may be.
+    let dear = rule(&format!("/{}**", "**a".repeat(41)));
+    assert!(permit(&list(&[dear.clone()]), &["image"], "GET", &long));
+    let vain = rule(&format!("/{}*/**a", "**a".repeat(40)));
+    let start = std::time::Instant::now();
+    assert!(!permit(&list(&vec![vain.clone(); 1_000]), &["image"], "GET", &long));
+    let took = start.elapsed();
+    assert!(took < std::time::Duration::from_millis(500), "{took:?}");
+    assert!(!permit(&list(&[vain.clone(), vain.clone(), dear]), &["image"], "GET", &long));
+
+    // What does not begin or end so costs nothing, and neither does what is for something else.
+    let others: Vec<_> = (0..1_000).map(|n| rule(&format!("/v2/{n}/**/x*"))).collect();
+    let mut rules = [others, vec![vain.replace("image", "other"); 10]].concat();
+    rules.extend((0..40).map(|n| rule(&format!("/**/{n}"))));
+    rules.push(rule("/**"));
+    assert!(permit(&list(&rules), &["image"], "GET", &long));
+}

@@ -223,6 +223,10 @@ impl KeystoneClient {
     }
 
     /// Asks with the service token; a token that is refused is replaced once.
+    ///
+    /// Where the new one is refused too, it may be the question and not the token: v2.0 answers 401
+    /// about a user of another domain than the default one.  So the token is kept, for all other
+    /// questions, and for a while no 401 is a reason to obtain another one.
     async fn ask_as_service(&self, describe: &Describe<'_>) -> Result<Answer, ClientError> {
         let token = self.login.token(self, None).await?;
         let answer = self.ask_with(describe, Some(&token.id)).await?;
@@ -236,10 +240,12 @@ impl KeystoneClient {
             "keystone: identity service {} refused the service token",
             self.uri(answer.site)
         );
+        if let Some(held) = self.login.hold(self) {
+            return Err(held);
+        }
         let token = self.login.token(self, Some(&token)).await?;
         let answer = self.ask_with(describe, Some(&token.id)).await?;
         if answer.status() == 401 {
-            self.login.discard(&token);
             self.login.note_refusal();
             return Err(ClientError::Refused {
                 uri: self.uri(answer.site),

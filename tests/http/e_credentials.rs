@@ -180,6 +180,25 @@ fn p04_a_new_token_that_is_refused_too() {
 }
 
 #[test]
+fn a_question_that_is_answered_401_costs_the_others_nothing() {
+    let world = with_password().workers(2).start();
+    let good = world.uuid(&Payload::v3());
+    assert_eq!(world.status(&good), 200);
+    // As v2.0 answers about a user of another domain than the default one.
+    world.identity.fault_validations_times(3, Fault::Status(401));
+    for logins in [2, 2] {
+        assert_unavailable(&world);
+        assert_eq!(world.identity.logins(), logins);
+    }
+    for pid in world.nginx.worker_pids() {
+        let mut client = world.nginx.connect_worker(pid).unwrap();
+        let request = Request::get("/").token(&world.uuid(&Payload::v3()));
+        assert_eq!(client.send(&request).unwrap().status, 200);
+    }
+    assert_eq!(world.identity.logins(), 2);
+}
+
+#[test]
 fn a_wrong_password_is_not_hammered() {
     let mut world = with_password().workers(2).set("keystone_password", "wrong").start();
     let token = world.uuid(&Payload::v3());

@@ -94,7 +94,7 @@ impl Login {
     }
 
     /// Forgets `token`, unless it has been replaced already.
-    pub(super) fn discard(&self, token: &ServiceToken) {
+    fn discard(&self, token: &ServiceToken) {
         if self.store.load().is_some_and(|stored| stored.id == token.id) {
             self.store.clear();
         }
@@ -142,11 +142,14 @@ impl Login {
     }
 
     /// Why the credentials are not to be tried now, if they are not.
-    fn hold(&self, client: &KeystoneClient) -> Option<ClientError> {
+    pub(super) fn hold(&self, client: &KeystoneClient) -> Option<ClientError> {
         let (not_before, times) = self.store.refused();
         (now_sec() < not_before).then(|| ClientError::Refused {
             uri: client.uri(client.current.get()),
-            reason: format!("service credentials were refused {times} times, not tried again yet"),
+            reason: format!(
+                "service credentials, or a token got with them, were refused {times} times, not \
+                 tried again yet"
+            ),
         })
     }
 

@@ -221,7 +221,7 @@ impl Worker {
             keepalive: settings.keepalive,
             tls: Some(service.tls.clone()),
         };
-        let tokens = Rc::new(SharedToken { zone, state });
+        let tokens = Rc::new(SharedToken { zone, state, service: service.id });
         let memcached = service
             .memcached
             .as_ref()
@@ -296,14 +296,34 @@ impl Worker {
 }
 
 /// The service token in the zone, so that workers need not each ask for one.
+///
+/// A worker that has outlived two configurations may find there the token of another identity
+/// service, which is nobody's business but that one's: then it keeps its own to itself.
 struct SharedToken {
     zone: Zone,
     state: ServiceState,
+    /// Whose token it has to be.
+    service: u64,
+}
+
+impl SharedToken {
+    /// Asked after the token was read: a state changes its number first.
+    fn is_ours(&self) -> bool {
+        self.state.id() == self.service
+    }
+
+    fn put(&self, bytes: &[u8]) {
+        self.zone.locked(|| {
+            if self.is_ours() {
+                self.state.token().store(bytes);
+            }
+        });
+    }
 }
 
 impl TokenStore for SharedToken {
     fn load(&self) -> Option<ServiceToken> {
-        let bytes = self.state.token().load()?;
+        let bytes = self.state.token().load().filter(|_| self.is_ours())?;
         let (issued_at, rest) = bytes.split_first_chunk()?;
         let (expires_at, id) = rest.split_first_chunk()?;
         let id = std::str::from_utf8(id).ok().filter(|id| !id.is_empty())?;
@@ -318,15 +338,15 @@ impl TokenStore for SharedToken {
         let mut bytes = token.issued_at.to_le_bytes().to_vec();
         bytes.extend_from_slice(&token.expires_at.to_le_bytes());
         bytes.extend_from_slice(token.id.expose().as_bytes());
-        self.zone.locked(|| self.state.token().store(&bytes));
+        self.put(&bytes);
     }
 
     fn clear(&self) {
-        self.zone.locked(|| self.state.token().store(&[]));
+        self.put(&[]);
     }
 
     fn try_lead(&self) -> bool {
-        take_lease(&self.state.login_lease())
+        !self.is_ours() || take_lease(&self.state.login_lease())
     }
 
     fn end_lead(&self) {
@@ -334,11 +354,17 @@ impl TokenStore for SharedToken {
     }
 
     fn refused(&self) -> (i64, u32) {
-        self.state.refused()
+        if self.is_ours() {
+            self.state.refused()
+        } else {
+            (0, 0)
+        }
     }
 
     fn set_refused(&self, not_before: i64, times: u32) {
-        self.state.set_refused(not_before, times);
+        if self.is_ours() {
+            self.state.set_refused(not_before, times);
+        }
     }
 }
 

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use keystone_testbed::expect;
 use keystone_testbed::http::{send, Request};
-use keystone_testbed::identity::fault::Fault;
-use keystone_testbed::identity::{SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
-use keystone_testbed::mint::Payload;
+use keystone_testbed::identity::{
+    Fault, Gate, Identity, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER,
+};
+use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::pki::Pki;
 use keystone_testbed::port::Port;
 use keystone_testbed::wait_for;
@@ -168,6 +169,37 @@ fn reloads_with_other_settings_do_not_use_the_zone_up() {
         });
         assert_eq!(world.status(&token), 200, "after {number} reloads");
     }
+}
+
+#[test]
+fn a_worker_that_has_outlived_two_configurations_keeps_its_service_token_to_itself() {
+    let mut world = World::setup()
+        .unset("keystone_admin_token")
+        .set("keystone_username", SERVICE_USER)
+        .set("keystone_password", SERVICE_PASSWORD)
+        .set("keystone_project_name", SERVICE_PROJECT)
+        .start();
+    let gate = Gate::default();
+    world.identity.fault_logins(Fault::Hold(gate.clone()));
+    let mut old = world.nginx.connect().unwrap();
+    old.write(&Request::get("/").token(&world.uuid(&Payload::v3())).bytes()).unwrap();
+    wait_for("the login", || (world.identity.logins() == 1).then_some(())).unwrap();
+
+    let others = [(); 2].map(|()| Identity::start(&world.pki).unwrap());
+    for other in &others {
+        world.reconfigure(|config| config.set("keystone_identity_uri", &other.uri()));
+    }
+    gate.open();
+    assert_eq!(old.read(false).unwrap().status, 200);
+
+    let token = new_uuid();
+    let [_, other] = &others;
+    other.know(&token, &Payload::v3());
+    assert_eq!(world.status(&token), 200);
+    let state = other.state();
+    let used: Vec<_> =
+        state.log.iter().filter_map(|request| request.headers.text("X-Auth-Token")).collect();
+    assert!(!used.is_empty() && used.iter().all(|token| state.issued.contains_key(*token)));
 }
 
 #[test]

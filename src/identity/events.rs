@@ -14,8 +14,9 @@ use keystone_token::revocation_events::{RevocationEvents, RevocationEventsError}
 use ngx::log::ngx_cycle_log;
 
 use super::client::ClientError;
+use super::flight::unless_abandoned;
 use super::{millis, take_lease, Revocations, Worker, LOAD_TRIES};
-use crate::net::{now_msec, Timer};
+use crate::net::{exiting, now_msec, Timer};
 
 /// The events as this worker has read them.
 #[derive(Default)]
@@ -99,10 +100,12 @@ impl Worker {
             let age = asked_at.map(|asked_at| now_msec().saturating_sub(asked_at));
             let is_due = age.is_none_or(|age| age + millis(tick) / 2 >= millis(interval));
             let is_mine = || self.is_current() && take_lease(&self.state.events_lease());
-            if self.state.is_used_online() && is_due && is_mine() {
-                self.state.set_events_asked_at(now_msec());
-                let outcome = self.fetch_events().await;
-                self.report_events(outcome);
+            // A worker that is to go leaves them to the others.
+            if self.state.is_used_online() && is_due && !exiting() && is_mine() {
+                let outcome = unless_abandoned(Box::pin(self.fetch_events()), || false).await;
+                if let Some(outcome) = outcome {
+                    self.report_events(outcome);
+                }
                 self.state.events_lease().release(std::process::id());
             }
         }
@@ -110,15 +113,20 @@ impl Worker {
 
     /// Fetches the events, and publishes them if they are others.
     async fn fetch_events(&self) -> Result<(), EventsError> {
+        let asked_at = now_msec().max(1);
+        self.state.set_events_asked_at(asked_at);
         let json = self.client.revocation_events().await?;
         RevocationEvents::from_json(&json)?;
         let digest = blake3::hash(&json);
-        let published = self.state.events().load();
-        if published.is_some_and(|it| it.get(8..HEAD) == Some(digest.as_bytes())) {
+        // With another generation is what a worker has left that died before it told of it.
+        let head = [&self.state.events_generation().to_le_bytes()[..], digest.as_bytes()].concat();
+        if self.state.events().load().is_some_and(|published| published.starts_with(&head)) {
             return Ok(());
         }
         self.zone.locked(|| {
-            if !self.is_current() {
+            // Whoever has asked later, when this took longer than the lease, knows of more events.
+            let is_overtaken = self.state.events_asked_at() != Some(asked_at);
+            if is_overtaken || !self.is_current() {
                 return;
             }
             let next = self.state.events_generation() + 1;

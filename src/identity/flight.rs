@@ -42,28 +42,12 @@ impl<T: Clone + 'static> Flight<T> {
         let (flight, work) = (self.clone(), Box::pin(work));
         spawn(async move {
             let landing = landing;
-            if let Some(outcome) = flight.unless_abandoned(work).await {
+            let is_awaited = || !flight.waiting.borrow().is_empty();
+            if let Some(outcome) = unless_abandoned(work, is_awaited).await {
                 landing.outcome.set(Some(outcome));
             }
         })
         .detach();
-    }
-
-    async fn unless_abandoned(&self, mut work: Pin<Box<impl Future<Output = T>>>) -> Option<T> {
-        let mut look = pin!(Timer::cancelable(LOOK));
-        poll_fn(|cx| {
-            if let Poll::Ready(outcome) = work.as_mut().poll(cx) {
-                return Poll::Ready(Some(outcome));
-            }
-            while look.as_mut().poll(cx).is_ready() {
-                if exiting() && self.waiting.borrow().is_empty() {
-                    return Poll::Ready(None);
-                }
-                look.set(Timer::cancelable(LOOK));
-            }
-            Poll::Pending
-        })
-        .await
     }
 
     /// Waits for the outcome.
@@ -87,6 +71,27 @@ impl<T: Clone + 'static> Flight<T> {
         })
         .await
     }
+}
+
+/// The outcome of the work; `None` where the worker is to go and nobody awaits it any more.
+pub(super) async fn unless_abandoned<T>(
+    mut work: Pin<Box<impl Future<Output = T>>>,
+    is_awaited: impl Fn() -> bool,
+) -> Option<T> {
+    let mut look = pin!(Timer::cancelable(LOOK));
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        while look.as_mut().poll(cx).is_ready() {
+            if exiting() && !is_awaited() {
+                return Poll::Ready(None);
+            }
+            look.set(Timer::cancelable(LOOK));
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Lands the flight when it is dropped.

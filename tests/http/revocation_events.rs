@@ -209,3 +209,19 @@ fn pki_tokens_go_by_the_list_and_not_by_events() {
     world.identity.revoke(Revoked::id(keystone_testbed::mint::md5(&token)));
     wait_for("the token to be refused", || (world.status(&token) == 401).then_some(())).unwrap();
 }
+
+#[test]
+fn events_that_do_not_come_keep_no_worker_from_ending() {
+    for reload in [false, true] {
+        let mut world = watchful().start();
+        assert_eq!(world.status(&known(&world, &Payload::v3())), 200);
+        world.identity.fault(EVENTS, Fault::Silence);
+        world.identity.forget_requests();
+        wait_for("a question", || (world.identity.count(EVENTS) > 0).then_some(())).unwrap();
+        if reload {
+            world.nginx.reload().unwrap();
+            world.nginx.wait_for_old_workers().unwrap();
+        }
+        assert!(world.nginx.quit().unwrap().success());
+    }
+}

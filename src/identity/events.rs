@@ -70,11 +70,15 @@ impl Worker {
     /// Whether a token that was validated online may have been revoked since.
     pub fn may_be_revoked(&self, token: &[u8], record: &Record<'_>) -> bool {
         let settings = &self.service.settings;
-        let is_listed = match &self.material().revocations {
-            Revocations::List(list) if settings.revocation => {
+        let material = self.material();
+        let is_listed = match &material.revocations {
+            _ if !settings.revocation => false,
+            // The list of before does not tell what the new one has.
+            _ if material.generation != self.generation() => true,
+            Revocations::List(list) => {
                 list.revokes_id(token, record.audit_ids(), &settings.hash_algorithms)
             }
-            _ => false,
+            Revocations::Absent | Revocations::Unknown => false,
         };
         is_listed
             || match &self.known_events().events {

@@ -268,14 +268,21 @@ impl Worker {
             return current;
         }
         for _ in 0..LOAD_TRIES {
-            // Nothing, while a writer is at work.
-            let loaded = self.state.snapshot().load().and_then(|bytes| Snapshot::decode(&bytes));
-            let Some(snapshot) = loaded.filter(|found| found.generation == self.generation())
-            else {
+            let generation = self.generation();
+            let loaded = self.state.snapshot().load();
+            let material = match loaded.as_deref() {
+                // None was published yet, nor may ever be where no token is signed.
+                Some([]) => Some(Material { generation, ..Material::default() }),
+                Some(bytes) => Snapshot::decode(bytes)
+                    .filter(|snapshot| snapshot.generation == generation)
+                    .map(|snapshot| Material::new(&snapshot, now_sec())),
+                // A writer is at work.
+                None => None,
+            };
+            let Some(material) = material.map(Rc::new) else {
                 std::thread::yield_now();
                 continue;
             };
-            let material = Rc::new(Material::new(&snapshot, now_sec()));
             *self.material.borrow_mut() = material.clone();
             return material;
         }

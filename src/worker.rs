@@ -109,7 +109,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An entry made now, good until `expires` (unix seconds).
+    /// An entry that is good until `expires` (unix seconds), or as long as `moment` says.
     pub fn new(
         service: u64,
         token: &[u8],
@@ -118,13 +118,16 @@ impl Entry {
         identity: Identity,
         moment: &Moment,
     ) -> Self {
+        let expires = expires.min(moment.now.saturating_add(moment.valid_for));
         Self {
             service,
             token: token.into(),
             key,
             generation: moment.generation,
-            created: moment.now,
-            expires: expires.min(moment.now.saturating_add(moment.valid_for)),
+            // What comes from the shared cache was made earlier than now: by as much as its end is
+            // nearer.  Where that is the token's own end, this is too early, and costs a look there.
+            created: expires.saturating_sub(moment.valid_for),
+            expires,
             touched: Cell::new(moment.tick),
             identity,
         }

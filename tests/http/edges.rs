@@ -156,6 +156,28 @@ fn servers_with_other_credentials_share_nothing() {
 }
 
 #[test]
+fn what_one_server_looks_up_is_no_younger_for_another() {
+    let other = Port::free().unwrap();
+    let brief = format!(
+        "server {{
+            listen {}; root @DIR@/html; keystone_auth on; keystone_token_cache_time 2s;
+            add_header X-Cache $keystone_cache_status always;
+         }}",
+        other.address()
+    );
+    let world = World::setup().config(|config| config.http(&brief)).start();
+    let request = Request::get("/files/hello.txt").token(&world.uuid(&Payload::v3()));
+    assert_eq!(world.send(&request).status, 200);
+    std::thread::sleep(Duration::from_millis(3_100));
+    // Now it comes from the zone into the worker's own cache, where the other server looks first.
+    assert_eq!(world.send(&request).header("X-Cache"), Some("HIT"));
+    for cache in ["EXPIRED", "HIT"] {
+        let answer = send(other.address(), &request).unwrap();
+        assert_eq!((answer.status, answer.header("X-Cache")), (200, Some(cache)));
+    }
+}
+
+#[test]
 fn reloads_with_other_settings_do_not_use_the_zone_up() {
     let mut world = World::setup().offline().start();
     let token = world.pki(&Payload::v3());

@@ -46,7 +46,7 @@ impl Questions {
             "/v3/auth/tokens?nocatalog",
             "X-Subject-Token",
         )?;
-        let through = self.wrk(stage.pins(), stage.online(), "/fernet/file", "X-Auth-Token")?;
+        let through = self.wrk(stage.pins(), stage.online(), "/validated", "X-Auth-Token")?;
         let (address, request) = stage.cached_request();
         let idle = latency(address, request)?;
         let pending = with_pending(stage, || latency(address, request))?;

@@ -28,11 +28,16 @@ impl Way<'_> {
         }
 
         let source = if self.allow_expired { Source::OnlineExpired } else { Source::Online };
+        let key = self.cache().key(bytes, source);
+        let valid_key = match source {
+            Source::Online => key,
+            _ => self.cache().key(bytes, Source::Online),
+        };
         let question = Question {
             token: Zeroizing::new(token.to_owned()),
             how: Validation { allow_expired: self.allow_expired, catalog: self.keeps_catalog() },
-            key: self.cache().key(bytes, source),
-            valid_key: self.cache().key(bytes, Source::Online),
+            key,
+            valid_key,
             moment: self.cache().moment(source),
         };
         match self.service.may_ask(&question) {

@@ -354,30 +354,30 @@ impl KeystoneClient {
     async fn send(
         &self,
         at: usize,
-        request: api::Request,
+        mut request: api::Request,
         token: Option<&Secret>,
     ) -> Result<Response, ClientError> {
         let site = &self.sites[at];
-        let what = format!("{request:?}");
         let max_body = if request.subject.is_some() { MAX_TOKEN } else { MAX_BODY };
         let started = now_msec();
 
-        let request = encode(request, token)
+        let body = request.body.take();
+        let encoded = encode(&request, body, token)
             .map_err(|reason| ClientError::Nonsense { uri: self.uri(at), reason })?;
         // On the heap: every function that waits for this one would hold its state, some of them
         // more than once, and a task would be started by copying a quarter of a megabyte.
-        let result = Box::pin(self.http.request(&site.endpoint, request, max_body)).await;
+        let result = Box::pin(self.http.request(&site.endpoint, encoded, max_body)).await;
 
         let took = now_msec().saturating_sub(started);
         let response = match result {
             Ok(response) => response,
             Err(err) => {
-                debug!(self.log, "keystone: {what} at {}: {err}, {took} ms", site.endpoint);
+                debug!(self.log, "keystone: {request:?} at {}: {err}, {took} ms", site.endpoint);
                 return Err(self.failed(at, &err));
             }
         };
         let status = response.status.as_u16();
-        debug!(self.log, "keystone: {what} at {}: status {status}, {took} ms", site.endpoint);
+        debug!(self.log, "keystone: {request:?} at {}: status {status}, {took} ms", site.endpoint);
 
         if status == 429 {
             let wait = retry_after(&response).unwrap_or(DEFAULT_HOLD).min(MAX_HOLD);
@@ -441,7 +441,11 @@ fn read_versions(response: &Response) -> Result<Versions, api::ApiError> {
     }
 }
 
-fn encode(request: api::Request, token: Option<&Secret>) -> Result<::http::Request<Bytes>, String> {
+fn encode(
+    request: &api::Request,
+    body: Option<String>,
+    token: Option<&Secret>,
+) -> Result<::http::Request<Bytes>, String> {
     let mut encoded = ::http::Request::builder()
         .method(request.method.as_str())
         .uri(&*request.target())
@@ -450,13 +454,13 @@ fn encode(request: api::Request, token: Option<&Secret>) -> Result<::http::Reque
         let (name, value) = api::ACCESS_RULES_HEADER;
         encoded = encoded.header(X_SUBJECT_TOKEN, secret_value(subject)?).header(name, value);
     }
-    if request.body.is_some() {
+    if body.is_some() {
         encoded = encoded.header(CONTENT_TYPE, "application/json");
     }
     if let Some(token) = token.filter(|_| request.authenticated) {
         encoded = encoded.header(X_AUTH_TOKEN, secret_value(token.expose())?);
     }
-    let body = request.body.map(|body| Bytes::from_owner(Zeroizing::new(body.into_bytes())));
+    let body = body.map(|body| Bytes::from_owner(Zeroizing::new(body.into_bytes())));
     encoded.body(body.unwrap_or_default()).map_err(|err| err.to_string())
 }
 

@@ -6,6 +6,7 @@ use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::ptr::NonNull;
 use std::slice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nginx_sys::{ngx_conf_t, ngx_log_t, ngx_parse_url, ngx_resolver_t, ngx_str_t, ngx_url_t};
@@ -23,6 +24,8 @@ pub struct Endpoint {
     /// As in the URI: lower case, an IPv6 address in brackets.
     host: String,
     port: u16,
+    /// Host and port as the `Host` header has them.
+    authority: Arc<str>,
     /// Without a slash at the end: empty, or `/` and more.
     base_path: String,
     /// As of nginx's start; not empty unless `resolver` is set.
@@ -85,8 +88,14 @@ impl Endpoint {
             .map_err(|reason| invalid(&reason))?;
         let is_name = parsed.host.trim_matches(['[', ']']).parse::<IpAddr>().is_err();
 
+        let authority = match parsed.port == default_port {
+            true => parsed.host.clone(),
+            false => format!("{}:{}", parsed.host, parsed.port),
+        };
+
         Ok(Self {
             https,
+            authority: authority.into(),
             host: parsed.host,
             port: parsed.port,
             base_path: path.trim_end_matches('/').to_owned(),
@@ -105,23 +114,14 @@ impl Endpoint {
         &self.host
     }
 
-    /// The port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// The path below which the service lives: empty, or without a slash at its end.
     pub fn base_path(&self) -> &str {
         &self.base_path
     }
 
     /// Host and port as the `Host` header has them.
-    pub fn authority(&self) -> String {
-        if self.port == default_port(self.https) {
-            self.host.clone()
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+    pub fn authority(&self) -> &Arc<str> {
+        &self.authority
     }
 
     /// The addresses to try, in order.

@@ -5,6 +5,7 @@ use std::future::{poll_fn, Future};
 use std::net::SocketAddr;
 use std::pin::{pin, Pin};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ pub struct HttpClient {
     /// The one that was used last is at the end; at most `settings.keepalive`.
     idle: RefCell<Vec<Live>>,
     /// The addresses that answered last, one for each endpoint with several addresses.
-    preferred: RefCell<Vec<(String, SocketAddr)>>,
+    preferred: RefCell<Vec<(Arc<str>, SocketAddr)>>,
 }
 
 impl HttpClient {
@@ -81,7 +82,7 @@ impl HttpClient {
         max_body: usize,
     ) -> Result<Response, NetError> {
         let headers = request.headers_mut();
-        let host = HeaderValue::try_from(endpoint.authority())
+        let host = HeaderValue::from_str(endpoint.authority())
             .map_err(|err| NetError::Request(err.to_string()))?;
         headers.insert(HOST, host);
         headers.insert(USER_AGENT, HeaderValue::from_static(self.settings.user_agent));
@@ -117,7 +118,7 @@ impl HttpClient {
         let authority = endpoint.authority();
         let mut addresses = endpoint.addresses(self.log).await?;
         if addresses.len() > 1 {
-            let preferred = self.preferred(&authority);
+            let preferred = self.preferred(authority);
             if let Some(at) = addresses.iter().position(|address| Some(*address) == preferred) {
                 addresses.rotate_left(at);
             }
@@ -248,14 +249,14 @@ impl HttpClient {
 
     fn preferred(&self, authority: &str) -> Option<SocketAddr> {
         let preferred = self.preferred.borrow();
-        preferred.iter().find(|(name, _)| name == authority).map(|(_, address)| *address)
+        preferred.iter().find(|(name, _)| **name == *authority).map(|(_, address)| *address)
     }
 
-    fn prefer(&self, authority: String, address: SocketAddr) {
+    fn prefer(&self, authority: &Arc<str>, address: SocketAddr) {
         let mut preferred = self.preferred.borrow_mut();
-        match preferred.iter_mut().find(|(name, _)| *name == authority) {
+        match preferred.iter_mut().find(|(name, _)| name == authority) {
             Some(entry) => entry.1 = address,
-            None => preferred.push((authority, address)),
+            None => preferred.push((authority.clone(), address)),
         }
     }
 }
@@ -292,13 +293,12 @@ impl Live {
 #[derive(Clone, Eq, PartialEq)]
 struct Key {
     https: bool,
-    host: String,
-    port: u16,
+    authority: Arc<str>,
 }
 
 impl Key {
     fn of(endpoint: &Endpoint) -> Self {
-        Self { https: endpoint.is_https(), host: endpoint.host().to_owned(), port: endpoint.port() }
+        Self { https: endpoint.is_https(), authority: endpoint.authority().clone() }
     }
 }
 

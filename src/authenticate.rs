@@ -8,7 +8,7 @@ mod online;
 
 use std::rc::Rc;
 
-use keystone_token::format::TokenFormat;
+use keystone_token::format::{TokenFormat, MAX_UNSIGNED_LEN};
 use keystone_token::record::Record;
 use keystone_token::token::{Malformed, Refusal};
 
@@ -59,11 +59,15 @@ impl Way<'_> {
         let format = TokenFormat::of(token);
         self.subject.format.set(Some(format));
         debug!(request, "keystone: token of {} bytes, format {}", token.len(), format.as_str());
+        let malformed = |how| self.refuse(&Refusal::Malformed(how), None);
         match std::str::from_utf8(token) {
+            // A signed one that could not be judged here, and Keystone has been asked.
+            Ok(text) if self.subject.validated.borrow().is_some() => self.online(text),
             Ok(_) if format.is_signed() => self.offline(token, format),
-            // What no token has in it is no question for Keystone.
+            // What no token is like is no question for Keystone.
+            Ok(_) if token.len() > MAX_UNSIGNED_LEN => malformed(Malformed::TooLong),
             Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => self.online(text),
-            _ => self.refuse(&Refusal::Malformed(Malformed::Text), None),
+            _ => malformed(Malformed::Text),
         }
     }
 

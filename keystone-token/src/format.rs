@@ -84,6 +84,10 @@ fn is_jws(token: &[u8]) -> bool {
     }) && parts == 3
 }
 
+/// Bound on a token without a signature, in bytes: with its header's name it has to fit into the
+/// line that Keystone's web server takes (8190 bytes in gunicorn and Apache, less in uwsgi).
+pub const MAX_UNSIGNED_LEN: usize = 8_000;
+
 /// An algorithm that revocation ids may be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HashAlgorithm {

@@ -210,6 +210,9 @@ pub enum Malformed {
     /// Its characters.
     #[error("the token has characters that no token has")]
     Text,
+    /// Its length.
+    #[error("the token is longer than any that Keystone issues without a signature")]
+    TooLong,
 }
 
 /// Which of a token's binds fails.

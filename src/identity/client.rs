@@ -192,7 +192,10 @@ impl KeystoneClient {
         match answer.status() {
             // v2.0 has both (RFC 7231, section 6.3.4).
             200 | 203 => Ok(Subject::Known(answer.response.body)),
-            404 => Ok(Subject::Unknown),
+            404 => {
+                self.doubt_version(&answer);
+                Ok(Subject::Unknown)
+            }
             _ => Err(self.unexpected(&answer)),
         }
     }
@@ -393,6 +396,15 @@ impl KeystoneClient {
         Ok(response)
     }
 
+    /// A server that has lost v2.0 by an upgrade says 404 to all questions in it.
+    fn doubt_version(&self, answer: &Answer) {
+        let since = self.sites[answer.site].version.get().map(|(_, since)| since);
+        let is_old = since.is_some_and(|since| now_msec().saturating_sub(since) > DOUBT);
+        if answer.version == ApiVersion::V2 && is_old {
+            self.forget_version(answer);
+        }
+    }
+
     fn forget_version(&self, answer: &Answer) {
         self.sites[answer.site].version.set(None);
     }
@@ -497,6 +509,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A service that was upgraded is noticed after this time at the latest.
 const VERSION_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// A version that was discovered so many milliseconds ago may be looked for again.
+const DOUBT: u64 = 60_000;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);

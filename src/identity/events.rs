@@ -24,6 +24,8 @@ pub(super) struct Events {
     known: RefCell<Rc<Known>>,
     /// Whether they could not be had last time, so that the end of that is logged.
     failing: Cell<bool>,
+    /// Whether there was no room for them last time, likewise.
+    crowded: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -127,20 +129,32 @@ impl Worker {
         if self.state.events().load().is_some_and(|published| published.starts_with(&head)) {
             return Ok(());
         }
-        self.zone.locked(|| {
+        let has_room = self.zone.locked(|| {
             // Whoever has asked later, when this took longer than the lease, knows of more events.
             let is_overtaken = self.state.events_asked_at() != Some(asked_at);
             if is_overtaken || !self.is_current() {
-                return;
+                return true;
             }
             let next = self.state.events_generation() + 1;
             let bytes = [&next.to_le_bytes()[..], digest.as_bytes(), &json].concat();
             let events = self.state.events();
             // Without the events themselves, where they are too many: see `Revoked::Any`.
-            if events.store(&bytes) || events.store(&bytes[..HEAD]) {
+            let has_room = events.store(&bytes);
+            if has_room || events.store(&bytes[..HEAD]) {
                 self.state.set_events_generation(next);
             }
+            has_room
         });
+        if !self.events.crowded.replace(!has_room) && !has_room {
+            warn!(
+                ngx_cycle_log(),
+                "keystone: revocation events of \"{}\" take {} bytes, more than \
+                 keystone_cache_zone has room for: all answers count as revoked by each new one, \
+                 make the zone larger",
+                self.service.name(),
+                json.len()
+            );
+        }
         Ok(())
     }
 

@@ -39,7 +39,16 @@ type Outcome = Result<Answer, Unavailable>;
 /// The questions that are under way in this worker.
 #[derive(Default)]
 pub(super) struct Validations {
-    flights: RefCell<HashMap<Key, Rc<Flight<Outcome>>>>,
+    flights: RefCell<HashMap<Asked, Rc<Flight<Outcome>>>>,
+}
+
+/// What makes two questions one: the key, and how old an answer may be.
+type Asked = (Key, u64);
+
+impl Question {
+    fn asked(&self) -> Asked {
+        (self.key, self.moment.valid_for)
+    }
 }
 
 impl Validations {
@@ -52,23 +61,23 @@ impl Validations {
 impl Worker {
     /// Whether this question may be asked (`keystone_max_pending`); one that is under way may.
     pub fn may_ask(&self, question: &Question) -> bool {
-        self.validations.flights.borrow().contains_key(&question.key) || self.may_wait()
+        self.validations.flights.borrow().contains_key(&question.asked()) || self.may_wait()
     }
 
     /// Asks, or waits for the answer to the same question.
     pub async fn validate(self: Rc<Self>, question: Question) -> Outcome {
-        let under_way = self.validations.flights.borrow().get(&question.key).cloned();
+        let under_way = self.validations.flights.borrow().get(&question.asked()).cloned();
         let flight = under_way.unwrap_or_else(|| self.start_validation(question));
         flight.landed().await
     }
 
     fn start_validation(self: &Rc<Self>, question: Question) -> Rc<Flight<Outcome>> {
-        let (flight, key) = (Rc::<Flight<Outcome>>::default(), question.key);
-        self.validations.flights.borrow_mut().insert(key, flight.clone());
+        let (flight, asked) = (Rc::<Flight<Outcome>>::default(), question.asked());
+        self.validations.flights.borrow_mut().insert(asked, flight.clone());
         let (worker, ended) = (self.clone(), self.clone());
         flight.launch(
             async move { worker.answer(&question).await },
-            move || drop(ended.validations.flights.borrow_mut().remove(&key)),
+            move || drop(ended.validations.flights.borrow_mut().remove(&asked)),
             Err(Unavailable::given_up()),
         );
         flight
@@ -92,7 +101,10 @@ impl Worker {
                 &question.valid_key
             }
         };
-        self.zone.keep(key, &answer, &question.moment);
+        let is_kept = self.zone.keep(key, &answer, &question.moment);
+        if let (false, Answer::Valid(identity)) = (is_kept, &answer) {
+            self.report_unkept(question, identity);
+        }
         Ok(answer)
     }
 
@@ -152,6 +164,19 @@ impl Worker {
         }
         let record = identity.to_record(question.how.catalog);
         Identity::new(&record).map(Answer::Valid).ok_or(ValidationError::TooLarge)
+    }
+
+    /// Without a place in the cache the token will be asked about with each request.
+    fn report_unkept(&self, question: &Question, identity: &Identity) {
+        let lives = identity.expires_at().is_some_and(|expires| expires > question.moment.now);
+        if lives && question.moment.valid_for > 0 {
+            warn!(
+                ngx_cycle_log(),
+                "keystone: an identity of {} bytes, most of it a service catalog, has no place in \
+                 the cache",
+                identity.bytes().len()
+            );
+        }
     }
 
     /// Tells the start of an incident and its end; each request that meets it has a line of its own.

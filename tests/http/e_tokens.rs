@@ -9,6 +9,37 @@ use keystone_testbed::world::World;
 use serde_json::json;
 
 #[test]
+fn what_is_longer_than_any_token_is_no_question() {
+    let world = World::setup().start();
+    for (length, asked) in [(8_000, 1), (8_001, 0), (60_000, 0)] {
+        world.identity.forget_requests();
+        let token = format!("gAAAAAB{}", "x".repeat(length - 7));
+        let answer = world.send(&Request::get("/").token(&token));
+        expect::refused(&answer);
+        assert_eq!(world.identity.validations().len(), asked, "{length}");
+        let result = if asked == 1 { "unknown_token" } else { "malformed" };
+        assert_eq!(answer.header("X-Result"), Some(result), "{length}");
+    }
+}
+
+#[test]
+fn an_identity_without_a_place_in_the_cache_is_told_and_passes() {
+    let world = World::setup().set("keystone_include_service_catalog", "on").start();
+    let endpoint = |n| json!({"interface": "public", "region": "r", "url": format!("http://{n}")});
+    let catalog: Vec<_> = (0..400)
+        .map(|n| json!({"type": format!("t{n}"), "name": "n", "endpoints": [endpoint(n)]}))
+        .collect();
+    let token = world.uuid(&Payload::v3().with("/catalog", json!(catalog)));
+    for asked in 1..=3 {
+        let answer = world.send(&Request::get("/files/hello.txt").token(&token));
+        assert_eq!(answer.status, 200);
+        assert_eq!(world.identity.validations().len(), asked);
+    }
+    let line = world.nginx.wait_for_log("has no place in the cache").unwrap();
+    assert!(line.contains("[warn]"), "{line}");
+}
+
+#[test]
 fn odd_characters_never_make_another_question() {
     let odd: [&[u8]; 24] = [
         b"revoked",

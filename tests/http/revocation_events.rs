@@ -157,6 +157,7 @@ fn more_events_than_the_zone_has_room_for() {
         world.identity.add_event(&json!({"user_id": format!("user-{number}")}));
     }
     wait_for_events(&world);
+    world.nginx.wait_for_log("make the zone larger").unwrap();
     // Any token may be meant: it is asked about again, once.
     world.identity.forget_requests();
     assert_eq!(cache(&world, &token), (200, "EXPIRED".into()));

@@ -27,60 +27,54 @@ impl Way<'_> {
     /// Verifies the token, or asks about it where that cannot be done.
     pub(super) fn offline(&self, token: &[u8], format: TokenFormat) -> Step {
         self.service.note_use();
-        let found = self.look_up(token, Source::Offline, |_| false);
-        if let Some(Authentication::Refused(_)) = &found {
-            return found.map_or_else(|| self.refuse(&Refusal::UnknownToken, None), Step::Done);
-        }
-        let parsed = match found {
-            Some(_) => None,
+        match self.look_up(token, Source::Offline, |_| false) {
+            Some(refused @ Authentication::Refused(_)) => Step::Done(refused),
+            Some(found) => match self.material(true) {
+                Ok(_) => Step::Done(found),
+                Err(lack) => self.without(token, lack),
+            },
             // Before anything is asked of anybody: what is malformed causes no traffic.
             None => match token::parse(token, format) {
-                Ok(parsed) => Some(parsed),
-                Err(refusal) => return self.refuse(&refusal, None),
+                Err(refusal) => self.refuse(&refusal, None),
+                Ok(parsed) => match self.material(false) {
+                    Ok(material) => self.judge(token, parsed, &material),
+                    Err(lack) => self.without(token, lack),
+                },
             },
-        };
-
-        let material = match self.material(found.is_some()) {
-            Ok(material) => material,
-            Err(Lack::Fetch(need)) => return Step::Wait(Wait::Refresh(need)),
-            Err(Lack::Missing(reason)) => return self.instead(token, &reason),
-            Err(Lack::TooMany) => {
-                return self.unavailable(&"too many requests wait for it already")
-            }
-        };
-        match (found, parsed) {
-            (Some(found), _) => Step::Done(found),
-            (None, Some(parsed)) => match self.verify(parsed, &material) {
-                Ok(step) => step,
-                Err(refusal) if self.may_be_rotation(&refusal) => {
-                    Step::Wait(Wait::Refresh(Need::Rotation))
-                }
-                Err(refusal @ (Refusal::CertificateExpired | Refusal::CertificateNotYetValid)) => {
-                    self.instead(token, &refusal.to_string())
-                }
-                Err(refusal) => {
-                    self.remember_refusal(token, &refusal, material.generation);
-                    self.refuse(&refusal, None)
-                }
-            },
-            (None, None) => self.unavailable(&"there is nothing to verify"),
         }
     }
 
-    /// Asks the identity service about a token that cannot be judged here.
-    fn instead(&self, token: &[u8], reason: &str) -> Step {
-        let request = self.request;
-        // Once, though the request comes here again with the answer.
-        if self.subject.validated.borrow().is_none() {
-            info!(
-                request,
-                "keystone: to be validated online: {reason}, token: {}",
-                self.subject.token_name(self.server)
-            );
+    fn judge(&self, token: &[u8], parsed: ParsedToken<'_>, material: &Material) -> Step {
+        match self.verify(parsed, material) {
+            Ok(step) => step,
+            Err(refusal) if self.may_be_rotation(&refusal) => {
+                Step::Wait(Wait::Refresh(Need::Rotation))
+            }
+            Err(refusal @ (Refusal::CertificateExpired | Refusal::CertificateNotYetValid)) => {
+                self.without(token, Lack::Missing(refusal.to_string()))
+            }
+            Err(refusal) => {
+                self.remember_refusal(token, &refusal, material.generation);
+                self.refuse(&refusal, None)
+            }
         }
-        match std::str::from_utf8(token) {
-            Ok(token) => self.online(token),
-            Err(_) => self.unavailable(&reason),
+    }
+
+    /// Goes on without what the token cannot be judged without here.
+    fn without(&self, token: &[u8], lack: Lack) -> Step {
+        let request = self.request;
+        match (lack, std::str::from_utf8(token)) {
+            (Lack::Fetch(need), _) => Step::Wait(Wait::Refresh(need)),
+            (Lack::Missing(reason), Ok(token)) => {
+                info!(
+                    request,
+                    "keystone: to be validated online: {reason}, token: {}",
+                    self.subject.token_name(self.server)
+                );
+                self.online(token)
+            }
+            (Lack::Missing(reason), Err(_)) => self.unavailable(&reason),
+            (Lack::TooMany, _) => self.unavailable(&"too many requests wait for it already"),
         }
     }
 

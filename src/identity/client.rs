@@ -12,21 +12,22 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ::http::header::{HeaderName, HeaderValue, ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use ::http::header::RETRY_AFTER;
 use bytes::Bytes;
 use keystone_token::api::{self, ApiVersion, AuthVersion, Validation, Versions};
 use nginx_sys::ngx_log_t;
-use zeroize::Zeroizing;
 
 use crate::net::{
     now_msec, Endpoint, HttpClient, HttpSettings, NetError, Response, Timer, TlsContext,
 };
 
 mod credentials;
+mod encode;
 mod error;
 mod login;
 
 pub use self::credentials::{Credentials, Secret, ServiceToken, TokenStore};
+use self::encode::encode;
 pub use self::error::ClientError;
 use self::login::Login;
 
@@ -295,7 +296,8 @@ impl KeystoneClient {
                 }
                 Err(error) => error,
             };
-            let further = n + 1 < tries && (error.is_transient() || n + 1 < count);
+            let others = n + 1 < count && !error.is_of_question();
+            let further = n + 1 < tries && (error.is_transient() || others);
             if !further {
                 return Err(error);
             }
@@ -453,36 +455,6 @@ fn read_versions(response: &Response) -> Result<Versions, api::ApiError> {
     }
 }
 
-fn encode(
-    request: &api::Request,
-    body: Option<String>,
-    token: Option<&Secret>,
-) -> Result<::http::Request<Bytes>, String> {
-    let mut encoded = ::http::Request::builder()
-        .method(request.method.as_str())
-        .uri(&*request.target())
-        .header(ACCEPT, request.accept);
-    if let Some(api::Subject::Header(subject)) = &request.subject {
-        let (name, value) = api::ACCESS_RULES_HEADER;
-        encoded = encoded.header(X_SUBJECT_TOKEN, secret_value(subject)?).header(name, value);
-    }
-    if body.is_some() {
-        encoded = encoded.header(CONTENT_TYPE, "application/json");
-    }
-    if let Some(token) = token.filter(|_| request.authenticated) {
-        encoded = encoded.header(X_AUTH_TOKEN, secret_value(token.expose())?);
-    }
-    let body = body.map(|body| Bytes::from_owner(Zeroizing::new(body.into_bytes())));
-    encoded.body(body.unwrap_or_default()).map_err(|err| err.to_string())
-}
-
-fn secret_value(token: &str) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::from_str(token)
-        .map_err(|_| "a token cannot be sent in a header".to_owned())?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
 fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers.get(RETRY_AFTER)?.to_str().ok()?;
     value.trim().parse().ok().map(Duration::from_secs)
@@ -493,9 +465,6 @@ fn pause(round: usize) -> Duration {
     let factor = 1u32 << round.saturating_sub(1).min(8);
     (FIRST_PAUSE * factor).min(LONGEST_PAUSE)
 }
-
-const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
-const X_SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 

@@ -16,9 +16,18 @@ fn start(world: &World, token: &str) -> Client {
     client
 }
 
-fn wait_for_questions(world: &World, number: usize) {
-    let asked = || (world.identity.validations().len() >= number).then_some(());
-    wait_for(&format!("{number} questions"), asked).unwrap();
+/// Ten requests with a token that is known and one that is not, each with the status that it is
+/// going to have; they wait when this returns.
+fn start_ten(world: &World, known: &str) -> Vec<(Client, u16)> {
+    let unknown = new_uuid();
+    let waiting = (0..10).map(|number| match number % 2 {
+        0 => (start(world, known), 200),
+        _ => (start(world, &unknown), 401),
+    });
+    let waiting = waiting.collect();
+    world.wait_for_questions(2);
+    let_the_worker_read(world);
+    waiting
 }
 
 /// When the worker has answered one that came later, it has the earlier ones as well.
@@ -27,12 +36,6 @@ fn let_the_worker_read(world: &World) {
         let mut client = world.nginx.connect_worker(pid).unwrap();
         assert_eq!(client.send(&Request::get(WORKER)).unwrap().status, 200);
     }
-}
-
-#[track_caller]
-fn assert_quiet_log(world: &World) {
-    let log = world.nginx.error_log();
-    assert!(!log.contains("[alert]") && !log.contains("exited on signal"), "{log}");
 }
 
 #[test]
@@ -48,7 +51,7 @@ fn a_hundred_requests_with_one_token_ask_once_a_worker() {
         let token = if known { world.uuid(&Payload::v3()) } else { new_uuid() };
         let gate = world.identity.hold_validations();
         let waiting: Vec<_> = (0..100).map(|_| start(&world, &token)).collect();
-        wait_for_questions(&world, 1);
+        world.wait_for_questions(1);
         let_the_worker_read(&world);
         gate.open();
         for mut client in waiting {
@@ -62,7 +65,7 @@ fn a_hundred_requests_with_one_token_ask_once_a_worker() {
         assert!((1..=2).contains(&asked), "asked {asked} times");
         assert_eq!(world.identity.logins(), 1);
         assert!(world.nginx.quit().unwrap().success());
-        assert_quiet_log(&world);
+        world.assert_quiet_log();
     }
 }
 
@@ -88,7 +91,7 @@ fn past_the_bound_the_answer_comes_at_once() {
     world.identity.forget_requests();
     let gate = world.identity.hold_validations();
     let mut waiting: Vec<_> = tokens[..3].iter().map(|token| start(&world, token)).collect();
-    wait_for_questions(&world, 3);
+    world.wait_for_questions(3);
 
     let answer = world.send(&Request::get("/").token(&tokens[3]));
     expect::unavailable(&answer);
@@ -118,7 +121,7 @@ fn others_are_served_while_requests_wait() {
     let token = world.uuid(&Payload::v3());
     let gate = world.identity.hold_validations();
     let mut client = start(&world, &token);
-    wait_for_questions(&world, 2);
+    world.wait_for_questions(2);
     for _ in 0..20 {
         assert_eq!(world.status(&cached), 200);
         assert_eq!(world.send(&Request::get("/open/")).status, 200);
@@ -135,7 +138,7 @@ fn a_client_that_goes_away_leaves_the_answer_for_the_next() {
         let token = world.uuid(&Payload::v3());
         let gate = world.identity.hold_validations();
         let client = start(&world, &token);
-        wait_for_questions(&world, round);
+        world.wait_for_questions(round);
         drop(client);
         world.nginx.wait_for_log("prematurely closed connection").unwrap();
         gate.open();
@@ -149,7 +152,7 @@ fn a_client_that_goes_away_leaves_the_answer_for_the_next() {
         assert_eq!(world.identity.validations().len(), round);
     }
     assert!(world.nginx.quit().unwrap().success());
-    assert_quiet_log(&world);
+    world.assert_quiet_log();
 }
 
 #[test]
@@ -158,7 +161,7 @@ fn clients_that_go_away_do_not_disturb_those_that_stay() {
     let token = world.uuid(&Payload::v3());
     let gate = world.identity.hold_validations();
     let mut clients: Vec<_> = (0..20).map(|_| start(&world, &token)).collect();
-    wait_for_questions(&world, 1);
+    world.wait_for_questions(1);
     let_the_worker_read(&world);
     // Every second one goes, the one that asked first among them.
     let mut number = 0;
@@ -171,22 +174,15 @@ fn clients_that_go_away_do_not_disturb_those_that_stay() {
         assert_eq!(client.read(false).unwrap().status, 200);
     }
     assert_eq!(world.identity.validations().len(), 1);
-    assert_quiet_log(&world);
+    world.assert_quiet_log();
 }
 
 #[test]
 fn requests_that_wait_are_answered_after_a_reload() {
     let world = World::setup().workers(2).start();
-    let (known, unknown) = (world.uuid(&Payload::v3()), new_uuid());
+    let known = world.uuid(&Payload::v3());
     let gate = world.identity.hold_validations();
-    let waiting: Vec<_> = (0..10)
-        .map(|number| match number % 2 {
-            0 => (start(&world, &known), 200),
-            _ => (start(&world, &unknown), 401),
-        })
-        .collect();
-    wait_for_questions(&world, 2);
-    let_the_worker_read(&world);
+    let waiting = start_ten(&world, &known);
     world.nginx.reload().unwrap();
     gate.open();
     for (mut client, status) in waiting {
@@ -194,22 +190,15 @@ fn requests_that_wait_are_answered_after_a_reload() {
     }
     world.nginx.wait_for_old_workers().unwrap();
     assert_eq!(world.status(&known), 200);
-    assert_quiet_log(&world);
+    world.assert_quiet_log();
 }
 
 #[test]
 fn requests_that_wait_are_answered_before_nginx_quits() {
     let mut world = World::setup().start();
-    let (known, unknown) = (world.uuid(&Payload::v3()), new_uuid());
+    let known = world.uuid(&Payload::v3());
     let gate = world.identity.hold_validations();
-    let waiting: Vec<_> = (0..10)
-        .map(|number| match number % 2 {
-            0 => (start(&world, &known), 200),
-            _ => (start(&world, &unknown), 401),
-        })
-        .collect();
-    wait_for_questions(&world, 2);
-    let_the_worker_read(&world);
+    let waiting = start_ten(&world, &known);
     world.nginx.signal(libc::SIGQUIT).unwrap();
     wait_for("nginx to stop listening", || world.nginx.connect().is_err().then_some(())).unwrap();
     gate.open();
@@ -217,7 +206,7 @@ fn requests_that_wait_are_answered_before_nginx_quits() {
         assert_eq!(client.read(false).unwrap().status, status);
     }
     assert!(world.nginx.quit().unwrap().success());
-    assert_quiet_log(&world);
+    world.assert_quiet_log();
 }
 
 #[test]
@@ -225,13 +214,13 @@ fn nginx_that_is_told_to_stop_does_not_wait() {
     let mut world = World::setup().start();
     let gate = world.identity.hold_validations();
     let client = start(&world, &new_uuid());
-    wait_for_questions(&world, 1);
+    world.wait_for_questions(1);
     world.nginx.signal(libc::SIGTERM).unwrap();
     wait_for("nginx to stop listening", || world.nginx.connect().is_err().then_some(())).unwrap();
     assert!(world.nginx.quit().unwrap().success());
     drop(client);
     gate.open();
-    assert_quiet_log(&world);
+    world.assert_quiet_log();
 }
 
 #[test]
@@ -240,7 +229,7 @@ fn a_question_that_nobody_waits_for_does_not_keep_nginx_from_quitting() {
         let mut world = World::setup().start();
         let gate = world.identity.hold_validations();
         let client = start(&world, &new_uuid());
-        wait_for_questions(&world, 1);
+        world.wait_for_questions(1);
         drop(client);
         world.nginx.wait_for_log("prematurely closed connection").unwrap();
         if reload {
@@ -249,7 +238,7 @@ fn a_question_that_nobody_waits_for_does_not_keep_nginx_from_quitting() {
         }
         assert!(world.nginx.quit().unwrap().success());
         gate.open();
-        assert_quiet_log(&world);
+        world.assert_quiet_log();
     }
 }
 
@@ -259,7 +248,7 @@ fn a_shutdown_that_nginx_bounds() {
     let mut world = World::setup().config(bounded).start();
     let gate = world.identity.hold_validations();
     let waiting: Vec<_> = (0..5).map(|_| start(&world, &new_uuid())).collect();
-    wait_for_questions(&world, 5);
+    world.wait_for_questions(5);
     // Before the answers come, and before the module would give up.
     assert!(world.nginx.quit().unwrap().success());
     drop(waiting);
@@ -279,7 +268,7 @@ fn a_body_that_comes_while_the_request_waits() {
     let (head, rest) = bytes.split_at(bytes.len() - body.len());
     let mut client = world.nginx.connect().unwrap();
     client.write(head).unwrap();
-    wait_for_questions(&world, 1);
+    world.wait_for_questions(1);
     client.write(rest).unwrap();
     gate.open();
     expect::v3_user(&Seen::of(&client.read(false).unwrap()).unwrap());

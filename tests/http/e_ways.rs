@@ -9,22 +9,11 @@ use keystone_testbed::identity::{
     Fault, Gate, Identity, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER,
 };
 use keystone_testbed::mint::{new_uuid, Payload};
-use keystone_testbed::nginx::{kill, was_built_with};
+use keystone_testbed::nginx::{can_try_http_2, kill, was_built_with};
 use keystone_testbed::pki::TlsFiles;
 use keystone_testbed::port::Port;
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{stranger, World};
-
-fn wait_for_questions(world: &World, number: usize) {
-    let asked = || (world.identity.validations().len() >= number).then_some(());
-    wait_for(&format!("{number} questions"), asked).unwrap();
-}
-
-#[track_caller]
-fn assert_quiet_log(world: &World) {
-    let log = world.nginx.error_log();
-    assert!(!log.contains("[alert]") && !log.contains("exited on signal"), "{log}");
-}
 
 #[test]
 fn satisfy_any() {
@@ -57,7 +46,7 @@ fn redirects_after_the_wait() {
     assert_eq!(world.identity.validations(), [token.as_str()]);
     assert_eq!(world.send(&Request::get("/named/").token(&new_uuid())).status, 418);
     assert_eq!(world.send(&Request::get("/named/").token(&world.uuid(&Payload::v3()))).status, 200);
-    assert_quiet_log(&world);
+    world.assert_quiet_log();
 }
 
 #[test]
@@ -97,13 +86,13 @@ fn beside_auth_request() {
     gone.write(&Request::get("/").token(&token).bytes()).unwrap();
     let mut stays = world.nginx.connect().unwrap();
     stays.write(&Request::get("/").token(&token).bytes()).unwrap();
-    wait_for_questions(&world, asked + 1);
+    world.wait_for_questions(asked + 1);
     drop(gone);
     world.nginx.wait_for_log("prematurely closed connection").unwrap();
     gate.open();
     assert_eq!(stays.read(false).unwrap().status, 200);
     assert!(world.nginx.quit().unwrap().success());
-    assert_quiet_log(&world);
+    world.assert_quiet_log();
 }
 
 #[test]
@@ -114,7 +103,7 @@ fn pipelined_requests_that_wait() {
     let mut client = world.nginx.connect().unwrap();
     let request = |token: &String| Request::get("/files/hello.txt").token(token).bytes();
     client.write(&tokens.iter().flat_map(request).collect::<Vec<_>>()).unwrap();
-    wait_for_questions(&world, 1);
+    world.wait_for_questions(1);
     gate.open();
     for expected in [200, 401, 200] {
         assert_eq!(client.read(false).unwrap().status, expected);
@@ -123,12 +112,7 @@ fn pipelined_requests_that_wait() {
 
 #[test]
 fn http_2_streams_that_wait() {
-    if !was_built_with("--with-http_v2_module") || !was_built_with("--with-http_ssl_module") {
-        return;
-    }
-    let features = Command::new("curl").arg("-V").output();
-    if !features.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("HTTP2")) {
-        eprintln!("skipped: there is no curl with HTTP/2 here");
+    if !can_try_http_2() {
         return;
     }
     let files = TlsFiles::new().unwrap();
@@ -154,7 +138,7 @@ fn http_2_streams_that_wait() {
         let token = world.uuid(&Payload::v3());
         let gate = world.identity.hold_validations();
         let waiting = curl(&token, "10").stdout(std::process::Stdio::piped()).spawn().unwrap();
-        wait_for_questions(&world, round);
+        world.wait_for_questions(round);
         gate.open();
         let output = waiting.wait_with_output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n".repeat(4));
@@ -165,7 +149,7 @@ fn http_2_streams_that_wait() {
     let token = world.uuid(&Payload::v3());
     let gate = world.identity.hold_validations();
     let mut gives_up = curl(&token, "20").stderr(std::process::Stdio::null()).spawn().unwrap();
-    wait_for_questions(&world, 3);
+    world.wait_for_questions(3);
     gives_up.kill().unwrap();
     gives_up.wait().unwrap();
     gate.open();
@@ -176,7 +160,7 @@ fn http_2_streams_that_wait() {
     .unwrap();
     assert_eq!(world.identity.validations().len(), 3);
     assert!(world.nginx.quit().unwrap().success());
-    assert_quiet_log(&world);
+    world.assert_quiet_log();
 }
 
 #[test]

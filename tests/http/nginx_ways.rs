@@ -5,7 +5,7 @@ use std::process::Command;
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::Payload;
-use keystone_testbed::nginx::{check, was_built_with};
+use keystone_testbed::nginx::{can_try_http_2, check, was_built_with};
 use keystone_testbed::pki::TlsFiles;
 use keystone_testbed::port::Port;
 use keystone_testbed::upstream::Seen;
@@ -348,12 +348,7 @@ fn a_body_that_comes_while_the_request_waits() {
 
 #[test]
 fn http_2() {
-    if !was_built_with("--with-http_v2_module") || !was_built_with("--with-http_ssl_module") {
-        return;
-    }
-    let features = Command::new("curl").arg("-V").output();
-    if !features.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("HTTP2")) {
-        eprintln!("skipped: there is no curl with HTTP/2 here");
+    if !can_try_http_2() {
         return;
     }
     let files = TlsFiles::new().unwrap();

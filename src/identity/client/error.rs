@@ -45,6 +45,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether it is the question that is wrong, whoever is asked.
+    pub(super) fn is_of_question(&self) -> bool {
+        matches!(self, Self::Unnameable)
+    }
+
     /// Whether the same question may be answered at the next try.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })

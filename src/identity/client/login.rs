@@ -133,7 +133,7 @@ impl Login {
                 self.own.replace((!is_stored).then(|| token.clone()));
                 self.failure.replace(None);
             }
-            Err(err) => self.failure.replace(Some(err.clone())).map_or((), drop),
+            Err(err) => drop(self.failure.replace(Some(err.clone()))),
         }
         self.finished.set(self.finished.get().wrapping_add(1));
         drop(lead);

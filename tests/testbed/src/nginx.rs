@@ -270,6 +270,16 @@ pub fn was_built_with(option: &str) -> bool {
     has
 }
 
+/// Whether nginx and curl both speak HTTP/2; says so on stderr if not, for a test that is skipped.
+pub fn can_try_http_2() -> bool {
+    let features = Command::new("curl").arg("-V").output();
+    let curl = features.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("HTTP2"));
+    if !curl {
+        eprintln!("skipped: there is no curl with HTTP/2 here");
+    }
+    curl && was_built_with("--with-http_v2_module") && was_built_with("--with-http_ssl_module")
+}
+
 /// The user that workers run as: `www-data` when started by root, else the own one.
 pub fn worker_user() -> Option<&'static str> {
     // SAFETY: geteuid has no preconditions and cannot fail.

@@ -32,7 +32,7 @@ use crate::pki::{Pki, TlsFiles};
 use crate::port::Port;
 use crate::temp::{set_mode, TempDir};
 use crate::upstream::{Seen, Upstream};
-use crate::{During, Result};
+use crate::{wait_for, During, Result};
 
 /// An identity service, an upstream and nginx.
 pub struct World {
@@ -124,6 +124,21 @@ impl World {
         let response = self.send(request);
         assert_eq!(response.status, 200, "{}", response.text());
         Seen::of(&response).unwrap_or_else(|error| give_up("reading the upstream", error))
+    }
+
+    /// Waits until the identity service was asked about tokens so often.
+    #[track_caller]
+    pub fn wait_for_questions(&self, number: usize) {
+        let asked = || (self.identity.validations().len() >= number).then_some(());
+        wait_for(&format!("{number} questions"), asked)
+            .unwrap_or_else(|error| give_up("asking about tokens", error));
+    }
+
+    /// No worker has crashed, and nginx has no alert to tell.
+    #[track_caller]
+    pub fn assert_quiet_log(&self) {
+        let log = self.nginx.error_log();
+        assert!(!log.contains("[alert]") && !log.contains("exited on signal"), "{log}");
     }
 
     /// The directory with certificates and the revocation list.

@@ -1,0 +1,43 @@
+//! Questions as HTTP requests.
+
+use ::http::header::{HeaderName, HeaderValue, ACCEPT, CONTENT_TYPE};
+use ::http::Request;
+use bytes::Bytes;
+use keystone_token::api;
+use zeroize::Zeroizing;
+
+use super::Secret;
+
+/// A request for `hyper`; `token` goes along where the question is one of the service user.
+pub(super) fn encode(
+    request: &api::Request,
+    body: Option<String>,
+    token: Option<&Secret>,
+) -> Result<Request<Bytes>, String> {
+    let mut encoded = Request::builder()
+        .method(request.method.as_str())
+        .uri(&*request.target())
+        .header(ACCEPT, request.accept);
+    if let Some(api::Subject::Header(subject)) = &request.subject {
+        let (name, value) = api::ACCESS_RULES_HEADER;
+        encoded = encoded.header(X_SUBJECT_TOKEN, secret_value(subject)?).header(name, value);
+    }
+    if body.is_some() {
+        encoded = encoded.header(CONTENT_TYPE, "application/json");
+    }
+    if let Some(token) = token.filter(|_| request.authenticated) {
+        encoded = encoded.header(X_AUTH_TOKEN, secret_value(token.expose())?);
+    }
+    let body = body.map(|body| Bytes::from_owner(Zeroizing::new(body.into_bytes())));
+    encoded.body(body.unwrap_or_default()).map_err(|err| err.to_string())
+}
+
+fn secret_value(token: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(token)
+        .map_err(|_| "a token cannot be sent in a header".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+const X_SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");

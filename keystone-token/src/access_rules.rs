@@ -16,6 +16,8 @@ use std::mem;
 
 use serde_json::Value;
 
+use crate::text::escaped;
+
 pub use plain_path::{has_plain_segments, is_plain_path};
 
 mod plain_path;
@@ -122,7 +124,7 @@ impl Pattern {
                 (b'*', _) => (Some(Part::InSegment), 1),
                 (_, Some(closing)) => (Some(Part::InSegment), closing + 1),
                 _ => {
-                    let escaped = plain_path::escaped(rest);
+                    let escaped = escaped(rest);
                     if matches!(escaped, Some(b'/' | 0)) {
                         return None;
                     }

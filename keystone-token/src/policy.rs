@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::access_rules::{has_plain_segments, is_plain_path, AccessRules, Action};
 use crate::record::{Field, Record};
+use crate::text::eq_ignore_case;
 use crate::token::{BindFailure, Refusal};
 
 /// auth_token's `enforce_token_bind`.
@@ -120,13 +121,6 @@ pub fn has_any_role(record: &Record<'_>, roles: &[String]) -> bool {
 /// auth_token's `service_token_roles`.
 pub fn is_service(record: &Record<'_>, roles: &[String]) -> bool {
     record.roles().any(|held| roles.iter().any(|role| role == held))
-}
-
-fn eq_ignore_case(a: &str, b: &str) -> bool {
-    if a.is_ascii() && b.is_ascii() {
-        return a.eq_ignore_ascii_case(b);
-    }
-    a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
 }
 
 #[cfg(test)]

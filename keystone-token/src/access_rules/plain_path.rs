@@ -1,5 +1,7 @@
 //! Whether a path leaves room for two opinions of what it names.
 
+use crate::text::escaped;
+
 /// Whether a path as the client wrote it (`raw`: percent-encoded, without a query) certainly names
 /// what the normalised one (decoded) names, whoever reads it. A rule is checked against the
 /// normalised path, and a service may get the raw one: it must not find something else in it.
@@ -46,13 +48,6 @@ pub fn has_plain_segments(path: &[u8]) -> bool {
         }
     }
     true
-}
-
-/// The byte whose escape (`%2e`) the text begins with.
-pub(super) fn escaped(text: &[u8]) -> Option<u8> {
-    let [b'%', high, low, ..] = text else { return None };
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
 }
 
 /// None if an escape is incomplete, or the path ends in the midst of the segment.

@@ -15,6 +15,7 @@ use crate::context::{Context, Subject, Whose};
 use crate::identity;
 use crate::request::Request;
 use crate::standing::{Place, Standing};
+use crate::swift::{self, Answer};
 use crate::worker::Worker;
 
 /// nginx's codes that a handler of the access phase returns, besides a status.
@@ -74,6 +75,14 @@ pub fn access(request: &Request) -> isize {
     if let Some(duplicate) = context.duplicate() {
         info!(request, "keystone: refused: header \"{}\" came more than once", duplicate.0);
         context.result.set(Some("malformed"));
+        return answer::BAD_REQUEST;
+    }
+    if location.swift().is_some() && !swift::is_plain(request) {
+        info!(
+            request,
+            "keystone: refused: bad_path: what is asked for depends on who reads the path"
+        );
+        context.result.set(Some("bad_path"));
         return answer::BAD_REQUEST;
     }
 
@@ -141,28 +150,43 @@ fn decide(place: &Place<'_>, worker: &Worker) -> isize {
         return answer::unauthorized(request, context, server);
     }
     if let Standing::Valid(record) = &user {
-        let name = record.get(UserId).unwrap_or("-");
         if let Err(missing) = check_requirements(request, record, location) {
-            info!(
-                request,
-                "keystone: forbidden: {missing} is missing, token: {}, user: {name}",
-                context.user.token_name(server),
-            );
-            context.result.set(Some(Refusal::Forbidden.as_str()));
-            return answer::forbidden(context);
+            return forbid(place, &user, missing);
         }
-        debug!(request, "keystone: user {name} passes");
     }
+    let passes = match swift::authorize(place, &user, &service) {
+        None => user.is_valid(),
+        Some(Answer::Allow) => true,
+        Some(Answer::Forbidden) => return forbid(place, &user, "no right to the account"),
+        Some(Answer::NotFound) => return answer::NOT_FOUND,
+        Some(Answer::Unauthorized) => return answer::unauthorized(request, context, server),
+    };
 
     // SAFETY: the records lie in identities that the context holds until the request ends.
     if unsafe { set_headers(place, &user, &service) }.is_none() {
         return ERROR;
     }
     request.forget_variables(&worker.header_variables);
-    match user.is_valid() {
+    match passes {
         true => OK,
         false => DECLINED,
     }
+}
+
+/// 403, and the line that tells an operator why.
+fn forbid(place: &Place<'_>, user: &Standing<'_>, reason: &str) -> isize {
+    let user = match user {
+        Standing::Valid(record) => record.get(UserId),
+        _ => None,
+    };
+    info!(
+        place.request,
+        "keystone: forbidden: {reason}, token: {}, user: {}",
+        place.context.user.token_name(place.server),
+        user.unwrap_or("-")
+    );
+    place.context.result.set(Some(Refusal::Forbidden.as_str()));
+    answer::forbidden(place.context)
 }
 
 /// Whether a request without a valid token is refused here.  With `delay` that is the upstream's
@@ -181,10 +205,10 @@ fn check_requirements(
 ) -> Result<(), &'static str> {
     let is_true = |value: &[u8]| !value.is_empty() && value != b"0";
     if !location.require_roles().iter().all(|roles| policy::has_any_role(record, roles)) {
-        return Err("a required role");
+        return Err("a required role is missing");
     }
     if !location.require().iter().all(|value| request.evaluate(value).is_some_and(is_true)) {
-        return Err("a required value");
+        return Err("a required value is missing");
     }
     Ok(())
 }

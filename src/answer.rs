@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
     ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t, ngx_str_t,
-    ngx_table_elt_t, NGX_ERROR, NGX_HTTP_BAD_REQUEST, NGX_HTTP_FORBIDDEN,
+    ngx_table_elt_t, NGX_ERROR, NGX_HTTP_BAD_REQUEST, NGX_HTTP_FORBIDDEN, NGX_HTTP_NOT_FOUND,
     NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED,
 };
 
@@ -23,6 +23,9 @@ use crate::request::{static_string, Request};
 
 /// nginx's own page.
 pub const BAD_REQUEST: isize = NGX_HTTP_BAD_REQUEST as isize;
+
+/// nginx's own page.
+pub const NOT_FOUND: isize = NGX_HTTP_NOT_FOUND as isize;
 
 const ERROR: isize = NGX_ERROR as isize;
 

@@ -18,6 +18,7 @@ mod net;
 mod request;
 mod signing_dir;
 mod standing;
+mod swift;
 mod token_cache;
 mod variables;
 mod worker;

@@ -5,12 +5,14 @@ use std::ptr::NonNull;
 
 use nginx_sys::{
     ngx_connection_t, ngx_handle_read_event, ngx_http_block_reading, ngx_http_complex_value,
-    ngx_http_complex_value_t, ngx_http_core_run_phases, ngx_http_request_t,
-    ngx_http_run_posted_requests, ngx_http_test_reading, ngx_list_push, ngx_log_t, ngx_str_t,
-    ngx_table_elt_t, NGX_OK,
+    ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_core_run_phases,
+    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading, ngx_list_push,
+    ngx_log_t, ngx_str_t, ngx_table_elt_t, NGX_OK,
 };
 use ngx::core::Pool;
-use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
+use ngx::http::{
+    HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
+};
 
 use crate::conf::directive::bytes;
 use crate::conf::location::LocationConf;
@@ -103,6 +105,23 @@ impl Request {
         uri.split(|byte| *byte == b'?').next()
     }
 
+    /// nginx's own configuration of the location that the request is in now.
+    pub fn core_location(&self) -> Option<&'static ngx_http_core_loc_conf_t> {
+        NgxHttpCoreModule::location_conf(self.get())
+    }
+
+    /// Whether the location has a handler of its own, such as that of `proxy_pass`; files are served,
+    /// and changed, by handlers that all locations without one share.
+    pub fn has_content_handler(&self) -> bool {
+        self.core_location().is_some_and(|core| core.handler.is_some())
+    }
+
+    /// `Referer`, of which the first line counts.
+    pub fn referer(&self) -> Option<&[u8]> {
+        // SAFETY: null, or the header in the request's list, whose value lives as long.
+        unsafe { self.get().headers_in.referer.as_ref().map(|header| bytes(&header.value)) }
+    }
+
     /// The response's status as set so far.
     pub fn response_status(&self) -> usize {
         self.get().headers_out.status
@@ -135,6 +154,23 @@ impl Request {
         let rc = unsafe { ngx_http_complex_value(self.as_ptr(), value, &mut text) };
         // SAFETY: the text lies in the request's pool or in the configuration.
         (rc == NGX_OK as isize).then(|| unsafe { bytes(&text) })
+    }
+
+    /// What a path with variables is for this request, null-terminated; `None` where nginx has no
+    /// memory.
+    pub fn evaluate_path(&self, path: &ngx_http_complex_value_t) -> Option<ngx_str_t> {
+        let mut text = ngx_str_t::empty();
+        let path = std::ptr::from_ref(path).cast_mut();
+        // SAFETY: the request and the value are valid; nginx changes neither.
+        if unsafe { ngx_http_complex_value(self.as_ptr(), path, &mut text) } != NGX_OK as isize {
+            return None;
+        }
+        // SAFETY: the text lives as long as the request.  nginx counts the null in where there are
+        // variables, and does not where there are none.
+        if unsafe { bytes(&text) }.last() == Some(&0) {
+            text.len -= 1;
+        }
+        Some(text)
     }
 
     /// Adds a response header; `None` where nginx has no memory.

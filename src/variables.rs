@@ -2,6 +2,7 @@
 
 use keystone_token::headers;
 use keystone_token::record::Field;
+use keystone_token::swift::AccountPath;
 use nginx_sys::{
     ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_t, ngx_int_t,
     ngx_variable_value_t, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK,
@@ -12,6 +13,7 @@ use crate::conf::directive::{bytes, pool_string};
 use crate::context::{Context, Subject};
 use crate::net::shield;
 use crate::request::Request;
+use crate::swift;
 
 /// What a variable shows.
 #[derive(Clone, Copy)]
@@ -21,8 +23,17 @@ enum Variable {
     Identity(Field),
     IdentityStatus,
     Service(Field),
+    Swift(Part),
     TokenFormat,
     TokenId,
+}
+
+/// A part of the path to an object of Swift's.
+#[derive(Clone, Copy)]
+enum Part {
+    Account,
+    Container,
+    Object,
 }
 
 /// All variables.
@@ -44,6 +55,9 @@ const VARIABLES: &[(&str, Variable)] = &[
     ("keystone_service_roles", Variable::Service(Field::Roles)),
     ("keystone_service_user_id", Variable::Service(Field::UserId)),
     ("keystone_service_user_name", Variable::Service(Field::UserName)),
+    ("keystone_swift_account", Variable::Swift(Part::Account)),
+    ("keystone_swift_container", Variable::Swift(Part::Container)),
+    ("keystone_swift_object", Variable::Swift(Part::Object)),
     ("keystone_system_scope", Variable::Identity(Field::SystemScope)),
     ("keystone_token_format", Variable::TokenFormat),
     ("keystone_token_id", Variable::TokenId),
@@ -94,7 +108,7 @@ unsafe extern "C" fn evaluate(
         let text = request
             .as_ref()
             .zip(VARIABLES.get(data))
-            .and_then(|(request, (_, variable))| variable.text(request, Context::find(request)?));
+            .and_then(|(request, (_, variable))| variable.text(request));
         // SAFETY: nginx passes a value to be filled.
         let value = unsafe { &mut *v };
         value.set_no_cacheable(1);
@@ -113,23 +127,41 @@ unsafe extern "C" fn evaluate(
 }
 
 impl Variable {
-    /// The text, which lies in the context or in the program.
-    fn text<'c>(self, request: &Request, context: &'c Context) -> Option<&'c str> {
-        let (user, service) = (&context.user, &context.service);
-        match self {
-            Self::AuthResult => context.result.get(),
-            Self::CacheStatus => user.cache_status.get().map(|status| status.as_str()),
-            Self::Identity(field) => field_text(user, field),
+    /// The text, which lies in the request, its context or the program.
+    fn text(self, request: &Request) -> Option<&[u8]> {
+        let context = || Context::find(request);
+        let text = match self {
+            Self::AuthResult => context()?.result.get()?,
+            Self::CacheStatus => context()?.user.cache_status.get()?.as_str(),
+            Self::Identity(field) => field_text(&context()?.user, field)?,
             Self::IdentityStatus => {
+                let user = &context()?.user;
                 user.authentication()?;
-                Some(if user.identity().is_some() { "Confirmed" } else { "Invalid" })
+                if user.identity().is_some() {
+                    "Confirmed"
+                } else {
+                    "Invalid"
+                }
             }
-            Self::Service(field) => field_text(service, field),
-            Self::TokenFormat => user.format.get().map(|format| format.as_str()),
+            Self::Service(field) => field_text(&context()?.service, field)?,
+            Self::Swift(part) => return part.of(&swift::path(request)?),
+            Self::TokenFormat => context()?.user.format.get()?.as_str(),
             Self::TokenId => {
+                let user = &context()?.user;
                 user.token()?;
-                Some(user.token_name(request.server()?))
+                user.token_name(request.server()?)
             }
+        };
+        Some(text.as_bytes())
+    }
+}
+
+impl Part {
+    fn of<'p>(self, path: &AccountPath<'p>) -> Option<&'p [u8]> {
+        match self {
+            Self::Account => path.account,
+            Self::Container => path.container,
+            Self::Object => path.object,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_void};
 
 use keystone_token::policy::BindMode;
+use keystone_token::swift::AclKind;
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_FLAG, NGX_CONF_TAKE1,
     NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
@@ -13,6 +14,7 @@ use ngx::ngx_string;
 use super::directive::{once, read, Directive, Refused};
 use super::location::{Auth, LocationConf};
 use super::server::ServerConf;
+use super::swift::{AclValue, Roles};
 use super::MainConf;
 
 const MAIN: u32 = NGX_HTTP_MAIN_CONF;
@@ -62,7 +64,7 @@ macro_rules! location {
 }
 
 /// All directives, and nginx's end of the list.
-pub static mut COMMANDS: [ngx_command_t; 48] = [
+pub static mut COMMANDS: [ngx_command_t; 60] = [
     location!("keystone_auth", LIMIT_EXCEPT, NGX_CONF_TAKE1, set_auth),
     server!("keystone_auth_uri", NGX_CONF_TAKE1, |d, conf| {
         let uri = uri(d, d.argument())?;
@@ -177,6 +179,44 @@ pub static mut COMMANDS: [ngx_command_t; 48] = [
     }),
     location!("keystone_service_type", LIMIT_EXCEPT, NGX_CONF_1MORE, |d, conf| {
         once(&mut conf.service_types, d.words()?)
+    }),
+    location!("keystone_swift_auth", LIMIT_EXCEPT, NGX_CONF_FLAG, |d, conf| {
+        once(&mut conf.swift.auth, (d.flag()?, d.place()))
+    }),
+    location!("keystone_swift_reseller_prefix", LIMIT_EXCEPT, NGX_CONF_1MORE, |d, conf| {
+        once(&mut conf.swift.reseller_prefixes, d.words_or_empty()?)
+    }),
+    location!("keystone_swift_operator_roles", LIMIT_EXCEPT, NGX_CONF_1MORE, |d, conf| {
+        once(&mut conf.swift.operator_roles, Roles::read(d)?)
+    }),
+    location!("keystone_swift_service_roles", LIMIT_EXCEPT, NGX_CONF_1MORE, |d, conf| {
+        once(&mut conf.swift.service_roles, Roles::read(d)?)
+    }),
+    location!("keystone_swift_project_reader_roles", LIMIT_EXCEPT, NGX_CONF_1MORE, |d, conf| {
+        once(&mut conf.swift.project_reader_roles, Roles::read(d)?)
+    }),
+    location!("keystone_swift_system_reader_roles", LIMIT_EXCEPT, NGX_CONF_1MORE, |d, conf| {
+        once(&mut conf.swift.system_reader_roles, d.words()?)
+    }),
+    location!("keystone_swift_reseller_admin_role", LIMIT_EXCEPT, NGX_CONF_TAKE1, |d, conf| {
+        once(&mut conf.swift.reseller_admin_role, d.word()?)
+    }),
+    location!("keystone_swift_read_acl", LIMIT_EXCEPT, NGX_CONF_TAKE1, |d, conf| {
+        let acl = AclValue::read(d, AclKind::Read)?;
+        once(&mut conf.swift.read_acl, acl)
+    }),
+    location!("keystone_swift_write_acl", LIMIT_EXCEPT, NGX_CONF_TAKE1, |d, conf| {
+        let acl = AclValue::read(d, AclKind::Write)?;
+        once(&mut conf.swift.write_acl, acl)
+    }),
+    location!("keystone_swift_acl_file", LIMIT_EXCEPT, NGX_CONF_TAKE1, |d, conf| {
+        once(&mut conf.swift.acl_file, d.path_with_variables()?)
+    }),
+    location!("keystone_swift_allow_names_in_acls", LIMIT_EXCEPT, NGX_CONF_FLAG, |d, conf| {
+        once(&mut conf.swift.allow_names_in_acls, d.flag()?)
+    }),
+    location!("keystone_swift_default_domain_id", LIMIT_EXCEPT, NGX_CONF_TAKE1, |d, conf| {
+        once(&mut conf.swift.default_domain_id, d.word()?)
     }),
     location!("keystone_headers", LOCATION, NGX_CONF_FLAG, |d, conf| {
         once(&mut conf.headers, d.flag()?)

@@ -166,6 +166,15 @@ impl<'a> Directive<'a> {
         self.arguments.iter().map(|word| self.one_word(word)).collect()
     }
 
+    /// All words, of which some may be empty.
+    pub fn words_or_empty(&self) -> Result<Vec<String>, Refused> {
+        let word = |word: &&str| match *word {
+            "" => Ok(String::new()),
+            word => self.one_word(word),
+        };
+        self.arguments.iter().map(word).collect()
+    }
+
     fn one_word(&self, word: &str) -> Result<String, Refused> {
         match word {
             "" => Err("has an empty value".to_owned()),
@@ -219,6 +228,26 @@ impl<'a> Directive<'a> {
 
     /// A value that may hold variables.
     pub fn complex_value(&mut self, text: &str) -> Result<ngx_http_complex_value_t, Refused> {
+        self.compile(text, |_| ())
+    }
+
+    /// A path that may hold variables, for [`Request::evaluate_path`]; one that begins with neither
+    /// a slash nor a variable starts at the directory of nginx.conf.
+    ///
+    /// [`Request::evaluate_path`]: crate::request::Request::evaluate_path
+    pub fn path_with_variables(&mut self) -> Result<ngx_http_complex_value_t, Refused> {
+        self.word()?;
+        self.compile(self.argument(), |compile| {
+            compile.set_zero(1);
+            compile.set_conf_prefix(1);
+        })
+    }
+
+    fn compile(
+        &mut self,
+        text: &str,
+        prepare: impl FnOnce(&mut ngx_http_compile_complex_value_t),
+    ) -> Result<ngx_http_complex_value_t, Refused> {
         let mut text = pool_string(self.cf, text).ok_or("has no memory for a value")?;
         // SAFETY: all-zero is the documented start of both.
         let mut value: ngx_http_complex_value_t = unsafe { std::mem::zeroed() };
@@ -227,6 +256,7 @@ impl<'a> Directive<'a> {
         compile.cf = self.cf;
         compile.value = &mut text;
         compile.complex_value = &mut value;
+        prepare(&mut compile);
         // SAFETY: all three pointers are valid for the call; what `value` keeps lies in the pool.
         match unsafe { ngx_http_compile_complex_value(&mut compile) } {
             rc if rc == NGX_OK as isize => Ok(value),

@@ -3,9 +3,11 @@
 use std::sync::LazyLock;
 
 use keystone_token::policy::BindMode;
+use keystone_token::swift::Settings;
 use nginx_sys::ngx_http_complex_value_t;
 
 use super::directive::Place;
+use super::swift::SwiftConf;
 
 /// `keystone_auth`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct LocationConf {
     pub service_token_roles_required: Option<bool>,
     /// `keystone_service_type`.
     pub service_types: Option<Vec<String>>,
+    /// `keystone_swift_*`.
+    pub swift: SwiftConf,
     /// `keystone_headers`.
     pub headers: Option<bool>,
     /// `keystone_include_service_catalog`.
@@ -48,6 +52,7 @@ impl LocationConf {
     pub fn inherit(&mut self, outer: &Self) {
         inherit!(self, outer: auth require_roles require token_bind headers catalog forward_token);
         inherit!(self, outer: service_token_roles service_token_roles_required service_types);
+        self.swift.inherit(&outer.swift);
     }
 
     /// Whether and how a token is demanded.
@@ -84,6 +89,11 @@ impl LocationConf {
     /// The types of the services behind the location, for access rules; none by default.
     pub fn service_types(&self) -> &[String] {
         self.service_types.as_deref().unwrap_or_default()
+    }
+
+    /// What authorises accounts, where they are authorised.
+    pub fn swift(&self) -> Option<&Settings> {
+        self.swift.settings()
     }
 
     /// Whether the upstream gets identity headers.

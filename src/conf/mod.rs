@@ -15,16 +15,18 @@ pub mod directive;
 pub mod location;
 pub mod memcached;
 pub mod server;
+pub mod swift;
 
 use std::ffi::{c_char, c_void};
 use std::ptr::NonNull;
 
-use nginx_sys::{ngx_conf_t, ngx_core_conf_t, ngx_cycle_t, NGX_LOG_EMERG, NGX_LOG_WARN};
+use nginx_sys::{ngx_conf_t, ngx_core_conf_t, ngx_cycle_t, NGX_LOG_WARN};
 use ngx::core::{CoreModuleMainConf, NgxCoreModule, NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::{
     HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
 };
 
+use self::directive::Place;
 use self::location::{Auth, LocationConf};
 use self::server::ServerConf;
 use crate::identity::Service;
@@ -136,26 +138,40 @@ pub unsafe extern "C" fn merge_location(
     // SAFETY: the configurations were made by the module's create function, and are two.
     let (outer, conf) =
         unsafe { (&*outer.cast::<LocationConf>(), &mut *conf.cast::<LocationConf>()) };
+    let authorises = conf.swift.is_on().cloned();
     conf.inherit(outer);
     // SAFETY: nginx hands over its own `cf`.
     let cf = unsafe { &mut *cf };
-    match require_service(cf, conf) {
+    match finish_location(cf, conf, authorises) {
         Ok(()) => NGX_CONF_OK,
-        Err(reason) => {
+        Err((reason, place)) => {
             let log = cf.log;
-            match &conf.auth {
-                Some((_, place)) => log_at!(NGX_LOG_EMERG, log, "{reason} in {place}"),
-                None => directive::report(cf, NGX_LOG_EMERG, &reason),
-            }
+            log_at!(NGX_LOG_EMERG, log, "{reason} in {place}");
             NGX_CONF_ERROR
         }
     }
 }
 
-fn require_service(cf: &mut ngx_conf_t, location: &LocationConf) -> Result<(), String> {
-    if location.auth() == Auth::Off {
+/// The reason and the place of what is wrong with a location; `authorises` is where this very level
+/// says `keystone_swift_auth on`.
+fn finish_location(
+    cf: &mut ngx_conf_t,
+    location: &mut LocationConf,
+    authorises: Option<Place>,
+) -> Result<(), (String, Place)> {
+    let Some((auth, place)) = &location.auth else {
+        // Who says that may believe that something is protected by it.
+        return authorises.map_or(Ok(()), |place| Err((SWIFT_ALONE.to_owned(), place)));
+    };
+    if *auth == Auth::Off {
         return Ok(());
     }
+    require_service(cf, location).map_err(|reason| (reason, place.clone()))?;
+    location.swift.finish()
+}
+
+/// Sees to the identity service of a location that asks for tokens.
+fn require_service(cf: &mut ngx_conf_t, location: &LocationConf) -> Result<(), String> {
     // While a server's locations are merged, nginx's context holds that server's configuration.
     let main = HttpKeystoneModule::main_conf_mut(cf).ok_or("the module has no configuration")?;
     let server = HttpKeystoneModule::server_conf_mut(cf).ok_or("the server has none")?;
@@ -179,6 +195,8 @@ fn resolver(cf: &ngx_conf_t) -> Option<Resolver> {
     // SAFETY: nginx has made the resolver, which lives as long as the configuration.
     unsafe { Resolver::new(core.resolver, core.resolver_timeout) }
 }
+
+const SWIFT_ALONE: &str = "\"keystone_swift_auth\" needs \"keystone_auth\", which is not set";
 
 const IDLE_SECRET: &str = "\"keystone_memcached_secret_key\" protects nothing without \
                            \"keystone_memcached_security_strategy\"";

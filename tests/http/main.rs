@@ -29,5 +29,6 @@ mod memcached;
 mod nginx_ways;
 mod revocation_events;
 mod samples;
+mod swift;
 mod variables;
 mod who_may_pass;

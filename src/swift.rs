@@ -1,0 +1,108 @@
+//! Swift's accounts: who may do what at `/v1/ACCOUNT[/CONTAINER[/OBJECT]]`.
+//!
+//! `keystone_token::swift` decides; here is what it goes by: the path that is served, the ACLs of
+//! the configuration and of files, and the identities.
+
+mod acl_file;
+
+use keystone_token::swift::{self, acl_kind, AccountPath, Acl, AclKind, Decision};
+
+use crate::conf::swift::{AclValue, SwiftConf};
+use crate::request::Request;
+use crate::standing::{Place, Standing};
+
+/// The account, container and object that the request is for, where accounts are authorised.
+pub fn path<'r>(request: &'r Request) -> Option<AccountPath<'r>> {
+    request.location()?.swift()?;
+    AccountPath::split(request.path())
+}
+
+/// Whether all who may get to see the request's path find the same account and container in it:
+/// nginx, which serves the normalised one, and whatever is behind `proxy_pass`, which may be given
+/// the one that the client wrote.
+pub fn is_plain(request: &Request) -> bool {
+    let path = request.path();
+    match request.raw_path() {
+        Some(raw) => swift::names_the_same(raw, path),
+        None => AccountPath::split(path).is_none_or(|path| path.is_plain()),
+    }
+}
+
+/// What becomes of a request.
+pub enum Answer {
+    /// It goes on.
+    Allow,
+    /// 403: not for this user.
+    Forbidden,
+    /// 404: the path has no account in the place where one belongs.
+    NotFound,
+    /// 401: not without a token.
+    Unauthorized,
+}
+
+/// Decides as Swift's keystoneauth.  A request whose service token is not valid counts as nobody's,
+/// as it does there.
+pub fn authorize(place: &Place<'_>, user: &Standing<'_>, service: &Standing<'_>) -> Option<Answer> {
+    let conf = &place.location.swift;
+    let settings = conf.settings()?;
+    let request = place.request;
+    let Some(path) = AccountPath::split(request.path()) else { return Some(Answer::NotFound) };
+    let method = request.method();
+    if takes_a_second_path(request, method) {
+        return Some(Answer::Forbidden);
+    }
+    let (user, service) = match (user, service) {
+        (Standing::Valid(user), Standing::Valid(service)) => (Some(user), Some(service)),
+        (Standing::Valid(user), Standing::Absent) => (Some(user), None),
+        _ => (None, None),
+    };
+    let referer = request.referer();
+    let asked = swift::Request { method, path: &path, user, service, referer };
+    let mut decision = settings.authorize(&asked, None);
+    // An ACL only ever allows more; most requests come from the account's own users.
+    if decision != Decision::Allow {
+        if let Some(kind) = acl_kind(method, &path) {
+            decision = settings.authorize(&asked, Some(&acl(request, conf, kind)));
+        }
+    }
+    Some(match decision {
+        Decision::Allow => Answer::Allow,
+        Decision::Forbidden => Answer::Forbidden,
+        Decision::Unauthorized => Answer::Unauthorized,
+    })
+}
+
+/// Whether nginx itself would go by a path in `Destination` (ngx_http_dav_module), which nobody has
+/// judged.  What an upstream makes of a header is its own business.
+fn takes_a_second_path(request: &Request, method: &str) -> bool {
+    matches!(method, "COPY" | "MOVE") && !request.has_content_handler()
+}
+
+/// The container's ACL: what the directive says, then what the file does.
+fn acl(request: &Request, conf: &SwiftConf, kind: AclKind) -> Acl {
+    let parse = |text: &[u8], source: &str| match parse(text, kind) {
+        Ok(acl) => acl,
+        Err(reason) => {
+            error!(request, "keystone: {source} is no ACL, it allows nothing: {reason}");
+            Acl::default()
+        }
+    };
+    let (directive, value) = conf.acl(kind);
+    let mut acl = match value {
+        None => Acl::default(),
+        Some(AclValue::Constant(acl)) => acl.clone(),
+        Some(AclValue::Variable(value)) => {
+            parse(request.evaluate(value).unwrap_or_default(), directive)
+        }
+    };
+    if let Some(text) = conf.acl_file.as_ref().and_then(|path| acl_file::read(request, path, kind))
+    {
+        acl.extend(parse(text.as_bytes(), "the text in the file of keystone_swift_acl_file"));
+    }
+    acl
+}
+
+fn parse(text: &[u8], kind: AclKind) -> Result<Acl, String> {
+    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
+    Acl::parse(kind, text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,316 @@
+//! The path that is judged is the path that is served.
+
+use std::fs;
+use std::path::Path;
+
+use keystone_testbed::http::Request;
+use keystone_testbed::world::World;
+
+use super::{accounts, ask, forbidden, member, passes, put, stays_out, stranger};
+
+/// What Swift would find something else in than nginx does: an account, a container, or whether
+/// there is an object.
+const AMBIGUOUS: [&str; 34] = [
+    "/v1/AUTH_other/../AUTH_mine/c/o",
+    "/v1/AUTH_mine/../AUTH_other/c/o",
+    "/v1/AUTH_other/c/../../AUTH_mine/c/o",
+    "/v1/AUTH_other/./../AUTH_mine/c/o",
+    "/v1/AUTH_other/%2e%2e/AUTH_mine/c/o",
+    "/v1/AUTH_other/.%2E/AUTH_mine/c/o",
+    "/v1/AUTH_other%2f..%2fAUTH_mine/c/o",
+    "/v1/AUTH_other/..%2fAUTH_mine/c/o",
+    "/v1/AUTH_mine/d/../c/o",
+    "/v1/AUTH_mine/./c/o",
+    "/v1/AUTH_mine/c/..",
+    "/v1/AUTH_mine/c/o/../..",
+    "/v1/AUTH_mine/c/o/..",
+    "/v1/AUTH_mine/c/.",
+    "/v1/./AUTH_mine/c/o",
+    "/v1/../v1/AUTH_mine/c/o",
+    "/v2/../v1/AUTH_mine/c/o",
+    "/../v1/AUTH_mine/c/o",
+    "//v1/AUTH_mine/c/o",
+    "/v1//AUTH_mine/c/o",
+    "/v1/AUTH_mine//c/o",
+    "/v1//AUTH_mine",
+    "/v1/AUTH_mine//",
+    "/v1%2FAUTH_mine/c/o",
+    "/v1/AUTH_mine%2Fc/o",
+    "/v1/AUTH_mine%2fc%2fo",
+    "/v1/AUTH_mine/c%2Fo",
+    "/v1/%2FAUTH_mine/c/o",
+    "/v1/AUTH_mine/%2Fc/o",
+    "/v1/AUTH_mine/c/%00",
+    "/v1/AUTH_mine%00/c/o",
+    "/v1/AUTH_mine/c%00d/o",
+    "/v1/AUTH_mine/c#/o",
+    "/v1/AUTH_mine#/c/o",
+];
+
+/// What is merely written in another way, or differs within the object's name only.
+const PLAIN: [&str; 13] = [
+    "/v1/AUTH_mine/c/o",
+    "/v1/AUTH%5Fmine/c/o",
+    "/v1/AUTH_%6Dine/%63/o",
+    "/%76%31/AUTH_mine/c/o",
+    "/v1/AUTH_mine/c/my%20object",
+    "/v1/AUTH_mine/c/a%2Fb",
+    "/v1/AUTH_mine/c/a//b",
+    "/v1/AUTH_mine/c//o",
+    "/v1/AUTH_mine/c/a/../b",
+    "/v1/AUTH_mine/c/a/./b?x=../../AUTH_other",
+    "/v1/AUTH_mine/c/%D0%BF/%F0%9F%98%80",
+    "/v1/AUTH_mine/c/%C0%AE%C0%AE/o",
+    "/v1/AUTH_mine/c/100%25%2e%2e",
+];
+
+#[test]
+fn what_may_be_read_in_two_ways_is_refused_before_it_reaches_a_proxy() {
+    let world = accounts("")
+        .location("/", "keystone_auth on; keystone_swift_auth on; proxy_pass @UPSTREAM@;")
+        .start();
+    let both = [world.pki(&member(&["admin"])), world.pki(&stranger(&["admin", "ResellerAdmin"]))];
+    for token in &both {
+        for target in AMBIGUOUS {
+            for method in ["GET", "PUT"] {
+                stays_out(&world, Some(token), method, target, 400);
+            }
+        }
+        for target in PLAIN {
+            passes(&world, Some(token), "GET", target);
+        }
+    }
+    world.assert_quiet_log();
+}
+
+#[test]
+fn it_is_refused_without_a_look_at_the_token() {
+    let world = World::setup()
+        .offline()
+        .location("/v1/", "keystone_auth on; keystone_swift_auth on; proxy_pass @UPSTREAM@;")
+        .start();
+    let request = Request::get("/v1/AUTH_other/../AUTH_mine/c/o");
+    for request in [request.clone(), request.token("00000000000000000000000000000000")] {
+        let answer = world.send(&request);
+        assert_eq!((answer.status, answer.header("X-Result")), (400, Some("bad_path")));
+    }
+    assert!(world.identity.validations().is_empty());
+    let log = world.nginx.error_log();
+    assert!(log.lines().any(|line| line.contains("bad_path") && line.contains("[info]")), "{log}");
+}
+
+#[test]
+fn files_of_another_account_are_never_served() {
+    let files = |dir: &Path| {
+        for account in ["AUTH_mine", "AUTH_mine2", "AUTH_min", "AUTH_other", "auth_mine"] {
+            put(dir, &format!("disk/{account}/c/o"), account);
+            put(dir, &format!("disk/{account}/d/o"), account);
+        }
+        put(dir, "disk/.acl/AUTH_mine/c", "an ACL");
+        put(dir, "secret", "a secret");
+    };
+    // What nginx takes out of `/disk/` altogether is another location's.
+    let world = accounts("").location("/", "return 404;").files(files).start();
+    let token = world.pki(&member(&["admin"]));
+    let get = |target: &str| {
+        let answer = ask(&world, Some(&token), "GET", target);
+        (answer.status, answer.text())
+    };
+    let own = (200, "AUTH_mine".to_owned());
+    for target in [
+        "/disk/AUTH_mine/c/o",
+        "/disk/AUTH%5Fmine/%63/%6f",
+        "/disk/AUTH_mine/c/x/../o",
+        "/disk/AUTH_mine/c//o",
+        "/disk/AUTH_mine/c/.%2fo",
+    ] {
+        assert_eq!(get(target), own, "{target}");
+    }
+    for account in [
+        "AUTH_other",
+        "AUTH_mine2",
+        "AUTH_min",
+        "auth_mine",
+        "AUTH_MINE",
+        ".acl",
+        "AUTH_mine%20",
+        "%C1%81UTH_mine",
+        "AUTH_mine%C0%AF..%C0%AFAUTH_other",
+        "AUTH_mine%5c..%5cAUTH_other",
+    ] {
+        let target = format!("/disk/{account}/c/o");
+        let (status, text) = get(&target);
+        assert_eq!(status, 403, "{target}");
+        assert!(!text.contains("AUTH_") && !text.contains("ACL"), "{target}: {text}");
+    }
+    for from in ["AUTH_mine", "AUTH_mine/c", "AUTH_mine/c/o", "AUTH_other", "x"] {
+        for up in
+            ["/..", "/../..", "/%2e%2e", "/.%2E/%2e.", "%2f..", "/..%2f..", "/../../..", "/x/../.."]
+        {
+            for to in [
+                "/AUTH_other/c/o",
+                "/AUTH_mine2/c/o",
+                "/disk/AUTH_other/c/o",
+                "/.acl/AUTH_mine/c",
+                "/secret",
+                "%2fAUTH_other%2fc%2fo",
+            ] {
+                let target = format!("/disk/{from}{up}{to}");
+                let (status, text) = get(&target);
+                assert!(matches!(status, 400 | 403 | 404), "{target}: {status}");
+                let leaks = ["AUTH_other", "AUTH_mine2", "an ACL", "a secret"];
+                assert!(!leaks.iter().any(|leak| text.contains(leak)), "{target}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn merged_slashes_or_not() {
+    for merge in ["on", "off"] {
+        let world =
+            accounts("").config(|config| config.server(&format!("merge_slashes {merge};"))).start();
+        let token = world.pki(&member(&["admin"]));
+        passes(&world, Some(&token), "PUT", "/v1/AUTH_mine/c//o");
+        passes(&world, Some(&token), "PUT", "/v1/AUTH_mine/c/a//b");
+        // Not an account's path to Swift in any case; without merging it is none to nginx either.
+        let status = if merge == "on" { 400 } else { 404 };
+        stays_out(&world, Some(&token), "GET", "/v1//AUTH_mine/c/o", status);
+        stays_out(&world, Some(&token), "GET", "/v1/AUTH_mine//o", status);
+    }
+}
+
+#[test]
+fn a_rewritten_path_is_judged_as_it_was_rewritten() {
+    let world = accounts("")
+        .location("/storage/", "keystone_auth off; rewrite ^/storage(/.*)$ /v1$1 last;")
+        .location("/arg/", "keystone_auth off; rewrite ^ /v1/$arg_path? last;")
+        .start();
+    let token = world.pki(&member(&["admin"]));
+    let sent = |target: &str| {
+        let answer = ask(&world, Some(&token), "GET", target);
+        (answer.status, world.upstream.requests().last().map(|request| request.target.clone()))
+    };
+    assert_eq!(sent("/storage/AUTH_mine/c/o"), (200, Some("/v1/AUTH_mine/c/o".into())));
+    // nginx has resolved it, and sends what it has resolved.
+    assert_eq!(sent("/storage/AUTH_other/../AUTH_mine/c/p").1.unwrap(), "/v1/AUTH_mine/c/p");
+    assert_eq!(sent("/storage/AUTH_mine/../AUTH_other/c/o").0, 403);
+    assert_eq!(sent("/arg/?path=AUTH_mine/c/q").1.unwrap(), "/v1/AUTH_mine/c/q");
+    for path in
+        ["..", "../AUTH_other/c/o", "AUTH_mine/..", "AUTH_mine/../AUTH_other/o", "./AUTH_mine/c"]
+    {
+        let (status, last) = sent(&format!("/arg/?path={path}"));
+        assert_eq!((status, last.unwrap()), (400, "/v1/AUTH_mine/c/q".into()), "{path}");
+    }
+}
+
+#[test]
+fn a_proxy_that_is_given_the_normalised_path() {
+    let lines = "keystone_auth on; keystone_swift_auth on; proxy_pass @UPSTREAM@/v1/;";
+    let world = World::setup().offline().location("/v1/", lines).start();
+    let token = world.pki(&member(&["admin"]));
+    for (target, sent) in [
+        ("/v1/AUTH_mine/c/a%20b", "/v1/AUTH_mine/c/a%20b"),
+        ("/v1/AUTH_mine/c/a%2Fb", "/v1/AUTH_mine/c/a/b"),
+        ("/v1/AUTH_mine/c/x/../o", "/v1/AUTH_mine/c/o"),
+        ("/v1/AUTH_mine/c/%25%3F", "/v1/AUTH_mine/c/%25%3F"),
+    ] {
+        let seen = world.seen(&Request::get(target).token(&token));
+        assert_eq!(seen.target, sent);
+    }
+    stays_out(&world, Some(&token), "GET", "/v1/AUTH_other/../AUTH_mine/c/o", 400);
+    forbidden(&world, &token, "GET", "/v1/AUTH_other/c/o");
+}
+
+#[test]
+fn a_target_with_a_host_in_it() {
+    let world = accounts("").start();
+    let token = world.pki(&member(&["admin"]));
+    let get = |target: &str| ask(&world, Some(&token), "GET", target).status;
+    assert_eq!(get("http://localhost/v1/AUTH_mine/c/o"), 200);
+    assert_eq!(world.upstream.requests().last().unwrap().target, "/v1/AUTH_mine/c/o");
+    assert_eq!(get("http://localhost/v1/AUTH_other/c/o"), 403);
+    assert_eq!(get("http://localhost/v1/AUTH_other/../AUTH_mine/c/o"), 400);
+}
+
+#[test]
+fn files_are_not_copied_to_places_that_nobody_has_judged() {
+    let lines = "keystone_auth on; keystone_swift_auth on;
+        dav_methods PUT DELETE COPY MOVE; create_full_put_path on;";
+    let config = keystone_testbed::nginx::Config::new().location("/x/", "dav_methods PUT;");
+    if !keystone_testbed::nginx::check(&config).unwrap().ok {
+        println!("This nginx has no ngx_http_dav_module.");
+        return;
+    }
+    let files = |dir: &Path| {
+        put(dir, "disk/AUTH_mine/c/o", "mine");
+        put(dir, "disk/AUTH_other/c/o", "other");
+        let (user, group) = keystone_testbed::nginx::worker_ids();
+        for dir in ["disk", "disk/AUTH_mine/c", "disk/AUTH_other/c"]
+            .map(|path| dir.join("html").join(path))
+        {
+            std::os::unix::fs::chown(&dir, Some(user), Some(group)).unwrap();
+        }
+    };
+    let world = World::setup().offline().location("/disk/", lines).files(files).start();
+    let html = world.nginx.dir().join("html");
+    let token = world.pki(&member(&["admin"]));
+    let request = |method: &str, path: &str| Request::new(method, path).token(&token);
+    for method in ["COPY", "MOVE"] {
+        for to in ["/disk/AUTH_other/c/o", "/disk/AUTH_other/c/p", "/disk/AUTH_mine/c/p", "/p"] {
+            let request = request(method, "/disk/AUTH_mine/c/o").header("Destination", to);
+            assert_eq!(world.send(&request).status, 403, "{method} {to}");
+        }
+    }
+    assert_eq!(fs::read_to_string(html.join("disk/AUTH_other/c/o")).unwrap(), "other");
+    for path in ["disk/AUTH_other/c/p", "disk/AUTH_mine/c/p", "p"] {
+        assert!(!html.join(path).exists(), "{path}");
+    }
+    // What names one path only is judged and done.
+    let answer = world.send(&request("PUT", "/disk/AUTH_mine/c/new").body(b"new"));
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert_eq!(fs::read_to_string(html.join("disk/AUTH_mine/c/new")).unwrap(), "new");
+    assert_eq!(world.send(&request("PUT", "/disk/AUTH_other/c/o").body(b"new")).status, 403);
+    assert_eq!(world.send(&request("DELETE", "/disk/AUTH_other/c/o")).status, 403);
+    assert_eq!(world.send(&request("DELETE", "/disk/AUTH_mine/c/new")).status, 204);
+    assert_eq!(fs::read_to_string(html.join("disk/AUTH_other/c/o")).unwrap(), "other");
+}
+
+#[test]
+fn a_copy_is_the_upstreams_business() {
+    let world = accounts("").start();
+    let token = world.pki(&member(&["admin"]));
+    passes(&world, Some(&token), "COPY", "/v1/AUTH_mine/c/o");
+    forbidden(&world, &token, "COPY", "/v1/AUTH_other/c/o");
+    // To Swift that is a request to read and one to write, and an ACL is for one of the two.
+    let lines = "keystone_swift_read_acl other:*; keystone_swift_write_acl other:*;";
+    let world = accounts(lines).start();
+    forbidden(&world, &world.pki(&stranger(&["x"])), "COPY", "/v1/AUTH_mine/c/o");
+}
+
+#[test]
+fn variables() {
+    let lines = "keystone_auth delay; keystone_swift_auth on; keystone_swift_read_acl .r:*,.rlistings;
+        add_header X-Path '$keystone_swift_account|$keystone_swift_container|$keystone_swift_object' always;";
+    let world = World::setup()
+        .offline()
+        .location("/v1/", &format!("{lines} proxy_pass @UPSTREAM@;"))
+        .location(
+            "/open/",
+            "add_header X-Path '$keystone_swift_account' always; proxy_pass @UPSTREAM@;",
+        )
+        .start();
+    for (target, expected) in [
+        ("/v1/AUTH_mine/c/o", "AUTH_mine|c|o"),
+        ("/v1/AUTH_mine/c/a/b%20c/?x=y", "AUTH_mine|c|a/b c/"),
+        ("/v1/AUTH_mine/c%c3%a9/", "AUTH_mine|cé|"),
+        ("/v1/AUTH_mine/", "AUTH_mine||"),
+        ("/v1/AUTH_mine", "AUTH_mine||"),
+        ("/v1/AUTH_mine/c/x/../o", "AUTH_mine|c|o"),
+    ] {
+        let answer = ask(&world, None, "GET", target);
+        assert_eq!(answer.header("X-Path"), Some(expected), "{target}");
+    }
+    // Not where accounts are not authorised.
+    assert_eq!(ask(&world, None, "GET", "/open/AUTH_mine/c").header("X-Path"), None);
+}

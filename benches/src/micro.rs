@@ -14,10 +14,12 @@ use keystone_token::headers::user_headers;
 use keystone_token::identity::Identity;
 use keystone_token::record::Record;
 use keystone_token::revocation::RevocationList;
+use keystone_token::swift::{self, AccountPath, Decision, Options};
 use keystone_token::token::{self, ParsedToken};
 use keystone_zone::{Cache, Key, Moment, Verdict, WORD};
 
 use crate::report::median;
+use crate::tokens::PROJECT;
 use crate::Failure;
 
 /// The parts, and what they cost each time they were measured.
@@ -103,6 +105,23 @@ impl Parts {
         parts.add("view a record", move |at| {
             let _ = black_box(Record::new(&values[at]));
         });
+        let values = records.clone();
+        let options = Options {
+            operator_roles: Some(["admin", "member"].map(str::to_owned).into()),
+            ..Options::default()
+        };
+        let accounts = swift::Settings::new(&options)?;
+        let object = format!("/v1/AUTH_{PROJECT}/c/file");
+        parts.add("an operator's object: may it be had", move |at| {
+            let Ok(record) = Record::new(&values[at]) else { return };
+            let normalised = black_box(object.as_bytes());
+            let Some(path) = AccountPath::split(normalised) else { return };
+            let user = Some(&record);
+            let (service, referer) = (None, None);
+            let asked = swift::Request { method: "GET", path: &path, user, service, referer };
+            let same = swift::names_the_same(black_box(object.as_bytes()), normalised);
+            assert!(same && accounts.authorize(&asked, None) == Decision::Allow);
+        });
         parts.add("view a record, all its headers", move |at| {
             if let Ok(record) = Record::new(&records[at]) {
                 user_headers(&record, false).for_each(|header| {
@@ -138,7 +157,7 @@ impl Parts {
         println!("\nThe parts, without nginx (elapsed time):");
         for part in &self.0 {
             let micros = median(part.nanoseconds.iter().copied()) / 1e3;
-            println!("  {:<34}{micros:>8.2} µs", part.name);
+            println!("  {:<37}{micros:>8.2} µs", part.name);
         }
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use keystone_testbed::nginx;
 
-use crate::stage::{Row, Stage, CACHED, CACHED_FERNET, NEW_TOKEN, UNPROTECTED};
+use crate::stage::{
+    Row, Stage, AUTHORISED_OBJECT, CACHED, CACHED_FERNET, NEW_TOKEN, OBJECT, UNPROTECTED,
+};
 use crate::Options;
 
 /// One line of the table in one round.
@@ -54,7 +56,7 @@ impl Table {
     /// Prints it.
     pub fn print(&self) {
         println!(
-            "{:<34}{:>8}{:>16}{:>10}{:>9}{:>12}{:>7}",
+            "{:<37}{:>8}{:>16}{:>10}{:>9}{:>12}{:>7}",
             "", "CPU µs", "middle half", "on top", "ratio", "requests/s", "busy"
         );
         for (index, row) in self.rows.iter().enumerate() {
@@ -68,7 +70,7 @@ impl Table {
                 ),
             };
             println!(
-                "{:<34}{:>8.1}{:>16}{on_top:>10}{ratio:>9}{:>12}{:>6.0}%",
+                "{:<37}{:>8.1}{:>16}{on_top:>10}{ratio:>9}{:>12}{:>6.0}%",
                 row.name,
                 median(costs()),
                 format!("{:.1}..{:.1}", quantile(0.25, costs()), quantile(0.75, costs())),
@@ -79,10 +81,12 @@ impl Table {
         println!(
             "\nExpected: a cached token at most 1.25 times the unprotected request (here {:.2}), a \
              new one at\nmost 90 µs on top of it (here {:.1}), a cached Fernet token at most 1.10 \
-             times a cached PKI token\n(here {:.2}).",
+             times a cached PKI token\n(here {:.2}), an object with keystone_swift_auth at most 1.03 \
+             times one without (here {:.2}).",
             self.ratio(CACHED, UNPROTECTED),
             self.on_top(NEW_TOKEN, UNPROTECTED),
-            self.ratio(CACHED_FERNET, CACHED)
+            self.ratio(CACHED_FERNET, CACHED),
+            self.ratio(AUTHORISED_OBJECT, OBJECT),
         );
     }
 

@@ -19,7 +19,7 @@ use keystone_token::format::{unarmour, TokenFormat};
 use crate::client::Load;
 use crate::cpu::Pins;
 use crate::report::Measured;
-use crate::tokens;
+use crate::tokens::{self, PROJECT};
 use crate::Failure;
 
 /// One line of the table.
@@ -74,6 +74,8 @@ pub const ROWS: &[Row] = &[
     row("file, with a Fernet token's header", "/open/", Tokens::Fernet, UNPROTECTED),
     row("file, cached Fernet token", "/fernet/", Tokens::Fernet, CACHED),
     row("file, new Fernet token each time", "/fernet/", Tokens::NewFernet, FERNET_HEADER),
+    row("object, cached token", "/v1/AUTH_@PROJECT@/d/", Tokens::One, OBJECT),
+    row("  the same, with keystone_swift_auth", "/v1/AUTH_@PROJECT@/c/", Tokens::One, OBJECT),
     row("proxied, with the token's header", "/proxy/open/", Tokens::One, PROXIED),
     row("proxied, cached token", "/proxy/protected/", Tokens::One, PROXIED),
     row("  the same, keystone_headers off", "/proxy/bare/", Tokens::One, PROXIED),
@@ -88,7 +90,11 @@ pub const NEW_TOKEN: usize = 5;
 const FERNET_HEADER: usize = 7;
 /// Likewise.
 pub const CACHED_FERNET: usize = 8;
-const PROXIED: usize = 10;
+/// Likewise.
+pub const OBJECT: usize = 10;
+/// Likewise.
+pub const AUTHORISED_OBJECT: usize = 11;
+const PROXIED: usize = 12;
 
 const fn row(name: &'static str, location: &'static str, tokens: Tokens, against: usize) -> Row {
     Row { name, location, tokens, status: "200", against }
@@ -161,6 +167,7 @@ impl Stage {
                 ("@IDENTITY@", &identity.uri()),
                 ("@ADMIN_TOKEN@", ADMIN_TOKEN),
                 ("@UPSTREAM@", &upstream.address().to_string()),
+                ("@PROJECT@", PROJECT),
                 ("@ONLINE@", &online.address().to_string()),
                 ("@SLOW@", &slow.address().to_string()),
             ],
@@ -291,6 +298,7 @@ fn with_tokens(location: &str, tokens: &[String]) -> Vec<Vec<u8>> {
 }
 
 fn request(location: &str, header: &str) -> Vec<u8> {
+    let location = location.replace("@PROJECT@", PROJECT);
     format!("GET {location}file HTTP/1.1\r\nHost: localhost\r\n{header}\r\n").into_bytes()
 }
 

@@ -8,6 +8,9 @@ use serde_json::{json, Value};
 
 use crate::Failure;
 
+/// The project of all users.
+pub const PROJECT: &str = "7f3c2a90b1d24e5f8a6c0d1e2f3a4b5c";
+
 /// Signs `count` tokens, each for another user.
 pub fn sign(signer: &Pair, count: usize, expires_in: i64) -> Result<Vec<String>, Failure> {
     let threads = thread::available_parallelism()?.get();
@@ -42,7 +45,7 @@ pub fn answer(expires_in: i64) -> String {
 fn token(signer: &Pair, number: usize, expires_in: i64) -> Result<String, String> {
     Payload::v3()
         .user(&new_uuid(), &format!("user-{number}"))
-        .project(&new_uuid(), &format!("project-{}", number % 100))
+        .project(PROJECT, "project")
         .roles(&["member", "reader", "object-store-operator"])
         .with("/catalog", catalog())
         .expires_in(expires_in)

@@ -162,6 +162,9 @@ fn decide(place: &Place<'_>, worker: &Worker) -> isize {
         Some(Answer::Unauthorized) => return answer::unauthorized(request, context, server),
     };
 
+    if let Standing::Valid(record) = &user {
+        debug!(request, "keystone: user {} passes", record.get(UserId).unwrap_or("-"));
+    }
     // SAFETY: the records lie in identities that the context holds until the request ends.
     if unsafe { set_headers(place, &user, &service) }.is_none() {
         return ERROR;

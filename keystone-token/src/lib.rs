@@ -6,9 +6,10 @@
 //! A signed token goes through [`mod@format`] (which kind, and off with its armour), [`cms`] (the
 //! one form of message, the signature), [`identity`] (what was signed) and [`revocation`];
 //! [`token`] is that way as one. An [`identity::Identity`] is kept as a [`record`], from which
-//! [`headers`] and [`policy`] read, the latter with the [`access_rules`] that are in it, and so does [`swift`], for who wants Swift's own rules instead. The
-//! [`revocation_events`] tell which records to drop, of tokens that Keystone was asked about.
-//! [`memcache`] is how gateways hand records to each other.
+//! [`headers`] and [`policy`] read, the latter with the [`access_rules`] that are in it, and
+//! [`swift`], which knows whose an account is. The [`revocation_events`] tell which records to
+//! drop, of tokens that Keystone was asked about. [`memcache`] is how gateways hand records to each
+//! other.
 
 #![forbid(unsafe_code)]
 

@@ -196,7 +196,7 @@ pub static mut COMMANDS: [ngx_command_t; 60] = [
         once(&mut conf.swift.project_reader_roles, Roles::read(d)?)
     }),
     location!("keystone_swift_system_reader_roles", LIMIT_EXCEPT, NGX_CONF_1MORE, |d, conf| {
-        once(&mut conf.swift.system_reader_roles, d.words()?)
+        once(&mut conf.swift.system_reader_roles, Roles::read(d)?)
     }),
     location!("keystone_swift_reseller_admin_role", LIMIT_EXCEPT, NGX_CONF_TAKE1, |d, conf| {
         once(&mut conf.swift.reseller_admin_role, d.word()?)

@@ -19,7 +19,7 @@ pub struct SwiftConf {
     /// `keystone_swift_project_reader_roles`.
     pub project_reader_roles: Option<Roles>,
     /// `keystone_swift_system_reader_roles`.
-    pub system_reader_roles: Option<Vec<String>>,
+    pub system_reader_roles: Option<Roles>,
     /// `keystone_swift_reseller_admin_role`.
     pub reseller_admin_role: Option<String>,
     /// `keystone_swift_allow_names_in_acls`.
@@ -96,7 +96,7 @@ impl SwiftConf {
             operator_roles: roles(&self.operator_roles),
             service_roles: roles(&self.service_roles),
             project_reader_roles: roles(&self.project_reader_roles),
-            system_reader_roles: self.system_reader_roles.clone(),
+            system_reader_roles: roles(&self.system_reader_roles),
             reseller_admin_role: self.reseller_admin_role.clone(),
             allow_names_in_acls: self.allow_names_in_acls,
             default_domain_id: self.default_domain_id.clone(),
@@ -118,6 +118,7 @@ impl SwiftConf {
             ("keystone_swift_operator_roles", &self.operator_roles),
             ("keystone_swift_service_roles", &self.service_roles),
             ("keystone_swift_project_reader_roles", &self.project_reader_roles),
+            ("keystone_swift_system_reader_roles", &self.system_reader_roles),
         ];
         lists.into_iter().find_map(|(name, list)| {
             let list = list.as_ref()?;

@@ -193,3 +193,120 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not {{\"read\": ACL, \"write\": ACL}}: {0}")]
 pub struct ContainerAclsError(#[from] JsonError);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OBJECT: &str = "/v1/AUTH_x/c/o";
+    const LISTING: &str = "/v1/AUTH_x/c";
+
+    #[test]
+    fn an_acl_counts_for_the_operation_that_it_is_for() {
+        let kind =
+            |method, path: &str| acl_kind(method, &AccountPath::split(path.as_bytes()).unwrap());
+        for method in ["GET", "HEAD"] {
+            assert_eq!(kind(method, OBJECT), Some(AclKind::Read));
+            assert_eq!(kind(method, LISTING), Some(AclKind::Read));
+        }
+        for method in ["PUT", "POST", "DELETE"] {
+            assert_eq!(kind(method, OBJECT), Some(AclKind::Write));
+            assert_eq!(kind(method, LISTING), None);
+        }
+        for method in ["COPY", "MOVE", "PATCH", "UPDATE", "REPLICATE", "OPTIONS", "get", ""] {
+            assert_eq!(kind(method, OBJECT), None, "{method}");
+            assert_eq!(kind(method, LISTING), None, "{method}");
+        }
+        for method in ["GET", "PUT", "DELETE"] {
+            assert_eq!(kind(method, "/v1/AUTH_x/"), None);
+            assert_eq!(kind(method, "/v1"), None);
+        }
+        assert_eq!(kind("PUT", "/v1/AUTH_x/c/"), None);
+    }
+
+    #[test]
+    fn an_acl_is_cleaned() {
+        let parse = |text: &str| Acl::parse(AclKind::Read, text);
+        for (messy, clean) in [
+            ("bob, sue", "bob,sue"),
+            (" bob ,\u{a0}\x1c, ,sue,", "bob,sue"),
+            (".referrer : *", ".r:*"),
+            (".referer:a,.ref:b", ".r:a,.r:b"),
+            (".ref: - *.example.com", ".r:-.example.com"),
+            (".r:*, .rlistings", ".r:*,.rlistings"),
+            ("a%2Cb", "a%2Cb"),
+        ] {
+            assert_eq!(parse(messy).unwrap(), parse(clean).unwrap(), "{messy}");
+            assert!(!parse(messy).unwrap().is_empty());
+        }
+        for nothing in ["", " ", ",", " , \t"] {
+            assert!(parse(nothing).unwrap().is_empty(), "{nothing}");
+        }
+        // Neither is of referrers.
+        for group in [".r", ".R", ".rlistings", "r:*", ":.r:x", "a:.r"] {
+            assert!(!parse(group).unwrap().has_listings() || group == ".rlistings");
+            assert!(Acl::parse(AclKind::Write, group).is_ok(), "{group}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_acl_is_refused() {
+        let parse = |text: &str| Acl::parse(AclKind::Read, text).map(drop);
+        for text in [".r:", ".r:-", ".r:.", ".r:-.", ".r:*.", ".r: - ", ".r:-* ."] {
+            let refused = parse(&format!("a, {text}, b"));
+            assert_eq!(refused, Err(AclError::Host(text.trim().into())));
+        }
+        for text in [".R:*", ".rr:*", ".rlistings:*", ".:x", ".x:y"] {
+            assert_eq!(parse(text), Err(AclError::Designator(text.into())));
+        }
+        for text in [".r:*", ".ref:-x", ".referer:"] {
+            let refused = Acl::parse(AclKind::Write, &format!("a,{text}"));
+            assert_eq!(refused, Err(AclError::Write(text.into())));
+        }
+        assert_eq!(
+            parse(".x:\n").unwrap_err().to_string(),
+            "\".x:\" begins with a dot but is not \".r:\""
+        );
+    }
+
+    #[test]
+    fn acls_are_read_one_behind_the_other() {
+        let parse = |text| Acl::parse(AclKind::Read, text).unwrap();
+        let mut acl = parse(".r:*,a");
+        acl.extend(parse(".r:-x,b"));
+        assert_eq!(acl, parse(".r:*,a,.r:-x,b"));
+        assert_ne!(acl, parse(".r:-x,b,.r:*,a"));
+    }
+
+    #[test]
+    fn the_acls_of_a_container_are_read() {
+        let read = |json: &str| ContainerAcls::from_json(json.as_bytes());
+        let own = |text: &str| Some(text.to_owned());
+        for (json, read_acl, write_acl) in [
+            ("{}", None, None),
+            (r#"{"read": ".r:*"}"#, own(".r:*"), None),
+            (r#" {"write": "a:b", "read": ""} "#, own(""), own("a:b")),
+        ] {
+            assert_eq!(
+                read(json),
+                Ok(ContainerAcls { read: read_acl, write: write_acl }),
+                "{json}"
+            );
+        }
+        for json in [
+            "",
+            "null",
+            "[]",
+            r#"[".r:*", "a:b"]"#,
+            r#"".r:*""#,
+            r#"{"Read": ".r:*"}"#,
+            r#"{"read": null}"#,
+            r#"{"read": [".r:*"]}"#,
+            r#"{"read": "a", "read": "b"}"#,
+            r#"{"read": "a"} x"#,
+            r#"{"read": "a", "owner": "b"}"#,
+        ] {
+            assert!(read(json).is_err(), "{json}");
+        }
+    }
+}

@@ -231,10 +231,11 @@ mod tests {
         }
     }
 
+    const PIECES: &[&str] =
+        &["/", "/", "/", "a", "v1", "%2F", "%2e", ".", "..", "%61", "%00", "%", "\0", "é"];
+
     fn pieces(most: usize) -> impl Strategy<Value = Vec<u8>> {
-        let pieces =
-            ["/", "/", "/", "a", "v1", "%2F", "%2e", ".", "..", "%61", "%00", "%", "\0", "é"];
-        let pieces = proptest::collection::vec(proptest::sample::select(&pieces[..]), 0..most);
+        let pieces = proptest::collection::vec(proptest::sample::select(PIECES), 0..most);
         pieces.prop_map(|pieces| ["/", &pieces.concat()].concat().into_bytes())
     }
 

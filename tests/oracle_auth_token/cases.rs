@@ -6,12 +6,12 @@ use keystone_testbed::cms::{self, Digest, Form};
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::{self, Payload, Revoked};
 use keystone_testbed::pki::{Pair, Pki};
+use keystone_testbed::random::Random;
 use keystone_token::headers::is_stripped;
 use serde_json::json;
 
 use crate::differences::FORGED;
 use crate::kinds::Kind;
-use crate::random::Random;
 
 /// What is about a case that the oracle and the module may see with other eyes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

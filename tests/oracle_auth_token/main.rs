@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use keystone_testbed::mint::Revoked;
 use keystone_testbed::oracle::View;
 use keystone_testbed::pki::Pki;
+use keystone_testbed::random::number;
 use keystone_testbed::world::{shared_pki, World};
 
 use cases::{Case, Maker};
@@ -22,7 +23,6 @@ mod cases;
 mod differences;
 mod kinds;
 mod oracle;
-mod random;
 
 /// Settings that stay the same for a number of requests.
 struct Scene {
@@ -174,13 +174,6 @@ impl fmt::Display for Tally {
             writeln!(f, "{count:6} times {name}")?;
         }
         Ok(())
-    }
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
-        Err(_) => default,
     }
 }
 

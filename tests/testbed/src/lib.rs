@@ -30,6 +30,7 @@ pub mod oracle;
 pub mod pki;
 pub mod port;
 pub mod process;
+pub mod random;
 pub mod serve;
 pub mod temp;
 pub mod upstream;

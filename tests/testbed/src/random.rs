@@ -1,6 +1,7 @@
 //! Numbers that are the same for the same seed (SplitMix64).
 
 /// A source of numbers.
+#[derive(Debug)]
 pub struct Random(u64);
 
 impl Random {
@@ -26,5 +27,16 @@ impl Random {
     /// One of several.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len())]
+    }
+}
+
+/// The number in an environment variable, for a seed or how many cases to make up.
+///
+/// # Panics
+/// If there is something else in it.
+pub fn number(variable: &str, default: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
+        Err(_) => default,
     }
 }

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use keystone_testbed::random::{number, Random};
-use keystone_token::swift::Decision;
-use serde_json::Value;
+use keystone_token::swift::{acl_kind, AccountPath, Decision};
+use serde_json::{json, Value};
 
 use cases::{Case, Outcome};
 use settings::Scene;
@@ -62,6 +62,26 @@ fn requests_are_decided_as_keystoneauth_decides() {
         let seen = tally.get(*what).copied().unwrap_or(0) * 10_000 / count;
         assert!(seen >= *share, "{what}: seen in {seen} of 10000 requests only");
     }
+}
+
+#[test]
+fn the_acl_that_counts_is_the_one_that_the_controllers_ask_with() {
+    let paths = ["/v1/AUTH_p", "/v1/AUTH_p/", "/v1/AUTH_p/c", "/v1/AUTH_p/c/", "/v1/AUTH_p/c/o/p"];
+    let methods =
+        ["GET", "HEAD", "PUT", "POST", "DELETE", "COPY", "OPTIONS", "PATCH", "UPDATE", "MOVE"];
+    let asked: Vec<_> =
+        paths.iter().flat_map(|path| methods.iter().map(move |method| (path, method))).collect();
+    let question = |(path, method): &(_, _)| json!({"ask": "acl", "method": method, "path": path});
+    let questions: Vec<_> = asked.iter().map(question).collect();
+    let mut known = 0;
+    for ((path, method), answer) in asked.iter().zip(oracle::ask(&questions).answers) {
+        let split = AccountPath::split(path.as_bytes()).expect("a path");
+        let ours = acl_kind(method, &split).map(|kind| format!("{kind:?}"));
+        assert_eq!(ours.as_deref(), answer["acl"].as_str(), "{method} {path}");
+        known += usize::from(answer["is_known"] == true);
+    }
+    // Accounts, containers and objects have the same six methods.
+    assert_eq!(known, paths.len() * 6);
 }
 
 /// Those before the last of 3.11.

@@ -15,9 +15,14 @@ keystoneauth `said` to its log on the way; an `error` if clean_acl refuses the
 ACL; and `raised` if it was the referer that Python cannot read, the decision
 then being the one without any referrer allowed.
 
-    {"ask": "split", "path": ...}       {"ask": "host", "referer": ...}
+    {"ask": "split", "path": ...}
+    {"ask": "host", "referer": ...}
+    {"ask": "acl", "method": ..., "path": ...}
 
-Everything is real but the account's metadata: each account exists and has none.
+The last is for the ACL that the controllers of the proxy want to be asked with.
+
+Everything is real but the metadata of accounts, all of which exist and have
+none, and what lies behind the controllers.
 """
 
 import json
@@ -25,12 +30,15 @@ import logging
 import sys
 import urllib.parse
 import warnings
+from unittest import mock
 
 warnings.simplefilter('ignore')  # eventlet says that it is old
 
 from swift.common import swob, utils
 from swift.common.middleware import acl as swift_acl
 from swift.common.middleware import keystoneauth
+from swift.proxy.controllers import AccountController, ContainerController
+from swift.proxy.controllers.obj import BaseObjectController
 
 DECISIONS = {401: 'Unauthorized', 403: 'Forbidden', 404: 'NotFound'}
 ATTRIBUTES = ['user_id', 'user_name', 'user_domain_id', 'user_domain_name',
@@ -148,6 +156,37 @@ def host(question, filters):
         return {'host': None}
 
 
+def acl(question, filters):
+    """As the proxy's handle_request goes about it, with an authorize that refuses whatever it is asked."""
+    _, *names = utils.split_path(question['path'], 1, 4, True)
+    names = [name for name in names if name]
+    kinds = [None, AccountController, ContainerController, BaseObjectController]
+    acls = {'read_acl': 'Read', 'write_acl': 'Write'}
+    stored = {'X-Container-Read': 'Read', 'X-Container-Write': 'Write', 'X-Backend-Cached-Results': 'true'}
+    asked = []
+
+    def authorize(request):
+        asked.append(request.acl)
+        return swob.HTTPForbidden(request=request)
+
+    app = mock.MagicMock(auto_create_account_prefix='.', recheck_listing_shard_ranges=0)
+    app.get_object_ring.return_value.get_nodes.return_value = (0, [])
+    controller = kinds[len(names)](app, *names)
+    controller.account_info = lambda *_: (0, [None], 0)
+    controller.container_info = lambda *_: {**acls, 'storage_policy': 0, 'sync_key': None}
+    controller._GETorHEAD_from_backend = lambda request: swob.Response(request=request, headers=stored)
+    if question['method'] not in controller.allowed_methods:
+        return {'acl': None, 'is_known': False}
+    handler = getattr(controller, question['method'])
+    request = swob.Request.blank(question['path'], environ={
+        'REQUEST_METHOD': question['method'], 'swift.authorize': authorize})
+    authorize(request)
+    if getattr(handler, 'delay_denial', False):
+        answer = handler(request)
+        assert answer.status_int == 403 and len(asked) > 1, question
+    return {'acl': asked[-1], 'is_known': True}
+
+
 def main():
     logging.disable()
     keystoneauth.get_account_info = account_info
@@ -156,7 +195,7 @@ def main():
     print(json.dumps({'is_strict': hasattr(urllib.parse, '_check_bracketed_netloc')}))
     for line in sys.stdin:
         question = json.loads(line)
-        answer = {'authorize': authorize, 'host': host, 'split': split}[question['ask']]
+        answer = {'acl': acl, 'authorize': authorize, 'host': host, 'split': split}[question['ask']]
         print(json.dumps(answer(question, filters)))
 
 

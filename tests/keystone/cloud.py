@@ -22,7 +22,7 @@ IDENTITY = '$(public_endpoint)s/v3'
 OBJECT_STORE = 'http://127.0.0.1:8080/v1/AUTH_$(project_id)s'
 
 ADMIN_PASSWORD = 'adminpw'
-ROLES = ('admin', 'manager', 'member', 'reader', 'service', 'Ops Team', 'Rôle-été')
+ROLES = ('admin', 'manager', 'member', 'reader', 'service', 'Ops Team', 'Rôle-été', 'swiftoperator', 'ResellerAdmin')
 DOMAINS = ('Default', 'Elsewhere')
 
 # A project's key is its name, with @DOMAIN where that is not Default. Users' keys are the same, but for those whose
@@ -36,6 +36,8 @@ USERS = (
     ('alice', 'alice', 'Default', {'demo': ['member']}),
     ('bob', 'bob', 'Default', {'demo': ['reader']}),
     ('carol', 'carol', 'Default', {'other': ['member']}),
+    ('oper', 'oper', 'Default', {'demo': ['swiftoperator']}),
+    ('reseller', 'reseller', 'Default', {'service': ['ResellerAdmin']}),  # of all accounts
     ('norole', 'norole', 'Default', {'demo': ['Ops Team', 'Rôle-été']}),
     ('dora', 'dora', 'Default', {}),                              # for a domain, below
     ('zofie', 'Žofie Novák 名前', 'Default', {'demo': ['member'], 'проект': ['member']}),

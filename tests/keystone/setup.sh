@@ -33,7 +33,7 @@ up_to_date && exit 0
 
 : >"$log"
 if ! has_packages; then
-    echo "keystone: making $venv (Keystone 30 and keystonemiddleware 13, about half a minute)"
+    echo "keystone: making $venv (Keystone 30, keystonemiddleware 13 and Swift 2.38, about half a minute)"
     make_venv
     pip_install "Keystone and its parts" --only-binary :all: -r "$here/requirements.txt"
     echo "$wanted" >"$packages"

@@ -1,97 +1,31 @@
-//! The configurations of `nginx-conf/`, each as it stands, with the values replaced that an operator
-//! would replace.
-
-use std::fs;
-use std::path::Path;
+//! The configurations of `nginx-conf/`, but for those that need a real Keystone or Swift: see
+//! `keystone_today`.
 
 use keystone_testbed::expect;
 use keystone_testbed::http::{send, Client, Request};
-use keystone_testbed::identity::{Identity, Tls, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::identity::{Identity, Tls};
 use keystone_testbed::memcached::Memcached;
 use keystone_testbed::mint::{new_uuid, Payload};
-use keystone_testbed::nginx::{worker_user, Config, Nginx};
 use keystone_testbed::pki::{Pki, TlsFiles};
 use keystone_testbed::port::Port;
-use keystone_testbed::temp::TempDir;
+use keystone_testbed::sample::{auto, Sample};
 use keystone_testbed::upstream::{Seen, Upstream};
 use keystone_testbed::wait_for;
 use serde_json::json;
-
-/// A sample that is being adapted.
-struct Sample {
-    text: String,
-    dir: TempDir,
-    port: Port,
-}
-
-impl Sample {
-    fn open(name: &str, identity: &Identity) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("nginx-conf").join(name);
-        let text = fs::read_to_string(&path).unwrap();
-        let dir = TempDir::new("sample").unwrap();
-        fs::write(dir.join("password"), SERVICE_PASSWORD).unwrap();
-        let mut sample = Self { text, dir, port: Port::free().unwrap() };
-
-        sample.set(
-            "load_module modules/ngx_http_keystone_module.so;",
-            "load_module @MODULE@;\ndaemon off;",
-        );
-        match worker_user() {
-            Some(user) => sample.set("user www-data;", &format!("user {user};")),
-            None => sample.set("user www-data;", ""),
-        }
-        sample.set("/run/nginx.pid", "@DIR@/nginx.pid");
-        sample.set("/var/log/nginx/", "@DIR@/");
-        sample.set("https://identity.example.com:5000", &identity.uri());
-        sample
-            .set("keystone_username      gateway;", &format!("keystone_username {SERVICE_USER};"));
-        sample.set(
-            "keystone_project_name  service;",
-            &format!("keystone_project_name {SERVICE_PROJECT};"),
-        );
-        sample.set("/etc/nginx/keystone.password", "@DIR@/password");
-        match sample.text.contains("keystone_signing_dir") {
-            true => sample.set("/var/lib/nginx/keystone", "@DIR@/keystone"),
-            // The default is the machine's.
-            false => sample.set("http {", "http {\nkeystone_signing_dir @DIR@/keystone;"),
-        }
-        sample
-    }
-
-    /// Replaces what must be there to be replaced.
-    fn set(&mut self, old: &str, new: &str) {
-        assert!(self.text.contains(old), "the sample has no {old:?}");
-        self.text = self.text.replace(old, new);
-    }
-
-    fn file(&self, name: &str, text: &str) {
-        let path = self.dir.join("files").join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn start(self, workers: usize) -> Nginx {
-        Nginx::start_in(self.dir, self.port, &Config::raw(&self.text, workers)).unwrap()
-    }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().unwrap().get()
-}
 
 #[test]
 fn static_files() {
     let pki = Pki::new().unwrap();
     let identity = Identity::start(&pki).unwrap();
-    let mut sample = Sample::open("static-files.conf", &identity);
+    let mut sample = Sample::of_identity("static-files.conf", &identity);
     sample.set("listen 80;", "listen 127.0.0.1:@PORT@;");
     sample.set("/srv/files", "@DIR@/files");
-    sample.file("hello.txt", "hello");
-    sample.file("public/hello.txt", "hello, all");
-    sample.file("staff/hello.txt", "hello, staff");
-    sample.file("projects/tenant_id1/hello.txt", "hello, project");
-    sample.file("projects/other/hello.txt", "hello, other project");
-    let nginx = sample.start(cores());
+    sample.file("files/hello.txt", "hello");
+    sample.file("files/public/hello.txt", "hello, all");
+    sample.file("files/staff/hello.txt", "hello, staff");
+    sample.file("files/projects/tenant_id1/hello.txt", "hello, project");
+    sample.file("files/projects/other/hello.txt", "hello, other project");
+    let nginx = sample.start(auto());
 
     let member = Payload::v3().pki(&pki.signing).unwrap();
     let staff = Payload::v3().roles(&["member", "Staff"]).pkiz(&pki.signing).unwrap();
@@ -121,7 +55,7 @@ fn reverse_proxy() {
     let image = Identity::start_tls(&pki, &tls).unwrap();
     let image_port = Port::free().unwrap();
 
-    let mut sample = Sample::open("reverse-proxy.conf", &identity);
+    let mut sample = Sample::of_identity("reverse-proxy.conf", &identity);
     sample.set("https://identity.example.com:35357", &identity.uri());
     sample.set("listen 8774;", "listen 127.0.0.1:@PORT@;");
     sample.set("listen 9292;", &format!("listen {};", image_port.address()));
@@ -133,7 +67,7 @@ fn reverse_proxy() {
     sample.set("image.internal.example.com", "localhost");
     let image_address = image_port.address();
     drop(image_port);
-    let nginx = sample.start(cores());
+    let nginx = sample.start(auto());
 
     let token = Payload::v3().pki(&pki.signing).unwrap();
     assert_eq!(nginx.send(&Request::get("/servers")).unwrap().status, 401);
@@ -159,12 +93,12 @@ fn tls_workers() {
     let pki = Pki::new().unwrap();
     let identity = Identity::start(&pki).unwrap();
     let files = TlsFiles::new().unwrap();
-    let mut sample = Sample::open("tls-workers.conf", &identity);
+    let mut sample = Sample::of_identity("tls-workers.conf", &identity);
     sample.set("listen 443 ssl http2;", "listen 127.0.0.1:@PORT@ ssl http2;");
     sample.set("/srv/files", "@DIR@/files");
     sample.set("/etc/nginx/ssl/server.pem", &files.path("server.pem").display().to_string());
     sample.set("/etc/nginx/ssl/server.key", &files.path("server.key").display().to_string());
-    sample.file("hello.txt", "hello");
+    sample.file("files/hello.txt", "hello");
     let nginx = sample.start(4);
 
     let token = Payload::v3().pki(&pki.signing).unwrap();
@@ -186,7 +120,7 @@ fn fernet_fleet() {
     let (objects, image) = (Upstream::start().unwrap(), Upstream::start().unwrap());
     let servers = [Memcached::start().unwrap(), Memcached::start().unwrap()];
     let sample = |image_port: &Port| {
-        let mut sample = Sample::open("fernet-fleet.conf", &identity);
+        let mut sample = Sample::of_identity("fernet-fleet.conf", &identity);
         sample.set("listen 8080;", "listen 127.0.0.1:@PORT@;");
         sample.set("listen 9292;", &format!("listen {};", image_port.address()));
         sample.set("10.0.0.30:8080", &objects.address().to_string());
@@ -194,11 +128,11 @@ fn fernet_fleet() {
         sample.set("10.0.0.40:11211", &servers[0].server());
         sample.set("10.0.0.41:11211", &servers[1].server());
         sample.set("/etc/nginx/memcached.key", "@DIR@/memcached.key");
-        fs::write(sample.dir.join("memcached.key"), "a long random text\n").unwrap();
+        sample.file("memcached.key", "a long random text\n");
         sample
     };
     let ports = [Port::free().unwrap(), Port::free().unwrap()];
-    let [one, other] = ports.each_ref().map(|port| sample(port).start(cores()));
+    let [one, other] = ports.each_ref().map(|port| sample(port).start(auto()));
 
     let member = format!("gAAAAAB{}", new_uuid());
     identity.know(&member, &Payload::v3());

@@ -7,7 +7,8 @@
 //! unmodified nginx with the module in it ([`nginx`]) and an HTTP client that sends exactly the
 //! bytes it is given ([`http`]). [`world`] puts them together, and [`expect`] knows what should
 //! come out. Where that is not enough there are a real memcached ([`memcached`]), a real
-//! Keystone ([`keystone`]), and OpenStack's own filter to compare with ([`oracle`]).
+//! Keystone ([`keystone`]) and Swift ([`swift`]), and OpenStack's own filter to compare with
+//! ([`oracle`]).
 //!
 //! All of it listens on 127.0.0.1 only and cleans up when it is dropped, also in a test that
 //! panics.
@@ -31,7 +32,9 @@ pub mod pki;
 pub mod port;
 pub mod process;
 pub mod random;
+pub mod sample;
 pub mod serve;
+pub mod swift;
 pub mod temp;
 pub mod upstream;
 pub mod wire;

@@ -1,0 +1,162 @@
+"""A Swift: serve_swift.py DIRECTORY --account N --container N --object N --proxy N.
+
+DIRECTORY is made: rings of one replica on one device, which is a folder there,
+and the configurations. The four servers listen on 127.0.0.1 at the ports given,
+and end with this program, which ends when its stdin does.
+
+The proxy has no authtoken in its pipeline: whoever reaches it is who its
+headers say, as behind a gateway.
+"""
+
+import argparse
+import ctypes
+import os
+import pathlib
+import signal
+import sys
+import warnings
+
+warnings.simplefilter('ignore')  # eventlet says that it is old
+
+import swift.account.server
+import swift.container.server
+import swift.obj.server
+import swift.proxy.server
+from swift.common.ring import RingBuilder
+
+SERVERS = {
+    'account': swift.account.server,
+    'container': swift.container.server,
+    'object': swift.obj.server,
+    'proxy': swift.proxy.server,
+}
+
+SWIFT = '''\
+[swift-hash]
+swift_hash_path_prefix = prefix
+swift_hash_path_suffix = suffix
+
+[storage-policy:0]
+name = Policy-0
+default = yes
+'''
+
+SERVER = '''\
+[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+workers = 0
+user = {user}
+swift_dir = {directory}
+devices = {directory}/node
+mount_check = false
+disable_fallocate = true
+recon_cache_path = {directory}
+log_name = {server}
+log_level = WARNING
+log_address = {directory}/no-syslog
+'''
+
+STORAGE = '''
+[pipeline:main]
+pipeline = {server}-server
+
+[app:{server}-server]
+use = egg:swift#{server}
+'''
+
+# As nginx-conf/swift-edge.conf wants it.
+PROXY = '''
+[pipeline:main]
+pipeline = catch_errors gatekeeper healthcheck proxy-logging bulk tempurl keystoneauth slo proxy-logging proxy-server
+
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+allow_account_management = true
+
+[filter:catch_errors]
+use = egg:swift#catch_errors
+[filter:gatekeeper]
+use = egg:swift#gatekeeper
+[filter:healthcheck]
+use = egg:swift#healthcheck
+[filter:proxy-logging]
+use = egg:swift#proxy_logging
+[filter:tempurl]
+use = egg:swift#tempurl
+[filter:bulk]
+use = egg:swift#bulk
+[filter:slo]
+use = egg:swift#slo
+
+[filter:keystoneauth]
+use = egg:swift#keystoneauth
+reseller_prefix = AUTH, SERVICE
+operator_roles = admin, swiftoperator, member
+project_reader_roles = reader
+SERVICE_service_roles = service
+reseller_admin_role = ResellerAdmin
+allow_names_in_acls = false
+'''
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('directory')
+    for server in SERVERS:
+        parser.add_argument(f'--{server}', type=int, required=True, metavar='PORT')
+    arguments = vars(parser.parse_args())
+    directory = pathlib.Path(arguments['directory']).resolve()
+    make_device(directory / 'node' / 'd1')
+    directory.joinpath('swift.conf').write_text(SWIFT)
+    for server in SERVERS:
+        configure(directory, server, arguments[server])
+
+    children = [start(directory / f'{server}-server.conf', module) for server, module in SERVERS.items()]
+    while sys.stdin.buffer.read(4096):
+        pass
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+
+
+def make_device(device):
+    """Swift keeps what it knows of an object in extended attributes of its file."""
+    device.mkdir(parents=True)
+    try:
+        os.setxattr(device, 'user.swift.metadata', b'x' * 2048)
+    except OSError as error:
+        sys.exit(f'{device} cannot hold the extended attributes that Swift needs ({error.strerror}): '
+                 'set TMPDIR to a directory on ext4 or XFS')
+
+
+def configure(directory, server, port):
+    text = SERVER + (PROXY if server == 'proxy' else STORAGE)
+    user = pathlib.Path('/proc/self').owner()
+    text = text.format(port=port, user=user, directory=directory, server=server)
+    directory.joinpath(f'{server}-server.conf').write_text(text)
+    if server != 'proxy':
+        builder = RingBuilder(4, 1, 0)
+        builder.add_dev({'region': 1, 'zone': 1, 'ip': '127.0.0.1', 'port': port, 'device': 'd1', 'weight': 1})
+        builder.rebalance()
+        builder.get_ring().save(str(directory / f'{server}.ring.gz'))
+
+
+def start(config, module):
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        return child
+    # The child's end comes with the parent's, however that ends.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.argv[1:] = [str(config), '--verbose']  # to stderr
+    module.main()
+
+
+PR_SET_PDEATHSIG = 1
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,5 @@
+//! The gateways of `nginx-conf/` that have to do with Swift, with real tokens, a real Swift, and
+//! its client. See tests/keystone/README.md.
+
+mod cloud;
+mod edge;

@@ -1,0 +1,126 @@
+//! The configurations of `nginx-conf/`, each as it stands, with the values replaced that an operator
+//! would replace.
+//!
+//! ```no_run
+//! use keystone_testbed::keystone::Keystone;
+//! use keystone_testbed::sample::Sample;
+//!
+//! let keystone = Keystone::start()?;
+//! let mut sample = Sample::of_keystone("static-files.conf", &keystone);
+//! sample.set("listen 80;", "listen 127.0.0.1:@PORT@;");
+//! sample.set("/srv/files", "@DIR@/files");
+//! sample.file("files/hello.txt", "hello");
+//! let nginx = sample.start(1);
+//! # Ok::<(), keystone_testbed::Error>(())
+//! ```
+//!
+//! As in [`world`](crate::world), what has no place in a test is panicked about.
+
+use std::fs;
+use std::path::Path;
+
+use crate::identity::{Identity, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use crate::keystone::Keystone;
+use crate::nginx::{worker_user, Config, Nginx};
+use crate::port::Port;
+use crate::temp::TempDir;
+
+/// A sample that is being adapted.
+pub struct Sample {
+    text: String,
+    dir: TempDir,
+    port: Port,
+}
+
+/// The identity service, and whom nginx is to it.
+struct Service<'a> {
+    uri: String,
+    user: &'a str,
+    password: String,
+    project: &'a str,
+}
+
+impl Sample {
+    /// One that asks the small identity service.
+    #[track_caller]
+    pub fn of_identity(name: &str, identity: &Identity) -> Self {
+        let password = SERVICE_PASSWORD.to_owned();
+        let (user, project) = (SERVICE_USER, SERVICE_PROJECT);
+        Self::open(name, &Service { uri: identity.uri(), user, password, project })
+    }
+
+    /// One that asks a real Keystone.
+    #[track_caller]
+    pub fn of_keystone(name: &str, keystone: &Keystone) -> Self {
+        let password = keystone.password("gateway").expect("a user called gateway");
+        let (user, project) = ("gateway", "service");
+        Self::open(name, &Service { uri: keystone.uri(), user, password, project })
+    }
+
+    #[track_caller]
+    fn open(name: &str, service: &Service<'_>) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nginx-conf").join(name);
+        let text = fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("reading {}: {error}", path.display()));
+        let dir = TempDir::new("sample").expect("a directory");
+        let mut sample = Self { text, dir, port: Port::free().expect("a port") };
+        sample.file("password", &service.password);
+
+        sample.set(
+            "load_module modules/ngx_http_keystone_module.so;",
+            "load_module @MODULE@;\ndaemon off;",
+        );
+        match worker_user() {
+            Some(user) => sample.set("user www-data;", &format!("user {user};")),
+            None => sample.set("user www-data;", ""),
+        }
+        sample.set("/run/nginx.pid", "@DIR@/nginx.pid");
+        sample.set("/var/log/nginx/", "@DIR@/");
+        sample.set("https://identity.example.com:5000", &service.uri);
+        let user = format!("keystone_username {};", service.user);
+        sample.set("keystone_username      gateway;", &user);
+        let project = format!("keystone_project_name {};", service.project);
+        sample.set("keystone_project_name  service;", &project);
+        sample.set("/etc/nginx/keystone.password", "@DIR@/password");
+        match sample.text.contains("keystone_signing_dir") {
+            true => sample.set("/var/lib/nginx/keystone", "@DIR@/keystone"),
+            // The default is the machine's.
+            false => sample.set("http {", "http {\nkeystone_signing_dir @DIR@/keystone;"),
+        }
+        sample
+    }
+
+    /// Replaces what must be there to be replaced; `@DIR@` and `@PORT@` stand for the directory
+    /// and the port of nginx.
+    #[track_caller]
+    pub fn set(&mut self, old: &str, new: &str) {
+        assert!(self.text.contains(old), "the sample has no {old:?}");
+        self.text = self.text.replace(old, new);
+    }
+
+    /// Puts a file into the directory of nginx.
+    #[track_caller]
+    pub fn file(&self, name: &str, text: &str) {
+        let path = self.dir.join(name);
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+        made.and_then(|()| fs::write(&path, text))
+            .unwrap_or_else(|error| panic!("writing {}: {error}", path.display()));
+    }
+
+    /// The directory of nginx.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts nginx with so many workers, which must be as many as the sample wants.
+    #[track_caller]
+    pub fn start(self, workers: usize) -> Nginx {
+        Nginx::start_in(self.dir, self.port, &Config::raw(&self.text, workers))
+            .unwrap_or_else(|error| panic!("starting nginx: {error}"))
+    }
+}
+
+/// The number of workers of a sample that says `worker_processes auto`.
+pub fn auto() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -3,3 +3,4 @@
 
 mod cloud;
 mod edge;
+mod on_disk;

@@ -1,0 +1,474 @@
+//! `static-swift.conf`: objects in files, authorised as Swift would.
+
+use std::fs;
+use std::os::unix::fs::{chown, symlink};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use keystone_testbed::http::{Request, Response};
+use keystone_testbed::nginx::{was_built_with, worker_ids, Nginx};
+use keystone_testbed::sample::{auto, Sample};
+use keystone_testbed::swift::{Client, Output};
+
+use crate::cloud::{cloud, Cloud};
+
+struct Store {
+    cloud: Arc<Cloud>,
+    nginx: Nginx,
+}
+
+impl Store {
+    /// `None` where nginx cannot write files.
+    fn start() -> Option<Self> {
+        if !was_built_with("--with-http_dav_module") {
+            return None;
+        }
+        let cloud = cloud();
+        let mut sample = Sample::of_keystone("static-swift.conf", &cloud.keystone);
+        sample.set("listen 8080;", "listen 127.0.0.1:@PORT@;");
+        sample.set("/srv/objects", "@DIR@/objects");
+        let objects = sample.dir().join("objects");
+        let (user, group) = worker_ids();
+        for dir in [&objects, &objects.join("v1")] {
+            fs::create_dir(dir).unwrap();
+            chown(dir, Some(user), Some(group)).unwrap();
+        }
+        Some(Self { cloud, nginx: sample.start(auto()) })
+    }
+
+    /// The file of a path, or where it would be.
+    fn file(&self, path: &str) -> PathBuf {
+        self.nginx.dir().join("objects").join(path.trim_start_matches('/'))
+    }
+
+    fn account(&self) -> String {
+        self.cloud.account("demo")
+    }
+
+    /// A container of alice's with an object in it.
+    #[track_caller]
+    fn container(&self, name: &str) -> String {
+        let path = format!("{}/{name}", self.account());
+        assert_eq!(self.put("alice", &format!("{path}/o"), b"content"), 201);
+        path
+    }
+
+    /// What an administrator does.
+    fn share(&self, container: &str, acls: &str) {
+        let account = self.account();
+        let file = self.file(&format!(".acl/{}/{container}", account.trim_start_matches("/v1/")));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, acls).unwrap();
+    }
+
+    #[track_caller]
+    fn ask(&self, request: Request) -> Response {
+        self.nginx.send(&request).unwrap()
+    }
+
+    #[track_caller]
+    fn ask_as(&self, user: &str, request: Request) -> Response {
+        self.ask(request.token(&self.cloud.token(user)))
+    }
+
+    #[track_caller]
+    fn put(&self, user: &str, path: &str, body: &[u8]) -> u16 {
+        self.ask_as(user, Request::new("PUT", path).body(body)).status
+    }
+
+    #[track_caller]
+    fn delete(&self, user: &str, path: &str) -> u16 {
+        self.ask_as(user, Request::new("DELETE", path)).status
+    }
+
+    #[track_caller]
+    fn get(&self, user: Option<&str>, path: &str) -> (u16, String) {
+        let answer = match user {
+            Some(user) => self.ask_as(user, Request::get(path)),
+            None => self.ask(Request::get(path)),
+        };
+        (answer.status, answer.text())
+    }
+
+    #[track_caller]
+    fn status(&self, user: Option<&str>, path: &str) -> u16 {
+        self.get(user, path).0
+    }
+
+    fn client(&self, user: &str) -> Client {
+        let storage = format!("http://{}{}", self.nginx.address(), self.account());
+        Client::with_token(&storage, &self.cloud.token(user))
+    }
+
+    fn swift(&self, user: &str, words: &[&str]) -> Output {
+        self.client(user).run_in(self.nginx.dir(), words).unwrap()
+    }
+
+    /// The client has done it.
+    #[track_caller]
+    fn does(&self, user: &str, words: &[&str]) -> String {
+        let output = self.swift(user, words);
+        assert_eq!(output.code, 0, "{words:?} of {user}: {output:?}");
+        output.stdout
+    }
+
+    /// The client has not, and has told this status.
+    #[track_caller]
+    fn does_not(&self, user: &str, words: &[&str], status: u16) {
+        let output = self.swift(user, words);
+        assert_eq!(output.code, 1, "{words:?} of {user}: {output:?}");
+        assert!(output.stderr.contains(&format!(" {status} ")), "{words:?} of {user}: {output:?}");
+    }
+}
+
+#[test]
+fn an_owner_keeps_objects_with_the_client() {
+    let Some(store) = Store::start() else { return };
+    let bytes: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(store.nginx.dir().join("up"), &bytes).unwrap();
+    // There is nothing yet.
+    assert_eq!(store.does("alice", &["list"]), "");
+    assert_eq!(store.swift("alice", &["list", "kept"]).code, 1);
+
+    store.does("alice", &["post", "kept"]);
+    assert_eq!(store.does("alice", &["list"]), "kept\n");
+    assert_eq!(store.does("alice", &["list", "kept"]), "");
+    store.does("alice", &["stat", "kept"]);
+    store.does("alice", &["upload", "kept", "up"]);
+    store.does("alice", &["upload", "kept", "up", "--object-name", "folder/名前 1"]);
+    // And again, over it.
+    store.does("alice", &["upload", "kept", "up"]);
+    let file = store.file(&format!("{}/kept/folder/名前 1", store.account()));
+    assert!(fs::read(file).unwrap() == bytes);
+
+    // One level of it.
+    let listed = store.does("alice", &["list", "kept"]);
+    assert_eq!(listed, "folder\nup\n");
+    let stat = store.does("alice", &["stat", "kept", "up"]);
+    assert!(stat.contains("Content Length: 1200000"), "{stat}");
+    for object in ["up", "folder/名前 1"] {
+        store.does("alice", &["download", "kept", object, "-o", "down"]);
+        assert!(fs::read(store.nginx.dir().join("down")).unwrap() == bytes, "{object}");
+        store.does("alice", &["delete", "kept", object]);
+        assert_eq!(store.swift("alice", &["stat", "kept", object]).code, 1);
+    }
+    assert!(store.does("alice", &["stat"]).contains("Account: AUTH_"));
+    assert!(store.does("alice", &["info"]).contains("max_file_size"));
+}
+
+#[test]
+fn what_the_client_cannot_do_here_it_is_told() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("refusing");
+    store.put("alice", &format!("{path}/folder/deep"), b"deep");
+    fs::write(store.nginx.dir().join("up"), [b'x'; 100]).unwrap();
+    store.does_not("alice", &["post", "refusing", "o", "-m", "colour:blue"], 405);
+    store.does_not("alice", &["post", "refusing", "-r", ".r:*"], 405);
+    store.does_not("alice", &["post", "another", "-r", ".r:*"], 501);
+    store.does_not("alice", &["post", "-m", "colour:blue"], 405);
+    store.does_not("alice", &["copy", "-d", "/refusing/p", "refusing", "o"], 405);
+    store.does_not("alice", &["upload", "refusing", "up", "-S", "30"], 501);
+    store.does_not("alice", &["upload", "refusing", "up", "-H", "X-Delete-After: 60"], 501);
+    store.does_not("alice", &["list", "refusing", "-p", "folder/"], 501);
+    store.does_not("alice", &["delete", "refusing", "folder"], 409);
+    assert_eq!(store.get(Some("alice"), &format!("{path}/folder/deep")).1, "deep");
+    // It deletes what is on the first level, and leaves the folders.
+    store.does_not("alice", &["delete", "refusing"], 405);
+    assert_eq!(store.does("alice", &["list", "refusing"]), "folder\n");
+}
+
+#[test]
+fn headers_that_ask_for_more_than_a_file_change_nothing() {
+    let Some(store) = Store::start() else { return };
+    let object = format!("{}/o", store.container("wishes"));
+    for (name, value) in [
+        ("X-Copy-From", "wishes/o"),
+        ("X-Symlink-Target", "wishes/o"),
+        ("X-Object-Manifest", "wishes/o"),
+        ("X-Delete-At", "2000000000"),
+        ("X-Delete-After", "60"),
+        ("If-None-Match", "*"),
+        ("If-Match", "0123456789abcdef0123456789abcdef"),
+    ] {
+        let put = Request::new("PUT", &object).header(name, value).body(b"changed");
+        assert_eq!(store.ask_as("alice", put).status, 501, "{name}");
+    }
+    assert_eq!(store.put("alice", &format!("{object}?multipart-manifest=put"), b"[]"), 501);
+    // nginx makes a file of nothing but what has a length.
+    assert_eq!(store.ask_as("alice", Request::new("PUT", &object)).status, 411);
+    assert_eq!(store.get(Some("alice"), &object), (200, "content".into()));
+    let chunks = Request::new("PUT", &object).header("Transfer-Encoding", "chunked");
+    let mut client = store.nginx.connect().unwrap();
+    client.write(&chunks.token(&store.cloud.token("alice")).bytes()).unwrap();
+    client.write(b"3\r\nabc\r\n0\r\n\r\n").unwrap();
+    assert_eq!(client.read(false).unwrap().status, 204);
+    assert_eq!(store.get(Some("alice"), &object), (200, "abc".into()));
+}
+
+#[test]
+fn roles_are_what_they_are_to_swift() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("roles");
+    let object = format!("{path}/o");
+    for (user, read, write) in
+        [("alice", 200, 204), ("bob", 200, 403), ("carol", 403, 403), ("norole", 403, 403)]
+    {
+        assert_eq!(store.status(Some(user), &object), read, "{user}");
+        assert_eq!(store.status(Some(user), &path), read, "{user}");
+        assert_eq!(store.status(Some(user), &store.account()), read, "{user}");
+        assert_eq!(store.put(user, &object, b"content"), write, "{user}");
+        if write == 403 {
+            assert_eq!(store.delete(user, &object), 403, "{user}");
+            assert_eq!(store.put(user, &format!("{}/{user}", store.account()), b""), 403, "{user}");
+        }
+    }
+    assert_eq!(store.get(Some("reseller"), &object), (200, "content".into()));
+    // An account of their own.
+    let other = format!("{}/c/o", store.cloud.account("other"));
+    assert_eq!(store.put("carol", &other, b"carol's"), 201);
+    assert_eq!(store.status(Some("alice"), &other), 403);
+}
+
+#[test]
+fn nobody_gets_in_where_no_acl_lets_him() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("private");
+    let challenge = store.ask(Request::get(&format!("{path}/o")));
+    assert_eq!(challenge.status, 401);
+    assert!(challenge.header("WWW-Authenticate").unwrap().starts_with("Keystone uri="));
+    let no_such = format!("{path}/none");
+    for target in [&path, &no_such, &store.account()] {
+        assert_eq!(store.status(None, target), 401, "{target}");
+        assert_eq!(store.ask(Request::get(target).token("garbage")).status, 401, "{target}");
+        assert_eq!(store.ask(Request::head(target)).status, 401, "{target}");
+        assert_eq!(store.ask(Request::new("PUT", target).body(b"")).status, 401, "{target}");
+        assert_eq!(store.ask(Request::new("DELETE", target)).status, 401, "{target}");
+    }
+    let forged = Request::get(&path).header("X-Identity-Status", "Confirmed");
+    assert_eq!(store.ask(forged.header("X-Roles", "admin")).status, 401);
+    assert!(!store.file(&no_such).exists() && store.file(&format!("{path}/o")).exists());
+}
+
+#[test]
+fn acls_are_in_a_file_beside_the_objects() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("shared");
+    let object = format!("{path}/o");
+    store.put("alice", &format!("{path}/folder/deep"), b"deep");
+
+    store.share("shared", r#"{"read": ".r:*"}"#);
+    assert_eq!(store.get(None, &object), (200, "content".into()));
+    assert_eq!(store.ask(Request::get(&object).token("garbage")).text(), "content");
+    assert_eq!(store.get(Some("carol"), &object), (200, "content".into()));
+    assert_eq!(store.status(None, &format!("{path}/none")), 404);
+    // Its names are not public, whatever they are asked for as.
+    let listings = ["", "/", "//", "/%2F", "?format=json", "/?marker=", "/folder/..", "/./"];
+    for listing in listings {
+        let answer = store.get(None, &format!("{path}{listing}"));
+        assert!(
+            [400, 401].contains(&answer.0) && !answer.1.contains("deep"),
+            "{listing}: {answer:?}"
+        );
+    }
+    // As objects, they are none.
+    for none in ["/folder", "/folder/", "/folder//", "/folder/%0A", "/%0A", "/.container"] {
+        assert_eq!(store.status(None, &format!("{path}{none}")), 404, "{none}");
+    }
+    assert_eq!(store.ask(Request::new("PUT", &object).body(b"x")).status, 401);
+
+    store.share("shared", r#"{"read": ".r:*,.rlistings"}"#);
+    let names = store.ask(Request::get(&format!("{path}?format=json"))).json().unwrap();
+    let names: Vec<_> = names.as_array().unwrap().iter().map(|object| &object["name"]).collect();
+    assert_eq!(names, ["folder", "o"]);
+
+    let other = store.cloud.keystone.project("other").unwrap();
+    store.share("shared", &format!(r#"{{"read": "{other}:*", "write": "{other}:*"}}"#));
+    assert_eq!(store.status(None, &object), 401);
+    assert_eq!(store.put("carol", &object, b"carol's"), 204);
+    assert_eq!(store.get(Some("carol"), &object), (200, "carol's".into()));
+    assert_eq!(store.put("carol", &path, b""), 403);
+}
+
+#[test]
+fn files_that_are_no_objects_are_out_of_reach() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("safe");
+    store.share("safe", r#"{"read": ".r:*,.rlistings", "write": "*:*"}"#);
+    let account = store.account();
+    let account = account.trim_start_matches("/v1/");
+    fs::write(store.file("secret"), "secret").unwrap();
+    symlink("/etc", store.file(&format!("{path}/etc"))).unwrap();
+    symlink("/etc/hostname", store.file(&format!("{path}/link"))).unwrap();
+    let targets = [
+        format!("/.acl/{account}/safe"),
+        format!("/v1/../.acl/{account}/safe"),
+        format!("{path}/../../../.acl/{account}/safe"),
+        format!("{path}/%2e%2e/%2e%2e/%2e%2e/.acl/{account}/safe"),
+        format!("{path}/..%2f..%2f..%2fsecret"),
+        format!("{path}/../../../secret"),
+        format!("{path}/x/../../../../../etc/hostname"),
+        format!("{path}/.container"),
+        format!("{path}/etc/hostname"),
+        format!("{path}/link"),
+        "/secret".into(),
+        "/.upload/0000000001".into(),
+        "/v1".into(),
+        "/v1/".into(),
+        "/".into(),
+    ];
+    let token = store.cloud.token("alice");
+    for target in &targets {
+        for method in ["GET", "PUT", "DELETE"] {
+            let request = Request::new(method, target).token(&token).body(b"");
+            // Links are no objects to be read, but can be overwritten as names.
+            if method != "GET" && (target.ends_with("/link") || target.contains("/etc/")) {
+                continue;
+            }
+            let answer = store.ask(request);
+            assert!([400, 404, 405].contains(&answer.status), "{method} {target}: {answer:?}");
+        }
+    }
+    assert_eq!(fs::read_to_string(store.file("secret")).unwrap(), "secret");
+    assert!(store.file(&format!(".acl/{account}/safe")).exists());
+}
+
+#[test]
+fn no_container_and_no_folder_goes_with_what_is_in_it() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("whole");
+    let deep = format!("{path}/folder/deep");
+    store.put("alice", &deep, b"deep");
+    let account = store.account();
+    for target in [
+        account.clone(),
+        format!("{account}/"),
+        path.clone(),
+        format!("{path}/"),
+        format!("{path}//"),
+        format!("{path}/folder"),
+        format!("{path}/folder/"),
+        format!("{path}/folder/."),
+        format!("{path}/folder/%2F"),
+        format!("{path}/folder/deep/.."),
+        format!("{path}/folder/%0A"),
+        format!("{path}/%0A/../folder/"),
+    ] {
+        let infinite = Request::new("DELETE", &target).header("Depth", "infinity");
+        let answer = store.ask_as("alice", infinite);
+        assert!((400..500).contains(&answer.status), "{target}: {answer:?}");
+        assert_eq!(
+            store.put("alice", &format!("{target}?x"), b"x") / 100,
+            4 - 2 * same(&target, &path)
+        );
+        assert_eq!(store.get(Some("alice"), &deep), (200, "deep".into()), "{target}");
+    }
+    for method in ["COPY", "MOVE", "MKCOL", "PROPFIND", "PATCH"] {
+        let destination = format!("http://{}{path}/moved", store.nginx.address());
+        let request = Request::new(method, &deep).header("Destination", &destination);
+        assert_eq!(store.ask_as("alice", request).status, 405, "{method}");
+    }
+    assert_eq!(store.delete("alice", &deep), 204);
+    assert_eq!(store.delete("alice", &deep), 404);
+}
+
+/// Whether a target is a container, which can be put again and again.
+fn same(target: &str, container: &str) -> u16 {
+    u16::from(target.trim_end_matches('/') == container)
+}
+
+#[test]
+fn a_path_that_is_two_to_nginx_is_none() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("straight");
+    let other = format!("{}/c", store.cloud.account("other"));
+    store.put("carol", &format!("{other}/o"), b"carol's");
+    let target = format!("{path}/../..{}/o", other.trim_start_matches("/v1"));
+    assert_eq!(store.status(Some("alice"), &target), 400);
+    assert_eq!(store.status(Some("carol"), &target), 400);
+    assert_eq!(store.status(Some("alice"), &path.replace("/straight", "%2Fstraight")), 400);
+    // Within the object it is one.
+    assert_eq!(store.get(Some("alice"), &format!("{path}/a%2F..%2Fo")), (200, "content".into()));
+    assert_eq!(store.get(Some("alice"), &format!("{path}/a/../o")), (200, "content".into()));
+}
+
+#[test]
+fn parts_and_dates_of_an_object() {
+    let Some(store) = Store::start() else { return };
+    let object = format!("{}/o", store.container("parts"));
+    let part = store.ask_as("bob", Request::get(&object).header("Range", "bytes=3-"));
+    assert_eq!((part.status, part.text().as_str()), (206, "tent"));
+    assert_eq!(part.header("Content-Range"), Some("bytes 3-6/7"));
+    let beyond = store.ask_as("bob", Request::get(&object).header("Range", "bytes=7-"));
+    assert_eq!(beyond.status, 416);
+    let head = store.ask_as("bob", Request::head(&object));
+    assert_eq!((head.status, head.header("Content-Length")), (200, Some("7")));
+    assert_eq!(head.header("ETag"), None);
+    let date = head.header("Last-Modified").unwrap();
+    let again = store.ask_as("bob", Request::get(&object).header("If-Modified-Since", date));
+    assert_eq!(again.status, 304);
+}
+
+#[test]
+fn scripts_of_the_web_site_may_use_it() {
+    let Some(store) = Store::start() else { return };
+    let object = format!("{}/o", store.container("scripts"));
+    let preflight = Request::new("OPTIONS", &object)
+        .header("Origin", "https://app.example.com")
+        .header("Access-Control-Request-Method", "PUT")
+        .header("Access-Control-Request-Headers", "x-auth-token");
+    let answer = store.ask(preflight);
+    assert_eq!(answer.status, 204);
+    let allowed = |name: &str| answer.header(name).unwrap_or_default().to_owned();
+    assert!(allowed("Access-Control-Allow-Methods").contains("PUT"));
+    assert!(allowed("Access-Control-Allow-Headers").contains("X-Auth-Token"));
+    let site = Some("https://app.example.com");
+    assert_eq!(answer.header("Access-Control-Allow-Origin"), site);
+    let answers = [
+        store.ask_as("alice", Request::get(&object)),
+        store.ask_as("alice", Request::new("PUT", &object).body(b"x")),
+        store.ask_as("alice", Request::get(&format!("{object}ther"))),
+        store.ask_as("carol", Request::get(&object)),
+        store.ask(Request::get(&object)),
+    ];
+    assert_eq!(answers.each_ref().map(|answer| answer.status), [200, 204, 404, 403, 401]);
+    for answer in answers {
+        assert_eq!(answer.header("Access-Control-Allow-Origin"), site, "{}", answer.status);
+    }
+}
+
+#[test]
+fn names_of_all_sorts_become_files() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("names");
+    for (sent, name) in [
+        ("%E5%90%8D%E5%89%8D", "名前"),
+        ("a+b%20c%3Fd", "a+b c?d"),
+        ("%25%32%46", "%2F"),
+        ("a%2Fb", "a/b"),
+        ("a//c", "a/c"),
+        ("%22%5C%0A", "\"\\\n"),
+    ] {
+        let object = format!("{path}/{sent}");
+        assert_eq!(store.put("zofie", &object, name.as_bytes()), 201, "{name}");
+        let file = store.file(&format!("{path}/{name}"));
+        assert_eq!(fs::read(file).unwrap(), name.as_bytes(), "{name}");
+        assert_eq!(store.get(Some("zofie"), &object), (200, name.into()));
+    }
+    let listed = store.ask_as("bob", Request::get(&path)).json().unwrap();
+    let listed = listed.as_array().unwrap().iter().map(|object| object["name"].as_str().unwrap());
+    let listed: Vec<_> = listed.filter(|name| *name != "o").collect();
+    assert_eq!(listed, ["a", "\"\\\n", "%2F", "a+b c?d", "名前"]);
+    // Hidden ones are nginx's own.
+    assert_eq!(store.put("alice", &format!("{path}/.hidden"), b"x"), 404);
+    // A file is no folder, and a folder no file.
+    assert_eq!(store.put("alice", &format!("{path}/a"), b"x"), 409);
+    assert_eq!(store.put("alice", &format!("{path}/o/sub"), b"x"), 500);
+}
+
+#[test]
+fn what_needs_no_token_has_none() {
+    let Some(store) = Store::start() else { return };
+    assert_eq!(store.get(None, "/healthcheck"), (200, "OK".into()));
+    assert_eq!(store.status(None, "/info"), 200);
+    assert_eq!(store.status(None, "/"), 404);
+}

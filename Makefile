@@ -40,7 +40,8 @@ build: $(NGINX_BUILD_DIR)/Makefile ## Build the module for the installed nginx
 .PHONY: vendored
 vendored: packages ## Build the module, and an nginx 1.28 to load it, from crate nginx-src
 	@$(call say,Building nginx 1.28 and the module for it (a minute or two))
-	env -u NGINX_SOURCE_DIR -u NGINX_BUILD_DIR cargo build --locked --release --features vendored --target-dir $(VENDORED)
+	env -u NGINX_SOURCE_DIR -u NGINX_BUILD_DIR NGX_CONFIGURE_ARGS=--with-http_dav_module \
+		cargo build --locked --release --features vendored --target-dir $(VENDORED)
 
 .PHONY: demo
 demo: build ## Play the module's main job: nginx, an identity service, tokens
@@ -53,6 +54,12 @@ demo-keystone: build keystone ## Play it with a real Keystone: get a token, use 
 	cargo build --locked --release -p keystone-testbed
 	@$(call say,The demo with a real Keystone)
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-keystone
+
+.PHONY: demo-swift
+demo-swift: build keystone ## Play it with Swift's client: keep objects in files, share them
+	cargo build --locked --release -p keystone-testbed
+	@$(call say,The demo with the client of Swift)
+	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
 test: build vendored oracle keystone lint ## Run every test, with Debian's nginx and with nginx 1.28
@@ -86,7 +93,7 @@ oracle: test-packages
 
 .PHONY: keystone
 keystone: test-packages
-	@$(call say,A real Keystone: keystone 30 and keystonemiddleware 13)
+	@$(call say,A real Keystone and a real Swift: keystone 30 and swift 2.38)
 	tests/keystone/setup.sh $(KEYSTONE)
 
 .PHONY: install

@@ -11,8 +11,10 @@ use keystone_testbed::mint::Payload;
 use keystone_testbed::pki::Pki;
 use keystone_testbed::port::Port;
 
+mod curl;
 mod demo;
 mod demo_keystone;
+mod demo_swift;
 mod story;
 
 type Failure = Box<dyn std::error::Error>;
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["demo"] => demo::play(),
         ["demo-keystone"] => demo_keystone::play(),
+        ["demo-swift"] => demo_swift::play(),
         ["identity", rest @ ..] => identity(rest),
         ["mint", rest @ ..] => mint(rest),
         _ => {
@@ -132,6 +135,8 @@ usage: keystone-testbed demo
            plays the story of a token at a gateway, checking every answer
        keystone-testbed demo-keystone
            the same with a real Keystone, from the environment in KEYSTONE_VENV
+       keystone-testbed demo-swift
+           objects in files, with a real Keystone and the client of Swift, from there too
        keystone-testbed identity --pki DIRECTORY [--port PORT]
            runs the small identity service; POST /testbed/tokens for tokens,
            POST /testbed/revoke {\"token\": ...} to revoke one, GET /testbed/log

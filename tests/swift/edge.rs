@@ -116,6 +116,15 @@ fn an_owner_keeps_objects_with_the_client() {
     assert!(edge.does("alice", &["stat"]).contains("Containers: "));
     edge.does("alice", &["download", "kept", "a/b c", "-o", "down"]);
     assert!(fs::read(edge.files.join("down")).unwrap() == bytes);
+    // Values in any script, but names in ASCII.
+    let object = edge.path("kept/a%20b");
+    let put = Request::new("PUT", &object)
+        .token(&edge.cloud.token("alice"))
+        .header("X-Object-Meta-Motto", "größer")
+        .header("X-Object-Meta-Größe", "m");
+    assert_eq!(edge.ask(put.body(b"")).status, 201);
+    let stat = edge.does("alice", &["stat", "kept", "a b"]);
+    assert!(stat.contains("Meta Motto: größer") && !stat.contains("Gr"), "{stat}");
     // In segments, with a manifest.
     edge.does("alice", &["upload", "kept", "up", "--object-name", "large", "-S", "500000"]);
     edge.does("alice", &["download", "kept", "large", "-o", "large"]);
@@ -150,7 +159,10 @@ fn containers_are_shared_with_everybody_and_with_a_project() {
     let object = format!("{path}/o");
     let anonymous = edge.ask(Request::get(&object));
     assert_eq!(anonymous.status, 401);
-    assert!(anonymous.headers.all("WWW-Authenticate").any(|value| value.starts_with(b"Keystone ")));
+    for challenge in ["Swift realm=", "Keystone uri="] {
+        let mut told = anonymous.headers.all("WWW-Authenticate");
+        assert!(told.any(|value| value.starts_with(challenge.as_bytes())), "{challenge}");
+    }
 
     edge.does("alice", &["post", "shared", "-r", ".r:*"]);
     assert_eq!(edge.ask(Request::get(&object)).text(), "content");

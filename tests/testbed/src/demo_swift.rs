@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use keystone_testbed::keystone::Keystone;
+use keystone_testbed::http::Response;
+use keystone_testbed::keystone::{python, Keystone};
 use keystone_testbed::nginx::{was_built_with, worker_ids, Nginx};
 use keystone_testbed::sample::{auto, Sample};
 use keystone_testbed::swift::{Client, Output};
@@ -55,7 +56,7 @@ impl Stage {
         }
         let nginx = sample.start(auto());
         println!("nginx, with nginx-conf/static-swift.conf, is http://{}.", nginx.address());
-        println!("It keeps the objects in {}.", objects.display());
+        println!("It keeps objects in {}.", objects.display());
         let account = format!("AUTH_{}", keystone.project("demo")?);
         Ok(Self { keystone, nginx, account, home: TempDir::new("home")?, story })
     }
@@ -63,12 +64,13 @@ impl Stage {
     fn story(&mut self) -> Result<(), Failure> {
         let letter = "Dear Bob,\nall the best,\nAlice\n";
         fs::write(self.home.join("letter.txt"), letter)?;
-        let url = format!("http://{}/v1/{}/post/letter.txt", self.nginx.address(), self.account);
+        let (container, url) = ("$ACCOUNT/post", "$ACCOUNT/post/letter.txt");
         let file = self.objects().join("v1").join(&self.account).join("post/letter.txt");
 
         self.story.title("alice, a member of project demo, uploads a letter.")?;
         self.does("alice", &["upload", "post", "letter.txt"], "letter.txt")?;
         println!("    It is {}.", file.display());
+        println!("    ACCOUNT={}", self.storage());
         let same = fs::read_to_string(&file).is_ok_and(|text| text == letter);
         self.story.check(same, "the file holds something else");
 
@@ -87,33 +89,32 @@ impl Stage {
         self.does_not("carol", &["list", "post"], "403 Forbidden")?;
 
         self.story.title("Who has no token is asked for one.")?;
-        let answer = curl(&[&url], &[])?;
+        let answer = self.curl(&[url])?;
         self.story.expect_status(&answer, 401);
         let challenge = format!("Keystone uri=\"{}\"", self.keystone.uri());
         self.story.expect("WWW-Authenticate", answer.header("WWW-Authenticate"), Some(&challenge));
 
         self.story.title("The container is made public, in the words of Swift.")?;
         self.share(r#"{"read": ".r:*"}"#)?;
-        let answer = curl(&[&url], &[])?;
+        let answer = self.curl(&[url])?;
         self.story.expect_status(&answer, 200);
         self.story.check(answer.body == letter.as_bytes(), "it is another letter");
-        let answer = curl(&["-r", "0-8", &url], &[])?;
+        let answer = self.curl(&["-r", "0-8", url])?;
         self.story.expect_status(&answer, 206);
         self.story.check(answer.body == letter.as_bytes()[..9], "it is another part");
         self.does("carol", &["download", "post", "letter.txt", "-o", "-"], letter.trim_end())?;
 
         self.story.title("Only what it holds is not told, and nobody else may write.")?;
-        let container = url.trim_end_matches("/letter.txt");
-        let answer = curl(&[container], &[])?;
+        let answer = self.curl(&[container])?;
         self.story.expect_status(&answer, 401);
-        let answer = curl(&["-T", "/etc/hostname", &url], &[])?;
+        let answer = self.curl(&["-T", "/etc/hostname", url])?;
         self.story.expect_status(&answer, 401);
         self.does_not("carol", &["upload", "post", "letter.txt"], "403 Forbidden")?;
 
         self.story.title("Now it is shared with the project of carol alone.")?;
         let other = self.keystone.project("other")?;
         self.share(&format!(r#"{{"read": "{other}:*", "write": "{other}:*"}}"#))?;
-        let answer = curl(&[&url], &[])?;
+        let answer = self.curl(&[url])?;
         self.story.expect_status(&answer, 401);
         let answer = "Dear Alice,\nthank you.\nCarol\n";
         fs::write(self.home.join("answer.txt"), answer)?;
@@ -123,14 +124,14 @@ impl Stage {
         self.story.title("A path that leads out of the container leads nowhere.")?;
         for path in ["../../AUTH_other/private/o", "../../../.acl/post"] {
             let url = format!("{container}/{path}");
-            let answer = curl(&["--path-as-is", &url], &[])?;
+            let answer = self.curl(&["--path-as-is", &url])?;
             self.story.check(matches!(answer.status, 400 | 404), "it leads somewhere");
         }
 
         self.story.title("alice deletes the letter.")?;
         self.does("alice", &["delete", "post", "letter.txt"], "letter.txt")?;
         self.story.check(!file.exists(), "the file is still there");
-        self.does_not("alice", &["stat", "post", "letter.txt"], "not found")
+        self.does_not("alice", &["stat", "post", "letter.txt"], "404 Not Found")
     }
 
     /// Shows and runs the client, which must do it and say `words`.
@@ -155,9 +156,13 @@ impl Stage {
         let output = client.run_in(self.home.path(), words)?;
         println!("  {user}> swift {}", words.join(" "));
         for line in output.stdout.lines().chain(output.stderr.lines()) {
-            println!("  < {line}");
+            println!("  < {}", line.replace(&self.storage(), "$ACCOUNT"));
         }
         Ok(output)
+    }
+
+    fn curl(&self, words: &[&str]) -> Result<Response, Failure> {
+        curl(words, &[("$ACCOUNT", &self.storage())])
     }
 
     /// What an administrator of the store does.
@@ -180,7 +185,7 @@ impl Stage {
     fn stay(&self) -> Result<(), Failure> {
         let token = self.nginx.dir().join("token");
         fs::write(&token, self.keystone.token("alice")?)?;
-        let swift = keystone_testbed::keystone::python()?.with_file_name("swift");
+        let swift = python()?.with_file_name("swift");
         println!("\nAll of it keeps running until Ctrl-C. Try:\n");
         println!("  export OS_STORAGE_URL={}", self.storage());
         println!("  export OS_AUTH_TOKEN=$(cat {})", token.display());

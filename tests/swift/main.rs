@@ -1,6 +1,7 @@
 //! The gateways of `nginx-conf/` that have to do with Swift, with real tokens, a real Swift, and
 //! its client. See tests/keystone/README.md.
 
+mod agreement;
 mod cloud;
 mod edge;
 mod on_disk;

@@ -34,7 +34,7 @@ struct Who {
 enum Service {
     None,
     Invalid,
-    Valid(Who),
+    Valid(Box<Who>),
 }
 
 /// What is to be the same.
@@ -53,7 +53,10 @@ impl Case {
         let service = match random.below(20) {
             0..=8 => Service::None,
             9 => Service::Invalid,
-            _ => Service::Valid(Who::new(random, &["service", "SERVICE", " glance", "admin", ""])),
+            _ => {
+                let roles = ["service", "SERVICE", " glance", "admin", ""];
+                Service::Valid(Box::new(Who::new(random, &roles)))
+            }
         };
         let user = random.percent(80).then(|| Who::new(random, ROLES));
         let acl = random.percent(75).then(|| {
@@ -82,7 +85,7 @@ impl Case {
         let (service, is_valid) = match &self.service {
             Service::None => (None, true),
             Service::Invalid => (None, false),
-            Service::Valid(who) => (Some(who), true),
+            Service::Valid(who) => (Some(&**who), true),
         };
         let user = self.user.as_ref().filter(|_| is_valid);
         let [user, service] =

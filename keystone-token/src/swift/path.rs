@@ -255,10 +255,8 @@ mod tests {
         [b"/", &segments.join(&b'/')[..], end].concat()
     }
 
-    fn place<'a>(
-        path: &'a AccountPath<'_>,
-    ) -> (&'a [u8], Option<&'a [u8]>, Option<&'a [u8]>, bool) {
-        (path.version, path.account, path.container, path.object.is_some())
+    fn place<'a>(path: &AccountPath<'a>) -> ([Option<&'a [u8]>; 3], bool) {
+        ([Some(path.version), path.account, path.container], path.object.is_some())
     }
 
     /// Whoever decodes first and whoever splits first see the place of the normalised path.

@@ -99,8 +99,8 @@ fn an_operator_does_all_with_the_own_account_but_delete_it() {
     for role in ["admin", "swiftoperator", "SwiftOperator", " admin\u{a0}"] {
         for path in ["/v1/AUTH_p", "/v1/AUTH_p/", "/v1/AUTH_p/c", "/v1/AUTH_p/c/o", "/x/AUTH_p"] {
             for method in ["GET", "HEAD", "PUT", "POST", "COPY", "DELETE", "anything"] {
-                let is_deletion = method == "DELETE" && path.matches('/').count() < 3
-                    || method == "DELETE" && path.ends_with('/');
+                let is_account = path.matches('/').count() < 3 || path.ends_with('/');
+                let is_deletion = method == "DELETE" && is_account;
                 let asked = ask(method, path, Who::with(&["other", role]));
                 let expected = if is_deletion { Decision::Forbidden } else { Decision::Allow };
                 assert_eq!(asked.decision(), expected, "{role} {method} {path}");

@@ -40,10 +40,7 @@ impl Verdict {
 impl Both {
     fn start() -> Self {
         let cloud = cloud();
-        let mut sample = Sample::of_keystone("swift-edge.conf", &cloud.keystone);
-        sample.set("listen 8080;", "listen 127.0.0.1:@PORT@;");
-        sample.set("server 10.0.0.30:8080;", &format!("server {};", cloud.swift.address()));
-        sample.set("server 10.0.0.31:8080;", "");
+        let sample = Sample::swift_edge(&cloud.keystone, cloud.swift.address());
 
         let upstream = Upstream::start().unwrap();
         // What serve_swift.py says to keystoneauth. The ACL comes with the request.

@@ -22,10 +22,7 @@ struct Edge {
 impl Edge {
     fn start() -> Self {
         let cloud = cloud();
-        let mut sample = Sample::of_keystone("swift-edge.conf", &cloud.keystone);
-        sample.set("listen 8080;", "listen 127.0.0.1:@PORT@;");
-        sample.set("server 10.0.0.30:8080;", &format!("server {};", cloud.swift.address()));
-        sample.set("server 10.0.0.31:8080;", "");
+        let sample = Sample::swift_edge(&cloud.keystone, cloud.swift.address());
         Self { cloud, nginx: sample.start(auto()), files: TempDir::new("files").unwrap() }
     }
 
@@ -339,10 +336,7 @@ fn an_application_credential_keeps_to_its_rules() {
 fn swift_is_not_told_the_token() {
     let edge = Edge::start();
     let echo = Upstream::start().unwrap();
-    let mut sample = Sample::of_keystone("swift-edge.conf", &edge.cloud.keystone);
-    sample.set("listen 8080;", "listen 127.0.0.1:@PORT@;");
-    sample.set("server 10.0.0.30:8080;", &format!("server {};", echo.address()));
-    sample.set("server 10.0.0.31:8080;", "");
+    let sample = Sample::swift_edge(&edge.cloud.keystone, echo.address());
     let nginx = sample.start(auto());
     let (alice, glance) = (edge.cloud.token("alice"), edge.cloud.token("glance"));
     let request = Request::get("/v1/AUTH_x").token(&alice).header("X-Service-Token", &glance);

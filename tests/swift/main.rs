@@ -5,3 +5,4 @@ mod agreement;
 mod cloud;
 mod edge;
 mod on_disk;
+mod store;

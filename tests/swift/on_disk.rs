@@ -1,125 +1,13 @@
 //! `static-swift.conf`: objects in files, authorised as Swift would.
 
 use std::fs;
-use std::os::unix::fs::{chown, symlink};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::os::unix::fs::{symlink, MetadataExt};
 
-use keystone_testbed::http::{Request, Response};
-use keystone_testbed::nginx::{was_built_with, worker_ids, Nginx};
-use keystone_testbed::sample::{auto, Sample};
-use keystone_testbed::swift::{Client, Output};
+use keystone_testbed::http::Request;
+use keystone_testbed::nginx::worker_ids;
+use keystone_testbed::temp::mode;
 
-use crate::cloud::{cloud, Cloud};
-
-struct Store {
-    cloud: Arc<Cloud>,
-    nginx: Nginx,
-}
-
-impl Store {
-    /// `None` where nginx cannot write files.
-    fn start() -> Option<Self> {
-        if !was_built_with("--with-http_dav_module") {
-            return None;
-        }
-        let cloud = cloud();
-        let mut sample = Sample::of_keystone("static-swift.conf", &cloud.keystone);
-        sample.set("listen 8080;", "listen 127.0.0.1:@PORT@;");
-        sample.set("/srv/objects", "@DIR@/objects");
-        let objects = sample.dir().join("objects");
-        let (user, group) = worker_ids();
-        for dir in [&objects, &objects.join("v1")] {
-            fs::create_dir(dir).unwrap();
-            chown(dir, Some(user), Some(group)).unwrap();
-        }
-        Some(Self { cloud, nginx: sample.start(auto()) })
-    }
-
-    /// The file of a path, or where it would be.
-    fn file(&self, path: &str) -> PathBuf {
-        self.nginx.dir().join("objects").join(path.trim_start_matches('/'))
-    }
-
-    fn account(&self) -> String {
-        self.cloud.account("demo")
-    }
-
-    /// A container of alice's with an object in it.
-    #[track_caller]
-    fn container(&self, name: &str) -> String {
-        let path = format!("{}/{name}", self.account());
-        assert_eq!(self.put("alice", &format!("{path}/o"), b"content"), 201);
-        path
-    }
-
-    /// What an administrator does.
-    fn share(&self, container: &str, acls: &str) {
-        let account = self.account();
-        let file = self.file(&format!(".acl/{}/{container}", account.trim_start_matches("/v1/")));
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, acls).unwrap();
-    }
-
-    #[track_caller]
-    fn ask(&self, request: Request) -> Response {
-        self.nginx.send(&request).unwrap()
-    }
-
-    #[track_caller]
-    fn ask_as(&self, user: &str, request: Request) -> Response {
-        self.ask(request.token(&self.cloud.token(user)))
-    }
-
-    #[track_caller]
-    fn put(&self, user: &str, path: &str, body: &[u8]) -> u16 {
-        self.ask_as(user, Request::new("PUT", path).body(body)).status
-    }
-
-    #[track_caller]
-    fn delete(&self, user: &str, path: &str) -> u16 {
-        self.ask_as(user, Request::new("DELETE", path)).status
-    }
-
-    #[track_caller]
-    fn get(&self, user: Option<&str>, path: &str) -> (u16, String) {
-        let answer = match user {
-            Some(user) => self.ask_as(user, Request::get(path)),
-            None => self.ask(Request::get(path)),
-        };
-        (answer.status, answer.text())
-    }
-
-    #[track_caller]
-    fn status(&self, user: Option<&str>, path: &str) -> u16 {
-        self.get(user, path).0
-    }
-
-    fn client(&self, user: &str) -> Client {
-        let storage = format!("http://{}{}", self.nginx.address(), self.account());
-        Client::with_token(&storage, &self.cloud.token(user))
-    }
-
-    fn swift(&self, user: &str, words: &[&str]) -> Output {
-        self.client(user).run_in(self.nginx.dir(), words).unwrap()
-    }
-
-    /// The client has done it.
-    #[track_caller]
-    fn does(&self, user: &str, words: &[&str]) -> String {
-        let output = self.swift(user, words);
-        assert_eq!(output.code, 0, "{words:?} of {user}: {output:?}");
-        output.stdout
-    }
-
-    /// The client has not, and has told this status.
-    #[track_caller]
-    fn does_not(&self, user: &str, words: &[&str], status: u16) {
-        let output = self.swift(user, words);
-        assert_eq!(output.code, 1, "{words:?} of {user}: {output:?}");
-        assert!(output.stderr.contains(&format!(" {status} ")), "{words:?} of {user}: {output:?}");
-    }
-}
+use crate::store::Store;
 
 #[test]
 fn an_owner_keeps_objects_with_the_client() {
@@ -136,8 +24,9 @@ fn an_owner_keeps_objects_with_the_client() {
     store.does("alice", &["stat", "kept"]);
     store.does("alice", &["upload", "kept", "up"]);
     store.does("alice", &["upload", "kept", "up", "--object-name", "folder/名前 1"]);
-    // And again, over it.
+    // And again, over it, even if it is the same.
     store.does("alice", &["upload", "kept", "up"]);
+    assert_eq!(store.does("alice", &["upload", "kept", "up", "--changed"]), "up\n");
     let file = store.file(&format!("{}/kept/folder/名前 1", store.account()));
     assert!(fs::read(file).unwrap() == bytes);
 
@@ -173,6 +62,9 @@ fn what_the_client_cannot_do_here_it_is_told() {
     store.does_not("alice", &["delete", "refusing", "folder"], 409);
     assert_eq!(store.get(Some("alice"), &format!("{path}/folder/deep")).1, "deep");
     // The sums and dates that it wants are not there.
+    fs::write(store.nginx.dir().join("o"), "content").unwrap();
+    let identical = ["upload", "refusing", "o", "--skip-identical"];
+    assert_eq!(store.swift("alice", &identical).code, 1);
     assert_eq!(store.swift("alice", &["list", "-l", "refusing"]).code, 1);
     let every = store.swift("alice", &["download", "refusing", "--no-download"]);
     assert_eq!(every.code, 1);
@@ -473,6 +365,27 @@ fn names_of_all_sorts_become_files() {
     // A file is no folder, and a folder no file.
     assert_eq!(store.put("alice", &format!("{path}/a"), b"x"), 409);
     assert_eq!(store.put("alice", &format!("{path}/o/sub"), b"x"), 500);
+}
+
+#[test]
+fn files_are_the_workers_own_and_those_of_others_are_objects_too() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("owned");
+    store.put("alice", &format!("{path}/folder/deep"), b"deep");
+    for (name, wanted) in [("", 0o700), ("/folder", 0o700), ("/folder/deep", 0o600)] {
+        let file = store.file(&format!("{path}{name}"));
+        assert_eq!(mode(&file).unwrap(), wanted, "{name}");
+        assert_eq!(fs::metadata(&file).unwrap().uid(), worker_ids().0, "{name}");
+    }
+    fs::write(store.file(&format!("{path}/copied")), "copied").unwrap();
+    assert_eq!(store.get(Some("bob"), &format!("{path}/copied")), (200, "copied".into()));
+    // Whoever may write may replace what is not the workers', too.
+    assert_eq!(store.put("alice", &format!("{path}/copied"), b"replaced"), 204);
+    assert_eq!(store.delete("alice", &format!("{path}/copied")), 204);
+    // What is too long for a file's name is no object.
+    let long = format!("{path}/{}", "x".repeat(256));
+    assert!(store.put("alice", &long, b"x") >= 400);
+    assert_eq!(store.put("alice", &long[..long.len() - 1], b"x"), 201);
 }
 
 #[test]

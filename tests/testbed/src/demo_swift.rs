@@ -2,12 +2,11 @@
 //! with tokens of a real Keystone.
 
 use std::fs;
-use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use keystone_testbed::http::Response;
 use keystone_testbed::keystone::{python, Keystone};
-use keystone_testbed::nginx::{was_built_with, worker_ids, Nginx};
+use keystone_testbed::nginx::{was_built_with, Nginx};
 use keystone_testbed::sample::{auto, Sample};
 use keystone_testbed::swift::{Client, Output};
 use keystone_testbed::temp::TempDir;
@@ -45,15 +44,8 @@ impl Stage {
         let keystone = Keystone::start()?;
         println!("It listens on {}.", keystone.uri());
 
-        let mut sample = Sample::of_keystone("static-swift.conf", &keystone);
-        sample.set("listen 8080;", "listen 127.0.0.1:@PORT@;");
-        sample.set("/srv/objects", "@DIR@/objects");
+        let sample = Sample::static_swift(&keystone);
         let objects = sample.dir().join("objects");
-        let (user, group) = worker_ids();
-        for dir in [&objects, &objects.join("v1")] {
-            fs::create_dir(dir)?;
-            chown(dir, Some(user), Some(group))?;
-        }
         let nginx = sample.start(auto());
         println!("nginx, with nginx-conf/static-swift.conf, is http://{}.", nginx.address());
         println!("It keeps objects in {}.", objects.display());

@@ -17,11 +17,13 @@
 //! As in [`world`](crate::world), what has no place in a test is panicked about.
 
 use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::chown;
 use std::path::Path;
 
 use crate::identity::{Identity, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
 use crate::keystone::Keystone;
-use crate::nginx::{worker_user, Config, Nginx};
+use crate::nginx::{worker_ids, worker_user, Config, Nginx};
 use crate::port::Port;
 use crate::temp::TempDir;
 
@@ -55,6 +57,31 @@ impl Sample {
         let password = keystone.password("gateway").expect("a user called gateway");
         let (user, project) = ("gateway", "service");
         Self::open(name, &Service { uri: keystone.uri(), user, password, project })
+    }
+
+    /// `swift-edge.conf` in front of one proxy server.
+    #[track_caller]
+    pub fn swift_edge(keystone: &Keystone, proxy: SocketAddr) -> Self {
+        let mut sample = Self::of_keystone("swift-edge.conf", keystone);
+        sample.set("listen 8080;", "listen 127.0.0.1:@PORT@;");
+        sample.set("server 10.0.0.30:8080;", &format!("server {proxy};"));
+        sample.set("server 10.0.0.31:8080;", "");
+        sample
+    }
+
+    /// `static-swift.conf`, without an object; they are kept in `objects`.
+    #[track_caller]
+    pub fn static_swift(keystone: &Keystone) -> Self {
+        let mut sample = Self::of_keystone("static-swift.conf", keystone);
+        sample.set("listen 8080;", "listen 127.0.0.1:@PORT@;");
+        sample.set("/srv/objects", "@DIR@/objects");
+        let (user, group) = worker_ids();
+        for dir in ["objects", "objects/v1"] {
+            let dir = sample.dir.join(dir);
+            let made = fs::create_dir(&dir).and_then(|()| chown(&dir, Some(user), Some(group)));
+            made.unwrap_or_else(|error| panic!("making {}: {error}", dir.display()));
+        }
+        sample
     }
 
     #[track_caller]

@@ -1,0 +1,248 @@
+//! The documents agree with the code and with each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A directive, by what its section says or the table of commands has.
+#[derive(Debug, PartialEq)]
+struct Directive {
+    contexts: String,
+    /// As in the section; the table of commands has none.
+    default: Option<String>,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    let text = fs::read_to_string(root().join(path));
+    text.unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The module's directives, from the table that nginx is given.
+fn commands() -> BTreeMap<String, String> {
+    let source = read("src/conf/commands.rs");
+    let mut found = BTreeMap::new();
+    for (at, _) in source.match_indices("!(") {
+        let Some(rest) = source[at + 2..].trim_start().strip_prefix("\"keystone_") else {
+            continue;
+        };
+        let (name, rest) = rest.split_once('"').unwrap();
+        let kind = source[..at].rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+        let first = rest.trim_start_matches([',', ' ', '\n']).split(',').next().unwrap();
+        let contexts = match (kind, first) {
+            ("main", _) => "http",
+            ("server", _) => "http, server",
+            ("location", "LOCATION") => "http, server, location",
+            ("location", "LIMIT_EXCEPT") => "http, server, location, limit_except",
+            ("location", "NGX_HTTP_LOC_CONF") => "location",
+            other => panic!("keystone_{name}: {other:?} is a context that this test does not know"),
+        };
+        let old = found.insert(format!("keystone_{name}"), contexts.to_owned());
+        assert_eq!(old, None, "{name} is there twice");
+    }
+    assert!(found.len() > 40, "{}", found.len());
+    found
+}
+
+/// The directives that have a section, from the line below each heading.
+fn sections() -> BTreeMap<String, Directive> {
+    let text = read("docs/directives.md");
+    let mut found = BTreeMap::new();
+    for section in text.split("\n### ").skip(1) {
+        let (name, body) = section.split_once('\n').unwrap();
+        let body = body.split("\n## ").next().unwrap();
+        let field = |label: &str| {
+            let (_, rest) = body.split_once(&format!("**{label}:** "))?;
+            Some(rest.split("\n\n").next()?.replace('\n', " "))
+        };
+        let syntax = field("Syntax").unwrap_or_else(|| panic!("{name} has no syntax"));
+        assert!(syntax.starts_with(&format!("**`{name}`**")), "{name}: {syntax}");
+        let contexts = field("Context").unwrap_or_else(|| panic!("{name} has no context"));
+        let default = field("Default").unwrap_or_else(|| panic!("{name} has no default"));
+        let directive = Directive { contexts, default: Some(default) };
+        assert!(found.insert(name.to_owned(), directive).is_none(), "{name} is there twice");
+    }
+    found
+}
+
+/// Other names of directives: where one is told, and its contexts.
+fn other_names() -> BTreeMap<String, String> {
+    let text = read("docs/directives.md").replace('\n', " ");
+    let told = text.split("`keystone_").skip(1).filter_map(|rest| {
+        let (name, rest) = rest.split_once('`')?;
+        rest.starts_with(" is another name of this directive").then_some(name)
+    });
+    told.map(|name| (format!("keystone_{name}"), "http, server".to_owned())).collect()
+}
+
+#[test]
+fn every_directive_is_described_with_its_contexts_and_none_else() {
+    let mut described = other_names();
+    assert_eq!(described.len(), 3, "{described:?}");
+    described.extend(sections().into_iter().map(|(name, section)| (name, section.contexts)));
+    assert_eq!(described, commands());
+}
+
+#[test]
+fn the_table_of_all_directives_has_them_all_with_their_defaults() {
+    let text = read("docs/directives.md");
+    let (_, table) = text.split_once("## All directives").unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let mut named = BTreeSet::new();
+    let sections = sections();
+    for row in table.lines().filter(|line| line.starts_with("| [")) {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let names: Vec<_> =
+            cells[0].split("](#").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
+        let told: Vec<_> = cells[1].split(", ").map(str::trim).collect();
+        for (index, name) in names.iter().enumerate() {
+            let section = sections.get(*name).unwrap_or_else(|| panic!("{name} has no section"));
+            // One word for all of them, or one for each.
+            let told = if told.len() == names.len() { told[index] } else { told[0] };
+            let default = section.default.as_deref().unwrap();
+            let expected = if default == "—" { "" } else { default };
+            let told = told.trim_matches('|').trim();
+            // What is no plain value is said in fewer words in the table.
+            if expected.starts_with('`')
+                && expected.matches('`').count() == 2
+                && expected.ends_with('`')
+                || told.is_empty()
+            {
+                assert_eq!(told, expected, "{name}");
+            }
+            assert!(named.insert((*name).to_owned()), "{name} is there twice");
+        }
+    }
+    assert_eq!(named, sections.into_keys().collect());
+}
+
+#[test]
+fn every_variable_is_described_and_none_else() {
+    let source = read("src/variables.rs");
+    let exist: BTreeSet<String> = source
+        .split("(\"keystone_")
+        .skip(1)
+        .map(|rest| format!("$keystone_{}", rest.split('"').next().unwrap()))
+        .collect();
+    assert!(exist.len() > 20, "{exist:?}");
+    let text = read("docs/directives.md");
+    let (_, table) = text.split_once("\n## Variables\n").unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let described: BTreeSet<String> = table
+        .lines()
+        .filter(|line| line.starts_with("| `$"))
+        .flat_map(|line| {
+            line.split(" | ").next().unwrap().split('`').filter(|it| it.starts_with('$'))
+        })
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(described, exist);
+}
+
+/// The words of `$keystone_auth_result` that a document has a row for, with their statuses.
+fn result_words(path: &str) -> BTreeMap<String, String> {
+    let text = read(path);
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut words = BTreeMap::new();
+    for row in rows {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let is_status =
+            cells.get(1).is_some_and(|cell| matches!(*cell, "400" | "401" | "403" | "503"));
+        if !is_status {
+            continue;
+        }
+        for word in cells[0].split('`').filter(|word| !matches!(*word, "" | ", ")) {
+            assert!(words.insert(word.to_owned(), cells[1].to_owned()).is_none(), "{path}: {word}");
+        }
+    }
+    words
+}
+
+#[test]
+fn every_reason_for_a_refusal_has_its_remedy() {
+    let told = result_words("docs/directives.md");
+    assert_eq!(result_words("docs/troubleshooting.md"), told);
+    // All words that the sources know are told.
+    let mut known = BTreeSet::from(
+        ["bad_path", "bad_service_token", "identity_unavailable"].map(str::to_owned),
+    );
+    let source = read("keystone-token/src/token.rs");
+    let (_, body) = source.split_once("pub fn as_str(&self) -> &'static str {").unwrap();
+    let body = body.split("\n    }\n").next().unwrap();
+    known.extend(body.split('"').skip(1).step_by(2).map(str::to_owned));
+    // These are words of the error log: a signed token goes online then, and a service token is bad.
+    for word in ["certificate_expired", "certificate_not_yet_valid", "service_role"] {
+        assert!(known.remove(word), "{word}");
+    }
+    assert_eq!(told.keys().cloned().collect::<BTreeSet<_>>(), known);
+}
+
+/// The Markdown files of the project.
+fn documents() -> Vec<PathBuf> {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if path.is_dir()
+                && !name.starts_with('.')
+                && !matches!(name.as_str(), "target" | "build")
+            {
+                walk(&path, found);
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root(), &mut found);
+    found
+}
+
+/// The anchors that GitHub makes of a document's headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut is_code = false;
+    let mut found = BTreeSet::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        }
+        if is_code || !line.starts_with('#') {
+            continue;
+        }
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        found.insert(kept.map(|c| if c == ' ' { '-' } else { c }).collect());
+    }
+    found
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let documents = documents();
+    assert!(documents.len() >= 8, "{documents:?}");
+    let mut checked = 0;
+    for path in documents {
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            // What is elsewhere cannot be looked at from here.
+            if link.starts_with("http://") || link.starts_with("https://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                file => path.parent().unwrap().join(file),
+            };
+            assert!(target.exists(), "{}: {link}", path.display());
+            if !anchor.is_empty() {
+                let anchors = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(anchors.contains(anchor), "{}: {link}", path.display());
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 100, "{checked}");
+}

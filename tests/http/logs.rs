@@ -147,3 +147,31 @@ fn what_a_client_sends_cannot_make_lines_of_its_own() {
     assert!(ours.len() >= 2, "{}", ours.len());
     assert!(!ours.concat().iter().any(|byte| matches!(byte, 0..=31 | 127)));
 }
+
+#[test]
+fn the_log_formats_of_the_documentation() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let blocks: Vec<_> =
+        text.split("```nginx\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 3);
+    let lines = blocks.concat().replace("/var/log/nginx/", "@DIR@/doc-");
+    let world = World::setup().config(|config| config.http(&lines)).start();
+    let quoted = Payload::v3().user("user_id1", "a \"quoted\" name\\");
+    world.seen(&Request::get("/").token(&world.pki(&quoted)));
+    world.send(&Request::get("/?a=\"b"));
+    let request = Request::get("/").token(&world.pki(&Payload::v3()));
+    world.send(&request.header("X-Service-Token", "garbage"));
+    world.nginx.wait_for_access_log(3).unwrap();
+    let log = |name: &str| std::fs::read_to_string(world.nginx.dir().join(name)).unwrap();
+    let json = log("doc-access.json");
+    let json: Vec<serde_json::Value> =
+        json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(json[0]["user_name"], "a \"quoted\" name\\");
+    assert_eq!((&json[0]["status"], &json[0]["format"]), (&200.into(), &"pki".into()));
+    assert_eq!((&json[1]["status"], &json[1]["result"]), (&401.into(), &"no_token".into()));
+    assert_eq!(json.len(), 3);
+    // Only what somebody should look at.
+    let look = log("doc-keystone.log");
+    assert!(look.lines().count() == 1 && look.contains("result=bad_service_token"), "{look}");
+}

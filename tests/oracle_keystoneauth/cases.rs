@@ -15,23 +15,26 @@ use crate::settings::Scene;
 /// A request and the ACL that counts for it.
 #[derive(Debug)]
 pub struct Case {
-    method: &'static str,
-    path: String,
-    user: Option<Who>,
-    service: Service,
-    acl: Option<(AclKind, String)>,
+    pub method: &'static str,
+    pub path: String,
+    pub user: Option<Who>,
+    pub service: Service,
+    pub acl: Option<(AclKind, String)>,
     /// As it is on the wire.
     pub referer: Option<Vec<u8>>,
 }
 
+/// What a token is of.
 #[derive(Debug)]
-struct Who {
-    version: u8,
-    identity: Identity,
+pub struct Who {
+    /// 2 or 3.
+    pub version: u8,
+    pub identity: Identity,
 }
 
+/// What comes as a service token.
 #[derive(Debug)]
-enum Service {
+pub enum Service {
     None,
     Invalid,
     Valid(Box<Who>),

@@ -15,6 +15,12 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// With Swift's defaults.
+    pub fn plain() -> Self {
+        let settings = Settings::new(&Options::default()).expect("settings");
+        Self { options: json!({}), settings, prefixes: vec!["AUTH_"] }
+    }
+
     pub fn new(random: &mut Random) -> Self {
         let mut swift = Map::new();
         let mut ours = Options::default();

@@ -153,3 +153,39 @@ impl OptionsError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roles(roles: &[&str]) -> Option<Vec<String>> {
+        Some(roles.iter().map(|role| (*role).to_owned()).collect())
+    }
+
+    #[test]
+    fn options_that_make_no_sense_are_refused() {
+        type Set = fn(&mut Options, Option<Vec<String>>);
+        let sets: [Set; 3] = [
+            |it, roles| it.operator_roles = roles,
+            |it, roles| it.service_roles = roles,
+            |it, roles| it.project_reader_roles = roles,
+        ];
+        for set in sets {
+            for (role, complaint) in [
+                ("", "\"\" names no role"),
+                ("AUTH: ", "\"AUTH: \" names no role"),
+                ("a,b", "role \"a,b\" has a comma in it"),
+                ("KEY:a", "role \"KEY:a\" is for \"KEY_\", which is none of the reseller prefixes"),
+                (":a", "role \":a\" is for \"\", which is none of the reseller prefixes"),
+            ] {
+                let mut options = Options::default();
+                set(&mut options, roles(&["fine", role]));
+                assert_eq!(Settings::new(&options).unwrap_err().to_string(), complaint);
+            }
+        }
+        let readers = |role| Options { system_reader_roles: roles(&[role]), ..Options::default() };
+        assert_eq!(Settings::new(&readers(" ")), Err(OptionsError::NoRole(" ".into())));
+        assert_eq!(Settings::new(&readers("a,b")), Err(OptionsError::Comma("a,b".into())));
+        assert!(Settings::new(&readers("KEY:a")).is_ok());
+    }
+}

@@ -122,8 +122,8 @@ impl SignedData {
         &self.der
     }
 
-    /// The encoded names of the signer.
-    fn issuer_and_serial(&self) -> (&[u8], &[u8]) {
+    /// The names of the signer, each as DER: who issued its certificate, and under which number.
+    pub fn issuer_and_serial(&self) -> (&[u8], &[u8]) {
         (self.slice(&self.issuer), self.slice(&self.serial))
     }
 

@@ -1,0 +1,395 @@
+//! Keystone itself, step by step: the first step that fails is the one to mend.
+
+use std::net::SocketAddr;
+
+use keystone_token::api::{ApiVersion, AuthVersion};
+use keystone_token::cms::Signers;
+use openssl::x509::X509;
+
+use super::{files, Served};
+use crate::certificate;
+use crate::conf::service::{Credentials, Settings};
+use crate::explain::{self, Asked};
+use crate::keystone::{AskError, Certificates, Endpoint, ServiceToken, Uri};
+use crate::net::{self, Answer, HttpError};
+use crate::report::{span, Check, Status};
+use crate::system;
+
+/// Checks every endpoint; what the first that answers serves comes along.
+pub fn checks(settings: &Settings, now: i64) -> (Vec<Check>, Served) {
+    let mut checks = Vec::new();
+    let mut served = Served::Unknown;
+    for uri in settings.identity_uris.iter().filter_map(|uri| Uri::parse(uri)) {
+        let name = uri.text.clone();
+        let mut visit = Visit { settings, now, checks: Vec::new(), served: Served::Unknown };
+        // What could not be done because of a failure before it is not worth a line each.
+        let _ = visit.endpoint(uri);
+        checks.extend(visit.checks.into_iter().map(|check| match check.target {
+            None => check.about(name.clone()),
+            Some(_) => check,
+        }));
+        if matches!(served, Served::Unknown) {
+            served = visit.served;
+        }
+    }
+    (checks, served)
+}
+
+struct Visit<'s> {
+    settings: &'s Settings,
+    now: i64,
+    checks: Vec<Check>,
+    served: Served,
+}
+
+impl<'s> Visit<'s> {
+    fn endpoint(&mut self, uri: Uri) -> Option<()> {
+        let addresses = self.dns(&uri)?;
+        let address = self.tcp(&uri, &addresses)?;
+        let endpoint = self.tls(uri, address)?;
+        let version = self.version(&endpoint)?;
+        self.certificates(&endpoint, version);
+        let token = self.login(&endpoint, version)?;
+        self.role(&endpoint, version, &token);
+        self.revocation_list(&endpoint, version, &token);
+        self.events(&endpoint, version, &token);
+        Some(())
+    }
+
+    fn dns(&mut self, uri: &Uri) -> Option<Vec<SocketAddr>> {
+        let (id, title) = ("keystone.dns", "name");
+        match net::resolve(&uri.host, uri.port) {
+            Ok(addresses) => {
+                let texts: Vec<String> = addresses.iter().map(|it| it.ip().to_string()).collect();
+                self.checks.push(Check::ok(id, title, texts.join(", ")));
+                Some(addresses)
+            }
+            Err(error) => {
+                let check = Check::fail(id, title, format!("{} is not found: {error}", uri.host))
+                    .meaning(
+                        "nginx does not start, unless its resolver is set: it looks names up then",
+                    )
+                    .fix(format!("getent ahosts {}", crate::report::quote(&uri.host)));
+                self.checks.push(check);
+                None
+            }
+        }
+    }
+
+    fn tcp(&mut self, uri: &Uri, addresses: &[SocketAddr]) -> Option<SocketAddr> {
+        let (id, title) = ("keystone.tcp", "connection");
+        let mut reached = None;
+        let mut failures = Vec::new();
+        for address in addresses {
+            match net::connect(address, self.settings.connect_timeout) {
+                Ok(_) => reached = reached.or(Some(*address)),
+                Err(error) => failures.push((address, error)),
+            }
+        }
+        let texts: Vec<String> =
+            failures.iter().map(|(address, error)| format!("{address}: {error}")).collect();
+        let check = match (reached, failures.into_iter().next()) {
+            (Some(address), None) => Check::ok(id, title, format!("{address} answers")),
+            (Some(_), Some((_, error))) => {
+                let check = Check::warn(id, title, texts.join("; "));
+                explain::no_answer(check, &error, uri, self.settings)
+            }
+            (None, Some((_, error))) => {
+                let check = Check::fail(id, title, texts.join("; "));
+                explain::no_answer(check, &error, uri, self.settings)
+            }
+            (None, None) => Check::fail(id, title, "there is no address to connect to"),
+        };
+        self.checks.push(check);
+        reached
+    }
+
+    fn tls(&mut self, uri: Uri, address: SocketAddr) -> Option<Endpoint<'s>> {
+        let (id, title) = ("keystone.tls", "TLS");
+        if !uri.https {
+            return Some(Endpoint::new(uri, self.settings, address, None));
+        }
+        let context = match net::tls_context(&self.settings.tls) {
+            Ok(context) => context,
+            Err(error) => {
+                let reason = error.errors().first().and_then(|it| it.reason()).unwrap_or("unknown");
+                let check = Check::fail(id, title, format!("the keystone_ssl files: {reason}"))
+                    .meaning("nginx does not start")
+                    .fix("nginx -t");
+                self.checks.push(check);
+                return None;
+            }
+        };
+        let endpoint = Endpoint::new(uri, self.settings, address, Some(context));
+        match endpoint.handshake() {
+            Ok(stream) => {
+                let shown = stream.as_ref().and_then(|stream| stream.ssl().peer_certificate());
+                let version = stream.as_ref().map_or("", |stream| stream.ssl().version_str());
+                self.checks.push(self.shown(shown.as_ref(), version));
+                Some(endpoint)
+            }
+            Err(error) => {
+                let shown = match &error {
+                    HttpError::Tls(failure) => failure.certificate.as_ref(),
+                    _ => None,
+                };
+                let shown = shown.map(|it| format!(": {}", certificate::describe(it, self.now)));
+                let check = Check::fail(id, title, format!("{error}{}", shown.unwrap_or_default()));
+                self.checks.push(explain::no_answer(check, &error, &endpoint.uri, self.settings));
+                None
+            }
+        }
+    }
+
+    fn shown(&self, certificate: Option<&X509>, version: &str) -> Check {
+        let (id, title) = ("keystone.tls", "TLS");
+        let Some(certificate) = certificate else {
+            return Check::warn(id, title, format!("{version}, without a certificate"));
+        };
+        let verified = if self.settings.tls.verify { "" } else { ", not verified" };
+        let text = certificate::describe(certificate, self.now);
+        let detail = format!("{version}, {text}{verified}");
+        match certificate::validity(certificate, self.now).0 {
+            Status::Ok => Check::ok(id, title, detail),
+            _ => Check::warn(id, title, detail)
+                .meaning("when it ends, no question to Keystone gets through: renew it there"),
+        }
+    }
+
+    fn version(&mut self, endpoint: &Endpoint<'_>) -> Option<ApiVersion> {
+        let (id, title) = ("keystone.version", "API version");
+        match endpoint.discover() {
+            Ok((version, answer)) => {
+                let how = match self.settings.version {
+                    AuthVersion::Auto => "found by asking",
+                    AuthVersion::Fixed(_) => "as configured",
+                };
+                self.checks.push(Check::ok(id, title, format!("{version}, {how}")));
+                self.checks.push(clock(&answer));
+                Some(version)
+            }
+            Err(error) => {
+                self.fail(
+                    Check::fail(id, title, error.to_string()),
+                    &error,
+                    Asked::Version,
+                    endpoint,
+                );
+                None
+            }
+        }
+    }
+
+    fn certificates(&mut self, endpoint: &Endpoint<'_>, version: ApiVersion) {
+        let (id, title) = ("keystone.certificates", "certificates");
+        match endpoint.certificates(version) {
+            Ok(certificates) => {
+                let Certificates { signing, ca } = &certificates;
+                let usable = Signers::from_pem(signing, ca, self.now);
+                self.checks.push(match usable {
+                    Ok(_) => Check::ok(id, title, "served, and good to verify PKI tokens with"),
+                    Err(error) => Check::fail(id, title, error.to_string())
+                        .meaning(
+                            "Keystone serves certificates that tokens cannot be verified with: \
+                                  the module asks it about each PKI token",
+                        )
+                        .fix(explain::curl(
+                            &endpoint.uri,
+                            &format!("/{version}/OS-SIMPLE-CERT/certificates"),
+                        )),
+                });
+                self.served = Served::Certificates(certificates);
+            }
+            Err(AskError::Status(code @ (403 | 404 | 410))) => {
+                self.served = Served::Nothing;
+                self.checks.push(Check::ok(id, title, format!("none (status {code})")).meaning(
+                    "this Keystone issues Fernet or JWS tokens; the module asks it about every \
+                         token",
+                ));
+            }
+            Err(error) => {
+                let check = Check::fail(id, title, error.to_string());
+                self.fail(check, &error, Asked::Certificates, endpoint);
+            }
+        }
+    }
+
+    fn login(&mut self, endpoint: &Endpoint<'_>, version: ApiVersion) -> Option<ServiceToken> {
+        let (id, title) = ("keystone.login", "login");
+        match endpoint.log_in(version) {
+            Ok(token) => {
+                let detail = match token.expires_at {
+                    Some(expires) => format!("a token for {}", span(expires - self.now)),
+                    None => "by the configured token".to_owned(),
+                };
+                self.checks.push(Check::ok(id, title, detail));
+                Some(token)
+            }
+            Err(AskError::NoCredentials) => {
+                let detail = match &self.settings.credentials {
+                    Credentials::Unusable { reason, .. } => format!("no credentials: {reason}"),
+                    _ => "no credentials are set".to_owned(),
+                };
+                self.checks.push(Check::skip(id, title, detail));
+                None
+            }
+            Err(error) => {
+                self.fail(
+                    Check::fail(id, title, error.to_string()),
+                    &error,
+                    Asked::Login,
+                    endpoint,
+                );
+                None
+            }
+        }
+    }
+
+    /// Everybody may ask about his own token, so that it takes a look at the roles too.
+    fn role(&mut self, endpoint: &Endpoint<'_>, version: ApiVersion, token: &ServiceToken) {
+        let (id, title) = ("keystone.role", "role");
+        let check = match endpoint.validate(version, token.id.expose(), &token.id) {
+            Ok(Some(identity)) => {
+                let roles = identity.roles.join(", ");
+                let enough = |role: &String| {
+                    ["admin", "service"].iter().any(|name| role.eq_ignore_ascii_case(name))
+                };
+                match identity.roles.iter().any(enough) {
+                    true => Check::ok(id, title, format!("has {roles}")),
+                    false => Check::warn(id, title, format!("has only [{roles}]"))
+                        .meaning(
+                            "it can ask about its own token. By Keystone's usual policy it takes \
+                                  the role service (or admin) to ask about those of others",
+                        )
+                        .fix(explain::add_role(self.settings)),
+                }
+            }
+            Ok(None) if token.expires_at.is_none() => {
+                Check::ok(id, title, "the configured token is accepted")
+            }
+            Ok(None) => {
+                Check::fail(id, title, "Keystone does not know the token that it has just issued")
+                    .meaning(
+                        "several Keystones behind one address do not share their keys or their \
+                          database, or their clocks differ",
+                    )
+                    .fix("compare /etc/keystone/fernet-keys on all of them")
+            }
+            Err(error) => {
+                let check = Check::fail(id, title, error.to_string());
+                return self.fail(check, &error, Asked::Validation, endpoint);
+            }
+        };
+        self.checks.push(check);
+    }
+
+    fn revocation_list(
+        &mut self,
+        endpoint: &Endpoint<'_>,
+        version: ApiVersion,
+        token: &ServiceToken,
+    ) {
+        let (id, title) = ("keystone.revocation_list", "revocation list");
+        let Served::Certificates(Certificates { signing, ca }) = &self.served else { return };
+        if !self.settings.revocation {
+            return;
+        }
+        let signers = Signers::from_pem(signing, ca, self.now).ok();
+        let check = match endpoint.revocation_list(version, &token.id) {
+            Ok(signed) => match files::list(signed.as_bytes(), signers.as_ref(), self.now) {
+                Ok(list) => Check::ok(id, title, format!("{} entries", list.len())),
+                Err(error) => Check::fail(id, title, error.to_string())
+                    .meaning(
+                        "Keystone signs its list with a certificate that it does not serve: the \
+                              module asks it about each PKI token",
+                    )
+                    .fix("compare [signing] certfile and keyfile in keystone.conf"),
+            },
+            Err(AskError::Status(code @ (403 | 404 | 410))) => {
+                Check::warn(id, title, format!("not for these credentials (status {code})"))
+                    .meaning(
+                        "Keystone keeps no list (revoke_by_id = false), or the user may not read \
+                              it: the module asks Keystone about each new PKI token",
+                    )
+                    .fix(explain::add_role(self.settings))
+            }
+            Err(error) => {
+                let check = Check::fail(id, title, error.to_string());
+                return self.fail(check, &error, Asked::List, endpoint);
+            }
+        };
+        self.checks.push(check);
+    }
+
+    fn events(&mut self, endpoint: &Endpoint<'_>, version: ApiVersion, token: &ServiceToken) {
+        let (id, title) = ("keystone.revocation_events", "revocation events");
+        if !self.settings.revocation_events {
+            return;
+        }
+        if version != ApiVersion::V3 {
+            let check = Check::fail(id, title, "keystone_revocation_events needs API v3");
+            return self
+                .checks
+                .push(check.meaning("a revoked token is good until it leaves the cache"));
+        }
+        let outcome = match endpoint.revocation_events(&token.id) {
+            Ok(200) => return self.checks.push(Check::ok(id, title, "can be read")),
+            Ok(code) => AskError::Status(code),
+            Err(error) => error,
+        };
+        let check = Check::fail(id, title, outcome.to_string());
+        self.fail(check, &outcome, Asked::Events, endpoint);
+    }
+
+    fn fail(&mut self, check: Check, error: &AskError, asked: Asked, endpoint: &Endpoint<'_>) {
+        let settings = self.settings;
+        self.checks.push(explain::failure(check, error, asked, &endpoint.uri, settings));
+    }
+}
+
+/// Whether a token's end is the same moment here and there.
+fn clock(answer: &Answer) -> Check {
+    let (id, title) = ("keystone.clock", "clock");
+    let date = answer.headers.get("date").and_then(|date| date.to_str().ok());
+    let Some(theirs) = date.and_then(http_date) else {
+        return Check::skip(id, title, "Keystone's answers have no Date");
+    };
+    let ahead = system::now() - theirs;
+    match ahead.abs() {
+        0..=1 => Check::ok(id, title, "the same as Keystone's"),
+        2..=60 => Check::ok(id, title, format!("{} from Keystone's", span(ahead))),
+        _ => {
+            let side = if ahead > 0 { "ahead of" } else { "behind" };
+            Check::warn(id, title, format!("{} {side} Keystone's", span(ahead)))
+                .meaning(
+                    "a token's expiry is judged by this machine's clock: tokens end too early, \
+                          or count for too long, by that much",
+                )
+                .fix("chronyc tracking (or timedatectl), here and on Keystone's machine")
+        }
+    }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` in seconds since 1970.
+fn http_date(text: &str) -> Option<i64> {
+    let mut words = text.split_once(", ")?.1.split(' ');
+    let (day, month, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    keystone_token::time::parse(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
+}
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+#[cfg(test)]
+mod tests {
+    use super::http_date;
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        for text in ["", "Sun, 06 Nov", "1994-11-06T08:49:37Z", "Sun, 06 Foo 1994 08:49:37 GMT"] {
+            assert_eq!(http_date(text), None, "{text}");
+        }
+    }
+}

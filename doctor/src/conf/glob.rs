@@ -1,0 +1,95 @@
+//! Patterns of file names, as `include` takes them: `*`, `?` and `[...]`.
+
+use std::path::{Component, Path, PathBuf};
+
+/// The files that a pattern stands for, sorted; a path without a pattern stands for itself.
+pub fn expand(pattern: &Path) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::new()];
+    for component in pattern.components() {
+        let name = component.as_os_str().to_string_lossy();
+        let is_pattern =
+            matches!(component, Component::Normal(_)) && name.contains(['*', '?', '[']);
+        found = match is_pattern {
+            false => found.into_iter().map(|path| path.join(component)).collect(),
+            true => found.iter().flat_map(|directory| matching(directory, &name)).collect(),
+        };
+    }
+    found
+}
+
+fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
+    let directory = if directory == Path::new("") { Path::new(".") } else { directory };
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with('.') == pattern.starts_with('.')
+                && matches(pattern.as_bytes(), name.as_bytes())
+        })
+        .map(|entry| entry.path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let Some((&first, rest)) = pattern.split_first() else { return name.is_empty() };
+    match first {
+        b'*' => (0..=name.len()).any(|at| matches(rest, &name[at..])),
+        b'?' => !name.is_empty() && matches(rest, &name[1..]),
+        b'[' => match (set(rest), name.split_first()) {
+            (Some((set, rest)), Some((&byte, name))) => is_in(set, byte) && matches(rest, name),
+            (None, Some((b'[', name))) => matches(rest, name),
+            _ => false,
+        },
+        byte => name.first() == Some(&byte) && matches(rest, &name[1..]),
+    }
+}
+
+/// What is between the brackets, and what is behind them.
+fn set(pattern: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = pattern.iter().skip(1).position(|&byte| byte == b']')? + 1;
+    Some((&pattern[..end], &pattern[end + 1..]))
+}
+
+fn is_in(set: &[u8], byte: u8) -> bool {
+    let (negated, mut set) = match set.split_first() {
+        Some((b'!' | b'^', rest)) => (true, rest),
+        _ => (false, set),
+    };
+    let mut found = false;
+    while let [first, rest @ ..] = set {
+        set = match rest {
+            [b'-', last, rest @ ..] => {
+                found |= (*first..=*last).contains(&byte);
+                rest
+            }
+            rest => {
+                found |= *first == byte;
+                rest
+            }
+        };
+    }
+    found != negated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns_match_as_in_a_shell() {
+        for (pattern, name, expected) in [
+            ("*.conf", "a.conf", true),
+            ("*.conf", "a.conf.bak", false),
+            ("?.conf", "a.conf", true),
+            ("[a-c]*", "beta", true),
+            ("[!a-c]*", "beta", false),
+            ("[ab", "[ab", true),
+            ("a", "b", false),
+        ] {
+            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+        }
+    }
+}

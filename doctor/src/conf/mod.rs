@@ -1,0 +1,90 @@
+//! What `nginx.conf` says: which identity services its servers use, and how.
+
+mod glob;
+pub mod level;
+mod lexer;
+pub mod reader;
+pub mod service;
+pub mod values;
+
+use std::path::{Path, PathBuf};
+
+use self::level::Level;
+use self::reader::{Directive, Problem, ReadError};
+use self::service::Service;
+
+/// A configuration, as far as it has to do with Keystone.
+#[derive(Debug, Default)]
+pub struct Conf {
+    /// The file, or none for options of the command line.
+    pub path: Option<PathBuf>,
+    /// `user`, and its group if it names one.
+    pub user: Option<(String, Option<String>)>,
+    /// The identity services that servers use, each once.
+    pub services: Vec<Service>,
+    /// How many servers there are, and how many of them ask for tokens.
+    pub servers: (usize, usize),
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+}
+
+impl Conf {
+    /// Reads `nginx.conf` and what it includes.
+    pub fn read(path: &Path) -> Result<Self, ReadError> {
+        let tree = reader::read(path)?;
+        let mut conf =
+            Self { path: Some(path.to_owned()), problems: tree.problems, ..Self::default() };
+        let user = tree.directives.iter().rev().find(|directive| directive.name == "user");
+        conf.user = user.and_then(|directive| {
+            let mut words = directive.arguments.iter().cloned();
+            Some((words.next()?, words.next()))
+        });
+        let prefix = path.parent().unwrap_or(Path::new(""));
+        let http = tree.directives.iter().filter(|directive| directive.name == "http");
+        for block in http.filter_map(|directive| directive.block.as_deref()) {
+            conf.http(block, prefix);
+        }
+        Ok(conf)
+    }
+
+    /// A single identity service with these directives, which come from the command line.
+    pub fn of_options(directives: &[Directive]) -> Self {
+        let level = Level::read(directives);
+        let service = Service::new(&level, Path::new(""), "the command line");
+        Self { services: vec![service], ..Self::default() }
+    }
+
+    fn http(&mut self, block: &[Directive], prefix: &Path) {
+        let outer = Level::read(block);
+        let outer_auth = auth(block, "off");
+        for server in block.iter().filter(|directive| directive.name == "server") {
+            let Some(inner) = server.block.as_deref() else { continue };
+            self.servers.0 += 1;
+            if !asks_for_tokens(inner, outer_auth) {
+                continue;
+            }
+            self.servers.1 += 1;
+            let level = Level::read(inner).within(&outer);
+            let service = Service::new(&level, prefix, &format!("server at {}", server.place));
+            match self.services.iter_mut().find(|known| known.settings == service.settings) {
+                Some(known) => known.users.extend(service.users),
+                None => self.services.push(service),
+            }
+        }
+    }
+}
+
+/// `keystone_auth` of a level, or that of the level around it.
+fn auth<'a>(block: &'a [Directive], outer: &'a str) -> &'a str {
+    let own = block.iter().find(|directive| directive.name == "keystone_auth");
+    own.and_then(|directive| directive.arguments.first()).map_or(outer, String::as_str)
+}
+
+fn asks_for_tokens(block: &[Directive], outer: &str) -> bool {
+    let own = auth(block, outer);
+    let inner = block.iter().filter_map(|directive| directive.block.as_deref());
+    own != "off" || inner.into_iter().any(|inner| asks_for_tokens(inner, own))
+}
+
+#[cfg(test)]
+mod tests;

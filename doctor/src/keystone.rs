@@ -1,0 +1,336 @@
+//! Keystone, as one endpoint of it: what is asked and what the answers mean is
+//! `keystone_token::api`, how it travels is [`crate::net`].
+
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use bytes::Bytes;
+use http::header::{HeaderValue, ACCEPT, CONNECTION, CONTENT_TYPE, HOST};
+use keystone_token::api::{self, ApiError, ApiVersion, AuthVersion, Login, Validation, Versions};
+use keystone_token::identity::{Identity, IdentityError};
+use openssl::ssl::{SslContext, SslStream};
+use zeroize::Zeroizing;
+
+use crate::conf::service::{Credentials, Settings};
+use crate::conf::values::Secret;
+use crate::net::{self, Answer, HttpError, Stream};
+
+/// A URI of the identity service, taken apart.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Uri {
+    /// As it is configured.
+    pub text: String,
+    /// Whether TLS is spoken there.
+    pub https: bool,
+    /// A name, or an address; one of IPv6 in brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The path below which the versions live: empty, or without a slash at its end.
+    pub base: String,
+    /// The version that the URI itself names.
+    pub named_version: Option<ApiVersion>,
+}
+
+impl Uri {
+    /// Takes a URI apart; `None` for one that the module would not take.
+    pub fn parse(text: &str) -> Option<Self> {
+        let uri: http::Uri = text.parse().ok()?;
+        let https = match uri.scheme_str()? {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        if uri.query().is_some() || uri.authority()?.as_str().contains('@') {
+            return None;
+        }
+        let host = uri.host().filter(|host| !host.is_empty())?.to_ascii_lowercase();
+        let (base, named_version) = api::split_base_path(uri.path());
+        Some(Self {
+            text: text.to_owned(),
+            https,
+            host,
+            port: uri.port_u16().unwrap_or(if https { 443 } else { 80 }),
+            base: base.to_owned(),
+            named_version,
+        })
+    }
+
+    /// Whether it stays on this machine.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.host.trim_matches(['[', ']']);
+        host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    }
+
+    /// Where a path of the API is, for a command of the operator.
+    pub fn at(&self, path: &str) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}:{}{}{path}", self.host, self.port, self.base)
+    }
+
+    /// The same below the version that is spoken.
+    pub fn versioned(&self, version: ApiVersion) -> String {
+        self.at(&format!("/{version}"))
+    }
+}
+
+/// Why Keystone has not said what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// It has said something else.
+    #[error("the answer makes no sense: {0}")]
+    Api(#[from] ApiError),
+    /// No token could be had: there are no credentials.
+    #[error("there are no credentials to ask with")]
+    NoCredentials,
+    /// It has not said anything.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// It does not want to.
+    #[error("status {0}")]
+    Status(u16),
+    /// The token is none that Keystone could have issued.
+    #[error("the answer about the token cannot be used: {0}")]
+    Identity(IdentityError),
+}
+
+/// A connection's way, once it is known to be passable.
+pub struct Endpoint<'s> {
+    /// Where it leads.
+    pub uri: Uri,
+    settings: &'s Settings,
+    address: SocketAddr,
+    tls: Option<SslContext>,
+}
+
+/// What tokens are verified with, as it is served, in PEM.
+pub struct Certificates {
+    /// Those that sign: `signing_cert.pem`.
+    pub signing: Vec<u8>,
+    /// Those that issued them: `cacert.pem`.
+    pub ca: Vec<u8>,
+}
+
+/// A token as it was issued to the service user.
+pub struct ServiceToken {
+    /// What to send.
+    pub id: Secret,
+    /// When it ends, in unix seconds; `None` for one that was configured.
+    pub expires_at: Option<i64>,
+}
+
+impl<'s> Endpoint<'s> {
+    /// The endpoint at this address, with `tls` for https.
+    pub fn new(
+        uri: Uri,
+        settings: &'s Settings,
+        address: SocketAddr,
+        tls: Option<SslContext>,
+    ) -> Self {
+        Self { uri, settings, address, tls }
+    }
+
+    /// Takes all steps to an endpoint at once: its first address that can be connected to.
+    pub fn reach(uri: Uri, settings: &'s Settings) -> Result<Self, HttpError> {
+        let addresses = net::resolve(&uri.host, uri.port).map_err(HttpError::Connect)?;
+        let mut failure = HttpError::Timeout("connecting");
+        for address in addresses {
+            match net::connect(&address, settings.connect_timeout) {
+                Ok(_) => {
+                    let tls = uri.https.then(|| net::tls_context(&settings.tls)).transpose();
+                    let tls = tls.map_err(|error| HttpError::Request(error.to_string()))?;
+                    return Ok(Self::new(uri, settings, address, tls));
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// The name that the server's certificate has to bear.
+    pub fn name(&self) -> &str {
+        self.settings.tls.name.as_deref().unwrap_or(&self.uri.host)
+    }
+
+    /// Connects with TLS, if there is any.
+    pub fn handshake(&self) -> Result<Option<SslStream<TcpStream>>, HttpError> {
+        let Some(context) = &self.tls else { return Ok(None) };
+        let timeout = self.settings.connect_timeout;
+        let socket = net::connect(&self.address, timeout)?;
+        net::handshake(context, socket, self.name(), timeout).map(Some)
+    }
+
+    /// Sends one request once.
+    pub fn send(
+        &self,
+        mut request: api::Request,
+        token: Option<&Secret>,
+    ) -> Result<Answer, HttpError> {
+        let stream = match self.handshake()? {
+            Some(stream) => Stream::Tls(Box::new(stream)),
+            None => Stream::Plain(net::connect(&self.address, self.settings.connect_timeout)?),
+        };
+        let unsendable = |_| HttpError::Request("it holds what HTTP cannot carry".to_owned());
+        let body = request.body.take();
+        let mut encoded = http::Request::builder()
+            .method(request.method.as_str())
+            .uri(&*request.target())
+            .header(HOST, format!("{}:{}", self.uri.host, self.uri.port))
+            .header(ACCEPT, request.accept)
+            .header(CONNECTION, "close")
+            .header("user-agent", USER_AGENT);
+        if let Some(api::Subject::Header(subject)) = &request.subject {
+            let (name, value) = api::ACCESS_RULES_HEADER;
+            let subject = HeaderValue::from_str(subject).map_err(|e| unsendable(e.into()))?;
+            encoded = encoded.header("x-subject-token", subject).header(name, value);
+        }
+        if body.is_some() {
+            encoded = encoded.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(token) = token.filter(|_| request.authenticated) {
+            let token = HeaderValue::from_str(token.expose()).map_err(|e| unsendable(e.into()))?;
+            encoded = encoded.header("x-auth-token", token);
+        }
+        let body = body.map(|body| Bytes::from_owner(Zeroizing::new(body.into_bytes())));
+        let body = body.unwrap_or_default();
+        if !body.is_empty() {
+            encoded = encoded.header(http::header::CONTENT_LENGTH, body.len());
+        }
+        stream.ask(encoded.body(body).map_err(unsendable)?, self.settings.read_timeout)
+    }
+
+    /// The version to speak, found as the module finds it, and the answer that told.
+    pub fn discover(&self) -> Result<(ApiVersion, Answer), AskError> {
+        let wanted = self.settings.version;
+        if let AuthVersion::Fixed(version) = wanted {
+            let answer = self.send(api::version_discovery(&self.uri.base, version), None)?;
+            return match answer.status {
+                200 | 300 => Ok((version, answer)),
+                status => Err(AskError::Status(status)),
+            };
+        }
+        let answer = self.send(api::discovery(&self.uri.base), None)?;
+        let (versions, answer) = match (versions(&answer), self.uri.named_version) {
+            (Err(_), Some(named)) => {
+                let answer = self.send(api::version_discovery(&self.uri.base, named), None)?;
+                (versions(&answer), answer)
+            }
+            (versions, _) => (versions, answer),
+        };
+        Ok((versions?.choose(wanted)?, answer))
+    }
+
+    /// The certificates, of which Keystone serves none where it issues no PKI tokens.
+    pub fn certificates(&self, version: ApiVersion) -> Result<Certificates, AskError> {
+        let signing = self.plain(api::signing_certificates(&self.uri.base, version))?;
+        let ca = self.plain(api::ca_certificates(&self.uri.base, version))?;
+        Ok(Certificates { signing, ca })
+    }
+
+    fn plain(&self, request: api::Request) -> Result<Vec<u8>, AskError> {
+        match self.send(request, None)? {
+            answer if answer.status == 200 => Ok(answer.body.to_vec()),
+            answer => Err(AskError::Status(answer.status)),
+        }
+    }
+
+    /// Gets a token for the module's own credentials.
+    pub fn log_in(&self, version: ApiVersion) -> Result<ServiceToken, AskError> {
+        let login = match &self.settings.credentials {
+            Credentials::None | Credentials::Unusable { .. } => {
+                return Err(AskError::NoCredentials)
+            }
+            Credentials::Token(id) => return Ok(ServiceToken { id: id.clone(), expires_at: None }),
+            Credentials::ApplicationCredential { id, secret } => {
+                Login::ApplicationCredential { id, secret: secret.expose() }
+            }
+            Credentials::Password {
+                username,
+                password,
+                project_name,
+                user_domain_name,
+                project_domain_name,
+            } => Login::Password {
+                username,
+                password: password.expose(),
+                project_name: project_name.as_deref(),
+                user_domain_name,
+                project_domain_name,
+            },
+        };
+        let answer = self.send(api::authenticate(&self.uri.base, version, &login)?, None)?;
+        if !matches!(answer.status, 200 | 201) {
+            return Err(AskError::Status(answer.status));
+        }
+        let subject = answer.headers.get("x-subject-token").map(HeaderValue::as_bytes);
+        let issued = api::issued_token(version, subject, &answer.body)?;
+        Ok(ServiceToken { id: Secret::new(issued.id), expires_at: Some(issued.expires_at) })
+    }
+
+    /// Whether Keystone knows a token, and whose it is; `None` if it does not.
+    pub fn validate(
+        &self,
+        version: ApiVersion,
+        token: &str,
+        as_whom: &Secret,
+    ) -> Result<Option<Identity>, AskError> {
+        let how = Validation { allow_expired: false, catalog: false };
+        let request = match api::validate(&self.uri.base, version, token, how) {
+            Err(ApiError::Unnameable) => return Ok(None),
+            request => request?,
+        };
+        let answer = self.send(request, Some(as_whom))?;
+        match answer.status {
+            200 | 203 => Identity::from_json(&answer.body).map(Some).map_err(AskError::Identity),
+            404 => Ok(None),
+            status => Err(AskError::Status(status)),
+        }
+    }
+
+    /// The signed revocation list, a CMS in PEM.
+    pub fn revocation_list(
+        &self,
+        version: ApiVersion,
+        as_whom: &Secret,
+    ) -> Result<String, AskError> {
+        let answer = self.send(api::revocation_list(&self.uri.base, version), Some(as_whom))?;
+        match answer.status {
+            200 => Ok(api::signed_revocation_list(&answer.body)?),
+            status => Err(AskError::Status(status)),
+        }
+    }
+
+    /// The status of an answer to a question for revocation events.
+    pub fn revocation_events(&self, as_whom: &Secret) -> Result<u16, AskError> {
+        Ok(self.send(api::revocation_events(&self.uri.base), Some(as_whom))?.status)
+    }
+}
+
+fn versions(answer: &Answer) -> Result<Versions, AskError> {
+    match answer.status {
+        200 | 300 => Ok(Versions::parse(&answer.body)?),
+        status => Err(AskError::Status(status)),
+    }
+}
+
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_is_taken_apart() {
+        let uri = Uri::parse("https://Cloud.example.com/identity/v3/").unwrap();
+        assert_eq!(
+            (uri.host.as_str(), uri.port, uri.base.as_str()),
+            ("cloud.example.com", 443, "/identity")
+        );
+        assert_eq!(uri.named_version, Some(ApiVersion::V3));
+        assert_eq!(uri.versioned(ApiVersion::V3), "https://cloud.example.com:443/identity/v3");
+        assert!(Uri::parse("http://[::1]:5000").unwrap().is_loopback());
+        assert!(!uri.is_loopback());
+        for text in ["", "cloud:5000", "ftp://cloud", "http://a@cloud", "http://cloud/?q"] {
+            assert_eq!(Uri::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! HTTP to one endpoint, a connection a question, each step by itself so that a failure can be told
+//! from the next one.
+//!
+//! The messages are hyper's business, as in the module. Sockets do not block: when neither side of
+//! the exchange gets on, the program sleeps until the socket is ready or the time is up.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use openssl::error::ErrorStack;
+use openssl::ssl::{
+    HandshakeError, Ssl, SslContext, SslContextBuilder, SslMethod, SslStream, SslVerifyMode,
+    SslVersion,
+};
+use openssl::x509::verify::X509CheckFlags;
+use openssl::x509::{X509VerifyResult, X509};
+
+use crate::conf::service::TlsSettings;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Nobody listens there, or nobody can be reached.
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    /// The answer is not one of HTTP, or breaks off.
+    #[error("the answer cannot be read: {0}")]
+    Protocol(String),
+    /// A request that cannot be written.
+    #[error("the request cannot be sent: {0}")]
+    Request(String),
+    /// The peer takes too long.
+    #[error("timed out {0}")]
+    Timeout(&'static str),
+    /// The handshake failed.
+    #[error("{0}")]
+    Tls(TlsFailure),
+    /// The answer does not end.
+    #[error("the answer is longer than {MAX_BODY} bytes")]
+    TooLarge,
+}
+
+/// Why a TLS handshake failed.
+#[derive(Debug)]
+pub struct TlsFailure {
+    /// What OpenSSL says.
+    pub reason: String,
+    /// What is wrong with the certificate, if that is it.
+    pub verification: Option<X509VerifyResult>,
+    /// The certificate that was shown.
+    pub certificate: Option<X509>,
+}
+
+impl std::fmt::Display for TlsFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.verification {
+            Some(result) => write!(f, "the certificate does not verify: {}", result.error_string()),
+            None => write!(f, "the TLS handshake failed: {}", self.reason),
+        }
+    }
+}
+
+/// An answer.
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its header.
+    pub headers: http::HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// The addresses of a host.
+pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let host = host.trim_matches(['[', ']']);
+    let found: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+    match found.is_empty() {
+        true => Err(io::Error::other("the name has no address")),
+        false => Ok(found),
+    }
+}
+
+/// Connects to an address.
+pub fn connect(address: &SocketAddr, timeout: Duration) -> Result<TcpStream, HttpError> {
+    let timeout = timeout.max(Duration::from_millis(1));
+    TcpStream::connect_timeout(address, timeout).map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => HttpError::Timeout("connecting"),
+        _ => HttpError::Connect(error),
+    })
+}
+
+/// How to speak TLS, with the same demands as the module has.
+pub fn tls_context(settings: &TlsSettings) -> Result<SslContext, ErrorStack> {
+    let mut builder = SslContextBuilder::new(SslMethod::tls_client())?;
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    builder.set_verify(if settings.verify { SslVerifyMode::PEER } else { SslVerifyMode::NONE });
+    match &settings.trusted_certificate {
+        Some(path) => builder.set_ca_file(path)?,
+        None => builder.set_default_verify_paths()?,
+    }
+    if let (Some(certificate), Some(key)) = (&settings.certificate, &settings.certificate_key) {
+        builder.set_certificate_chain_file(certificate)?;
+        builder.set_private_key_file(key, openssl::ssl::SslFiletype::PEM)?;
+        builder.check_private_key()?;
+    }
+    Ok(builder.build())
+}
+
+/// Makes a connection a TLS one with the server of that name.
+pub fn handshake(
+    context: &SslContext,
+    stream: TcpStream,
+    name: &str,
+    timeout: Duration,
+) -> Result<SslStream<TcpStream>, HttpError> {
+    let failed = |reason: String| {
+        HttpError::Tls(TlsFailure { reason, verification: None, certificate: None })
+    };
+    let ssl = session(context, name).map_err(|error| failed(first_reason(&error)))?;
+    let limit = Some(timeout.max(Duration::from_millis(1)));
+    stream.set_read_timeout(limit).map_err(HttpError::Connect)?;
+    stream.set_write_timeout(limit).map_err(HttpError::Connect)?;
+    match ssl.connect(stream) {
+        Ok(stream) => Ok(stream),
+        Err(HandshakeError::SetupFailure(error)) => Err(failed(first_reason(&error))),
+        Err(HandshakeError::WouldBlock(_)) => Err(HttpError::Timeout("in the TLS handshake")),
+        Err(HandshakeError::Failure(stream)) => {
+            let verified = stream.ssl().verify_result();
+            let reason = match (stream.error().ssl_error(), stream.error().io_error()) {
+                (Some(error), _) => first_reason(error),
+                (None, Some(error)) => error.to_string(),
+                (None, None) => "the peer closed the connection".to_owned(),
+            };
+            Err(HttpError::Tls(TlsFailure {
+                reason,
+                verification: Some(verified).filter(|it| *it != X509VerifyResult::OK),
+                certificate: stream.ssl().peer_certificate(),
+            }))
+        }
+    }
+}
+
+fn session(context: &SslContext, name: &str) -> Result<Ssl, ErrorStack> {
+    let mut ssl = Ssl::new(context)?;
+    let name = name.trim_matches(['[', ']']);
+    let address: Option<IpAddr> = name.parse().ok();
+    // SNI carries names only.
+    if address.is_none() {
+        ssl.set_hostname(name)?;
+    }
+    let param = ssl.param_mut();
+    param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+    match address {
+        Some(address) => param.set_ip(address)?,
+        None => param.set_host(name)?,
+    }
+    Ok(ssl)
+}
+
+fn first_reason(error: &ErrorStack) -> String {
+    let reason = error.errors().first().and_then(openssl::error::Error::reason);
+    reason.unwrap_or("unknown error").to_owned()
+}
+
+/// A connection that is ready for a question.
+pub enum Stream {
+    /// http
+    Plain(TcpStream),
+    /// https
+    Tls(Box<SslStream<TcpStream>>),
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref(),
+        }
+    }
+
+    /// Sends the request and reads the answer; `timeout` may pass between two reads.
+    pub fn ask(
+        self,
+        request: http::Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<Answer, HttpError> {
+        self.socket().set_nonblocking(true).map_err(HttpError::Connect)?;
+        let socket = self.socket().as_raw_fd();
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+
+        let connecting = std::pin::pin!(http1::handshake(Io(self)));
+        let Poll::Ready(ready) = connecting.poll(&mut context) else {
+            return Err(HttpError::Request("not ready".to_owned()));
+        };
+        let (mut sender, connection) = ready.map_err(|error| protocol(&error))?;
+        let mut connection = Box::pin(connection);
+        let mut exchange = Box::pin(async move {
+            let answer = sender.send_request(request.map(Full::new)).await;
+            read_answer(answer.map_err(|error| protocol(&error))?).await
+        });
+
+        let deadline = Instant::now() + LONGEST;
+        let mut connection_error = None;
+        loop {
+            woken.0.store(false, Ordering::Relaxed);
+            if let Poll::Ready(answer) = exchange.as_mut().poll(&mut context) {
+                return answer;
+            }
+            if let Some(error) = connection_error {
+                return Err(error);
+            }
+            match connection.as_mut().poll(&mut context) {
+                // What it has read before may still be on its way to the other side.
+                Poll::Ready(Ok(())) => {
+                    connection_error = Some(HttpError::Protocol("it breaks off".to_owned()));
+                    continue;
+                }
+                Poll::Ready(Err(error)) => {
+                    connection_error = Some(protocol(&error));
+                    continue;
+                }
+                Poll::Pending => {}
+            }
+            if woken.0.load(Ordering::Relaxed) {
+                continue;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !wait_readable(socket, timeout.min(left)) {
+                return Err(HttpError::Timeout("waiting for the answer"));
+            }
+        }
+    }
+}
+
+/// Whether one side of an exchange has something for the other.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn read_answer(answer: http::Response<Incoming>) -> Result<Answer, HttpError> {
+    let (head, mut body) = answer.into_parts();
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| protocol(&error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > MAX_BODY {
+            return Err(HttpError::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: bytes.into() })
+}
+
+fn protocol(error: &hyper::Error) -> HttpError {
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    HttpError::Protocol(format!("{error}{cause}"))
+}
+
+/// Sleeps until there is something to read, or the time is up. A request is small enough for the
+/// socket to take it at once.
+fn wait_readable(socket: RawFd, timeout: Duration) -> bool {
+    let mut set = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
+    let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
+    // SAFETY: one entry, of a socket that is open as long as the connection lives.
+    unsafe { libc::poll(&mut set, 1, milliseconds) > 0 }
+}
+
+/// The stream as hyper wants it.
+struct Io(Stream);
+
+impl hyper::rt::Read for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        mut buffer: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 16 << 10];
+        let wanted = buffer.remaining().min(bytes.len());
+        let read = match &mut self.0 {
+            Stream::Plain(socket) => socket.read(&mut bytes[..wanted]),
+            Stream::Tls(stream) => stream.read(&mut bytes[..wanted]),
+        };
+        match read {
+            Ok(len) => {
+                buffer.put_slice(&bytes[..len]);
+                Poll::Ready(Ok(()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl hyper::rt::Write for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = match &mut self.0 {
+            Stream::Plain(socket) => socket.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            written => Poll::Ready(written),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// As in the module.
+const MAX_BODY: usize = 16 << 20;
+
+/// Of a whole answer, however slowly it comes.
+const LONGEST: Duration = Duration::from_secs(60);

@@ -1,0 +1,421 @@
+//! What the module would do with a token, found out in the order in which it looks.
+
+use keystone_token::cms::Signers;
+use keystone_token::format::{TokenFormat, MAX_UNSIGNED_LEN};
+use keystone_token::identity::{Identity, IdentityError};
+use keystone_token::revocation::RevocationList;
+use keystone_token::time::format_utc;
+use keystone_token::token::{self, Malformed, ParsedToken, Refusal, VerifiedToken};
+
+use super::online::{Online, Part};
+use crate::check::{files, signing_dir_of, Machine};
+use crate::conf::service::{Service, Settings};
+use crate::conf::Conf;
+use crate::keystone::AskError;
+use crate::report::{span, Check, Decision, Verdict};
+use crate::system;
+
+/// Judges a token for one identity service.
+pub struct Judge<'a> {
+    token: &'a [u8],
+    settings: &'a Settings,
+    machine: &'a Machine,
+    /// The size of a header buffer, where the configuration was read.
+    buffer: Option<u64>,
+    /// `None` if Keystone is not to be asked; an error if it cannot be.
+    online: Option<Result<Online<'a>, String>>,
+    /// What was found on the way.
+    pub checks: Vec<Check>,
+    /// Whose it is, once somebody has vouched for it.
+    pub identity: Option<Identity>,
+}
+
+impl<'a> Judge<'a> {
+    /// A judge who may ask Keystone only if `online`.
+    pub fn new(
+        token: &'a [u8],
+        service: &'a Service,
+        conf: &Conf,
+        machine: &'a Machine,
+        online: bool,
+    ) -> Self {
+        let settings = &service.settings;
+        Self {
+            token,
+            settings,
+            machine,
+            buffer: conf.path.is_some().then_some(settings.header_buffer),
+            online: online.then(|| Online::open(settings)),
+            checks: Vec::new(),
+            identity: None,
+        }
+    }
+
+    /// The verdict; the checks tell how it came about.
+    pub fn verdict(&mut self) -> Verdict {
+        if let Some(Err(reason)) = &self.online {
+            self.checks.push(
+                Check::fail("token.keystone", "Keystone", reason.clone())
+                    .meaning("it cannot be asked")
+                    .fix("keystone-doctor check"),
+            );
+        }
+        let format = TokenFormat::of(self.token);
+        if self.token.is_empty() {
+            return self.refuse("token.form", "form", &Refusal::NoToken);
+        }
+        if let Some(verdict) = self.too_long_for_nginx() {
+            return verdict;
+        }
+        let verdict = match std::str::from_utf8(self.token) {
+            Ok(_) if format.is_signed() => self.signed(format),
+            Ok(_) if self.token.len() > MAX_UNSIGNED_LEN => {
+                self.refuse("token.form", "form", &Refusal::Malformed(Malformed::TooLong))
+            }
+            Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                let why = format!("only Keystone can judge a token of format {}", format.as_str());
+                self.ask(text, &why)
+            }
+            _ => self.refuse("token.form", "form", &Refusal::Malformed(Malformed::Text)),
+        };
+        self.conditions();
+        verdict
+    }
+
+    fn too_long_for_nginx(&mut self) -> Option<Verdict> {
+        let buffer = self.buffer?;
+        let line = "X-Auth-Token: \r\n".len() as u64 + self.token.len() as u64;
+        if line <= buffer {
+            return None;
+        }
+        let reason = format!("its header takes {line} bytes, nginx's buffers hold {buffer}");
+        self.checks.push(
+            Check::fail("token.length", "length", reason.clone())
+                .meaning("nginx answers 400 before the module sees the token")
+                .fix("large_client_header_buffers 4 64k;    # in http"),
+        );
+        Some(Verdict {
+            decision: Decision::Refuse,
+            result: None,
+            reason: format!("nginx answers 400: {reason}"),
+        })
+    }
+
+    fn signed(&mut self, format: TokenFormat) -> Verdict {
+        let parsed = match token::parse(self.token, format) {
+            Ok(parsed) => parsed,
+            Err(refusal) => return self.refuse("token.form", "form", &refusal),
+        };
+        self.checks.push(Check::ok("token.form", "form", "as Keystone issues it"));
+        let (verified, signers) = match self.verify(&parsed) {
+            Ok(verified) => verified,
+            Err(verdict) => return verdict,
+        };
+        self.identity = Some(verified.identity().clone());
+        if let Err(refusal) = verified.check_expiry(self.machine.now) {
+            return self.refuse_expired(&verified, &refusal);
+        }
+        let expires = verified.identity().expires_at;
+        let left = span(expires - self.machine.now);
+        let detail = format!("at {}, in {left}", format_utc(expires));
+        self.checks.push(Check::ok("token.expiry", "expires", detail));
+        let verdict = match self.settings.revocation {
+            true => self.revoked(&verified, &signers),
+            false => self.accept("the signature holds; the revocation list is switched off"),
+        };
+        self.compare_with_keystone(&verdict);
+        verdict
+    }
+
+    /// The signature, with the certificates on the disk, or with those that Keystone has now.
+    fn verify(
+        &mut self,
+        parsed: &ParsedToken<'a>,
+    ) -> Result<(VerifiedToken<'a>, Signers), Verdict> {
+        let (id, title) = ("token.signature", "signature");
+        let mut failure = None;
+        for (source, signers) in [("signing_dir", self.on_disk()), ("Keystone", self.at_keystone())]
+        {
+            let signers = match signers {
+                None => continue,
+                Some(Ok(signers)) => signers,
+                Some(Err(reason)) => {
+                    let detail = format!("no certificates from {source}: {reason}");
+                    self.checks.push(Check::skip("token.certificates", "certificates", detail));
+                    continue;
+                }
+            };
+            match parsed.clone().verify_signature(&signers, self.machine.now) {
+                Ok(verified) => {
+                    let detail = format!("holds, by the certificates of {source}");
+                    self.checks.push(Check::ok(id, title, detail));
+                    return Ok((verified, signers));
+                }
+                Err(refusal) => {
+                    let certain = !refusal.may_be_rotation();
+                    failure = Some((source, refusal));
+                    if certain {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(match failure {
+            None => self.ask_text("there are no certificates to verify it with"),
+            Some((
+                _,
+                refusal @ (Refusal::CertificateExpired | Refusal::CertificateNotYetValid),
+            )) => {
+                self.checks.push(Check::fail(id, title, refusal.to_string()));
+                self.ask_text(&format!("{refusal}, so that the module asks Keystone"))
+            }
+            Some(("signing_dir", refusal)) if refusal.may_be_rotation() => {
+                let mut verdict = self.refuse(id, title, &refusal);
+                verdict.reason.push_str(
+                    ", unless Keystone has got a new certificate since (--online asks for it)",
+                );
+                verdict
+            }
+            Some((_, refusal)) => self.refuse(id, title, &refusal),
+        })
+    }
+
+    fn on_disk(&mut self) -> Option<Result<Signers, String>> {
+        let directory = signing_dir_of(self.settings, self.machine)?;
+        let read = |name| files::read(&directory.join(name)).map(|(bytes, _)| bytes);
+        Some(match (read(files::SIGNING), read(files::CA)) {
+            (Ok(signing), Ok(ca)) => Signers::from_pem(&signing, &ca, self.machine.now)
+                .map_err(|error| error.to_string()),
+            (Err(error), _) => Err(format!("{}: {error}", files::SIGNING)),
+            (_, Err(error)) => Err(format!("{}: {error}", files::CA)),
+        })
+    }
+
+    fn at_keystone(&self) -> Option<Result<Signers, String>> {
+        let online = self.online.as_ref()?.as_ref().ok()?;
+        Some(match online.certificates() {
+            Ok(Part::Served(it)) => Signers::from_pem(&it.signing, &it.ca, self.machine.now)
+                .map_err(|error| error.to_string()),
+            Ok(Part::Absent) => Err("it serves none".to_owned()),
+            Err(reason) => Err(reason),
+        })
+    }
+
+    fn revoked(&mut self, verified: &VerifiedToken<'_>, signers: &Signers) -> Verdict {
+        let (id, title) = ("token.revoked", "revoked");
+        let (list, source) = match self.list(signers) {
+            Ok(found) => found,
+            Err(reason) => {
+                self.checks.push(Check::skip(id, title, reason.clone()));
+                return self.ask_text(&reason);
+            }
+        };
+        match revoked_by(&list, verified, self.settings) {
+            None => {
+                let detail = format!("no: on none of the {} entries {source}", list.len());
+                self.checks.push(Check::ok(id, title, detail));
+                self.accept(&format!("the signature holds, and it is not revoked {source}"))
+            }
+            Some(by) => {
+                self.checks.push(
+                    Check::fail(id, title, format!("by its {by}, {source}")).meaning(
+                        "it, or the token that it was got with, was revoked: get a new one",
+                    ),
+                );
+                refused(&Refusal::Revoked)
+            }
+        }
+    }
+
+    /// The newest list that can be had, and where it is from.
+    fn list(&self, signers: &Signers) -> Result<(RevocationList, String), String> {
+        if let Some(Ok(online)) = &self.online {
+            match online.revocation_list() {
+                Ok(Part::Served(signed)) => {
+                    let list = files::list(signed.as_bytes(), Some(signers), self.machine.now);
+                    let list =
+                        list.map_err(|error| format!("Keystone's revocation list: {error}"))?;
+                    return Ok((list, "of Keystone's list".to_owned()));
+                }
+                Ok(Part::Absent) => return Err("Keystone has no revocation list".to_owned()),
+                Err(reason) => return Err(format!("Keystone's revocation list: {reason}")),
+            }
+        }
+        let directory = signing_dir_of(self.settings, self.machine).unwrap_or_default();
+        let file = files::read(&directory.join(files::REVOKED));
+        let (bytes, metadata) = file.map_err(|error| format!("{}: {error}", files::REVOKED))?;
+        let list = files::list(&bytes, Some(signers), self.machine.now)
+            .map_err(|error| format!("{}: {error}", files::REVOKED))?;
+        let age = system::age_of(&metadata).map_or_else(|| "some time".to_owned(), span);
+        Ok((list, format!("of the list on the disk, written {age} ago")))
+    }
+
+    /// Whether Keystone itself would say the same; if not, something is wrong there.
+    fn compare_with_keystone(&mut self, verdict: &Verdict) {
+        let Some(Ok(online)) = &self.online else { return };
+        let Ok(text) = std::str::from_utf8(self.token) else { return };
+        let (id, title) = ("token.keystone", "Keystone");
+        let accepted = verdict.decision == Decision::Accept;
+        self.checks.push(match (online.validate(text), accepted) {
+            (Ok(Some(_)), true) => Check::ok(id, title, "knows the token too"),
+            (Ok(None), false) => Check::ok(id, title, "does not know the token either"),
+            (Ok(None), true) => Check::warn(id, title, "does not know the token").meaning(
+                "it was revoked in a way that the list does not tell, or Keystone has \
+                          forgotten it; the module goes by signature and list",
+            ),
+            (Ok(Some(_)), false) => Check::warn(id, title, "still takes the token")
+                .meaning("the module goes by signature and list"),
+            (Err(error), _) => Check::skip(id, title, error.to_string()),
+        });
+    }
+
+    fn ask_text(&mut self, why: &str) -> Verdict {
+        match std::str::from_utf8(self.token) {
+            Ok(text) => self.ask(text, why),
+            Err(_) => refused(&Refusal::Malformed(Malformed::Text)),
+        }
+    }
+
+    /// Lets Keystone judge, for want of another way.
+    fn ask(&mut self, text: &str, why: &str) -> Verdict {
+        let (id, title) = ("token.keystone", "Keystone");
+        let answer = match &self.online {
+            None => {
+                let reason = format!("{why}: --online asks it");
+                self.checks.push(Check::skip(id, title, "was not asked"));
+                return Verdict { decision: Decision::Unknown, result: None, reason };
+            }
+            Some(Err(reason)) => return unavailable(reason),
+            Some(Ok(online)) => online.validate(text),
+        };
+        match answer {
+            Ok(Some(identity)) => {
+                let expires = identity.expires_at;
+                self.identity = Some(identity);
+                if expires <= self.machine.now {
+                    return self.refuse("token.expiry", "expires", &Refusal::Expired);
+                }
+                let left = span(expires - self.machine.now);
+                let detail =
+                    format!("knows the token, which expires {} in {left}", format_utc(expires));
+                self.checks.push(Check::ok(id, title, detail));
+                self.accept("Keystone knows it")
+            }
+            Ok(None) => self.refuse(id, title, &Refusal::UnknownToken),
+            Err(AskError::Identity(IdentityError::NoTenant)) => {
+                self.refuse(id, title, &Refusal::NoTenant)
+            }
+            Err(AskError::Identity(
+                error @ (IdentityError::ControlCharacter | IdentityError::NoDomain),
+            )) => self.refuse(id, title, &Refusal::Malformed(Malformed::Identity(error))),
+            Err(error) => {
+                self.checks.push(
+                    Check::fail(id, title, format!("cannot be asked about it: {error}"))
+                        .meaning("the module answers 503")
+                        .fix("keystone-doctor check"),
+                );
+                unavailable(&error.to_string())
+            }
+        }
+    }
+
+    fn accept(&self, reason: &str) -> Verdict {
+        Verdict { decision: Decision::Accept, result: Some("ok"), reason: reason.to_owned() }
+    }
+
+    fn refuse(&mut self, id: &'static str, title: &'static str, refusal: &Refusal) -> Verdict {
+        let check = Check::fail(id, title, refusal.to_string());
+        self.checks.push(check.meaning(meaning(refusal)));
+        refused(refusal)
+    }
+
+    fn refuse_expired(&mut self, verified: &VerifiedToken<'_>, refusal: &Refusal) -> Verdict {
+        let expired = verified.identity().expires_at;
+        let ago = span(self.machine.now - expired);
+        self.checks.push(
+            Check::fail(
+                "token.expiry",
+                "expires",
+                format!("at {}, {ago} ago", format_utc(expired)),
+            )
+            .meaning(meaning(refusal))
+            .fix("date -u; openstack token issue"),
+        );
+        refused(refusal)
+    }
+
+    /// What depends on the location or on the request, and cannot be told from the token.
+    fn conditions(&mut self) {
+        let Some(identity) = &self.identity else { return };
+        let (id, title) = ("token.conditions", "conditions");
+        if identity.access_rules.is_some() {
+            self.checks.push(Check::warn(id, title, "it has access rules").meaning(
+                "it passes only where keystone_service_type is set and a rule allows the \
+                              request; else the result is access_rules",
+            ));
+        }
+        if identity.bind.as_ref().is_some_and(|bind| !bind.is_empty()) {
+            self.checks.push(
+                Check::warn(id, title, "it is bound to another authentication").meaning(
+                    "what comes of it depends on keystone_enforce_token_bind: the result may \
+                              be bind_failed",
+                ),
+            );
+        }
+        if identity.roles.is_empty() {
+            self.checks.push(Check::warn(id, title, "it has no roles").meaning(
+                "any keystone_require_role refuses it with 403; get a token for a project",
+            ));
+        }
+    }
+}
+
+/// The id by which a list has a token.
+fn revoked_by(
+    list: &RevocationList,
+    verified: &VerifiedToken<'_>,
+    settings: &Settings,
+) -> Option<String> {
+    if !list.revokes(verified, &settings.hash_algorithms) {
+        return None;
+    }
+    let audit_ids = &verified.identity().audit_ids;
+    if let Some(audit_id) = audit_ids.iter().find(|id| list.revokes_id(b"", [id.as_str()], &[])) {
+        return Some(format!("audit id {audit_id}"));
+    }
+    let text = verified.parsed().text();
+    let mut algorithms = settings.hash_algorithms.iter();
+    Some(match algorithms.find(|algorithm| list.revokes_id(text, [], &[**algorithm])) {
+        Some(algorithm) => format!("{} {}", algorithm.as_str(), algorithm.hex_digest(text)),
+        None => "id in another form (PKI or PKIZ) of the same content".to_owned(),
+    })
+}
+
+fn refused(refusal: &Refusal) -> Verdict {
+    Verdict {
+        decision: Decision::Refuse,
+        result: Some(refusal.as_str()),
+        reason: refusal.to_string(),
+    }
+}
+
+fn unavailable(reason: &str) -> Verdict {
+    Verdict {
+        decision: Decision::Unknown,
+        result: Some("identity_unavailable"),
+        reason: format!("Keystone is needed and cannot be asked: {reason}"),
+    }
+}
+
+fn meaning(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::BadSignature => "it was altered, or another key signed it under the same name",
+        Refusal::Expired => "get a new one; if many users see this, compare the clocks",
+        Refusal::Malformed(_) => "it was cut off or altered on its way, or is not Keystone's",
+        Refusal::NoTenant => "a v2 token that is not for a tenant is not accepted: get one that is",
+        Refusal::NoToken => "nothing came on the standard input",
+        Refusal::UnknownSigner => "a Keystone other than that of keystone_identity_uri signed it",
+        Refusal::UnknownToken => "Keystone never issued it, or it has expired or was revoked",
+        _ => "the module refuses it",
+    }
+}

@@ -248,6 +248,8 @@ pub struct State {
     pub prefix: String,
     /// What is on the revocation list.
     pub revoked: Vec<Revoked>,
+    /// The roles of the service user.
+    pub service_roles: Vec<String>,
     /// Signed instead of the list made from `revoked`.
     pub list_content: Option<String>,
     /// Sent as the whole answer to a question for the list.
@@ -317,6 +319,7 @@ impl State {
             log: Vec::new(),
             prefix: String::new(),
             revoked: Vec::new(),
+            service_roles: vec!["service".into(), "admin".into()],
             list_content: None,
             list_answer: None,
             signer: pki.signing.clone(),
@@ -345,6 +348,20 @@ impl State {
         let Some(token) = request.headers.text("X-Auth-Token") else { return false };
         let issued = self.issued.get(token).is_some_and(|&expires| expires > now());
         issued || self.fixed_tokens.iter().any(|fixed| fixed == token)
+    }
+
+    /// Whose a token is: one that it was told about, or that it issued to its service user.
+    fn subject(&self, token: &str, v3: bool) -> Option<Payload> {
+        let service = |&expires: &i64| {
+            let payload = if v3 { Payload::v3_service() } else { Payload::v2_service() };
+            payload.roles(&self.service_roles()).expires_at(expires)
+        };
+        let issued = || self.issued.get(token).map(service);
+        self.subjects.get(token).cloned().or_else(issued)
+    }
+
+    fn service_roles(&self) -> Vec<&str> {
+        self.service_roles.iter().map(String::as_str).collect()
     }
 
     fn issue(&mut self) -> (String, i64) {

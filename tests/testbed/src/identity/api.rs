@@ -239,7 +239,7 @@ fn validate_3(state: &State, request: &Incoming) -> Answer {
         |word: &str| request.query().split('&').any(|it| it.split('=').next() == Some(word));
     let may_have_expired = asked_for("allow_expired");
     let heeds_rules = request.headers.text("OpenStack-Identity-Access-Rules").is_some();
-    let known = state.subjects.get(token).filter(|payload| {
+    let known = state.subject(token, true).filter(|payload| {
         payload.is_v3()
             && (may_have_expired || !payload.has_expired())
             && (heeds_rules || !payload.has_access_rules())
@@ -248,8 +248,8 @@ fn validate_3(state: &State, request: &Incoming) -> Answer {
         return Answer::not_found(&format!("Could not find token: {token}"));
     };
     let payload = match asked_for("nocatalog") {
-        true => payload.clone().without("/catalog"),
-        false => payload.clone(),
+        true => payload.without("/catalog"),
+        false => payload,
     };
     let mut answer = Answer::json(200, &Value::Null);
     answer.body = payload.json().into_bytes();
@@ -261,7 +261,7 @@ fn validate_2(state: &State, request: &Incoming, token: &str) -> Answer {
     if !state.is_service(request) {
         return Answer::unauthorized(&state.base);
     }
-    let known = state.subjects.get(token).filter(|it| !it.is_v3() && !it.has_expired());
+    let known = state.subject(token, false).filter(|it| !it.is_v3() && !it.has_expired());
     let Some(payload) = known else {
         return Answer::not_found(&format!("Could not find token: {token}"));
     };

@@ -1,0 +1,243 @@
+//! Keystone, and all that can be between it and a gateway.
+
+use std::time::Duration;
+
+use keystone_testbed::identity::{
+    Fault, Identity, Tls, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET,
+};
+use keystone_testbed::pki::{Pki, Shape, TlsFiles};
+
+use super::gateway::Gateway;
+
+#[test]
+fn a_keystone_that_is_down_is_told_from_one_that_hangs() {
+    let mut gateway = Gateway::new();
+    gateway.identity.stop();
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("keystone.tcp", "fail", "nothing listens").says("files.current", "skip", "");
+    assert!(outcome.find("keystone.login").is_none());
+    gateway.identity.restart().unwrap();
+
+    gateway.more = "keystone_read_timeout 200ms;".into();
+    gateway.identity.fault("/", Fault::Silence);
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("keystone.version", "fail", "timed out").says(
+        "keystone.version",
+        "fail",
+        "overloaded",
+    );
+}
+
+#[test]
+fn what_is_not_keystone_is_told() {
+    let gateway = Gateway::new();
+    for (fault, text) in [
+        (Fault::Garbage, "does not speak HTTP"),
+        (Fault::Half, "does not speak HTTP"),
+        (Fault::Body(b"<html>hello</html>".to_vec()), "not Keystone"),
+        (Fault::Status(404), "no Keystone below this path"),
+        (Fault::Status(503), "see Keystone's own log"),
+    ] {
+        gateway.identity.fault("/", fault);
+        let outcome = gateway.check();
+        assert_eq!(outcome.code, 1, "{}", outcome.human);
+        outcome.says("keystone.version", "fail", text);
+        gateway.identity.heal();
+    }
+    gateway.identity.fault("/", Fault::Chunked);
+    gateway.check().is_well();
+}
+
+#[test]
+fn every_kind_of_credentials_is_tried() {
+    let mut gateway = Gateway::new();
+    let uri = gateway.identity.uri();
+    gateway.write("secret", &format!("{CREDENTIAL_SECRET}\n"));
+    keystone_testbed::temp::set_mode(&gateway.dir.join("secret"), 0o600).unwrap();
+    let start = format!("keystone_auth_uri {uri}; keystone_signing_dir keystone;");
+    gateway.settings = Some(format!(
+        "{start} keystone_application_credential_id {CREDENTIAL_ID}; \
+         keystone_application_credential_secret file:secret;"
+    ));
+    gateway.check().is_well().says("settings.credentials", "ok", CREDENTIAL_ID);
+    gateway.settings = Some(format!("{start} keystone_admin_token {ADMIN_TOKEN};"));
+    gateway.check().is_well().says("keystone.role", "ok", "is accepted");
+    gateway.settings = Some(format!("{start} keystone_admin_token wrong;"));
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("keystone.role", "fail", "keystone_admin_token");
+    gateway.settings = Some(start);
+    gateway.check().says("keystone.login", "skip", "no credentials");
+}
+
+#[test]
+fn both_versions_are_spoken() {
+    let mut gateway = Gateway::new();
+    gateway.identity.state().v3 = false;
+    gateway.check().is_well().says("keystone.version", "ok", "v2.0");
+    gateway.more = "keystone_auth_version v3;".into();
+    gateway.check().says("keystone.version", "fail", "404");
+    gateway.identity.state().v3 = true;
+    gateway.check().is_well().says("keystone.version", "ok", "as configured");
+}
+
+#[test]
+fn refused_credentials_are_told_with_the_command_to_try_them() {
+    let gateway = Gateway::new();
+    gateway.write("password", "wrong");
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("keystone.login", "fail", "401").says("keystone.login", "fail", "token issue");
+    gateway.identity.fault_logins(Fault::Status(403));
+    gateway.check().says(
+        "keystone.login",
+        "fail",
+        "role add --project service --user gateway service",
+    );
+}
+
+#[test]
+fn a_user_without_the_role_is_told() {
+    let gateway = Gateway::new();
+    gateway.identity.state().service_roles = vec!["member".into()];
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 0);
+    outcome.says("keystone.role", "warn", "role add");
+    gateway.identity.fault_validations(Fault::Status(403));
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("keystone.role", "fail", "does not suffice");
+}
+
+#[test]
+fn a_keystone_without_a_list_is_asked_about_every_token() {
+    let gateway = Gateway::new();
+    gateway.identity.fault("/v3/auth/tokens/OS-PKI", Fault::Status(403));
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 0, "{}", outcome.human);
+    outcome.says("keystone.revocation_list", "warn", "revoke_by_id");
+    gateway.identity.heal();
+    gateway.identity.fault("/v3/auth/tokens/OS-PKI", Fault::Status(500));
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("keystone.revocation_list", "fail", "database");
+}
+
+#[test]
+fn a_keystone_of_today_has_no_certificates() {
+    let mut gateway = Gateway::new();
+    for name in ["signing_cert.pem", "cacert.pem", "revoked.pem"] {
+        std::fs::remove_file(gateway.signing_dir().join(name)).unwrap();
+    }
+    gateway.identity.fault("/v3/OS-SIMPLE-CERT", Fault::Status(410));
+    gateway.more = "keystone_revocation_events 5s;".into();
+    let outcome = gateway.check();
+    outcome.is_well();
+    outcome
+        .says("keystone.certificates", "ok", "issues Fernet or JWS tokens")
+        .says("keystone.revocation_events", "ok", "")
+        .says("files.signing_cert", "skip", "none to serve");
+    assert!(outcome.find("keystone.revocation_list").is_none());
+    gateway.identity.fault("/v3/OS-REVOKE", Fault::Status(403));
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("keystone.revocation_events", "fail", "role add");
+}
+
+#[test]
+fn certificates_that_are_of_no_use_are_told() {
+    let gateway = Gateway::new();
+    gateway.identity.set_certificates("garbage", "garbage");
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("keystone.certificates", "fail", "no certificate");
+    gateway.identity.fault("/v3/OS-SIMPLE-CERT", Fault::Status(500));
+    gateway.check().says("keystone.certificates", "fail", "pki_setup");
+}
+
+#[test]
+fn clocks_that_differ_are_told() {
+    let gateway = Gateway::new();
+    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+    gateway.identity.fault("/", Fault::Header("Date", date.into()));
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 0);
+    outcome.says("keystone.clock", "warn", "ahead of");
+}
+
+#[test]
+fn a_slow_answer_in_time_is_an_answer() {
+    let mut gateway = Gateway::new();
+    gateway.more = "keystone_read_timeout 2s;".into();
+    gateway.identity.fault("/v3/OS-SIMPLE-CERT/ca", Fault::Delay(Duration::from_millis(300)));
+    gateway.check().is_well();
+}
+
+/// A gateway before a Keystone that speaks TLS with these files.
+fn with_tls(files: &TlsFiles, demand_client_certificate: bool, settings: &str) -> Gateway {
+    let pki = Pki::new().unwrap();
+    let tls = Tls { files, demand_client_certificate };
+    let identity = Identity::start_tls(&pki, &tls).unwrap();
+    let mut gateway = Gateway::before(pki, identity);
+    gateway.more = settings.to_owned();
+    gateway
+}
+
+#[test]
+fn tls_is_spoken_and_its_certificate_told() {
+    let files = TlsFiles::new().unwrap();
+    let ca = files.ca().display().to_string();
+    let gateway = with_tls(&files, false, &format!("keystone_ssl_trusted_certificate {ca};"));
+    gateway.check().is_well().says("keystone.tls", "ok", "CN=localhost");
+
+    let (certificate, key) = (files.path("client.pem"), files.path("client.key"));
+    let settings = format!(
+        "keystone_ssl_trusted_certificate {ca}; keystone_ssl_certificate {}; \
+         keystone_ssl_certificate_key {};",
+        certificate.display(),
+        key.display()
+    );
+    with_tls(&files, true, &settings).check().is_well();
+    let gateway = with_tls(&files, true, &format!("keystone_ssl_trusted_certificate {ca};"));
+    assert_eq!(gateway.check().code, 1);
+}
+
+#[test]
+fn why_a_tls_certificate_does_not_verify_is_told_in_words() {
+    let files = TlsFiles::new().unwrap();
+    let ca = files.ca().display().to_string();
+
+    let gateway = with_tls(&files, false, "");
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("keystone.tls", "fail", "keystone_ssl_trusted_certificate");
+    outcome.says("keystone.tls", "fail", "openssl s_client");
+    // Nothing was asked, least of all with a password.
+    assert_eq!(gateway.identity.requests(), [""; 0]);
+
+    let settings = format!("keystone_ssl_trusted_certificate {ca}; keystone_ssl_name other;");
+    with_tls(&files, false, &settings).check().says("keystone.tls", "fail", "another name");
+
+    let outcome = with_tls(&files, false, "keystone_ssl_verify off;").check();
+    assert_eq!(outcome.code, 0, "{}", outcome.human);
+    outcome.says("settings.ssl_verify", "warn", "").says("keystone.tls", "ok", "not verified");
+
+    let files = TlsFiles::with(&Shape::server("localhost").expired()).unwrap();
+    let settings = format!("keystone_ssl_trusted_certificate {};", files.ca().display());
+    let outcome = with_tls(&files, false, &settings).check();
+    outcome.says("keystone.tls", "fail", "has expired").says("keystone.tls", "fail", "renew");
+
+    let outcome =
+        with_tls(&files, false, "keystone_ssl_trusted_certificate /no/such/file;").check();
+    outcome.says("keystone.tls", "fail", "nginx does not start");
+}
+
+#[test]
+fn https_to_a_port_of_http_is_told() {
+    let mut gateway = Gateway::new();
+    let uri = gateway.identity.uri().replace("http://", "https://");
+    gateway.settings = Some(format!("keystone_auth_uri {uri}; keystone_signing_dir keystone;"));
+    gateway.check().says("keystone.tls", "fail", "does not speak TLS");
+}

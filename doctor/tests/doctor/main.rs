@@ -1,0 +1,8 @@
+//! The program as an operator runs it, against the testbed's identity service.
+
+mod directory;
+mod gateway;
+mod keystone;
+mod samples;
+mod settings;
+mod tokens;

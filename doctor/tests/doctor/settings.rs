@@ -1,0 +1,120 @@
+//! What the configuration says.
+
+use keystone_testbed::temp::set_mode;
+
+use super::gateway::Gateway;
+
+#[test]
+fn settings_that_work_and_are_a_bad_idea_are_told() {
+    let mut gateway = Gateway::new();
+    gateway.more = "keystone_revocation_cache_time 0; keystone_token_cache_time 2h;".into();
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 0, "{}", outcome.human);
+    outcome.says("settings.revocation_cache_time", "warn", "10s to 60s").says(
+        "settings.token_cache_time",
+        "warn",
+        "2 h",
+    );
+    gateway.more = "keystone_revocation off;".into();
+    gateway.check().says("settings.revocation", "warn", "until it expires");
+}
+
+#[test]
+fn a_server_s_small_buffers_do_not_take_a_pki_token() {
+    let mut gateway = Gateway::new();
+    gateway.more = "server { large_client_header_buffers 4 8k; keystone_auth on; }".into();
+    let outcome = gateway.check();
+    outcome.says("settings.header_buffers", "warn", "4 64k");
+    assert_eq!(outcome.json["sections"].as_array().unwrap().len(), 3, "{}", outcome.human);
+}
+
+#[test]
+fn keystone_is_not_asked_over_the_network_without_tls() {
+    let mut gateway = Gateway::new();
+    // Neither leaves this machine: the one address is its own, the other name cannot be.
+    gateway.more = "keystone_identity_uri http://0.0.0.0:1 http://no..name:5000;".into();
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("settings.plain_http", "warn", "reads the password");
+    outcome.says("keystone.tcp", "fail", "nothing listens");
+    assert!(outcome.human.contains("getent ahosts no..name"), "{}", outcome.human);
+}
+
+#[test]
+fn a_secret_that_others_can_read_or_nobody_is_told() {
+    let gateway = Gateway::new();
+    set_mode(&gateway.dir.join("password"), 0o644).unwrap();
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 0);
+    outcome.says("settings.secret_file", "warn", "chmod 0600");
+    std::fs::remove_file(gateway.dir.join("password")).unwrap();
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("settings.credentials", "fail", "password").says(
+        "keystone.login",
+        "skip",
+        "password",
+    );
+}
+
+#[test]
+fn without_a_server_that_asks_for_tokens_nothing_is_protected() {
+    let gateway = Gateway::new();
+    gateway
+        .write("open.conf", "events {}\nhttp { keystone_auth_uri http://127.0.0.1:1; server {} }");
+    let conf = gateway.dir.join("open.conf");
+    let outcome = gateway.run(&["check", conf.to_str().unwrap()], "");
+    assert_eq!(outcome.code, 1);
+    outcome.says("configuration.servers", "fail", "nothing is protected");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_told_with_its_line() {
+    let gateway = Gateway::new();
+    gateway.write("broken.conf", "events {}\nhttp {\n");
+    let conf = gateway.dir.join("broken.conf");
+    let outcome = gateway.run(&["check", conf.to_str().unwrap()], "");
+    assert_eq!(outcome.code, 2);
+    assert!(outcome.human.contains("broken.conf:3: the file ends"), "{}", outcome.human);
+    let outcome = gateway.run(&["check", "/no/such/file"], "");
+    assert_eq!(outcome.code, 2);
+    assert!(outcome.human.contains("cannot read /no/such/file"), "{}", outcome.human);
+
+    gateway.write("including.conf", "events {}\nhttp {\ninclude missing.conf;\n}");
+    let conf = gateway.dir.join("including.conf");
+    let outcome = gateway.run(&["check", conf.to_str().unwrap()], "");
+    assert_eq!(outcome.code, 1);
+    outcome.says("configuration.include", "fail", "including.conf:3");
+}
+
+#[test]
+fn wrong_usage_is_told_apart() {
+    let gateway = Gateway::new();
+    for arguments in [&["cure"][..], &["check", "--password", "hunter2"], &[]] {
+        let outcome = gateway.run(arguments, "");
+        assert_eq!(outcome.code, 2, "{}", outcome.human);
+        assert!(!outcome.human.contains("hunter2"));
+    }
+    let outcome = gateway.run(&["--help"], "");
+    assert_eq!(outcome.code, 0);
+    assert!(outcome.human.contains("exit status of token:"));
+}
+
+#[test]
+fn settings_can_be_given_one_by_one() {
+    let gateway = Gateway::new();
+    let directory = gateway.signing_dir();
+    let password = format!("file:{}", gateway.dir.join("password").display());
+    let uri = gateway.identity.uri();
+    let mut arguments =
+        vec!["check", "--auth-uri", &uri, "--signing-dir", directory.to_str().unwrap()];
+    arguments.extend(["--username", "gateway", "--password", &password]);
+    arguments.extend(["--project-name", "service"]);
+    let user = keystone_testbed::nginx::worker_user();
+    if let Some(user) = &user {
+        arguments.extend(["--user", user]);
+    }
+    let outcome = gateway.run(&arguments, "");
+    assert_eq!(outcome.code, 0, "{}", outcome.human);
+    outcome.says("keystone.role", "ok", "service").says("files.chain", "ok", "");
+}

@@ -191,11 +191,20 @@ impl Report {
             for user in &section.users {
                 let _ = writeln!(out, "        used by {}", Plain(user));
             }
+            let mut heading = "";
             for check in &section.checks {
+                if let Some(target) = &check.target {
+                    // A file of the directory that is being looked at has its name in the title.
+                    let is_inside = !heading.is_empty()
+                        && target.strip_prefix(heading).is_some_and(|rest| rest.starts_with('/'));
+                    if target != heading && !is_inside {
+                        heading = target;
+                        let _ = writeln!(out, "  {}", Plain(heading));
+                    }
+                }
                 let word = paint(check.status.color(), &format!("{:<5}", check.status.word()));
-                let target = check.target.as_ref().map(|target| format!("{target}: "));
-                let text = format!("{}{}", target.unwrap_or_default(), check.detail);
-                let _ = writeln!(out, "  {word} {:<22} {}", check.title, Plain(&text));
+                let detail = Plain(&check.detail);
+                let _ = writeln!(out, "  {word} {:<22} {detail}", check.title);
                 if let Some(meaning) = &check.meaning {
                     let _ = writeln!(out, "        {}", Plain(meaning));
                 }

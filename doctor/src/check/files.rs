@@ -67,7 +67,8 @@ pub fn checks(directory: &Path, settings: &Settings, served: &Served, now: i64) 
         certificates("files.cacert", CA, directory, &ca, served, now),
     ];
     let bytes = |file: Result<(Vec<u8>, Metadata), FileError>| file.ok().map(|(bytes, _)| bytes);
-    let pair = bytes(signing).zip(bytes(ca));
+    let readable = |pem: &Vec<u8>| certificate::parse(pem).is_ok();
+    let pair = bytes(signing).filter(readable).zip(bytes(ca).filter(readable));
     let signers = pair.as_ref().map(|(signing, ca)| Signers::from_pem(signing, ca, now));
     match &signers {
         None => {}

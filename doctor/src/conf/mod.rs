@@ -31,6 +31,8 @@ pub struct Conf {
 impl Conf {
     /// Reads `nginx.conf` and what it includes.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
+        // What is told to try has to work from any directory.
+        let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let tree = reader::read(path)?;
         let mut conf =
             Self { path: Some(path.to_owned()), problems: tree.problems, ..Self::default() };
@@ -50,7 +52,8 @@ impl Conf {
     /// A single identity service with these directives, which come from the command line.
     pub fn of_options(directives: &[Directive]) -> Self {
         let level = Level::read(directives);
-        let service = Service::new(&level, Path::new(""), "the command line");
+        let here = std::env::current_dir().unwrap_or_default();
+        let service = Service::new(&level, &here, "the command line");
         Self { services: vec![service], ..Self::default() }
     }
 

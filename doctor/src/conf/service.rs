@@ -169,7 +169,10 @@ impl Values<'_> {
                 verify: self.flag("keystone_ssl_verify").unwrap_or(true),
             },
             signing_dir: self.path("keystone_signing_dir"),
-            hash_algorithms,
+            hash_algorithms: match hash_algorithms.is_empty() {
+                true => vec![HashAlgorithm::Md5],
+                false => hash_algorithms,
+            },
             revocation: self.flag("keystone_revocation").unwrap_or(true),
             revocation_cache_time: self
                 .time("keystone_revocation_cache_time")

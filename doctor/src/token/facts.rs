@@ -91,7 +91,7 @@ impl Facts {
             TokenFormat::Jws => facts.jws = jws(text),
             TokenFormat::Pki | TokenFormat::Pkiz => {
                 if let Ok(parsed) = token::parse(text, format) {
-                    facts.signature = Some(signature(parsed.signed_data()));
+                    facts.signature = Some(Signature::of(parsed.signed_data()));
                     let content = Identity::from_json(parsed.signed_data().content());
                     if let Ok(identity) = content {
                         facts.identify(&identity, false);
@@ -165,6 +165,23 @@ impl Facts {
     }
 }
 
+impl Signature {
+    /// Reads the names in a message.
+    pub fn of(signed: &SignedData) -> Self {
+        let (issuer, serial) = signed.issuer_and_serial();
+        let issuer = X509Name::from_der(issuer).map(|name| certificate::name(&name));
+        Self {
+            digest: format!("{:?}", signed.digest()).to_lowercase(),
+            digest_parameters: match signed.parameters() {
+                DigestParameters::Absent => "absent",
+                DigestParameters::Null => "null",
+            },
+            issuer: issuer.unwrap_or_default(),
+            serial: serial_digits(serial),
+        }
+    }
+}
+
 fn named(name: &Option<String>, id: &Option<String>, domain: &Option<String>) -> String {
     let text = match (name, id) {
         (Some(name), Some(id)) => format!("{name} ({id})"),
@@ -173,20 +190,6 @@ fn named(name: &Option<String>, id: &Option<String>, domain: &Option<String>) ->
     match domain {
         Some(domain) if !text.is_empty() => format!("{text} of {domain}"),
         _ => text,
-    }
-}
-
-fn signature(signed: &SignedData) -> Signature {
-    let (issuer, serial) = signed.issuer_and_serial();
-    let issuer = X509Name::from_der(issuer).map(|name| certificate::name(&name));
-    Signature {
-        digest: format!("{:?}", signed.digest()).to_lowercase(),
-        digest_parameters: match signed.parameters() {
-            DigestParameters::Absent => "absent",
-            DigestParameters::Null => "null",
-        },
-        issuer: issuer.unwrap_or_default(),
-        serial: serial_digits(serial),
     }
 }
 

@@ -6,8 +6,11 @@ use keystone_token::identity::{Identity, IdentityError};
 use keystone_token::revocation::RevocationList;
 use keystone_token::time::format_utc;
 use keystone_token::token::{self, Malformed, ParsedToken, Refusal, VerifiedToken};
+use openssl::x509::X509;
 
+use super::facts::Signature;
 use super::online::{Online, Part};
+use crate::certificate;
 use crate::check::{files, signing_dir_of, Machine};
 use crate::conf::service::{Service, Settings};
 use crate::conf::Conf;
@@ -107,6 +110,7 @@ impl<'a> Judge<'a> {
             Err(refusal) => return self.refuse("token.form", "form", &refusal),
         };
         self.checks.push(Check::ok("token.form", "form", "as Keystone issues it"));
+        self.signer(&parsed);
         let (verified, signers) = match self.verify(&parsed) {
             Ok(verified) => verified,
             Err(verdict) => return verdict,
@@ -125,6 +129,32 @@ impl<'a> Judge<'a> {
         };
         self.compare_with_keystone(&verdict);
         verdict
+    }
+
+    /// Whether the certificate that the token names is there. A name proves nothing yet.
+    fn signer(&mut self, parsed: &ParsedToken<'_>) {
+        let (id, title) = ("token.signer", "signer");
+        let Some(directory) = signing_dir_of(self.settings, self.machine) else { return };
+        let Ok((pem, _)) = files::read(&directory.join(files::SIGNING)) else { return };
+        let Ok(known) = certificate::parse(&pem) else { return };
+        let signature = Signature::of(parsed.signed_data());
+        let is_named = |it: &X509| {
+            certificate::serial(it) == signature.serial
+                && certificate::name(it.issuer_name()) == signature.issuer
+        };
+        let names = |it: &X509| {
+            format!("serial {} of {}", certificate::serial(it), certificate::name(it.issuer_name()))
+        };
+        let named = format!("serial {} of {}", signature.serial, signature.issuer);
+        self.checks.push(match known.iter().any(is_named) {
+            true => Check::ok(id, title, format!("{named}, which is in {}", files::SIGNING)),
+            false => {
+                let known: Vec<String> = known.iter().map(names).collect();
+                let known = known.join("; ");
+                Check::warn(id, title, format!("{named}; in {} is {known}", files::SIGNING))
+                    .meaning("another Keystone signed it, or this one has got a new certificate")
+            }
+        });
     }
 
     /// The signature, with the certificates on the disk, or with those that Keystone has now.
@@ -212,13 +242,13 @@ impl<'a> Judge<'a> {
         };
         match revoked_by(&list, verified, self.settings) {
             None => {
-                let detail = format!("no: on none of the {} entries {source}", list.len());
+                let detail = format!("no: it is none of the {} entries of {source}", list.len());
                 self.checks.push(Check::ok(id, title, detail));
-                self.accept(&format!("the signature holds, and it is not revoked {source}"))
+                self.accept(&format!("the signature holds, and {source} does not revoke it"))
             }
             Some(by) => {
                 self.checks.push(
-                    Check::fail(id, title, format!("by its {by}, {source}")).meaning(
+                    Check::fail(id, title, format!("by its {by}, on {source}")).meaning(
                         "it, or the token that it was got with, was revoked: get a new one",
                     ),
                 );
@@ -235,7 +265,7 @@ impl<'a> Judge<'a> {
                     let list = files::list(signed.as_bytes(), Some(signers), self.machine.now);
                     let list =
                         list.map_err(|error| format!("Keystone's revocation list: {error}"))?;
-                    return Ok((list, "of Keystone's list".to_owned()));
+                    return Ok((list, "Keystone's list".to_owned()));
                 }
                 Ok(Part::Absent) => return Err("Keystone has no revocation list".to_owned()),
                 Err(reason) => return Err(format!("Keystone's revocation list: {reason}")),
@@ -247,7 +277,7 @@ impl<'a> Judge<'a> {
         let list = files::list(&bytes, Some(signers), self.machine.now)
             .map_err(|error| format!("{}: {error}", files::REVOKED))?;
         let age = system::age_of(&metadata).map_or_else(|| "some time".to_owned(), span);
-        Ok((list, format!("of the list on the disk, written {age} ago")))
+        Ok((list, format!("the list on the disk, written {age} ago")))
     }
 
     /// Whether Keystone itself would say the same; if not, something is wrong there.

@@ -44,7 +44,7 @@ impl Gateway {
         fs::create_dir(gateway.signing_dir()).unwrap();
         set_mode(&gateway.signing_dir(), 0o700).unwrap();
         if let Some(user) = worker_user() {
-            chown(&gateway.signing_dir(), &user);
+            chown(&gateway.signing_dir(), user);
         }
         gateway.fetch();
         gateway

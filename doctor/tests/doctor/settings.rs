@@ -118,3 +118,17 @@ fn settings_can_be_given_one_by_one() {
     assert_eq!(outcome.code, 0, "{}", outcome.human);
     outcome.says("keystone.role", "ok", "service").says("files.chain", "ok", "");
 }
+
+#[test]
+fn what_is_told_to_try_works_from_any_directory() {
+    let gateway = Gateway::new();
+    let absolute = gateway.check();
+    let here = std::env::current_dir().unwrap();
+    let up = "../".repeat(here.components().count() - 1);
+    let conf = gateway.dir.join("nginx.conf").display().to_string();
+    let outcome = gateway.run(&["check", &format!("{up}{}", conf.trim_start_matches('/'))], "");
+    outcome.is_well();
+    let target = outcome.find("signing_dir.mode").unwrap()["target"].as_str().unwrap();
+    assert!(target.starts_with('/'), "{target}");
+    assert_eq!(absolute.code, 0);
+}

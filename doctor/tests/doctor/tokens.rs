@@ -19,6 +19,7 @@ fn a_valid_token_is_explained() {
     ] {
         let outcome = gateway.token(&format!("{token}\n"), &[]);
         outcome.verdict(0, "accept", Some("ok"));
+        outcome.says("token.signer", "ok", "signing_cert.pem");
         outcome.says("token.signature", "ok", "signing_dir").says("token.revoked", "ok", "written");
         let facts = &outcome.json["token"];
         assert_eq!(facts["format"], if token.starts_with("PKIZ") { "pkiz" } else { "pki" });
@@ -99,7 +100,7 @@ fn a_token_of_another_signer_may_be_one_of_a_new_certificate() {
     let other = Pki::with(&Shape::authority(), &Shape::signing().serial(9)).unwrap();
     let token = Payload::v3().pki(&other.signing).unwrap();
     let outcome = gateway.token(&token, &[]);
-    outcome.verdict(1, "refuse", Some("unknown_signer"));
+    outcome.verdict(1, "refuse", Some("unknown_signer")).says("token.signer", "warn", "serial 01");
     assert_eq!(outcome.json["token"]["signature"]["serial"], "09");
     assert!(outcome.human.contains("--online"), "{}", outcome.human);
     gateway.token(&token, &["--online"]).verdict(1, "refuse", Some("unknown_signer"));

@@ -175,15 +175,20 @@ fn current(directory: &Path, signing: &[u8], ca: &[u8], served: &Served) -> Opti
     Some(match served {
         Served::Unknown => Check::skip(id, title, "Keystone cannot be asked for its certificates"),
         Served::Nothing => Check::warn(id, title, "Keystone does not serve certificates any more")
-            .meaning("the files are left over from when it issued PKI tokens, or \
-                      keystone_identity_uri names another Keystone: tokens of that time still verify")
+            .meaning(
+                "the files are left over from when it issued PKI tokens, or \
+                      keystone_identity_uri names another Keystone; tokens of that time still \
+                      verify",
+            )
             .fix(anew(directory)),
         Served::Certificates(now) if same(signing, &now.signing) && same(ca, &now.ca) => {
             Check::ok(id, title, "Keystone serves the same certificates")
         }
         Served::Certificates(_) => Check::warn(id, title, "Keystone serves other certificates")
-            .meaning("it has got new ones since, or keystone_identity_uri names another Keystone. \
-                      The module fetches them when a token comes that was signed with them")
+            .meaning(
+                "it has got new ones since, or keystone_identity_uri names another Keystone. \
+                      The module fetches them when a token comes that was signed with them",
+            )
             .fix(anew(directory)),
     })
 }

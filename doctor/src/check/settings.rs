@@ -44,10 +44,12 @@ fn auth_uri(settings: &Settings) -> Option<Check> {
     let bad: Vec<&String> =
         settings.identity_uris.iter().filter(|uri| Uri::parse(uri).is_none()).collect();
     if let Some(uri) = bad.first() {
-        return Some(
-            Check::fail(id, title, format!("\"{uri}\" is no URI for an identity service"))
-                .meaning("nginx does not start: it must be http:// or https://, a host, perhaps a port and a path"),
-        );
+        let shown = if uri.contains('@') { "one with a user" } else { uri };
+        let detail = format!("\"{shown}\" is no URI for an identity service");
+        return Some(Check::fail(id, title, detail).meaning(
+            "nginx does not start: it must be http:// or https:// and a host, with a port and a \
+             path where they are needed, and neither a user nor a query",
+        ));
     }
     match (&settings.auth_uri, settings.identity_uris.len()) {
         (_, 0) => Some(

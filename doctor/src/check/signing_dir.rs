@@ -113,8 +113,8 @@ fn owner(path: &Path, directory: &Metadata, machine: &Machine) -> Check {
         Ok(user) if directory.uid() == user.uid => Check::ok(id, title, detail),
         Ok(user) => Check::fail(id, title, detail)
             .meaning(format!(
-                "nginx does not start: the owner decides which tokens are valid, so it must be root \
-                 or nginx's user {}",
+                "nginx does not start: the owner decides which tokens are valid, so it must be \
+                 root or nginx's user {}",
                 user.name
             ))
             .fix(format!("chown -R {}: {}", user.name, quote(&path.display().to_string()))),
@@ -167,9 +167,11 @@ fn writable(path: &Path, directory: &Metadata, machine: &Machine) -> Check {
         true if asked.is_none() => Check::skip(id, title, detail),
         true => Check::ok(id, title, detail),
         false => Check::fail(id, title, detail)
-            .meaning("nginx does not start, or cannot keep what it fetches: each restart has to ask \
-                      Keystone again. If owner and mode are right, a directory above is closed to the \
-                      user, or the file system is read-only")
+            .meaning(
+                "nginx does not start, or cannot keep what it fetches: each restart has to \
+                      ask Keystone again. If owner and mode are right, a directory above is closed \
+                      to the user, or the file system is read-only",
+            )
             .fix(try_it(path, user)),
     }
 }
@@ -186,9 +188,11 @@ fn selinux(path: &Path) -> Option<Check> {
     Some(match may_be_written_by_nginx(&label) {
         true => Check::ok(id, title, label),
         false => Check::warn(id, title, label)
-            .meaning("nginx runs as httpd_t, which the usual policy lets write to httpd_cache_t and \
-                      httpd_var_lib_t only: below /var/cache/nginx or /var/lib/nginx a directory has \
-                      such a label")
+            .meaning(
+                "nginx runs as httpd_t, which the usual policy lets write to httpd_cache_t \
+                      and httpd_var_lib_t only: below /var/cache/nginx or /var/lib/nginx a \
+                      directory has such a label",
+            )
             .fix(format!(
                 "restorecon -R -v {}; ausearch -m avc -c nginx",
                 quote(&path.display().to_string())

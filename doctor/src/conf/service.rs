@@ -116,9 +116,14 @@ impl Service {
         Self { users: vec![user.to_owned()], settings }
     }
 
-    /// What a report calls it.
+    /// What a report calls it.  A URI with a user in it, which the module refuses, may have a
+    /// password in it too.
     pub fn name(&self) -> &str {
-        self.settings.identity_uris.first().map_or("(no URI)", String::as_str)
+        match self.settings.identity_uris.first() {
+            None => "(no URI)",
+            Some(uri) if uri.contains('@') => "(a URI with a user)",
+            Some(uri) => uri,
+        }
     }
 }
 

@@ -41,6 +41,15 @@ fn keystone_is_not_asked_over_the_network_without_tls() {
 }
 
 #[test]
+fn a_password_in_a_uri_is_not_shown() {
+    let mut gateway = Gateway::new();
+    gateway.more = "keystone_identity_uri http://me:testbed-password@127.0.0.1:1;".into();
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("settings.uri", "fail", "with a user");
+}
+
+#[test]
 fn a_secret_that_others_can_read_or_nobody_is_told() {
     let gateway = Gateway::new();
     set_mode(&gateway.dir.join("password"), 0o644).unwrap();

@@ -39,8 +39,8 @@ pub fn failure(
         AskError::Http(error) => no_answer(check, error, uri, settings),
         AskError::Api(_) => check
             .meaning(
-                "what answers there is not Keystone, or keystone_identity_uri names the wrong path, \
-                 or keystone_auth_version a version that it does not have",
+                "what answers there is not Keystone, or keystone_identity_uri names the wrong \
+                 path, or keystone_auth_version a version that it does not have",
             )
             .fix(curl(uri, "/")),
         AskError::NoCredentials => check
@@ -54,37 +54,51 @@ fn status(check: Check, code: u16, asked: Asked, uri: &Uri, settings: &Settings)
     let log = "see Keystone's own log";
     match (code, asked) {
         (401, Asked::Login) => check
-            .meaning("Keystone does not accept the credentials: every token that it has to be asked \
-                      about gets 503")
+            .meaning(
+                "Keystone does not accept the credentials: every token that it has to be \
+                      asked about gets 503",
+            )
             .fix(log_in(uri, settings)),
         (403, Asked::Login) => check
-            .meaning("the user is known, and may not have a token for that project: it has no role \
-                      there, or is disabled")
+            .meaning(
+                "the user is known, and may not have a token for that project: it has no role \
+                      there, or is disabled",
+            )
             .fix(add_role(settings)),
         (401, _) => check
-            .meaning("Keystone does not accept the service token, which it should have issued \
-                      itself: several Keystones behind one address that do not share their keys, or \
-                      a wrong keystone_admin_token")
+            .meaning(
+                "Keystone does not accept the service token, which it should have issued \
+                      itself: several Keystones behind one address that do not share their keys, \
+                      or a wrong keystone_admin_token",
+            )
             .fix(log_in(uri, settings)),
         (403, _) => check
             .meaning("the service user's role does not suffice for this question")
             .fix(add_role(settings)),
         (404, Asked::Version) => check
-            .meaning("there is no Keystone below this path: it may live under a path such as \
-                      /identity, or on another port")
+            .meaning(
+                "there is no Keystone below this path: it may live under a path such as \
+                      /identity, or on another port",
+            )
             .fix(curl(uri, "/")),
         (404 | 410, _) => check
-            .meaning("this Keystone does not have that part of the API: the path in \
-                      keystone_identity_uri is wrong, or its version has dropped it")
+            .meaning(
+                "this Keystone does not have that part of the API: the path in \
+                      keystone_identity_uri is wrong, or its version has dropped it",
+            )
             .fix(curl(uri, "/")),
         (429, _) => check.meaning("Keystone asks its clients to slow down").fix(log),
         (500.., Asked::Certificates) => check
-            .meaning("Keystone has no signing certificates to serve although it has the interface: \
-                      its files are missing or cannot be read by its user")
+            .meaning(
+                "Keystone has no signing certificates to serve although it has the interface: \
+                      its files are missing or cannot be read by its user",
+            )
             .fix("keystone-manage pki_setup (on Keystone's machine), or see its log"),
         (500.., _) => check
-            .meaning("Keystone, or what stands before it, has failed: its database or its web \
-                      server's workers")
+            .meaning(
+                "Keystone, or what stands before it, has failed: its database or its web \
+                      server's workers",
+            )
             .fix(log),
         _ => check.meaning("the module takes this for \"unavailable\"").fix(curl(uri, "/")),
     }

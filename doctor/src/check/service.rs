@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use keystone_token::api::{ApiVersion, AuthVersion};
+use keystone_token::api::{self, ApiVersion, AuthVersion};
 use keystone_token::cms::Signers;
 use openssl::x509::X509;
 
@@ -195,7 +195,7 @@ impl<'s> Visit<'s> {
                         )
                         .fix(explain::curl(
                             &endpoint.uri,
-                            &format!("/{version}/OS-SIMPLE-CERT/certificates"),
+                            &api::signing_certificates("", version).path,
                         )),
                 });
                 self.served = Served::Certificates(certificates);

@@ -19,7 +19,8 @@ fn a_server_inherits_from_http_what_it_does_not_set() {
         "user web team; http { keystone_auth_uri http://127.0.0.1:5000; keystone_username a; \
          keystone_password b; keystone_revocation_cache_time 30s; \
          server { location / { limit_except GET { keystone_auth on; } } } \
-         server { keystone_auth_uri http://127.0.0.1:5001; keystone_admin_token t; keystone_auth delay; } \
+         server { keystone_auth_uri http://127.0.0.1:5001; keystone_admin_token t; \
+         keystone_auth delay; } \
          server { location / {} } }",
     );
     assert_eq!(conf.user, Some(("web".into(), Some("team".into()))));
@@ -36,7 +37,8 @@ fn a_server_inherits_from_http_what_it_does_not_set() {
 #[test]
 fn servers_with_the_same_settings_share_a_service() {
     let (_dir, conf) = conf(
-        "http { keystone_auth on; keystone_auth_uri http://127.0.0.1:5000;\nserver {}\nserver {}\n}",
+        "http { keystone_auth on; keystone_auth_uri http://127.0.0.1:5000;\n\
+         server {}\nserver {}\n}",
     );
     assert_eq!(conf.services.len(), 1);
     assert_eq!(conf.services[0].users.len(), 2);
@@ -84,7 +86,8 @@ fn what_nginx_cannot_read_is_told_with_file_and_line() {
 fn a_value_that_the_module_would_not_take_is_told() {
     let (_dir, conf) = conf(
         "http { server {\n keystone_auth on; keystone_revocation_cache_time soon;\n \
-         keystone_hash_algorithms md5 crc32; keystone_ssl_verify maybe; content_by_lua_block { x = {} } } }",
+         keystone_hash_algorithms md5 crc32; keystone_ssl_verify maybe; \
+         content_by_lua_block { x = {} } } }",
     );
     let texts: Vec<&str> =
         conf.services[0].settings.problems.iter().map(|it| it.text.as_str()).collect();

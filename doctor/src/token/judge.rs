@@ -201,9 +201,10 @@ impl<'a> Judge<'a> {
             }
             Some(("signing_dir", refusal)) if refusal.may_be_rotation() => {
                 let mut verdict = self.refuse(id, title, &refusal);
-                verdict.reason.push_str(
-                    ", unless Keystone has got a new certificate since (--online asks for it)",
-                );
+                verdict.reason.push_str(match &self.online {
+                    None => ", unless Keystone has got a new certificate (--online asks for it)",
+                    Some(_) => ", and Keystone has given no other certificates",
+                });
                 verdict
             }
             Some((_, refusal)) => self.refuse(id, title, &refusal),

@@ -13,7 +13,7 @@ fn every_sample_is_understood() {
     let mut seen = 0;
     for sample in std::fs::read_dir(samples).unwrap() {
         let sample = sample.unwrap().path();
-        // Nobody is asked: the identity service of the samples is replaced by one that is not there.
+        // In place of the samples' identity service stands one that is not there.
         let dir = TempDir::new("doctor-sample").unwrap();
         let text = std::fs::read_to_string(&sample).unwrap();
         let text = text.replace("https://identity.example.com", "http://127.0.0.1:1/x");

@@ -272,10 +272,10 @@ pub fn list(pem: &[u8], signers: Option<&Signers>, now: i64) -> Result<Revocatio
     Ok(RevocationList::from_json(content)?)
 }
 
-/// The article's remedy: away with all three, they come back.
+/// Away with all three: they come back. A reload would keep what is in the shared memory.
 fn anew(directory: &Path) -> String {
     let path = |name: &str| quote(&directory.join(name).display().to_string());
-    format!("rm -f {} {} {} && nginx -s reload", path(SIGNING), path(CA), path(REVOKED))
+    format!("rm -f {} {} {} && systemctl restart nginx", path(SIGNING), path(CA), path(REVOKED))
 }
 
 /// Larger files are not ours.

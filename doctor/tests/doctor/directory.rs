@@ -173,7 +173,7 @@ fn a_certificate_that_keystone_has_replaced_is_told() {
     gateway.identity.rotate(&Pki::new().unwrap()).unwrap();
     let outcome = gateway.check();
     assert_eq!(outcome.code, 0, "{}", outcome.human);
-    outcome.says("files.current", "warn", "nginx -s reload");
+    outcome.says("files.current", "warn", "systemctl restart nginx");
 }
 
 #[test]

@@ -20,6 +20,8 @@ DESTDIR ?=
 MODULES_DIR ?= $(DESTDIR)/usr/lib/nginx/modules
 AVAILABLE_DIR ?= $(DESTDIR)/usr/share/nginx/modules-available
 ENABLED_DIR ?= $(DESTDIR)/etc/nginx/modules-enabled
+BIN_DIR ?= $(DESTDIR)/usr/bin
+MAN_DIR ?= $(DESTDIR)/usr/share/man
 
 BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
 TEST_PACKAGES := python3 python3-venv curl openssl memcached
@@ -34,7 +36,7 @@ help: ## Show the targets
 .PHONY: build
 build: $(NGINX_BUILD_DIR)/Makefile ## Build the module for the installed nginx
 	@$(call say,Building the module for $(NGINX_SOURCE_DIR))
-	cargo build --locked --release
+	cargo build --locked --release -p ngx_http_keystone_module -p keystone-doctor
 	@echo "The module is $(MODULE)"
 
 .PHONY: vendored
@@ -64,7 +66,9 @@ demo-swift: build keystone ## Play it with Swift's client: keep objects in files
 .PHONY: test
 test: build vendored oracle keystone lint ## Run every test, with Debian's nginx and with nginx 1.28
 	@$(call say,Tests of the libraries)
-	cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-testbed -p keystone-bench
+	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
+		-p keystone-testbed -p keystone-bench
+	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-doctor --test keystone_today -- --ignored
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) NGINX_BINARY=/usr/sbin/nginx \
 		cargo test --locked --release -p ngx_http_keystone_module
@@ -97,9 +101,11 @@ keystone: test-packages
 	tests/keystone/setup.sh $(KEYSTONE)
 
 .PHONY: install
-install: ## Install the module and its load_module file as Debian's own modules have them
+install: ## Install the module, its load_module file as Debian's own modules have it, and keystone-doctor
 	@test -e $(MODULE) || { echo 'There is no module yet: run "make" first.' >&2; exit 1; }
 	install -D -m 0644 $(MODULE) $(MODULES_DIR)/ngx_http_keystone_module.so
+	install -D -m 0755 $(TARGET)/release/keystone-doctor $(BIN_DIR)/keystone-doctor
+	install -D -m 0644 doctor/keystone-doctor.1 $(MAN_DIR)/man1/keystone-doctor.1
 	install -d $(AVAILABLE_DIR) $(ENABLED_DIR)
 	echo 'load_module modules/ngx_http_keystone_module.so;' > $(AVAILABLE_DIR)/mod-http-keystone.conf
 	ln -sf /usr/share/nginx/modules-available/mod-http-keystone.conf $(ENABLED_DIR)/50-mod-http-keystone.conf

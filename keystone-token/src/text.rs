@@ -5,14 +5,18 @@ use std::borrow::Cow;
 /// Whether two texts are the same but for the case of their letters, as Python's `str.lower` has
 /// it: also a capital sigma depends on where it stands.
 pub(crate) fn eq_ignore_case(a: &str, b: &str) -> bool {
-    match a.is_ascii() && b.is_ascii() {
-        true => a.eq_ignore_ascii_case(b),
-        false => a.to_lowercase() == b.to_lowercase(),
-    }
+    // Which mostly ends with the lengths.
+    a.eq_ignore_ascii_case(b)
+        || !(a.is_ascii() && b.is_ascii()) && a.to_lowercase() == b.to_lowercase()
 }
 
 /// Python's `str.strip`, for which four separators of ASCII are blanks too.
 pub(crate) fn strip(text: &str) -> &str {
+    if let [first, .., last] = text.as_bytes() {
+        if first.is_ascii_graphic() && last.is_ascii_graphic() {
+            return text;
+        }
+    }
     text.trim_matches(|it: char| it.is_whitespace() || matches!(it, '\x1c'..='\x1f'))
 }
 

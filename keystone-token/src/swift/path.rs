@@ -58,6 +58,10 @@ impl<'a> AccountPath<'a> {
 /// What differs within the object only, such as `a%2Fb`, `x/../y` or `a//b`, is the same place. In
 /// what comes before, nothing but escapes may differ, and none may stand for a slash or NUL.
 pub fn names_the_same(raw: &[u8], normalised: &[u8]) -> bool {
+    // As almost always.
+    if raw == normalised && !raw.contains(&b'%') {
+        return AccountPath::split(normalised).is_none_or(|path| path.has_plain_names());
+    }
     let (raw_path, path) = match (AccountPath::split(raw), AccountPath::split(normalised)) {
         (Some(raw_path), Some(path)) => (raw_path, path),
         // A slash behind an escape must not make a path of it after all.

@@ -4,7 +4,6 @@
 //! the caller's business. All paths are built below a base path, because an identity URI may name
 //! a directory (`https://cloud/identity`), and may name a version too (`https://cloud:5000/v3`).
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,7 +13,10 @@ use thiserror::Error;
 use crate::json::Object;
 use crate::time;
 
+mod request;
 mod wire;
+
+pub use request::{Kind, Method, Request, Subject, ACCESS_RULES_HEADER};
 
 /// A version of the API that this crate speaks.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -95,84 +97,14 @@ pub fn split_base_path(path: &str) -> (&str, Option<ApiVersion>) {
     (base.trim_end_matches('/'), Some(version))
 }
 
-/// A request to Keystone.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Request {
-    /// Its method.
-    pub method: Method,
-    /// Its path, with the base path. It may be logged: what is secret of it is in `subject`.
-    pub path: String,
-    /// Its body, JSON; it may hold a password.
-    pub body: Option<String>,
-    /// What to accept.
-    pub accept: &'static str,
-    /// Whether it needs the service token in `X-Auth-Token`.
-    pub authenticated: bool,
-    /// The token that it asks about, a secret.
-    pub subject: Option<Subject>,
-}
-
-/// Where a request names the token that it asks about.
-#[derive(Clone, Eq, PartialEq)]
-pub enum Subject {
-    /// In the header `X-Subject-Token`, which comes with [`ACCESS_RULES_HEADER`].
-    Header(String),
-    /// As the last segment of the path.
-    Path(String),
-}
-
-/// The header by which a caller says that it will heed access rules, and its value: Keystone does
-/// not know a token that has some to anybody else (keystone/api/auth.py).
-pub const ACCESS_RULES_HEADER: (&str, &str) = ("openstack-identity-access-rules", "1");
-
-impl Request {
-    fn get(path: String, accept: &'static str) -> Self {
-        Self { method: Method::Get, path, body: None, accept, authenticated: false, subject: None }
-    }
-
-    /// What stands in the request line, not to be logged.
-    pub fn target(&self) -> Cow<'_, str> {
-        match &self.subject {
-            Some(Subject::Path(token)) => Cow::Owned(format!("{}/{token}", self.path)),
-            Some(Subject::Header(_)) | None => Cow::Borrowed(&self.path),
-        }
-    }
-}
-
-/// Body and subject stay out of it.
-impl fmt::Debug for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method.as_str(), self.path)
-    }
-}
-
-/// A request's method.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Method {
-    /// GET
-    Get,
-    /// POST
-    Post,
-}
-
-impl Method {
-    /// As it stands in a request line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Post => "POST",
-        }
-    }
-}
-
 /// Asks which versions there are.
 pub fn discovery(base: &str) -> Request {
-    Request::get(format!("{base}/"), JSON)
+    Request::get(Kind::Versions, format!("{base}/"), JSON)
 }
 
 /// Asks whether this version is there, where the versions' parent does not tell.
 pub fn version_discovery(base: &str, version: ApiVersion) -> Request {
-    Request::get(format!("{base}/{version}/"), JSON)
+    Request::get(Kind::Versions, format!("{base}/{version}/"), JSON)
 }
 
 /// Asks for the certificates that tokens are signed with.
@@ -181,7 +113,7 @@ pub fn signing_certificates(base: &str, version: ApiVersion) -> Request {
         ApiVersion::V2 => "certificates/signing",
         ApiVersion::V3 => "OS-SIMPLE-CERT/certificates",
     };
-    Request::get(format!("{base}/{version}/{path}"), ANYTHING)
+    Request::get(Kind::Certificates, format!("{base}/{version}/{path}"), ANYTHING)
 }
 
 /// Asks for the certificates that issued them.
@@ -190,7 +122,7 @@ pub fn ca_certificates(base: &str, version: ApiVersion) -> Request {
         ApiVersion::V2 => "certificates/ca",
         ApiVersion::V3 => "OS-SIMPLE-CERT/ca",
     };
-    Request::get(format!("{base}/{version}/{path}"), ANYTHING)
+    Request::get(Kind::Certificates, format!("{base}/{version}/{path}"), ANYTHING)
 }
 
 /// Asks for the signed list of revoked tokens.
@@ -199,7 +131,7 @@ pub fn revocation_list(base: &str, version: ApiVersion) -> Request {
         ApiVersion::V2 => "tokens/revoked",
         ApiVersion::V3 => "auth/tokens/OS-PKI/revoked",
     };
-    let mut request = Request::get(format!("{base}/{version}/{path}"), JSON);
+    let mut request = Request::get(Kind::RevocationList, format!("{base}/{version}/{path}"), JSON);
     request.authenticated = true;
     request
 }
@@ -236,7 +168,7 @@ pub fn validate(
             (format!("auth/tokens{mark}{query}"), Subject::Header(token.to_owned()))
         }
     };
-    let mut request = Request::get(format!("{base}/{version}/{path}"), JSON);
+    let mut request = Request::get(Kind::Token, format!("{base}/{version}/{path}"), JSON);
     request.authenticated = true;
     request.subject = Some(subject);
     Ok(request)
@@ -245,7 +177,7 @@ pub fn validate(
 /// Asks for the events that revoke tokens; v3 only. The answer is for
 /// [`RevocationEvents`](crate::revocation_events::RevocationEvents).
 pub fn revocation_events(base: &str) -> Request {
-    let mut request = Request::get(format!("{base}/v3/OS-REVOKE/events"), JSON);
+    let mut request = Request::get(Kind::Events, format!("{base}/v3/OS-REVOKE/events"), JSON);
     request.authenticated = true;
     request
 }
@@ -286,6 +218,7 @@ pub fn authenticate(
         ApiVersion::V3 => ("auth/tokens", serde_json::to_string(&v3_login(login))),
     };
     Ok(Request {
+        kind: Kind::Login,
         method: Method::Post,
         path: format!("{base}/{version}/{path}"),
         body: Some(body.map_err(|_| ApiError::Unencodable)?),

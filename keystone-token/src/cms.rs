@@ -21,7 +21,7 @@ use openssl::hash::MessageDigest;
 use crate::der::{self, Reader};
 use crate::format::{self, ArmourError};
 
-pub use signers::{CertificateError, PemError, SignatureError, Signers};
+pub use signers::{Certificate, CertificateError, PemError, SignatureError, Signers};
 
 /// A message that has the form Keystone issues. Its signature was not looked at.
 #[derive(Clone, PartialEq, Eq)]

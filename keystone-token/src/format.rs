@@ -36,6 +36,10 @@ pub enum TokenFormat {
 }
 
 impl TokenFormat {
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; 6] =
+        [Self::Fernet, Self::Jws, Self::Pki, Self::Pkiz, Self::Uuid, Self::Unknown];
+
     /// Tells the format of `token` by its beginning, or its shape where it has no beginning of
     /// its own.
     pub fn of(token: &[u8]) -> Self {

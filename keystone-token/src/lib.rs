@@ -9,7 +9,7 @@
 //! [`headers`] and [`policy`] read, the latter with the [`access_rules`] that are in it, and
 //! [`swift`], which knows whose an account is. The [`revocation_events`] tell which records to
 //! drop, of tokens that Keystone was asked about. [`memcache`] is how gateways hand records to each
-//! other.
+//! other, and [`status`] what a gateway tells of its work.
 
 #![forbid(unsafe_code)]
 
@@ -29,6 +29,7 @@ pub mod policy;
 pub mod record;
 pub mod revocation;
 pub mod revocation_events;
+pub mod status;
 pub mod swift;
 pub mod time;
 pub mod token;

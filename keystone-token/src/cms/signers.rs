@@ -15,7 +15,7 @@ use openssl::sign::Verifier;
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
-use openssl::x509::{X509PurposeId, X509Ref, X509StoreContext, X509};
+use openssl::x509::{X509NameRef, X509PurposeId, X509Ref, X509StoreContext, X509};
 
 use super::SignedData;
 use crate::der::{self, Reader};
@@ -25,6 +25,8 @@ use crate::der::{self, Reader};
 pub struct Signers(Vec<Signer>);
 
 struct Signer {
+    /// The subject as OpenSSL's users write it, and the serial number in hexadecimal.
+    certificate: (String, String),
     issuer: Vec<u8>,
     serial: Vec<u8>,
     key: PKey<Public>,
@@ -79,6 +81,16 @@ impl Signers {
         Err(failure)
     }
 
+    /// The certificates, for an operator to see.
+    pub fn certificates(&self) -> impl Iterator<Item = Certificate<'_>> {
+        self.0.iter().map(|signer| Certificate {
+            subject: &signer.certificate.0,
+            serial: &signer.certificate.1,
+            not_before: signer.not_before,
+            not_after: signer.not_after,
+        })
+    }
+
     /// When the last of the certificates expires.
     pub fn not_after(&self) -> i64 {
         self.0.iter().map(|signer| signer.not_after).max().unwrap_or(i64::MIN)
@@ -106,7 +118,9 @@ impl Signer {
         let (issuer, serial) =
             read_issuer_and_serial(&der).map_err(|_| CertificateError::Unreadable)?;
         let (not_before, not_after) = period;
-        Ok(Self { issuer, serial, key, not_before, not_after })
+        let number = certificate.serial_number().to_bn()?.to_hex_str()?.to_ascii_lowercase();
+        let certificate = (name(certificate.subject_name()), number);
+        Ok(Self { certificate, issuer, serial, key, not_before, not_after })
     }
 
     fn is_named_by(&self, signed: &SignedData) -> bool {
@@ -129,6 +143,19 @@ impl Signer {
             Ok(false) | Err(_) => Err(SignatureError::BadSignature),
         }
     }
+}
+
+/// A signing certificate, as an operator knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Certificate<'a> {
+    /// Whose it is, such as `CN=Keystone Signing,O=Unset`.
+    pub subject: &'a str,
+    /// Its serial number, in hexadecimal.
+    pub serial: &'a str,
+    /// From when on its whole chain is valid, in unix seconds.
+    pub not_before: i64,
+    /// When that ends.
+    pub not_after: i64,
 }
 
 /// Why a message does not count as signed by Keystone.
@@ -268,6 +295,20 @@ fn verify_chain(
 
 fn validity(certificate: &X509Ref) -> Result<(i64, i64), ErrorStack> {
     Ok((unix_seconds(certificate.not_before())?, unix_seconds(certificate.not_after())?))
+}
+
+/// A name, its most particular part first.
+fn name(name: &X509NameRef) -> String {
+    let entries = name.entries().map(|entry| {
+        let key = entry.object().nid().short_name().unwrap_or("?");
+        match entry.data().to_string() {
+            Ok(value) => format!("{key}={value}"),
+            Err(_) => format!("{key}=?"),
+        }
+    });
+    let mut entries: Vec<String> = entries.collect();
+    entries.reverse();
+    entries.join(",")
 }
 
 fn unix_seconds(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {

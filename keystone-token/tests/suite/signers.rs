@@ -179,6 +179,23 @@ fn the_period_is_that_of_the_whole_chain() {
 }
 
 #[test]
+fn an_operator_sees_whose_they_are_and_when_they_end() {
+    let ca = ca(Spec { not_after: NOW + 100, ..Spec::default() });
+    let (one, other) =
+        (signing(Spec::default()), Spec { subject: "Anna \u{f1}", ..Spec::default() });
+    let other = Spec { serial: 0xabcdef, key: Some(PKI.signing.key.clone()), ..other };
+    let files = [one.pem(), other.issue(Some(&PKI.ca)).pem()].concat();
+    let signers = load(&files, &ca.pem()).unwrap();
+    let seen: Vec<_> = signers.certificates().map(|it| (it.subject, it.serial)).collect();
+    assert_eq!(seen.len(), 2);
+    assert!(seen[0].0.starts_with("CN=Keystone"), "{seen:?}");
+    assert!(seen[1].0.starts_with("CN=Anna \u{f1}"), "{seen:?}");
+    assert_eq!([seen[0].1, seen[1].1], ["1234", "abcdef"]);
+    let periods = signers.certificates().map(|it| (it.not_before, it.not_after));
+    assert_eq!(periods.collect::<Vec<_>>(), [(NOW - DAY, NOW + 100); 2]);
+}
+
+#[test]
 fn nothing_stays_in_the_error_queue_of_openssl() {
     let other_ca = Spec { subject: "Keystone CA", is_ca: true, ..Spec::default() }.issue(None);
     let _ = load(&PKI.signing.pem(), &other_ca.pem());

@@ -1,0 +1,118 @@
+//! A request, described.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A request to Keystone.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Request {
+    /// What it asks for.
+    pub kind: Kind,
+    /// Its method.
+    pub method: Method,
+    /// Its path, with the base path. It may be logged: what is secret of it is in `subject`.
+    pub path: String,
+    /// Its body, JSON; it may hold a password.
+    pub body: Option<String>,
+    /// What to accept.
+    pub accept: &'static str,
+    /// Whether it needs the service token in `X-Auth-Token`.
+    pub authenticated: bool,
+    /// The token that it asks about, a secret.
+    pub subject: Option<Subject>,
+}
+
+/// Where a request names the token that it asks about.
+#[derive(Clone, Eq, PartialEq)]
+pub enum Subject {
+    /// In the header `X-Subject-Token`, which comes with [`ACCESS_RULES_HEADER`].
+    Header(String),
+    /// As the last segment of the path.
+    Path(String),
+}
+
+/// The header by which a caller says that it will heed access rules, and its value: Keystone does
+/// not know a token that has some to anybody else (keystone/api/auth.py).
+pub const ACCESS_RULES_HEADER: (&str, &str) = ("openstack-identity-access-rules", "1");
+
+impl Request {
+    pub(super) fn get(kind: Kind, path: String, accept: &'static str) -> Self {
+        let (method, body) = (Method::Get, None);
+        Self { kind, method, path, body, accept, authenticated: false, subject: None }
+    }
+
+    /// What stands in the request line, not to be logged.
+    pub fn target(&self) -> Cow<'_, str> {
+        match &self.subject {
+            Some(Subject::Path(token)) => Cow::Owned(format!("{}/{token}", self.path)),
+            Some(Subject::Header(_)) | None => Cow::Borrowed(&self.path),
+        }
+    }
+}
+
+/// Body and subject stay out of it.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method.as_str(), self.path)
+    }
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Signing certificates, or those of their CA.
+    Certificates,
+    /// Revocation events.
+    Events,
+    /// A token for the service user.
+    Login,
+    /// The list of revoked tokens.
+    RevocationList,
+    /// Whether a token is valid.
+    Token,
+    /// Which versions there are.
+    Versions,
+}
+
+impl Kind {
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; 6] = [
+        Self::Certificates,
+        Self::Events,
+        Self::Login,
+        Self::RevocationList,
+        Self::Token,
+        Self::Versions,
+    ];
+
+    /// The word for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificates => "certificates",
+            Self::Events => "events",
+            Self::Login => "login",
+            Self::RevocationList => "revocation_list",
+            Self::Token => "token",
+            Self::Versions => "versions",
+        }
+    }
+}
+
+/// A request's method.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Method {
+    /// GET
+    Get,
+    /// POST
+    Post,
+}
+
+impl Method {
+    /// As it stands in a request line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}

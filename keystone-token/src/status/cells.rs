@@ -1,0 +1,197 @@
+//! What is counted, and at which place.
+//!
+//! A list of words is the one place where a word is known to the counters; a word that is in none
+//! is counted as [`OTHER`], the last of each list.
+
+use crate::api::Kind;
+use crate::format::TokenFormat;
+
+/// What stands for a word that is not known here.
+pub const OTHER: &str = "other";
+
+/// The words of `$keystone_auth_result`.
+pub const RESULTS: [&str; 19] = [
+    "ok",
+    "access_rules",
+    "bad_path",
+    "bad_service_token",
+    "bad_signature",
+    "bind_failed",
+    "certificate_expired",
+    "certificate_not_yet_valid",
+    "expired",
+    "forbidden",
+    "identity_unavailable",
+    "malformed",
+    "no_tenant",
+    "no_token",
+    "revoked",
+    "service_role",
+    "unknown_signer",
+    "unknown_token",
+    OTHER,
+];
+
+/// How the caches answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// From what the worker has seen last.
+    WorkerHit,
+    /// There was an entry in the zone, which counts no more.
+    ZoneExpired,
+    /// From the zone.
+    ZoneHit,
+    /// Not at all.
+    ZoneMiss,
+}
+
+impl Look {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+}
+
+/// The cells that each worker has for itself, because requests from the cache count there.
+pub const WORKER: usize = RESULTS.len() + Look::COUNT;
+
+/// The cell of a result, among [`WORKER`].
+pub fn result(word: &str) -> usize {
+    place(&RESULTS, word)
+}
+
+/// The cell of a look into the caches, among [`WORKER`].
+pub fn look(look: Look) -> usize {
+    RESULTS.len() + look as usize
+}
+
+/// Who has validated a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Another gateway, which has told memcached.
+    Memcached,
+    /// This one.
+    Offline,
+    /// The identity service.
+    Online,
+}
+
+impl Path {
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; 3] = [Self::Memcached, Self::Offline, Self::Online];
+
+    /// The word for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memcached => "memcached",
+            Self::Offline => "offline",
+            Self::Online => "online",
+        }
+    }
+}
+
+/// The cells of validations, shared by all workers.
+pub const VALIDATIONS: usize = TokenFormat::ALL.len() * Path::ALL.len() * RESULTS.len();
+
+/// The cell of a validation that has come to `word`, one of [`RESULTS`].
+pub fn validation(format: TokenFormat, path: Path, word: &str) -> usize {
+    (format as usize * Path::ALL.len() + path as usize) * RESULTS.len() + result(word)
+}
+
+/// How an exchange with the identity service ended: the statuses that Keystone, or a proxy before
+/// it, is known to answer with, and what there is instead of one.
+pub const STATUSES: [&str; 19] = [
+    "200", "201", "203", "300", "400", "401", "403", "404", "405", "410", "413", "429", "500",
+    "502", "503", "504", TIMEOUT, FAILED, OTHER,
+];
+
+/// Instead of a status: it took too long.
+pub const TIMEOUT: &str = "timeout";
+
+/// Instead of a status: no connection, or no HTTP on it.
+pub const FAILED: &str = "failed";
+
+/// How many identity endpoints have cells of their own; the last one shares its with those after
+/// it.
+pub const ENDPOINTS: usize = 4;
+
+/// The bounds of the buckets, in microseconds: of a Keystone that answers from its cache to one
+/// that is about to time out.
+pub const BOUNDS: [u64; 13] = [
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000,
+];
+
+/// Behind the buckets, of which the last has no bound, lies the sum of all durations.
+const DURATION: usize = BOUNDS.len() + 2;
+
+/// Words of a kind of exchange with one endpoint.
+const EXCHANGE: usize = STATUSES.len() + DURATION;
+
+/// The cells of exchanges with an identity service.
+pub const EXCHANGES: usize = ENDPOINTS * Kind::ALL.len() * EXCHANGE;
+
+fn exchange(endpoint: usize, kind: Kind) -> usize {
+    (endpoint.min(ENDPOINTS - 1) * Kind::ALL.len() + kind as usize) * EXCHANGE
+}
+
+/// The cell of exchanges that ended with `status`, one of [`STATUSES`].
+pub fn status(endpoint: usize, kind: Kind, status: &str) -> usize {
+    exchange(endpoint, kind) + place(&STATUSES, status)
+}
+
+/// The cells of a duration: that of the bucket, and that of the sum, which the duration is added
+/// to in microseconds.
+pub fn duration(endpoint: usize, kind: Kind, micros: u64) -> [usize; 2] {
+    let first = exchange(endpoint, kind) + STATUSES.len();
+    let bucket = BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(BOUNDS.len());
+    [first + bucket, first + BOUNDS.len() + 1]
+}
+
+/// The buckets of a kind of exchange, the last one without a bound, and the sum in microseconds.
+pub fn durations(
+    endpoint: usize,
+    kind: Kind,
+    read: impl Fn(usize) -> u64,
+) -> ([u64; BOUNDS.len() + 1], u64) {
+    let first = exchange(endpoint, kind) + STATUSES.len();
+    (std::array::from_fn(|bucket| read(first + bucket)), read(first + BOUNDS.len() + 1))
+}
+
+/// What memcached was asked to do and how that ended, as operation and result.
+pub const MEMCACHED: [(&str, &str); 5] =
+    [("get", "hit"), ("get", "miss"), ("get", "failed"), ("set", "stored"), ("set", "failed")];
+
+/// Places in [`MEMCACHED`].
+pub const GET_HIT: usize = 0;
+/// As above.
+pub const GET_MISS: usize = 1;
+/// As above.
+pub const GET_FAILED: usize = 2;
+/// As above.
+pub const SET_STORED: usize = 3;
+/// As above.
+pub const SET_FAILED: usize = 4;
+
+/// How many memcached servers have cells of their own, as for [`ENDPOINTS`].
+pub const SERVERS: usize = 8;
+
+/// The cells of questions to memcached.
+pub const MEMCACHED_CELLS: usize = SERVERS * MEMCACHED.len();
+
+/// The cell of a question to a server that ended as `at` of [`MEMCACHED`] says.
+pub fn memcached(server: usize, at: usize) -> usize {
+    server.min(SERVERS - 1) * MEMCACHED.len() + at.min(MEMCACHED.len() - 1)
+}
+
+/// The names of those that have cells, of `names`: the last cell is that of all the others.
+pub fn named(names: &[String], cells: usize) -> impl Iterator<Item = (usize, &str)> {
+    let is_crowded = names.len() > cells;
+    names.iter().take(cells).enumerate().map(move |(at, name)| match is_crowded {
+        true if at + 1 == cells => (at, OTHER),
+        _ => (at, name.as_str()),
+    })
+}
+
+/// The place of `word`, or that of [`OTHER`].
+fn place(words: &[&str], word: &str) -> usize {
+    words.iter().position(|known| *known == word).unwrap_or(words.len() - 1)
+}

@@ -1,0 +1,329 @@
+//! What was read of the counters, and of what workers share, at one moment.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::cells::{self, Look, Path, BOUNDS, ENDPOINTS, MEMCACHED, RESULTS, SERVERS, STATUSES};
+use super::Form;
+use crate::api::Kind;
+use crate::cms;
+use crate::format::TokenFormat;
+
+/// A gateway's report. Counts start with the shared memory zone and survive a reload.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// The module's version.
+    pub version: &'static str,
+    /// That of nginx.
+    pub nginx: String,
+    /// Requests by `$keystone_auth_result`, every one of its words.
+    pub requests: Counts,
+    /// The caches; `None` where the configuration has no use for them.
+    pub cache: Option<Cache>,
+    /// Validations that there were.
+    pub validations: Vec<Validations>,
+    /// The identity services, as the configuration orders them.
+    pub services: Vec<Service>,
+}
+
+/// Counts by a word.
+pub type Counts = BTreeMap<&'static str, u64>;
+
+/// How the cache does.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Cache {
+    /// The size of the shared memory zone in bytes.
+    pub zone_bytes: u64,
+    /// Looks into the cache that each worker has for itself.
+    pub worker: Lookups,
+    /// Looks into the zone, of those that have found nothing there.
+    pub zone: Lookups,
+    /// The parts of the zone that entries lie in.
+    pub areas: Vec<Area>,
+}
+
+/// Looks into a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lookups {
+    /// There was an entry whose time was over.
+    pub expired: u64,
+    /// There was one that counts.
+    pub hit: u64,
+    /// There was none.
+    pub miss: u64,
+}
+
+/// A part of the zone for entries of one kind.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Area {
+    /// Of which kind: `large`, `refused` or `small`.
+    pub area: &'static str,
+    /// Entries that lie there, also those whose time is over.
+    pub entries: u64,
+    /// How many it has room for.
+    pub capacity: u64,
+    /// The bytes that these entries take.
+    pub used_bytes: u64,
+    /// The bytes that there are for entries.
+    pub size_bytes: u64,
+    /// Entries that had to make room for others before their time was over.
+    pub evictions: u64,
+}
+
+/// Validations of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Validations {
+    /// The tokens' format.
+    pub format: &'static str,
+    /// Who has validated them.
+    pub path: &'static str,
+    /// What that came to.
+    pub result: &'static str,
+    /// How many there were.
+    pub count: u64,
+}
+
+/// How an identity service does.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Service {
+    /// Its first URI.
+    pub service: String,
+    /// Exchanges with it.
+    pub exchanges: Vec<Exchange>,
+    /// How long they took.
+    pub durations: Vec<Durations>,
+    /// Tries after one that failed.
+    pub retries: u64,
+    /// Questions without an answer yet, and requests that wait for certificates or the list.
+    pub pending: u64,
+    /// The revocation list.
+    pub revocation_list: List,
+    /// The certificates that signed tokens are verified with.
+    pub signing_certificates: Vec<SigningCertificate>,
+    /// The service token that workers share.
+    pub service_token: Option<ServiceToken>,
+    /// Revocation events; `None` where they are not asked for.
+    pub revocation_events: Option<Events>,
+    /// What the memcached servers were asked.
+    pub memcached: Vec<Memcached>,
+}
+
+/// Exchanges of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exchange {
+    /// With which endpoint.
+    pub endpoint: String,
+    /// What was asked for.
+    pub request: &'static str,
+    /// The status of the answer, or what there was instead.
+    pub status: &'static str,
+    /// How many there were.
+    pub count: u64,
+}
+
+/// How long exchanges of one kind took.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Durations {
+    /// With which endpoint.
+    pub endpoint: String,
+    /// What was asked for.
+    pub request: &'static str,
+    /// How many there were.
+    pub count: u64,
+    /// All of them together.
+    pub sum_seconds: f64,
+    /// How many took no longer than each bound.
+    pub buckets: Vec<Bucket>,
+}
+
+/// Exchanges that took no longer than a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Bucket {
+    /// The bound in seconds; none for all of them.
+    pub le: Option<f64>,
+    /// How many.
+    pub count: u64,
+}
+
+/// What is known of the revocation list. It is fetched together with certificates.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct List {
+    /// `list`, `absent` (the identity service has none), `unknown` (it was never had) or `off`.
+    pub state: &'static str,
+    /// How many entries it has.
+    pub entries: Option<u64>,
+    /// Counts up with every change of list or certificates.
+    pub generation: u64,
+    /// How long ago the identity service was asked for it.
+    pub age_seconds: Option<f64>,
+    /// How old it may be (`keystone_revocation_cache_time`).
+    pub cache_time_seconds: f64,
+    /// Whether signed tokens have come lately: otherwise it is not kept fresh.
+    pub in_use: bool,
+    /// Fetches that went well.
+    pub refreshes_ok: u64,
+    /// Those that did not.
+    pub refreshes_failed: u64,
+    /// Whether the last one did not.
+    pub failing: bool,
+    /// Why the last that failed did.
+    pub last_error: Option<String>,
+}
+
+/// A signing certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SigningCertificate {
+    /// Whose it is.
+    pub subject: String,
+    /// Its number, in hexadecimal.
+    pub serial: String,
+    /// From when on it and its CA's are valid, in unix seconds.
+    pub not_before: i64,
+    /// When that ends.
+    pub not_after: i64,
+    /// How long that is from now.
+    pub seconds_left: i64,
+}
+
+impl SigningCertificate {
+    /// As it is at `now`.
+    pub fn new(certificate: &cms::Certificate<'_>, now: i64) -> Self {
+        Self {
+            subject: certificate.subject.to_owned(),
+            serial: certificate.serial.to_owned(),
+            not_before: certificate.not_before,
+            not_after: certificate.not_after,
+            seconds_left: certificate.not_after.saturating_sub(now),
+        }
+    }
+}
+
+/// A service token, without the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceToken {
+    /// When it ends, in unix seconds.
+    pub expires_at: i64,
+    /// How long that is from now.
+    pub seconds_left: i64,
+}
+
+/// What is known of the revocation events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Events {
+    /// How many there are; `None` where they were never had, or there is no room for them.
+    pub entries: Option<u64>,
+    /// Counts up with every change.
+    pub generation: u64,
+    /// How long ago they were had.
+    pub age_seconds: Option<f64>,
+    /// How often they are asked for (`keystone_revocation_events`).
+    pub interval_seconds: f64,
+}
+
+/// Questions to a memcached server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Memcached {
+    /// Which one.
+    pub server: String,
+    /// `get` or `set`.
+    pub operation: &'static str,
+    /// How it ended.
+    pub result: &'static str,
+    /// How many there were.
+    pub count: u64,
+}
+
+impl Report {
+    /// The report in this form; `None` where there is no memory for JSON.
+    pub fn written(&self, form: Form) -> Option<String> {
+        match form {
+            Form::Json => serde_json::to_string(self).ok(),
+            Form::Prometheus => Some(self.to_prometheus()),
+        }
+    }
+
+    /// Takes over what workers count for themselves: `read` sums a cell of [`cells::WORKER`] up.
+    pub fn add_worker_counts(&mut self, read: impl Fn(usize) -> u64) {
+        self.requests = RESULTS.iter().map(|word| (*word, read(cells::result(word)))).collect();
+        let looks = |look| read(cells::look(look));
+        let cache = self.cache.get_or_insert_default();
+        cache.zone = Lookups {
+            expired: looks(Look::ZoneExpired),
+            hit: looks(Look::ZoneHit),
+            miss: looks(Look::ZoneMiss),
+        };
+        let Lookups { expired, hit, miss } = cache.zone;
+        cache.worker =
+            Lookups { expired: 0, hit: looks(Look::WorkerHit), miss: expired + hit + miss };
+    }
+
+    /// Takes over the cells of [`cells::VALIDATIONS`].
+    pub fn add_validations(&mut self, read: impl Fn(usize) -> u64) {
+        for format in TokenFormat::ALL {
+            for path in Path::ALL {
+                for result in RESULTS {
+                    let count = read(cells::validation(format, path, result));
+                    let (format, path) = (format.as_str(), path.as_str());
+                    self.validations.push(Validations { format, path, result, count });
+                }
+            }
+        }
+        self.validations.retain(|validations| validations.count > 0);
+    }
+}
+
+impl Service {
+    /// Takes over the cells of [`cells::EXCHANGES`].
+    pub fn add_exchanges(&mut self, endpoints: &[String], read: impl Fn(usize) -> u64) {
+        for (at, endpoint) in cells::named(endpoints, ENDPOINTS) {
+            for kind in Kind::ALL {
+                let (buckets, micros) = cells::durations(at, kind, &read);
+                let count = buckets.iter().sum();
+                if count == 0 {
+                    continue;
+                }
+                let (endpoint, request) = (endpoint.to_owned(), kind.as_str());
+                for status in STATUSES {
+                    let count = read(cells::status(at, kind, status));
+                    let endpoint = endpoint.clone();
+                    self.exchanges.push(Exchange { endpoint, request, status, count });
+                }
+                let mut below = 0;
+                let bounds = BOUNDS.iter().map(|bound| Some(seconds(*bound))).chain([None]);
+                let buckets = bounds.zip(buckets).map(|(le, count)| {
+                    below += count;
+                    Bucket { le, count: below }
+                });
+                let (buckets, sum_seconds) = (buckets.collect(), seconds(micros));
+                self.durations.push(Durations { endpoint, request, count, sum_seconds, buckets });
+            }
+        }
+        self.exchanges.retain(|exchange| exchange.count > 0);
+    }
+
+    /// Takes over the cells of [`cells::MEMCACHED_CELLS`].
+    pub fn add_memcached(&mut self, servers: &[String], read: impl Fn(usize) -> u64) {
+        for (at, server) in cells::named(servers, SERVERS) {
+            for (place, (operation, result)) in MEMCACHED.into_iter().enumerate() {
+                let count = read(cells::memcached(at, place));
+                self.memcached.push(Memcached { server: server.into(), operation, result, count });
+            }
+        }
+    }
+}
+
+/// Names that are all different, for services that have the same first URI and other settings.
+pub fn distinct<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut distinct: Vec<String> = Vec::new();
+    for name in names {
+        let numbered = (2..).map(|number| format!("{name} ({number})"));
+        let mut candidates = std::iter::once(name.to_owned()).chain(numbered);
+        distinct.extend(candidates.find(|candidate| !distinct.contains(candidate)));
+    }
+    distinct
+}
+
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}

@@ -24,10 +24,12 @@
 
 mod blob;
 mod cache;
+mod counters;
 mod lease;
 
 pub use blob::Blob;
-pub use cache::{Cache, Key, Lookup, Moment, Verdict};
+pub use cache::{Cache, Key, Lookup, Moment, Occupancy, Verdict};
+pub use counters::{Counters, Row, Rows};
 pub use lease::Lease;
 
 use std::sync::atomic::{fence, AtomicU64, Ordering};

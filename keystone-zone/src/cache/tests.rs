@@ -1,0 +1,233 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::zeroed;
+
+const MEGABYTE: usize = 1024 * 1024 / WORD;
+
+fn key(n: u64) -> Key {
+    // Far apart in the first word, as digests are.
+    [n.wrapping_mul(0x9e37_79b9_7f4a_7c15), n << 1 | 1, n, n]
+}
+
+fn at(now: u64, tick: u64) -> Moment {
+    Moment { generation: 1, now, tick, valid_for: 1_000, refused_for: 1_000 }
+}
+
+fn lookup(cache: &Cache<'_>, key: &Key, now: u64) -> (Lookup, Vec<u8>) {
+    let mut out = Vec::new();
+    let found = cache.lookup(key, &at(now, 0), &mut out);
+    (found, out)
+}
+
+#[test]
+fn an_entry_is_found_until_it_expires() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    assert_eq!(lookup(&cache, &key(1), 10).0, Lookup::Missing);
+    assert!(cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0)));
+    assert_eq!(lookup(&cache, &key(1), 19), (Lookup::Valid(20), b"alice".to_vec()));
+    assert_eq!(lookup(&cache, &key(1), 20), (Lookup::Outdated, vec![]));
+    assert_eq!(lookup(&cache, &key(2), 19).0, Lookup::Missing);
+}
+
+#[test]
+fn whoever_looks_up_says_how_old_an_entry_may_be() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    cache.insert(&key(1), &Verdict::Valid(b"alice"), 100, &at(10, 0));
+    let mut out = Vec::new();
+    let brief = |now| Moment { valid_for: 5, ..at(now, 0) };
+    assert_eq!(cache.lookup(&key(1), &brief(14), &mut out), Lookup::Valid(15));
+    assert_eq!(cache.lookup(&key(1), &brief(15), &mut out), Lookup::Outdated);
+    assert_eq!(lookup(&cache, &key(1), 99).0, Lookup::Valid(100));
+    let none = Moment { valid_for: 0, ..at(10, 0) };
+    assert!(!cache.insert(&key(2), &Verdict::Valid(b"bob"), 100, &none));
+}
+
+#[test]
+fn an_entry_ends_with_its_generation() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0));
+    let mut out = Vec::new();
+    let next = Moment { generation: 2, ..at(10, 0) };
+    assert_eq!(cache.lookup(&key(1), &next, &mut out), Lookup::Superseded(20));
+    assert_eq!(out, b"alice");
+    cache.insert(&key(2), &Verdict::Refused(3), 20, &at(10, 0));
+    assert_eq!(cache.lookup(&key(2), &at(10, 0), &mut out), Lookup::Refused(3));
+    assert_eq!(cache.lookup(&key(2), &next, &mut out), Lookup::Outdated);
+    assert_eq!(out, b"alice");
+}
+
+#[test]
+fn an_entry_that_holds_in_the_next_generation_is_renewed() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    for (n, payload) in [(1, vec![b'x'; 10]), (2, vec![b'x'; 5_000])] {
+        cache.insert(&key(n), &Verdict::Valid(&payload), 20, &at(10, 0));
+        cache.renew(&key(n), 2);
+        let mut out = Vec::new();
+        let next = Moment { generation: 2, ..at(10, 0) };
+        assert_eq!(cache.lookup(&key(n), &next, &mut out), Lookup::Valid(20));
+        assert_eq!(cache.lookup(&key(n), &at(10, 0), &mut out), Lookup::Superseded(20));
+    }
+    cache.renew(&key(3), 2);
+    assert_eq!(lookup(&cache, &key(3), 10).0, Lookup::Missing);
+}
+
+#[test]
+fn what_counts_now_comes_before_what_counted_in_another_generation() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    let next = Moment { generation: 2, ..at(10, 0) };
+    let large = vec![b'x'; 5_000];
+    cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0));
+    cache.insert(&key(1), &Verdict::Refused(3), 20, &next);
+    cache.insert(&key(2), &Verdict::Valid(b"alice"), 20, &at(10, 0));
+    cache.insert(&key(2), &Verdict::Valid(&large), 20, &next);
+    let mut out = b"before ".to_vec();
+    assert_eq!(cache.lookup(&key(1), &next, &mut out), Lookup::Refused(3));
+    assert_eq!(out, b"before ");
+    assert_eq!(cache.lookup(&key(2), &next, &mut out), Lookup::Valid(20));
+    assert_eq!(out, [&b"before "[..], &large].concat());
+    let mut out = Vec::new();
+    assert_eq!(cache.lookup(&key(1), &at(10, 0), &mut out), Lookup::Valid(20));
+    assert_eq!(out, b"alice");
+}
+
+#[test]
+fn large_identities_are_kept_and_larger_ones_are_not() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    let large = vec![b'x'; 5_000];
+    assert!(cache.insert(&key(1), &Verdict::Valid(&large), 20, &at(10, 0)));
+    assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Valid(20), large));
+    assert!(!cache.insert(&key(2), &Verdict::Valid(&[0; 20_000]), 20, &at(10, 0)));
+    assert_eq!(lookup(&cache, &key(2), 10).0, Lookup::Missing);
+}
+
+#[test]
+fn the_least_recently_used_goes_first() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    // Keys of one set.
+    let keys: Vec<Key> = (0..=WAYS as u64).map(|n| [0, n << 1, n, n]).collect();
+    for (tick, key) in (0u64..).zip(&keys[..WAYS]) {
+        cache.insert(key, &Verdict::Valid(b"x"), 100, &at(10, tick));
+    }
+    let mut out = Vec::new();
+    cache.lookup(&keys[0], &at(10, 50), &mut out);
+    cache.touch(&keys[1], 50);
+    cache.insert(&keys[WAYS], &Verdict::Valid(b"x"), 100, &at(10, 51));
+    let lost: Vec<usize> = (0..keys.len())
+        .filter(|&index| lookup(&cache, &keys[index], 10).0 == Lookup::Missing)
+        .collect();
+    assert_eq!(lost, [2]);
+}
+
+#[test]
+fn it_tells_how_full_it_is_and_who_had_to_go() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    let told = |name| {
+        let told = cache.occupancy();
+        let (_, told) = told.into_iter().find(|(area, _)| *area == name).unwrap();
+        (told.entries, told.evictions)
+    };
+    let all: usize = cache.occupancy().iter().map(|(_, it)| it.capacity * it.slot_bytes).sum();
+    assert!((900 << 10..=1 << 20).contains(&all), "{all}");
+
+    let keys: Vec<Key> = (0..=WAYS as u64).map(|n| [0, n << 1, n, n]).collect();
+    for key in &keys[..WAYS] {
+        cache.insert(key, &Verdict::Valid(b"x"), 100, &at(10, 0));
+    }
+    assert_eq!(told("small"), (WAYS, 0));
+    // The same key again, and one in the place of an entry whose time is over, push nobody out.
+    cache.insert(&keys[3], &Verdict::Valid(b"y"), 20, &at(10, 0));
+    cache.insert(&keys[WAYS], &Verdict::Valid(b"x"), 100, &at(20, 0));
+    assert_eq!(told("small"), (WAYS, 0));
+    cache.insert(&keys[3], &Verdict::Valid(b"x"), 100, &at(20, 0));
+    assert_eq!(told("small"), (WAYS, 1));
+    cache.insert(&key(1), &Verdict::Refused(1), 100, &at(10, 0));
+    cache.insert(&key(2), &Verdict::Valid(&[b'x'; 5_000]), 100, &at(10, 0));
+    assert_eq!((told("refused"), told("large"), told("small")), ((1, 0), (1, 0), (WAYS, 1)));
+}
+
+#[test]
+fn a_flood_of_refusals_leaves_valid_tokens_alone() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    for n in 0..100 {
+        cache.insert(&key(n), &Verdict::Valid(b"x"), 100, &at(10, n));
+    }
+    let before: Vec<Lookup> = (0..100).map(|n| lookup(&cache, &key(n), 10).0).collect();
+    for n in 1_000..200_000 {
+        cache.insert(&key(n), &Verdict::Refused(1), 100, &at(10, n));
+    }
+    let after: Vec<Lookup> = (0..100).map(|n| lookup(&cache, &key(n), 10).0).collect();
+    assert_eq!(before, after);
+    assert!(before.iter().all(|found| *found == Lookup::Valid(100)));
+}
+
+#[test]
+fn a_writer_that_died_leaves_an_empty_slot() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0));
+    let area = &cache.small;
+    let slot = area.ways(&key(1)).find(|&i| area.tags[i].load(Ordering::Relaxed) != 0).unwrap();
+    area.slot(slot)[SEQ].fetch_add(1, Ordering::Relaxed);
+    assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Missing, vec![]));
+    cache.renew(&key(1), 1);
+    assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Missing, vec![]));
+    cache.insert(&key(1), &Verdict::Valid(b"bob"), 20, &at(10, 0));
+    assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Valid(20), b"bob".to_vec()));
+}
+
+#[test]
+fn too_little_memory_is_a_cache_that_keeps_nothing() {
+    let words = zeroed(100);
+    let cache = Cache::new(&words);
+    assert!(!cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0)));
+    assert_eq!(lookup(&cache, &key(1), 10).0, Lookup::Missing);
+}
+
+#[test]
+fn readers_never_see_a_mixture() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..20_000u64 {
+                let payload = vec![n as u8; 100 + (n % 800) as usize];
+                cache.insert(&key(1), &Verdict::Valid(&payload), 20, &at(10, n));
+            }
+        });
+        scope.spawn(|| {
+            let mut found = 0;
+            while found < 1_000 {
+                let (lookup, bytes) = lookup(&cache, &key(1), 10);
+                if lookup == Lookup::Missing {
+                    continue;
+                }
+                assert!(bytes.iter().all(|byte| *byte == bytes[0]), "torn: {bytes:?}");
+                found += 1;
+            }
+        });
+    });
+}
+
+proptest! {
+    #[test]
+    fn whatever_lies_in_the_memory_nothing_panics(
+        noise in proptest::collection::vec(any::<u64>(), 2_000),
+        n in any::<u64>(),
+    ) {
+        let words: Vec<AtomicU64> = noise.into_iter().map(AtomicU64::new).collect();
+        let cache = Cache::new(&words);
+        let _ = lookup(&cache, &key(n), 10);
+        cache.insert(&key(n), &Verdict::Valid(b"alice"), 20, &at(10, 0));
+        let _ = lookup(&cache, &key(n), 10);
+    }
+}

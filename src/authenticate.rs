@@ -10,13 +10,14 @@ use std::rc::Rc;
 
 use keystone_token::format::{TokenFormat, MAX_UNSIGNED_LEN};
 use keystone_token::record::Record;
+use keystone_token::status::cells::{self, Path};
 use keystone_token::token::{Malformed, Refusal};
 
 use crate::conf::server::ServerConf;
 use crate::context::{Authentication, CacheStatus, Context, Outcome, Subject};
 use crate::identity::{self, Need, Question};
 use crate::request::Request;
-use crate::token_cache::{Found, Source, TokenCache};
+use crate::token_cache::{Found, Looked, Source, TokenCache};
 use crate::worker::Worker;
 
 /// How the authentication goes on.
@@ -59,7 +60,7 @@ impl Way<'_> {
         let format = TokenFormat::of(token);
         self.subject.format.set(Some(format));
         debug!(request, "keystone: token of {} bytes, format {}", token.len(), format.as_str());
-        let malformed = |how| self.refuse(&Refusal::Malformed(how), None);
+        let malformed = |how| self.refuse_judged(&Refusal::Malformed(how), None);
         match std::str::from_utf8(token) {
             // A signed one that could not be judged here, and Keystone has been asked.
             Ok(text) if self.subject.validated.borrow().is_some() => self.online(text),
@@ -87,16 +88,11 @@ impl Way<'_> {
         source: Source,
         still_holds: impl FnOnce(&Record<'_>) -> bool,
     ) -> Option<Authentication> {
-        let (status, found) = self.cache().lookup(token, source, still_holds);
+        let looked = self.cache().lookup(token, source, still_holds);
+        self.note_look(&looked, source);
         let request = self.request;
-        debug!(request, "keystone: cache {}", status.as_str());
-        // The first look tells how the cache took part: after a wait the entry may be there.  Only
-        // where one source has no answer may another one have it.
-        let is_later_hit = source != Source::Offline && status == CacheStatus::Hit;
-        if self.subject.cache_status.get().is_none() || is_later_hit {
-            self.subject.cache_status.set(Some(status));
-        }
-        Some(match found? {
+        debug!(request, "keystone: cache {}", looked.status.as_str());
+        Some(match looked.found? {
             Found::Refused(word) => {
                 info!(
                     request,
@@ -109,8 +105,31 @@ impl Way<'_> {
         })
     }
 
+    /// Tells how the cache took part: as the first look has it, for after a wait the entry may be
+    /// there.  Only where one source has no answer may another one have it.
+    fn note_look(&self, looked: &Looked, source: Source) {
+        let is_first = self.subject.cache_status.get().is_none();
+        if is_first {
+            looked.look.into_iter().for_each(|look| self.worker.row.add(cells::look(look), 1));
+        }
+        if is_first || source != Source::Offline && looked.status == CacheStatus::Hit {
+            self.subject.cache_status.set(Some(looked.status));
+        }
+    }
+
     fn keeps_catalog(&self) -> bool {
         self.request.main().is_some_and(|main| main.keeps_catalog)
+    }
+
+    /// Counts a token that was judged here, not found in the cache.
+    fn count_judged(&self, word: &str) {
+        let format = self.subject.format.get().unwrap_or(TokenFormat::Unknown);
+        self.worker.zone.count_validation(format, Path::Offline, word);
+    }
+
+    fn refuse_judged(&self, refusal: &Refusal, user: Option<&str>) -> Step {
+        self.count_judged(refusal.as_str());
+        self.refuse(refusal, user)
     }
 
     fn refuse(&self, refusal: &Refusal, user: Option<&str>) -> Step {

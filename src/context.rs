@@ -20,6 +20,7 @@ use crate::identity::Unavailable;
 use crate::log::AsLog;
 use crate::net::shield;
 use crate::request::Request;
+use crate::worker::Worker;
 use crate::zone::{Answer, Identity};
 use crate::HttpKeystoneModule;
 
@@ -327,6 +328,10 @@ impl Drop for Context {
     fn drop(&mut self) {
         // Cancels the task before what it points to goes.
         self.waiting.take();
+        // Here, when it can change no more: a redirect may have led to another one.
+        if let Some(word) = self.result.get() {
+            Worker::count_result(word);
+        }
         let event = self.resume.get_mut();
         if event.posted() != 0 {
             // SAFETY: it is in nginx's queue, and so can be taken out.

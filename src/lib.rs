@@ -18,6 +18,7 @@ mod net;
 mod request;
 mod signing_dir;
 mod standing;
+mod status;
 mod swift;
 mod token_cache;
 mod variables;
@@ -97,7 +98,7 @@ impl HttpModule for HttpKeystoneModule {
 
     unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx passes its own `cf`.
-        status(variables::add(unsafe { &mut *cf }))
+        code(variables::add(unsafe { &mut *cf }))
     }
 
     unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
@@ -109,7 +110,7 @@ impl HttpModule for HttpKeystoneModule {
             return ERROR;
         }
         match main.is_used() {
-            true => status(install_handlers(cf)),
+            true => code(install_handlers(cf)),
             false => OK,
         }
     }
@@ -160,6 +161,12 @@ unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
     unsafe { handle(r, access::access) }
 }
 
+/// Content phase, where `keystone_status` stands.
+unsafe extern "C" fn show_status(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: as above.
+    unsafe { handle(r, status::show) }
+}
+
 /// Runs a phase handler; a panic ends the request, not nginx.
 ///
 /// # Safety
@@ -199,7 +206,7 @@ unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
     net::shield(worker::Worker::stop);
 }
 
-fn status(done: Option<()>) -> ngx_int_t {
+fn code(done: Option<()>) -> ngx_int_t {
     done.map_or(ERROR, |()| OK)
 }
 

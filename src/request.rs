@@ -4,10 +4,12 @@
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_connection_t, ngx_handle_read_event, ngx_http_block_reading, ngx_http_complex_value,
-    ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_core_run_phases,
-    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading, ngx_list_push,
-    ngx_log_t, ngx_str_t, ngx_table_elt_t, NGX_OK,
+    ngx_buf_t, ngx_chain_t, ngx_connection_t, ngx_handle_read_event, ngx_http_block_reading,
+    ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_core_loc_conf_t,
+    ngx_http_core_run_phases, ngx_http_discard_request_body, ngx_http_output_filter,
+    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_send_header, ngx_http_test_reading,
+    ngx_list_push, ngx_log_t, ngx_str_t, ngx_table_elt_t, NGX_ERROR,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_OK,
 };
 use ngx::core::Pool;
 use ngx::http::{
@@ -120,6 +122,58 @@ impl Request {
     pub fn referer(&self) -> Option<&[u8]> {
         // SAFETY: null, or the header in the request's list, whose value lives as long.
         unsafe { self.get().headers_in.referer.as_ref().map(|header| bytes(&header.value)) }
+    }
+
+    /// What the client accepts, all `Accept` headers as one.
+    pub fn accept(&self) -> String {
+        // SAFETY: the list belongs to the request, and its elements are headers.
+        let headers = unsafe { crate::headers_in::elements(&self.get().headers_in.headers) };
+        let accepted = headers.filter_map(|header| {
+            // SAFETY: names and values live as long as the request.
+            let (name, value) = unsafe { (bytes(&header.key), bytes(&header.value)) };
+            name.eq_ignore_ascii_case(b"accept").then(|| String::from_utf8_lossy(value))
+        });
+        accepted.collect::<Vec<_>>().join(",")
+    }
+
+    /// Sends a page that is not to be kept, as the answer to the request; gives the code for nginx.
+    pub fn send_page(&self, content_type: &'static str, text: &str) -> isize {
+        let r = self.as_ptr();
+        // SAFETY: the request is alive, and nobody has read its body.
+        let discarded = unsafe { ngx_http_discard_request_body(r) };
+        if discarded != NGX_OK as isize {
+            return discarded;
+        }
+        let pool = self.pool();
+        let data: *mut u8 = pool.alloc_unaligned(text.len()).cast();
+        let buffer: *mut ngx_buf_t = pool.calloc_type();
+        let no_store = self.add_response_header("Cache-Control", static_string("no-store"));
+        if data.is_null() || buffer.is_null() || no_store.is_none() {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
+        }
+        // SAFETY: the pool has made room for both, and the request is alive.
+        unsafe {
+            data.copy_from_nonoverlapping(text.as_ptr(), text.len());
+            let headers_out = &mut (*r).headers_out;
+            headers_out.status = NGX_HTTP_OK as usize;
+            headers_out.content_length_n = text.len() as nginx_sys::off_t;
+            headers_out.content_type = static_string(content_type);
+            // nginx leaves the parameters out of it.
+            headers_out.content_type_len = content_type.find(';').unwrap_or(content_type.len());
+            headers_out.content_type_lowcase = std::ptr::null_mut();
+
+            (*buffer).pos = data;
+            (*buffer).last = data.add(text.len());
+            (*buffer).set_memory(1);
+            (*buffer).set_last_buf((r == (*r).main).into());
+            (*buffer).set_last_in_chain(1);
+            let sent = ngx_http_send_header(r);
+            if sent == NGX_ERROR as isize || sent > NGX_OK as isize || (*r).header_only() != 0 {
+                return sent;
+            }
+            let mut chain = ngx_chain_t { buf: buffer, next: std::ptr::null_mut() };
+            ngx_http_output_filter(r, &mut chain)
+        }
     }
 
     /// The response's status as set so far.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keystone_token::record::Record;
+use keystone_token::status::cells::Look;
 use keystone_zone::{Key, Lookup, Moment};
 
 use crate::conf::server::ServerConf;
@@ -30,6 +31,16 @@ pub enum Found {
     Refused(&'static str),
     /// It is valid.
     Valid(Identity),
+}
+
+/// What a look into the caches has come to.
+pub struct Looked {
+    /// How they took part.
+    pub status: CacheStatus,
+    /// The same for the counters; `None` where they are off.
+    pub look: Option<Look>,
+    /// The answer.
+    pub found: Option<Found>,
 }
 
 /// The caches, as a request of one server sees them.
@@ -74,43 +85,51 @@ impl TokenCache<'_> {
         token: &[u8],
         source: Source,
         still_holds: impl FnOnce(&Record<'_>) -> bool,
-    ) -> (CacheStatus, Option<Found>) {
+    ) -> Looked {
         let moment = self.moment(source);
+        let nothing = |status, look| Looked { status, look, found: None };
+        let hit =
+            |look, found| Looked { status: CacheStatus::Hit, look: Some(look), found: Some(found) };
         if moment.valid_for == 0 && moment.refused_for == 0 {
-            return (CacheStatus::Bypass, None);
+            return nothing(CacheStatus::Bypass, None);
         }
-        let not_found = if moment.valid_for > 0 { CacheStatus::Miss } else { CacheStatus::Bypass };
+        let is_kept = moment.valid_for > 0;
+        let not_found = || {
+            let status = if is_kept { CacheStatus::Miss } else { CacheStatus::Bypass };
+            nothing(status, Some(Look::ZoneMiss))
+        };
+        let outdated = || nothing(CacheStatus::Expired, Some(Look::ZoneExpired));
 
         let cache = self.worker.zone.cache();
         if let Some(identity) = self.worker.recent.lookup(self.name(source), token, &moment, &cache)
         {
-            return (CacheStatus::Hit, Some(Found::Valid(identity)));
+            return hit(Look::WorkerHit, Found::Valid(identity));
         }
         let key = self.key(token, source);
         let mut bytes = Vec::new();
         let (expires, renewed) = match cache.lookup(&key, &moment, &mut bytes) {
             Lookup::Refused(code) => {
                 return match refusal_word(code) {
-                    Some(word) => (CacheStatus::Hit, Some(Found::Refused(word))),
-                    None => (not_found, None),
+                    Some(word) => hit(Look::ZoneHit, Found::Refused(word)),
+                    None => not_found(),
                 }
             }
-            Lookup::Missing => return (not_found, None),
-            Lookup::Outdated if moment.valid_for > 0 => return (CacheStatus::Expired, None),
-            Lookup::Outdated => return (not_found, None),
+            Lookup::Missing => return not_found(),
+            Lookup::Outdated if is_kept => return outdated(),
+            Lookup::Outdated => return not_found(),
             Lookup::Superseded(expires) => (expires, true),
             Lookup::Valid(expires) => (expires, false),
         };
-        let Some(identity) = Identity::new(&bytes) else { return (not_found, None) };
+        let Some(identity) = Identity::new(&bytes) else { return not_found() };
         if renewed {
             if !identity.record().is_some_and(|record| still_holds(&record)) {
-                return (CacheStatus::Expired, None);
+                return outdated();
             }
             self.worker.zone.locked(|| cache.renew(&key, moment.generation));
         }
         let entry = Entry::new(self.name(source), token, key, expires, identity.clone(), &moment);
         self.worker.recent.insert(entry);
-        (CacheStatus::Hit, Some(Found::Valid(identity)))
+        hit(Look::ZoneHit, Found::Valid(identity))
     }
 
     /// Remembers a token that was verified here, in this worker and in the zone, where `moment`'s

@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use keystone_zone::{Cache, Key, Moment};
+use keystone_token::status::cells;
+use keystone_zone::{Cache, Key, Moment, Row};
 use ngx::async_::Task;
 
 use crate::conf::MainConf;
@@ -18,6 +19,8 @@ pub struct Worker {
     services: Vec<Rc<identity::Worker>>,
     /// The shared memory.
     pub zone: Zone,
+    /// Where this process counts.
+    pub row: Row<'static>,
     /// Valid tokens that this worker has seen last.
     pub recent: Recent,
     /// The indices of those `$http_...` variables that show headers which only the module may set.
@@ -47,12 +50,13 @@ impl Worker {
             return Ok(None);
         }
         let zone = main.zone.open().ok_or("the cache zone is not mapped")?;
+        let row = zone.take_row();
         let log = ngx::log::ngx_cycle_log();
         let services: Vec<_> = main
             .services
             .iter()
             .map(|service| {
-                identity::Worker::new(service, zone, main.keeps_catalog, log).map(Rc::new)
+                identity::Worker::new(service, zone, row, main.keeps_catalog, log).map(Rc::new)
             })
             .collect::<Option<_>>()
             .ok_or("an identity service has no state in the cache zone")?;
@@ -69,6 +73,7 @@ impl Worker {
             main,
             services,
             zone,
+            row,
             recent: Recent::default(),
             header_variables: variables::of_stripped_headers(),
             _tasks: tasks,
@@ -80,6 +85,21 @@ impl Worker {
     /// Ends it, while nginx's event loop can still close connections.
     pub fn stop() {
         WORKER.take();
+    }
+
+    /// Counts the result of a request that ends.
+    pub fn count_result(word: &str) {
+        // A request may end when the worker has; then nobody counts any more.
+        let _ = WORKER.try_with(|worker| {
+            if let Ok(worker) = worker.try_borrow() {
+                worker.iter().for_each(|worker| worker.row.add(cells::result(word), 1));
+            }
+        });
+    }
+
+    /// The identity services, as the main configuration orders them.
+    pub fn services(&self) -> &[Rc<identity::Worker>] {
+        &self.services
     }
 
     /// The identity service of this place in the main configuration.

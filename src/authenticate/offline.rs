@@ -35,7 +35,7 @@ impl Way<'_> {
             },
             // Before anything is asked of anybody: what is malformed causes no traffic.
             None => match token::parse(token, format) {
-                Err(refusal) => self.refuse(&refusal, None),
+                Err(refusal) => self.refuse_judged(&refusal, None),
                 Ok(parsed) => match self.material(false) {
                     Ok(material) => self.judge(token, parsed, &material),
                     Err(lack) => self.without(token, lack),
@@ -55,7 +55,7 @@ impl Way<'_> {
             }
             Err(refusal) => {
                 self.remember_refusal(token, &refusal, material.generation);
-                self.refuse(&refusal, None)
+                self.refuse_judged(&refusal, None)
             }
         }
     }
@@ -154,7 +154,7 @@ impl Way<'_> {
         });
         if let Err(refusal) = judged {
             self.remember_refusal(verified.parsed().text(), &refusal, material.generation);
-            return Ok(self.refuse(&refusal, verified.identity().user_id.as_deref()));
+            return Ok(self.refuse_judged(&refusal, verified.identity().user_id.as_deref()));
         }
         debug!(request, "keystone: neither expired nor revoked");
         self.remember(&verified, material.generation).ok_or(Refusal::UnknownToken)
@@ -171,6 +171,7 @@ impl Way<'_> {
         let kept = self.cache().remember(token, &identity, &moment);
         let put = if kept { "put into" } else { "not put into" };
         debug!(request, "keystone: {put} the cache");
+        self.count_judged("ok");
         Some(Step::Done(Authentication::Valid(identity)))
     }
 

@@ -52,12 +52,11 @@ impl Way<'_> {
             return self.look_up(token, Source::Online, still_holds);
         }
         // A refusal there is one of a token that must not have expired.
-        match self.cache().lookup(token, Source::Online, still_holds) {
-            (status, Some(Found::Valid(identity))) => {
-                self.subject.cache_status.set(Some(status));
-                Some(Authentication::Valid(identity))
-            }
-            _ => self.look_up(token, Source::OnlineExpired, |_| false),
+        let looked = self.cache().lookup(token, Source::Online, still_holds);
+        if let Some(Found::Valid(identity)) = &looked.found {
+            self.note_look(&looked, Source::Online);
+            return Some(Authentication::Valid(identity.clone()));
         }
+        self.look_up(token, Source::OnlineExpired, |_| false)
     }
 }

@@ -3,11 +3,12 @@
 use std::ffi::{c_char, c_void};
 
 use keystone_token::policy::BindMode;
+use keystone_token::status::Form;
 use keystone_token::swift::AclKind;
 use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_FLAG, NGX_CONF_TAKE1,
-    NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
-    NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET,
+    ngx_command_t, ngx_conf_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_FLAG, NGX_CONF_NOARGS,
+    NGX_CONF_TAKE1, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET,
 };
 use ngx::ngx_string;
 
@@ -64,7 +65,7 @@ macro_rules! location {
 }
 
 /// All directives, and nginx's end of the list.
-pub static mut COMMANDS: [ngx_command_t; 60] = [
+pub static mut COMMANDS: [ngx_command_t; 61] = [
     location!("keystone_auth", LIMIT_EXCEPT, NGX_CONF_TAKE1, set_auth),
     server!("keystone_auth_uri", NGX_CONF_TAKE1, |d, conf| {
         let uri = uri(d, d.argument())?;
@@ -227,6 +228,7 @@ pub static mut COMMANDS: [ngx_command_t; 60] = [
     location!("keystone_forward_token", LOCATION, NGX_CONF_FLAG, |d, conf| {
         once(&mut conf.forward_token, d.flag()?)
     }),
+    location!("keystone_status", NGX_HTTP_LOC_CONF, NGX_CONF_NOARGS | NGX_CONF_TAKE1, set_status),
     ngx_command_t::empty(),
 ];
 
@@ -238,6 +240,17 @@ fn set_auth(d: &mut Directive<'_>, conf: &mut LocationConf) -> Result<(), Refuse
         other => return Err(d.invalid(other, "it must be \"on\", \"off\" or \"delay\"")),
     };
     once(&mut conf.auth, (auth, d.place()))
+}
+
+fn set_status(d: &mut Directive<'_>, conf: &mut LocationConf) -> Result<(), Refused> {
+    let form = match d.argument() {
+        "" if d.arguments().is_empty() => None,
+        "json" => Some(Form::Json),
+        "prometheus" => Some(Form::Prometheus),
+        other => return Err(d.invalid(other, "it must be \"json\" or \"prometheus\"")),
+    };
+    once(&mut conf.status, form)?;
+    d.answer_with(crate::show_status)
 }
 
 fn set_username(d: &mut Directive<'_>, conf: &mut ServerConf) -> Result<(), Refused> {

@@ -10,8 +10,10 @@ use nginx_sys::{
     ngx_str_t, NGX_ERROR, NGX_LOG_EMERG, NGX_OK,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
+use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
 
 use crate::identity::client::Secret;
+use crate::Handler;
 
 /// Why a directive cannot be used; nginx adds the file and the line.
 pub type Refused = String;
@@ -262,6 +264,13 @@ impl<'a> Directive<'a> {
             rc if rc == NGX_OK as isize => Ok(value),
             _ => Err(self.invalid(self.argument(), "it is not a valid value")),
         }
+    }
+
+    /// Lets this handler make the answers of the location.
+    pub fn answer_with(&mut self, handler: Handler) -> Result<(), Refused> {
+        let core = NgxHttpCoreModule::location_conf_mut(self.cf).ok_or("has no location")?;
+        core.handler = Some(handler);
+        Ok(())
     }
 
     fn nginx_string(&self, text: &'a str) -> ngx_str_t {

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use keystone_token::policy::BindMode;
+use keystone_token::status::Form;
 use keystone_token::swift::Settings;
 use nginx_sys::ngx_http_complex_value_t;
 
@@ -45,12 +46,16 @@ pub struct LocationConf {
     pub catalog: Option<bool>,
     /// `keystone_forward_token`.
     pub forward_token: Option<bool>,
+    /// `keystone_status`; the inner `None` goes by what the client accepts.
+    pub status: Option<Option<Form>>,
 }
 
 impl LocationConf {
     /// Takes from the level around this one what this one leaves open.
     pub fn inherit(&mut self, outer: &Self) {
         inherit!(self, outer: auth require_roles require token_bind headers catalog forward_token);
+        // For a `limit_except` or an `if` in it: other locations have no handler for it.
+        inherit!(self, outer: status);
         inherit!(self, outer: service_token_roles service_token_roles_required service_types);
         self.swift.inherit(&outer.swift);
     }

@@ -7,52 +7,32 @@
 //!
 //! [`net`]: crate::net
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::http::header::RETRY_AFTER;
 use bytes::Bytes;
 use keystone_token::api::{self, ApiVersion, AuthVersion, Validation, Versions};
+use keystone_token::status::cells;
 use nginx_sys::ngx_log_t;
 
-use crate::net::{
-    now_msec, Endpoint, HttpClient, HttpSettings, NetError, Response, Timer, TlsContext,
-};
+use crate::net::{now_msec, Endpoint, HttpClient, HttpSettings, NetError, Response, Timer};
+use crate::zone::Tally;
 
 mod credentials;
 mod encode;
 mod error;
 mod login;
+mod settings;
 
 pub use self::credentials::{Credentials, Secret, ServiceToken, TokenStore};
 use self::encode::encode;
 pub use self::error::ClientError;
 use self::login::Login;
-
-/// One identity service, as configured.
-#[derive(Clone)]
-pub struct ClientSettings {
-    /// Where it is; at least one. They are tried in order.
-    pub endpoints: Vec<Endpoint>,
-    /// Which version of the API to use.
-    pub version: AuthVersion,
-    /// As whom to ask.
-    pub credentials: Credentials,
-    /// For a connection, and again for its TLS handshake.
-    pub connect_timeout: Duration,
-    /// Between two writes of a request.
-    pub send_timeout: Duration,
-    /// Between two reads of an answer.
-    pub read_timeout: Duration,
-    /// How many more tries follow one that failed for want of the service.
-    pub max_retries: u32,
-    /// How many idle connections are kept.
-    pub keepalive: usize,
-    /// For `https` endpoints.
-    pub tls: Option<TlsContext>,
-}
+pub use self::settings::ClientSettings;
 
 /// The answer about revoked tokens.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -83,6 +63,7 @@ pub struct KeystoneClient {
     max_retries: u32,
     http: HttpClient,
     login: Login,
+    tally: Tally,
     log: NonNull<ngx_log_t>,
 }
 
@@ -122,6 +103,7 @@ impl KeystoneClient {
     pub fn new(
         settings: ClientSettings,
         store: Rc<dyn TokenStore>,
+        tally: Tally,
         log: NonNull<ngx_log_t>,
     ) -> Self {
         let http = HttpSettings {
@@ -146,6 +128,7 @@ impl KeystoneClient {
             max_retries: settings.max_retries,
             http: HttpClient::new(http, log),
             login: Login::new(settings.credentials, store),
+            tally,
             log,
         }
     }
@@ -302,6 +285,7 @@ impl KeystoneClient {
                 return Err(error);
             }
             info!(self.log, "keystone: identity service {error}, trying again");
+            self.tally.retry();
             last_error = Some(error);
         }
         Err(last_error.unwrap_or_else(|| ClientError::Unavailable {
@@ -364,7 +348,7 @@ impl KeystoneClient {
     ) -> Result<Response, ClientError> {
         let site = &self.sites[at];
         let max_body = if request.subject.is_some() { MAX_TOKEN } else { MAX_BODY };
-        let started = now_msec();
+        let (kind, started) = (request.kind, Instant::now());
 
         let body = request.body.take();
         let encoded = encode(&request, body, token)
@@ -373,7 +357,10 @@ impl KeystoneClient {
         // more than once, and a task would be started by copying a quarter of a megabyte.
         let result = Box::pin(self.http.request(&site.endpoint, encoded, max_body)).await;
 
-        let took = now_msec().saturating_sub(started);
+        let took = started.elapsed();
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.tally.exchange(at, kind, &ending(&result), micros);
+        let took = took.as_millis();
         let response = match result {
             Ok(response) => response,
             Err(err) => {
@@ -452,6 +439,15 @@ fn read_versions(response: &Response) -> Result<Versions, api::ApiError> {
     match response.status.as_u16() {
         200 | 300 => Versions::parse(&response.body),
         _ => Err(api::ApiError::NotDiscovery),
+    }
+}
+
+/// How an exchange ended, in a word.
+fn ending(result: &Result<Response, NetError>) -> Cow<'static, str> {
+    match result {
+        Err(error) if error.is_timeout() => cells::TIMEOUT.into(),
+        Err(_) => cells::FAILED.into(),
+        Ok(response) => response.status.as_u16().to_string().into(),
     }
 }
 

@@ -29,14 +29,14 @@ pub(super) struct Events {
 }
 
 #[derive(Default)]
-struct Known {
+pub(super) struct Known {
     generation: u64,
     /// Whether there was an answer ever.
-    were_had: bool,
-    events: Revoked,
+    pub(super) were_had: bool,
+    pub(super) events: Revoked,
 }
 
-enum Revoked {
+pub(super) enum Revoked {
     /// There are more events than the zone has room for: any token may be one of them.
     Any,
     /// What these cover.
@@ -123,6 +123,9 @@ impl Worker {
         self.state.set_events_asked_at(asked_at);
         let json = self.client.revocation_events().await?;
         RevocationEvents::from_json(&json)?;
+        if self.is_current() {
+            self.state.set_events_had_at(asked_at);
+        }
         let digest = blake3::hash(&json);
         // With another generation is what a worker has left that died before it told of it.
         let head = [&self.state.events_generation().to_le_bytes()[..], digest.as_bytes()].concat();
@@ -172,7 +175,7 @@ impl Worker {
     }
 
     /// The events of the newest generation, or of the one before while that is being written.
-    fn known_events(&self) -> Rc<Known> {
+    pub(super) fn known_events(&self) -> Rc<Known> {
         let known = self.events.known.borrow().clone();
         let generation = self.state.events_generation();
         if known.generation == generation || !self.is_current() {

@@ -8,6 +8,7 @@ pub mod client;
 mod events;
 mod flight;
 mod refresh;
+mod report;
 mod second_level;
 mod snapshot;
 mod validation;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use keystone_token::cms::{SignedData, Signers};
 use keystone_token::revocation::RevocationList;
-use keystone_zone::Lease;
+use keystone_zone::{Lease, Row};
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
 use self::client::{ClientSettings, Credentials, KeystoneClient, Secret, ServiceToken, TokenStore};
@@ -28,7 +29,7 @@ use self::snapshot::{List, Snapshot};
 use crate::conf::server::ServiceSettings;
 use crate::net::{now_msec, now_sec, Endpoint, TlsContext};
 use crate::signing_dir;
-use crate::zone::{ServiceState, Zone};
+use crate::zone::{is_alive, ServiceState, Tally, Zone};
 
 pub use self::refresh::{Need, Unavailable};
 pub use self::snapshot::{Material, Revocations};
@@ -184,6 +185,8 @@ pub struct Worker {
     service: &'static Service,
     zone: Zone,
     state: ServiceState,
+    /// Where this process counts.
+    row: Row<'static>,
     client: KeystoneClient,
     material: RefCell<Rc<Material>>,
     refresh: refresh::Refresh,
@@ -205,6 +208,7 @@ impl Worker {
     pub fn new(
         service: &'static Service,
         zone: Zone,
+        row: Row<'static>,
         keeps_catalog: bool,
         log: std::ptr::NonNull<ngx_log_t>,
     ) -> Option<Self> {
@@ -222,15 +226,17 @@ impl Worker {
             tls: Some(service.tls.clone()),
         };
         let tokens = Rc::new(SharedToken { zone, state, service: service.id });
+        let tally = Tally::new(state, service.id);
         let memcached = service
             .memcached
             .as_ref()
-            .map(|setup| SecondLevel::new(setup, settings, keeps_catalog, log));
+            .map(|setup| SecondLevel::new(setup, settings, keeps_catalog, tally, log));
         Some(Self {
             service,
             zone,
             state,
-            client: KeystoneClient::new(client, tokens, log),
+            row,
+            client: KeystoneClient::new(client, tokens, tally, log),
             material: RefCell::default(),
             refresh: refresh::Refresh::default(),
             validations: validation::Validations::default(),
@@ -378,13 +384,6 @@ impl TokenStore for SharedToken {
 /// Takes a lease for this process, if no other one that lives has it.
 fn take_lease(lease: &Lease<'_>) -> bool {
     lease.try_take(std::process::id(), now_msec(), LEASE, is_alive)
-}
-
-fn is_alive(process: u32) -> bool {
-    let Ok(process) = libc::pid_t::try_from(process) else { return false };
-    // SAFETY: signal 0 only asks whether there is such a process.
-    let rc = unsafe { libc::kill(process, 0) };
-    rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
 /// Milliseconds; longer than the work takes unless the identity service hangs.  Then another worker

@@ -98,6 +98,14 @@ impl Worker {
         self.refresh.waiting.get() + self.validations.under_way()
     }
 
+    /// Tells the others how many there are.  A row that several processes share tells nothing: one
+    /// of them could not take back what another one has open.
+    pub(super) fn note_pending(&self) {
+        if self.row.is_own() && self.is_current() {
+            self.state.set_pending(self.row.index, self.pending() as u64);
+        }
+    }
+
     /// Whether the last refresh of any worker failed so recently that another one now would only
     /// keep requests waiting.
     pub fn failed_recently(&self) -> bool {
@@ -108,14 +116,17 @@ impl Worker {
 
     /// Fetches what is needed, or waits for the refresh that does it already.
     pub async fn refresh(self: &Rc<Self>, need: Need) -> Result<(), Unavailable> {
-        struct Waiting<'w>(&'w Cell<usize>);
+        struct Waiting<'w>(&'w Worker);
         impl Drop for Waiting<'_> {
             fn drop(&mut self) {
-                self.0.set(self.0.get() - 1);
+                let waiting = &self.0.refresh.waiting;
+                waiting.set(waiting.get() - 1);
+                self.0.note_pending();
             }
         }
         self.refresh.waiting.set(self.refresh.waiting.get() + 1);
-        let _waiting = Waiting(&self.refresh.waiting);
+        self.note_pending();
+        let _waiting = Waiting(self);
 
         let rotation = need == Need::Rotation;
         let under_way = self.refresh.under_way.borrow().clone();
@@ -137,17 +148,20 @@ impl Worker {
             return;
         }
         let ahead = cache_time * 3 / 4;
-        let in_use = millis(cache_time).max(60_000);
         loop {
             Timer::cancelable((cache_time / 8).max(Duration::from_millis(100))).await;
-            let used =
-                self.state.used_at().is_some_and(|at| now_msec().saturating_sub(at) < in_use);
             let due = self.list_age().is_some_and(|age| age >= ahead);
-            if used && due && !self.failed_recently() {
+            if self.is_in_use() && due && !self.failed_recently() {
                 // Nobody waits for it, and its failure is logged where it happens.
                 self.start_refresh(Need::List);
             }
         }
+    }
+
+    /// Whether PKI tokens have come lately.
+    pub(super) fn is_in_use(&self) -> bool {
+        let lately = millis(self.service.settings.revocation_cache_time).max(60_000);
+        self.state.used_at().is_some_and(|at| now_msec().saturating_sub(at) < lately)
     }
 
     fn start_refresh(self: &Rc<Self>, need: Need) -> UnderWay {
@@ -215,10 +229,21 @@ impl Worker {
             let tried_at = now_msec().saturating_sub(ROTATION_INTERVAL - RETRY_INTERVAL);
             self.state.set_rotation_tried_at(tried_at);
         }
-        self.state.set_failed_at(outcome.is_err().then(now_msec));
-        self.state.count_refresh();
+        self.note_outcome(&outcome);
         self.state.lease().release(std::process::id());
         outcome
+    }
+
+    fn note_outcome(&self, outcome: &Result<(), RefreshError>) {
+        if let Err(error) = outcome {
+            let text = error.to_string();
+            let error = self.state.last_error();
+            // What is cut off in a character is read with a mark for it.
+            let text = &text.as_bytes()[..text.len().min(error.capacity())];
+            self.zone.locked(|| error.store(text));
+        }
+        self.state.set_failed_at(outcome.is_err().then(now_msec));
+        self.state.count_refresh(outcome.is_ok());
     }
 
     async fn fetch(&self, need: Need) -> Result<(), RefreshError> {

@@ -13,6 +13,7 @@ use crate::conf::memcached::MemcachedSettings;
 use crate::conf::server::ServiceSettings;
 use crate::memcached::{Memcached, Site};
 use crate::net::now_sec;
+use crate::zone::Tally;
 
 /// The second level as it is configured: servers that are looked up, keys that are made.
 pub(super) struct Setup {
@@ -48,11 +49,12 @@ impl SecondLevel {
         setup: &'static Setup,
         settings: &ServiceSettings,
         keeps_catalog: bool,
+        tally: Tally,
         log: NonNull<ngx_log_t>,
     ) -> Self {
         Self {
             setup,
-            memcached: Memcached::new(&setup.sites, log),
+            memcached: Memcached::new(&setup.sites, tally, log),
             scope: scope(settings, keeps_catalog),
             log,
         }

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use keystone_token::api::Validation;
+use keystone_token::format::TokenFormat;
 use keystone_token::identity::{self, IdentityError};
+use keystone_token::status::cells::Path;
 use keystone_token::token::{Malformed, Refusal};
 use keystone_zone::{Key, Moment};
 use ngx::log::ngx_cycle_log;
@@ -74,10 +76,14 @@ impl Worker {
     fn start_validation(self: &Rc<Self>, question: Question) -> Rc<Flight<Outcome>> {
         let (flight, asked) = (Rc::<Flight<Outcome>>::default(), question.asked());
         self.validations.flights.borrow_mut().insert(asked, flight.clone());
+        self.note_pending();
         let (worker, ended) = (self.clone(), self.clone());
         flight.launch(
             async move { worker.answer(&question).await },
-            move || drop(ended.validations.flights.borrow_mut().remove(&asked)),
+            move || {
+                ended.validations.flights.borrow_mut().remove(&asked);
+                ended.note_pending();
+            },
             Err(Unavailable::given_up()),
         );
         flight
@@ -88,11 +94,13 @@ impl Worker {
         if let Some((identity, moment)) = self.recalled(question).await {
             let answer = Answer::Valid(identity);
             self.zone.keep(&question.valid_key, &answer, &moment);
+            self.count(question, Path::Memcached, Some(&answer));
             return Ok(answer);
         }
         let asked_at = now_sec();
         let answer = self.ask(question).await;
         self.report_validation(answer.as_ref().err());
+        self.count(question, Path::Online, answer.as_ref().ok());
         let answer = answer.map_err(|error| Unavailable::new(&error))?;
         let key = match &answer {
             Answer::Refused(_) => &question.key,
@@ -164,6 +172,15 @@ impl Worker {
         }
         let record = identity.to_record(question.how.catalog);
         Identity::new(&record).map(Answer::Valid).ok_or(ValidationError::TooLarge)
+    }
+
+    fn count(&self, question: &Question, path: Path, answer: Option<&Answer>) {
+        let word = match answer {
+            None => "identity_unavailable",
+            Some(Answer::Refused(refusal)) => refusal.as_str(),
+            Some(Answer::Valid(_)) => "ok",
+        };
+        self.zone.count_validation(TokenFormat::of(question.token.as_bytes()), path, word);
     }
 
     /// Without a place in the cache the token will be asked about with each request.

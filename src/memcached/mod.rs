@@ -11,7 +11,10 @@ use std::ptr::NonNull;
 use keystone_token::memcache::protocol::{self, GetReader, Got, SetReader};
 use keystone_token::memcache::ring::Ring;
 use keystone_token::memcache::seal::Name;
+use keystone_token::status::cells;
 use nginx_sys::ngx_log_t;
+
+use crate::zone::Tally;
 
 mod server;
 mod site;
@@ -24,16 +27,18 @@ pub struct Memcached {
     /// As `ring` counts them.
     servers: Vec<Server>,
     ring: Ring,
+    tally: Tally,
 }
 
 impl Memcached {
     /// A client without connections. `log` must stay valid as long as the client and its requests,
     /// as the log of the cycle does in a worker.
-    pub fn new(sites: &[Site], log: NonNull<ngx_log_t>) -> Self {
+    pub fn new(sites: &[Site], tally: Tally, log: NonNull<ngx_log_t>) -> Self {
         let names: Vec<&str> = sites.iter().map(|site| site.name.as_str()).collect();
         Self {
             ring: Ring::new(&names),
             servers: sites.iter().map(|site| Server::new(site.clone(), log)).collect(),
+            tally,
         }
     }
 
@@ -45,10 +50,14 @@ impl Memcached {
             let mut reader = GetReader::new(name);
             move |bytes: &[u8]| reader.push(bytes)
         };
-        match self.server(name)?.ask(&protocol::get(name), reader).await? {
-            Got::Nothing => None,
-            Got::Value(value) => Some(value),
-        }
+        let (at, server) = self.server(name)?;
+        let (ending, value) = match server.ask(&protocol::get(name), reader).await {
+            Some(Got::Value(value)) => (cells::GET_HIT, Some(value)),
+            Some(Got::Nothing) => (cells::GET_MISS, None),
+            None => (cells::GET_FAILED, None),
+        };
+        self.tally.memcached(at, ending);
+        value
     }
 
     /// Puts a value there for `ttl` seconds, if that works out; as [`Memcached::get`] else.
@@ -57,14 +66,18 @@ impl Memcached {
             let mut reader = SetReader::default();
             move |bytes: &[u8]| reader.push(bytes)
         };
-        if let Some(server) = self.server(name) {
-            server.ask(&protocol::set(name, ttl, value), reader).await;
-        }
+        let Some((at, server)) = self.server(name) else { return };
+        let ending = match server.ask(&protocol::set(name, ttl, value), reader).await {
+            Some(()) => cells::SET_STORED,
+            None => cells::SET_FAILED,
+        };
+        self.tally.memcached(at, ending);
     }
 
-    /// The first server for the name that is not to be left alone.
-    fn server(&self, name: &Name) -> Option<&Server> {
-        let mut servers = self.ring.order(name.as_str()).filter_map(|at| self.servers.get(at));
-        servers.find(|server| server.admits())
+    /// The first server for the name that is not to be left alone, and its place.
+    fn server(&self, name: &Name) -> Option<(usize, &Server)> {
+        let order = self.ring.order(name.as_str());
+        let mut servers = order.filter_map(|at| Some((at, self.servers.get(at)?)));
+        servers.find(|(_, server)| server.admits())
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! All memory is laid out once, by the master, before a worker can see it: nothing is allocated or
 //! freed later, so there is no state of an allocator that a killed worker could leave broken.  The
-//! layout is a [`Root`] that nginx's slab pool points to, the words of the cache, and a chain of
-//! service states, to which a reload may append.  What the words mean and why they can be read
+//! layout is a [`Root`] that nginx's slab pool points to, the words of the cache, counters, and a
+//! chain of service states, to which a reload may append.  What the words mean and why they can be read
 //! without a lock is told in `keystone-zone`.
 //!
 //! Changes are made under the slab pool's mutex: nginx unlocks it when a worker dies
@@ -12,6 +12,7 @@
 
 mod answers;
 mod conf;
+mod counters;
 mod service;
 
 use std::ffi::c_void;
@@ -25,6 +26,7 @@ use nginx_sys::{
 
 pub use answers::{refusal_word, Answer, Identity};
 pub use conf::ZoneConf;
+pub use counters::Tally;
 pub use service::ServiceState;
 
 /// The zone, mapped.  Copies are as good as the original.
@@ -44,6 +46,9 @@ struct Root {
     cache: AtomicPtr<AtomicU64>,
     cache_words: AtomicUsize,
     services: AtomicPtr<AtomicU64>,
+    /// See `counters`.
+    counters: AtomicPtr<AtomicU64>,
+    counters_words: AtomicUsize,
 }
 
 impl Zone {
@@ -76,8 +81,11 @@ impl Zone {
         // SAFETY: the memory is zeroed, large enough and aligned (a slab is aligned to its size),
         // and all-zero is a valid root.
         let root: &'static Root = unsafe { &*root };
-        let words = shm_zone.shm.size / WORD / 10 * CACHE_TENTHS;
+        let size = shm_zone.shm.size;
+        let words = size.saturating_sub(SET_ASIDE) / WORD / 10 * CACHE_TENTHS;
         let cache = calloc(pool, words * WORD).ok_or_else(too_small)?;
+        let counters_words = counters::words(size);
+        let counters = calloc(pool, counters_words * WORD).ok_or_else(too_small)?;
 
         let mut secret = [0; 32];
         fill_random(&mut secret)?;
@@ -86,10 +94,18 @@ impl Zone {
         }
         root.cache.store(cache.cast(), Ordering::Relaxed);
         root.cache_words.store(words, Ordering::Relaxed);
+        root.counters.store(counters.cast(), Ordering::Relaxed);
+        root.counters_words.store(counters_words, Ordering::Relaxed);
         root.layout.store(LAYOUT, Ordering::Release);
         // SAFETY: no other process knows of the zone yet.
         unsafe { (*pool.as_ptr()).data = std::ptr::from_ref(root).cast_mut().cast() };
         Ok(Self { pool, root })
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> usize {
+        // SAFETY: the pool stays mapped while the configuration is in use; it lies at the beginning.
+        (unsafe { (*self.pool.as_ptr()).end }) as usize - self.pool.as_ptr() as usize
     }
 
     /// The token cache.
@@ -173,6 +189,14 @@ impl Zone {
     }
 }
 
+/// Whether there is a process of this number.
+pub fn is_alive(process: u32) -> bool {
+    let Ok(process) = libc::pid_t::try_from(process) else { return false };
+    // SAFETY: signal 0 only asks whether there is such a process.
+    let rc = unsafe { libc::kill(process, 0) };
+    rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
 fn calloc(pool: NonNull<ngx_slab_pool_t>, size: usize) -> Option<*mut c_void> {
     // SAFETY: the pool is mapped; the function locks it itself.
     let memory = unsafe { ngx_slab_calloc(pool.as_ptr(), size) };
@@ -196,3 +220,7 @@ const LAYOUT: u64 = 0x6b65_7973_746f_0003;
 
 /// The cache's share of the zone; the rest is for the states of identity services.
 const CACHE_TENTHS: usize = 6;
+
+/// Bytes that are nobody's share: the counters, and those of an identity service, take as much of
+/// the smallest zone as of a large one.
+const SET_ASIDE: usize = 32 << 10;

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use keystone_zone::{Blob, Lease, WORD};
+use keystone_token::status::cells;
+use keystone_zone::{Blob, Counters, Lease, WORD};
+
+use super::counters;
 
 /// The words of one identity service in the zone.
 #[derive(Clone, Copy)]
@@ -14,7 +17,8 @@ impl ServiceState {
     /// The words to allocate for a state in a zone of `zone_size` bytes.
     pub(super) fn words(zone_size: usize) -> usize {
         let snapshot = (zone_size / SNAPSHOT_SHARE).max(SNAPSHOT_LEAST);
-        SNAPSHOT + Blob::words(snapshot) + Blob::words(zone_size / EVENTS_SHARE)
+        let events = Blob::words(zone_size / EVENTS_SHARE);
+        SNAPSHOT + Blob::words(snapshot) + events + counters::rows(zone_size)
     }
 
     /// # Safety
@@ -29,14 +33,16 @@ impl ServiceState {
         if memory.is_null() || words < SNAPSHOT {
             return None;
         }
-        let events = Blob::words(zone_size / EVENTS_SHARE);
+        let (events, pending) = (Blob::words(zone_size / EVENTS_SHARE), counters::rows(zone_size));
         // SAFETY: by this function's contract.
         let words = unsafe { std::slice::from_raw_parts(memory, words) };
         words[WORDS].store(words.len() as u64, Ordering::Relaxed);
         words[ID].store(id, Ordering::Relaxed);
         words[NEXT].store(next as u64, Ordering::Relaxed);
         words[GENERATION].store(1, Ordering::Relaxed);
-        words[EVENTS_AT].store((words.len() - events) as u64, Ordering::Relaxed);
+        let pending_at = words.len() - pending;
+        words[EVENTS_AT].store((pending_at - events) as u64, Ordering::Relaxed);
+        words[PENDING_AT].store(pending_at as u64, Ordering::Relaxed);
         Some(Self { words })
     }
 
@@ -60,6 +66,11 @@ impl ServiceState {
         self.token().store(&[]);
         self.snapshot().store(&[]);
         self.events().store(&[]);
+        self.last_error().store(&[]);
+        let pending = &self.words[self.pending_at()..];
+        for word in self.words[COUNTERS..LAST_ERROR].iter().chain(pending) {
+            word.store(0, Ordering::Relaxed);
+        }
         for (at, word) in self.words[..HEADER].iter().enumerate() {
             if !KEPT.contains(&at) {
                 word.store(0, Ordering::Relaxed);
@@ -141,9 +152,16 @@ impl ServiceState {
         self.words[REFRESHES].load(Ordering::Acquire)
     }
 
-    /// Counts a refresh that has ended.
-    pub fn count_refresh(&self) {
+    /// Counts a refresh that has ended, well or not.
+    pub fn count_refresh(&self, went_well: bool) {
+        let which = if went_well { REFRESHES_OK } else { REFRESHES_FAILED };
+        self.words[which].fetch_add(1, Ordering::Relaxed);
         self.words[REFRESHES].fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many refreshes of this service went well, and how many did not.
+    pub fn refresh_counts(&self) -> [u64; 2] {
+        [REFRESHES_OK, REFRESHES_FAILED].map(|at| self.words[at].load(Ordering::Relaxed))
     }
 
     /// Before when (unix seconds) the service's credentials are not to be tried, and how many times
@@ -182,12 +200,61 @@ impl ServiceState {
 
     /// Revocation events, as `identity::events` writes them.
     pub fn events(&self) -> Blob<'static> {
-        Blob::new(&self.words[self.events_at()..])
+        Blob::new(&self.words[self.events_at()..self.pending_at()])
     }
 
     fn events_at(&self) -> usize {
-        let at = self.words[EVENTS_AT].load(Ordering::Relaxed);
-        usize::try_from(at).unwrap_or(usize::MAX).clamp(SNAPSHOT, self.words.len())
+        self.place(EVENTS_AT)
+    }
+
+    fn pending_at(&self) -> usize {
+        self.place(PENDING_AT)
+    }
+
+    fn place(&self, at: usize) -> usize {
+        let place = self.words[at].load(Ordering::Relaxed);
+        usize::try_from(place).unwrap_or(usize::MAX).clamp(SNAPSHOT, self.words.len())
+    }
+
+    /// The cells of exchanges with the service.
+    pub fn exchanges(&self) -> Counters<'static> {
+        Counters::new(&self.words[COUNTERS..MEMCACHED])
+    }
+
+    /// The cells of questions to memcached.
+    pub fn memcached(&self) -> Counters<'static> {
+        Counters::new(&self.words[MEMCACHED..LAST_ERROR])
+    }
+
+    /// How often a question was asked again.
+    pub fn retries(&self) -> u64 {
+        self.words[RETRIES].load(Ordering::Relaxed)
+    }
+
+    /// See [`ServiceState::retries`].
+    pub fn count_retry(&self) {
+        self.words[RETRIES].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Why the last refresh that failed did.
+    pub fn last_error(&self) -> Blob<'static> {
+        Blob::new(&self.words[LAST_ERROR..SNAPSHOT])
+    }
+
+    /// How many questions the process of this row has open.
+    pub fn pending(&self, row: usize) -> u64 {
+        self.pending_word(row).map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// See [`ServiceState::pending`].
+    pub fn set_pending(&self, row: usize, number: u64) {
+        if let Some(word) = self.pending_word(row) {
+            word.store(number, Ordering::Relaxed);
+        }
+    }
+
+    fn pending_word(&self, row: usize) -> Option<&'static AtomicU64> {
+        self.words[self.pending_at()..].get(row)
     }
 
     /// Counts up with every change of the revocation events.
@@ -208,6 +275,16 @@ impl ServiceState {
     /// See [`ServiceState::events_asked_at`].
     pub fn set_events_asked_at(&self, tick: u64) {
         self.words[EVENTS_ASKED_AT].store(tick.max(1), Ordering::Release);
+    }
+
+    /// When they were last had, on the same clock.
+    pub fn events_had_at(&self) -> Option<u64> {
+        self.time(EVENTS_HAD_AT)
+    }
+
+    /// See [`ServiceState::events_had_at`].
+    pub fn set_events_had_at(&self, tick: u64) {
+        self.words[EVENTS_HAD_AT].store(tick.max(1), Ordering::Relaxed);
     }
 
     /// Who may ask for the revocation events.
@@ -254,10 +331,15 @@ const EVENTS_GENERATION: usize = 14;
 const EVENTS_ASKED_AT: usize = 15;
 const EVENTS_LEASE: usize = 16;
 const USED_ONLINE: usize = 17;
-const HEADER: usize = 18;
+const EVENTS_HAD_AT: usize = 18;
+const PENDING_AT: usize = 19;
+const REFRESHES_OK: usize = 20;
+const REFRESHES_FAILED: usize = 21;
+const RETRIES: usize = 22;
+const HEADER: usize = 23;
 
 /// What a state keeps when another service gets it.
-const KEPT: [usize; 10] = [
+const KEPT: [usize; 11] = [
     WORDS,
     ID,
     NEXT,
@@ -268,6 +350,7 @@ const KEPT: [usize; 10] = [
     EVENTS_AT,
     EVENTS_GENERATION,
     EVENTS_LEASE,
+    PENDING_AT,
 ];
 
 /// Milliseconds, more than a file can be old.
@@ -279,8 +362,15 @@ const USED_GRANULE: u64 = 1_000;
 /// A service token may be a PKI token itself.
 const TOKEN_CAPACITY: usize = 2_048 * WORD;
 
-/// Where the snapshot begins, behind the service token.
-const SNAPSHOT: usize = HEADER + Blob::words(TOKEN_CAPACITY);
+/// Where the counters begin, behind the service token, the last error behind them, and the snapshot
+/// behind that.
+const COUNTERS: usize = HEADER + Blob::words(TOKEN_CAPACITY);
+const MEMCACHED: usize = COUNTERS + cells::EXCHANGES;
+const LAST_ERROR: usize = MEMCACHED + cells::MEMCACHED_CELLS;
+const SNAPSHOT: usize = LAST_ERROR + Blob::words(ERROR_CAPACITY);
+
+/// An error names an address and a reason.
+const ERROR_CAPACITY: usize = 512;
 
 /// The snapshot's share of the zone, and its least size in bytes.
 const SNAPSHOT_SHARE: usize = 16;

@@ -29,6 +29,7 @@ mod memcached;
 mod nginx_ways;
 mod revocation_events;
 mod samples;
+mod status;
 mod swift;
 mod variables;
 mod who_may_pass;

@@ -40,6 +40,12 @@ fn static_files() {
     assert_eq!(get("/staff/hello.txt", &staff), (200, "hello, staff".into()));
     assert_eq!(get("/projects/tenant_id1/hello.txt", &member), (200, "hello, project".into()));
     assert_eq!(get("/projects/other/hello.txt", &member).0, 403);
+    // A request counts when it has ended, when its client may have read the answer already.
+    wait_for("three requests to be counted", || {
+        let status = nginx.send(&Request::get("/keystone_status")).ok()?.json().ok()?;
+        (status["requests"]["ok"] == 3).then_some(())
+    })
+    .unwrap();
     let log = nginx.wait_for_access_log(7).unwrap();
     assert!(log.contains("result=ok") && log.contains("result=forbidden"), "{log}");
 }
@@ -176,6 +182,9 @@ fn fernet_fleet() {
     expect::v3_user(&Seen::of(&other.send(&with_token).unwrap()).unwrap());
     assert_eq!(identity.validations().len(), asked);
 
+    let scrape = Request::get("/keystone_status").header("Accept", "text/plain");
+    let status = other.send(&scrape).unwrap().text();
+    assert!(status.contains("path=\"memcached\",result=\"ok\"}"), "{status}");
     let log = one.wait_for_access_log(8).unwrap();
     let line = log.lines().next().unwrap();
     assert!(line.contains(" user_id1 [") && line.contains("result=ok"), "{log}");

@@ -24,6 +24,7 @@ pub mod http;
 pub mod identity;
 pub mod keystone;
 pub mod memcached;
+pub mod metrics;
 pub mod mint;
 pub mod negotiate;
 pub mod nginx;

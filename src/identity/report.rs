@@ -1,0 +1,94 @@
+//! What an operator may want to know of an identity service: `keystone_status`.
+
+use std::time::Duration;
+
+use keystone_token::status::{distinct, Events, List, Service, ServiceToken, SigningCertificate};
+
+use super::client::{Credentials, TokenStore};
+use super::events::Revoked;
+use super::{Revocations, SharedToken, Worker};
+use crate::net::{now_msec, now_sec};
+
+impl Worker {
+    /// How the service does, under this name.
+    pub fn tell(&self, name: String) -> Service {
+        let settings = &self.service.settings;
+        let mut report = Service { service: name, ..Service::default() };
+        // What a worker that has outlived two configurations finds is another service's.
+        if !self.is_current() {
+            return report;
+        }
+        let (exchanges, memcached) = (self.state.exchanges(), self.state.memcached());
+        let endpoints = distinct(settings.identity_uris.iter().map(String::as_str));
+        report.add_exchanges(&endpoints, |at| exchanges.read(at));
+        if let Some(servers) = settings.memcached.as_ref().map(|settings| &settings.servers) {
+            let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+            report.add_memcached(&servers, |at| memcached.read(at));
+        }
+        report.retries = self.state.retries();
+        report.pending = self.zone.pending(&self.state);
+        report.service_token = self.report_service_token();
+        report.revocation_events = self.report_events_known();
+        self.report_material(&mut report);
+        report
+    }
+
+    fn report_service_token(&self) -> Option<ServiceToken> {
+        let tokens = SharedToken { zone: self.zone, state: self.state, service: self.service.id };
+        // One that is configured has no end that is known.
+        let is_had = !matches!(self.service.settings.credentials, Credentials::Token(_));
+        let token = tokens.load().filter(|_| is_had)?;
+        let seconds_left = token.expires_at.saturating_sub(now_sec());
+        Some(ServiceToken { expires_at: token.expires_at, seconds_left })
+    }
+
+    fn report_material(&self, report: &mut Service) {
+        let settings = &self.service.settings;
+        let material = self.material();
+        let (state, entries) = match &material.revocations {
+            _ if !settings.revocation => ("off", None),
+            Revocations::Absent => ("absent", None),
+            Revocations::List(list) => ("list", Some(list.len() as u64)),
+            Revocations::Unknown => ("unknown", None),
+        };
+        let [refreshes_ok, refreshes_failed] = self.state.refresh_counts();
+        let last_error = self.state.last_error().load().filter(|text| !text.is_empty());
+        report.revocation_list = List {
+            state,
+            entries,
+            generation: self.generation(),
+            age_seconds: self.list_age().filter(|_| settings.revocation).map(seconds),
+            cache_time_seconds: seconds(settings.revocation_cache_time),
+            in_use: settings.revocation && self.is_in_use(),
+            refreshes_ok,
+            refreshes_failed,
+            failing: self.state.failed_at().is_some(),
+            last_error: last_error.map(|text| String::from_utf8_lossy(&text).into_owned()),
+        };
+        let now = now_sec();
+        let certificates = material.signers.iter().flat_map(|signers| signers.certificates());
+        report.signing_certificates =
+            certificates.map(|it| SigningCertificate::new(&it, now)).collect();
+    }
+
+    fn report_events_known(&self) -> Option<Events> {
+        let interval = self.service.settings.revocation_events?;
+        let known = self.known_events();
+        let entries = match &known.events {
+            Revoked::These(events) if known.were_had => Some(events.len() as u64),
+            Revoked::Any | Revoked::These(_) => None,
+        };
+        let had_at = self.state.events_had_at();
+        let age = had_at.map(|at| Duration::from_millis(now_msec().saturating_sub(at)));
+        Some(Events {
+            entries,
+            generation: self.state.events_generation(),
+            age_seconds: age.map(seconds),
+            interval_seconds: seconds(interval),
+        })
+    }
+}
+
+fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}

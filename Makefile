@@ -15,6 +15,7 @@ VENDORED := $(TARGET)/vendored
 VENDORED_MODULE := $(VENDORED)/release/libngx_http_keystone_module.so
 ORACLE := $(BUILD)/oracle-venv
 KEYSTONE := $(BUILD)/keystone-venv
+PACKAGE := $(BUILD)/package
 
 DESTDIR ?=
 MODULES_DIR ?= $(DESTDIR)/usr/lib/nginx/modules
@@ -24,6 +25,7 @@ BIN_DIR ?= $(DESTDIR)/usr/bin
 MAN_DIR ?= $(DESTDIR)/usr/share/man
 
 BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
+PACKAGE_PACKAGES := debhelper dpkg-dev
 TEST_PACKAGES := python3 python3-venv curl openssl memcached
 BENCH_PACKAGES := openssl wrk
 
@@ -99,6 +101,17 @@ oracle: test-packages
 keystone: test-packages
 	@$(call say,A real Keystone and a real Swift: keystone 30 and swift 2.38)
 	tests/keystone/setup.sh $(KEYSTONE)
+
+.PHONY: package
+package: packages ## Build a Debian package of the module, into build/package
+	$(call install_packages,$(PACKAGE_PACKAGES))
+	@$(call say,Building the package)
+	@rm -rf $(PACKAGE) && mkdir -p $(PACKAGE)/source
+	@tar -c --exclude=./.git --exclude=./build --exclude=./target . | tar -x -C $(PACKAGE)/source
+	cd $(PACKAGE)/source && env -u NGINX_BUILD_DIR CARGO_TARGET_DIR=$(TARGET)/package \
+		dpkg-buildpackage --build=binary --no-sign --build-profiles=pkg.nginx-keystone.other-rust
+	@rm -rf $(PACKAGE)/source
+	@echo "The package is $$(ls $(PACKAGE)/libnginx-mod-http-keystone_*.deb)"
 
 .PHONY: install
 install: ## Install the module, its load_module file as Debian's own modules have it, and keystone-doctor

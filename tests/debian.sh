@@ -1,0 +1,74 @@
+# For the scripts that need a clean Debian, which source this with `who`, the first word of what
+# they say, set.
+
+fail() {
+    echo "$who: $*" >&2
+    exit 1
+}
+
+say() {
+    echo "$who: $*"
+}
+
+need_root() {
+    [ "$(id -u)" = 0 ] || fail "only root can do this: it makes a Debian in a directory, and goes there by chroot"
+    unshare --mount --net --pid --fork true 2>/dev/null \
+        || fail "there is no leave to make namespaces here; in a container, it would have to be a privileged one"
+}
+
+# make_debian DIRECTORY: the smallest Debian of this machine's release, from the mirrors of this
+# machine's apt, without package lists. It is made once, and not changed by who copies it.
+make_debian() {
+    local codename mirror sources
+    # shellcheck source=/dev/null
+    codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    sources=$(apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' | sort -u)
+    mirror=$(awk -v codename="$codename" '$3 == codename && $4 == "main" { print $2; exit }' <<<"$sources")
+    [ -n "$mirror" ] || fail "apt knows no mirror of $codename: run apt-get update first"
+    if [ "$(cat "$1.made-of" 2>/dev/null)" = "$sources" ]; then
+        return
+    fi
+    say "making a Debian $codename (half a minute)"
+    rm -rf "$1" "$1.made-of"
+    debootstrap --variant=minbase "$codename" "$1" "$mirror" >"$1.log" 2>&1 \
+        || fail "debootstrap failed: see $1.log"
+    echo "$sources" >"$1/etc/apt/sources.list"
+    # How this machine reaches its mirrors.
+    apt-config dump | grep -E '^Acquire::(Check|Retries|http|https)' >"$1/etc/apt/apt.conf.d/90machine" || true
+    echo "$sources" >"$1.made-of"
+}
+
+# begin_identity TESTBED DIRECTORY: the small identity service on port 5000, until the namespaces
+# go; and a token, in $token.
+begin_identity() {
+    mkdir -p "$2"
+    "$1" identity --pki "$2" --port 5000 >"$2/identity.log" 2>&1 &
+    wait_for "the identity service" grep -q '^http' "$2/identity.log"
+    token=$("$1" mint --pki "$2")
+}
+
+# wait_for WHAT COMMAND...: tries it for ten seconds.
+wait_for() {
+    local what=$1
+    shift
+    for _ in {1..100}; do
+        if "$@" >/dev/null 2>&1; then
+            return
+        fi
+        sleep 0.1
+    done
+    fail "waited in vain for $what"
+}
+
+# status URL [TOKEN]: what the answer's status is.
+status() {
+    curl -s -o /dev/null -m 10 -w '%{http_code}\n' ${2:+-H "X-Auth-Token: $2"} "$1" || true
+}
+
+# expect STATUS WHAT URL [TOKEN]
+expect() {
+    local got
+    got=$(status "$3" "${4-}")
+    [ "$got" = "$1" ] || fail "$2 got $got, not $1"
+    say "$2 got $got"
+}

@@ -1,52 +1,48 @@
-# The module, built in one stage, in Debian's own nginx in the next.
+# The Debian package of the module, built in one stage, installed beside Debian's
+# own nginx in the next.
 #
 #   docker build -t nginx-keystone .
-#   docker run -p 80:80 -v ./nginx.conf:/etc/nginx/nginx.conf:ro nginx-keystone
+#   docker run -p 8080:8080 -v ./conf.d:/etc/nginx/conf.d:ro nginx-keystone
 #
-# Both images have to be of the same Debian release: nginx takes a module only
-# if it was built for its very version.
+# docker/nginx.conf says what conf.d can hold. Both images have to be of the same
+# Debian release: nginx takes a module only if it was built for its very version.
 ARG BUILDER_IMAGE=docker.io/library/rust:1.88-bookworm
 ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim
 
 FROM ${BUILDER_IMAGE} AS build
 
-RUN apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        ca-certificates gcc libc6-dev libclang-dev make nginx nginx-dev pkg-config \
-    && rm -rf /var/lib/apt/lists/*
-
+RUN apt-get update && apt-get install -y --no-install-recommends make
 WORKDIR /src
+# First what changes seldom: the packages that a build needs.
+COPY Makefile .
+RUN make packages package-packages
 COPY . .
-RUN make build
+RUN make package
 
 FROM ${RUNTIME_IMAGE}
 
 # ca-certificates: the default of keystone_ssl_trusted_certificate.
-RUN apt-get update \
+RUN --mount=type=bind,from=build,source=/src/build/package,target=/mnt \
+    apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        ca-certificates nginx \
-    && rm -rf /var/lib/apt/lists/*
+        ca-certificates nginx /mnt/libnginx-mod-http-keystone_*.deb \
+    && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /etc/nginx/sites-enabled/default
 
-COPY --from=build /src/target/release/libngx_http_keystone_module.so \
-    /usr/lib/nginx/modules/ngx_http_keystone_module.so
-COPY nginx-conf/ /usr/share/nginx/keystone-examples/
+COPY docker/nginx.conf /etc/nginx/nginx.conf
 
-# Debian's nginx.conf loads what is linked in modules-enabled. A configuration
-# of one's own either includes that directory or has a load_module line.
-RUN mkdir -p /usr/share/nginx/modules-available \
-    && echo 'load_module modules/ngx_http_keystone_module.so;' \
-        > /usr/share/nginx/modules-available/mod-http-keystone.conf \
-    && ln -s /usr/share/nginx/modules-available/mod-http-keystone.conf \
-        /etc/nginx/modules-enabled/50-mod-http-keystone.conf \
-    && install -d -o www-data -g www-data -m 0700 /var/lib/nginx/keystone \
+# Fails here, not at the start, if the module does not fit this nginx. In
+# configurations made for files, the logs are the container's too.
+RUN nginx -t \
+    && rm -f /var/lib/nginx/nginx.pid \
+    && chown -R www-data:www-data /var/lib/nginx \
     && ln -sf /dev/stdout /var/log/nginx/access.log \
     && ln -sf /dev/stderr /var/log/nginx/error.log
 
-# Fails here, not at the start, if the module does not fit this nginx.
-RUN echo 'include /etc/nginx/modules-enabled/*.conf; events {}' > /tmp/nginx.conf \
-    && nginx -t -c /tmp/nginx.conf \
-    && rm /tmp/nginx.conf
-
-EXPOSE 80 443
+# www-data, as a number: Kubernetes sees that it is not root.
+USER 33:33
+EXPOSE 8080
 STOPSIGNAL SIGQUIT
+# There is no curl, and bash can do it.
+HEALTHCHECK --interval=30s --timeout=3s --start-period=5s CMD ["bash", "-c", \
+    "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
 CMD ["nginx", "-g", "daemon off;"]

@@ -25,7 +25,8 @@ BIN_DIR ?= $(DESTDIR)/usr/bin
 MAN_DIR ?= $(DESTDIR)/usr/share/man
 
 BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
-PACKAGE_PACKAGES := debhelper dpkg-dev
+PACKAGE_PACKAGES := build-essential debhelper dpkg-dev
+DEBIAN_PACKAGES := buildah curl debootstrap iproute2 lintian procps
 TEST_PACKAGES := python3 python3-venv curl openssl memcached
 BENCH_PACKAGES := openssl wrk
 
@@ -79,6 +80,19 @@ test: build vendored oracle keystone lint ## Run every test, with Debian's nginx
 	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) NGINX_BINARY=$$nginx \
 		cargo test --locked --release -p ngx_http_keystone_module
 
+# The two need leave to enter a chroot and to make namespaces, which not everybody has who may test.
+.PHONY: test-package
+test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (root only)
+	cargo build --locked --release -p keystone-testbed
+	@$(call say,The package in a clean Debian)
+	tests/package.sh $(BUILD) $(TARGET)/release/keystone-testbed
+
+.PHONY: test-image
+test-image: packages debian-packages ## Build the Dockerfile, and run what comes out (root only)
+	cargo build --locked --release -p keystone-testbed
+	@$(call say,The image)
+	tests/image.sh $(BUILD) $(TARGET)/release/keystone-testbed
+
 .PHONY: bench
 bench: build ## Measure what a protected request costs (two minutes)
 	$(call install_packages,$(BENCH_PACKAGES))
@@ -103,8 +117,7 @@ keystone: test-packages
 	tests/keystone/setup.sh $(KEYSTONE)
 
 .PHONY: package
-package: packages ## Build a Debian package of the module, into build/package
-	$(call install_packages,$(PACKAGE_PACKAGES))
+package: packages package-packages ## Build a Debian package of the module, into build/package
 	@$(call say,Building the package)
 	@rm -rf $(PACKAGE) && mkdir -p $(PACKAGE)/source
 	@tar -c --exclude=./.git --exclude=./build --exclude=./target . | tar -x -C $(PACKAGE)/source
@@ -141,6 +154,14 @@ endef
 packages:
 	@command -v cargo >/dev/null || { echo 'There is no cargo: install Rust (https://rustup.rs), then try again.' >&2; exit 1; }
 	$(call install_packages,$(BUILD_PACKAGES))
+
+.PHONY: package-packages
+package-packages:
+	$(call install_packages,$(PACKAGE_PACKAGES))
+
+.PHONY: debian-packages
+debian-packages:
+	$(call install_packages,$(DEBIAN_PACKAGES))
 
 .PHONY: test-packages
 test-packages:

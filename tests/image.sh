@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# Builds the Dockerfile and runs the image.
+#
+# usage: image.sh BUILD TESTBED
+#   BUILD    a directory for all that is made
+#   TESTBED  keystone-testbed
+#
+# There is no engine and no registry of images: buildah builds and runs by chroot, on a Debian that
+# debootstrap has made, with this machine's Rust in the first stage. Mounts, processes and the
+# network of a running image are those of namespaces that go when the script ends, however it ends.
+set -euo pipefail
+who=image.sh
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/debian.sh
+. "$here/debian.sh"
+
+image=localhost/nginx-keystone
+url=http://127.0.0.1:8080
+
+prepare() {
+    need_root
+    make_debian "$build/debian"
+    rm -rf "$work"
+    mkdir -p "$work"
+    # For the build, which has no network but for apt.
+    cargo fetch --locked --manifest-path "$here/../Cargo.toml"
+}
+
+build_image() {
+    base
+    say "building the Dockerfile (some minutes)"
+    buildah build --format docker --layers=false --tag "$image" \
+        --build-arg BUILDER_IMAGE=localhost/rust --build-arg RUNTIME_IMAGE=localhost/debian \
+        --volume "$(rustc --print sysroot):/usr/local/rust:ro" \
+        --volume "${CARGO_HOME:-$HOME/.cargo}:/usr/local/cargo" \
+        "$here/.." >"$work/build.log" 2>&1 || { tail -n 30 "$work/build.log" >&2; fail "the build failed: see $work/build.log"; }
+    report
+}
+
+# The images that the two stages begin with.
+base() {
+    local container
+    say "making the images to begin with"
+    container=$(buildah from scratch)
+    cp -a "$build/debian/." "$(buildah mount "$container")"
+    # As Debian's images have it: nothing is started when it is installed.
+    buildah run "$container" sh -c 'printf "#!/bin/sh\nexit 101\n" > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d'
+    buildah commit --format docker --quiet "$container" localhost/debian >/dev/null
+    buildah config --env CARGO_HOME=/usr/local/cargo --env CARGO_NET_OFFLINE=true \
+        --env PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
+    buildah commit --format docker --quiet --rm "$container" localhost/rust >/dev/null
+}
+
+report() {
+    local kib
+    container=$(buildah from "$image")
+    kib=$(du -skx "$(buildah mount "$container")" | cut -f 1)
+    say "the image has $((kib / 1024)) MiB, of which $(($(du -skx "$build/debian" | cut -f 1) / 1024)) are Debian's"
+    say "its user is $(inspect '.OCIv1.Config.User')"
+}
+
+play() {
+    mount -t proc proc /proc
+    ip link set lo up
+    container=$1
+    root=$(buildah mount "$container")
+    begin_identity "$testbed" "$work/pki"
+
+    [ "$(inspect .OCIv1.Config.User)" = 33:33 ] || fail "the image's user is not www-data"
+    for tool in gcc cargo curl; do
+        ! chroot "$root" sh -c "command -v $tool" || fail "the image has $tool"
+    done
+    [ -z "$(ls "$root/var/lib/apt/lists")" ] || fail "the image has package lists"
+
+    begin_container
+    expect 200 "the default's /healthz" "$url/healthz"
+    is_healthy || fail "the health check fails"
+    expect 404 "another path" "$url/"
+    end_container
+    ! is_healthy || fail "the health check succeeds without nginx"
+
+    configure
+    begin_container
+    expect 200 "/healthz" "$url/healthz"
+    expect 401 "who has no token" "$url/hello.txt"
+    expect 401 "who has made up a token" "$url/hello.txt" "${token/M/N}"
+    expect 200 "who has a PKI token" "$url/hello.txt" "$token"
+    [ "$(chroot "$root" stat -c '%a %U' /var/lib/nginx/keystone)" = "700 www-data" ] \
+        || fail "/var/lib/nginx/keystone is not www-data's own"
+    ! pgrep -u root -x nginx || fail "nginx runs as root"
+    wait_for "the access log" grep -q 'user_id1 .* 200 .*result=valid' "$work/stdout"
+    wait_for "the error log" grep -q 'keystone' "$work/stderr"
+    end_container
+    say "built, and run as www-data"
+}
+
+# What an operator would mount.
+configure() {
+    cat >"$root/etc/nginx/conf.d/files.conf" <<END
+keystone_auth_uri      http://127.0.0.1:5000;
+keystone_username      gateway;
+keystone_password      file:/run/keystone.password;
+keystone_project_name  service;
+server {
+    listen 8080;
+    server_name 127.0.0.1;
+    root /srv/files;
+    keystone_auth on;
+    location = /healthz {
+        keystone_auth off;
+        return 200;
+    }
+}
+END
+    echo testbed-password >"$root/run/keystone.password"
+    mkdir -p "$root/srv/files"
+    echo protected >"$root/srv/files/hello.txt"
+}
+
+# As the image says: its user and its command.
+begin_container() {
+    touch "$work/stdout" "$work/stderr"
+    # A container engine gives these to the user.
+    chmod 666 "$work/stdout" "$work/stderr"
+    local command
+    mapfile -t command < <(inspect '{{range .OCIv1.Config.Cmd}}{{println .}}{{end}}' | sed '/^$/d')
+    buildah run "$container" -- "${command[@]}" >"$work/stdout" 2>"$work/stderr" &
+    wait_for "nginx in the container" curl -s "$url" || { cat "$work/stderr" >&2; exit 1; }
+}
+
+end_container() {
+    pkill -QUIT -o -x nginx
+    wait_for "nginx to end" is_over
+}
+
+is_over() {
+    ! pgrep -x nginx
+}
+
+is_healthy() {
+    local check
+    mapfile -t check < <(inspect '{{range .Docker.Config.Healthcheck.Test}}{{println .}}{{end}}' | sed -e 1d -e '/^$/d')
+    buildah run "$container" -- "${check[@]}" 2>/dev/null
+}
+
+# inspect TEMPLATE
+inspect() {
+    local template=$1
+    [[ $template == *'{{'* ]] || template="{{$template}}"
+    buildah inspect --format "$template" "$container"
+}
+
+buildah() {
+    STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot command buildah \
+        --root "$work/storage" --runroot "$work/run" "$@"
+}
+
+[ $# -ge 2 ] || fail "usage: image.sh BUILD TESTBED"
+build=$1
+testbed=$2
+work=$build/image-test
+case ${3-} in
+    '')
+        prepare
+        # Images are large; the logs stay when something fails.
+        trap 'rm -rf "$work/storage" "$work/run"' EXIT
+        unshare --mount --pid --fork --kill-child "$0" "$build" "$testbed" inside
+        rm -rf "$work"
+        ;;
+    inside)
+        mount -t proc proc /proc
+        build_image
+        unshare --mount --net --pid --fork --kill-child "$0" "$build" "$testbed" running "$container"
+        ;;
+    running) play "$4" ;;
+esac

@@ -5,8 +5,8 @@
 #   BUILD    a directory for all that is made
 #   TESTBED  keystone-testbed
 #
-# There is no engine and no registry of images: buildah builds and runs by chroot, on a Debian that
-# debootstrap has made, with this machine's Rust in the first stage. Mounts, processes and the
+# There is no engine and no registry of images: buildah builds by chroot, on a Debian that debootstrap
+# has made, with this machine's Rust in the first stage; what it has built is run by chroot. Mounts, processes and the
 # network of a running image are those of namespaces that go when the script ends, however it ends.
 set -euo pipefail
 who=image.sh
@@ -56,7 +56,6 @@ report() {
     container=$(buildah from "$image")
     kib=$(du -skx "$(buildah mount "$container")" | cut -f 1)
     say "the image has $((kib / 1024)) MiB, of which $(($(du -skx "$build/debian" | cut -f 1) / 1024)) are Debian's"
-    say "its user is $(inspect '.OCIv1.Config.User')"
 }
 
 play() {
@@ -64,9 +63,12 @@ play() {
     ip link set lo up
     container=$1
     root=$(buildah mount "$container")
+    mount -t proc proc "$root/proc"
+    mount --rbind /dev "$root/dev"
     begin_identity "$testbed" "$work/pki"
 
-    [ "$(inspect .OCIv1.Config.User)" = 33:33 ] || fail "the image's user is not www-data"
+    user=$(inspect .OCIv1.Config.User)
+    [ "$user" = 33:33 ] || fail "the image's user is not www-data but $user"
     for tool in gcc cargo curl; do
         ! chroot "$root" sh -c "command -v $tool" || fail "the image has $tool"
     done
@@ -124,8 +126,8 @@ begin_container() {
     chmod 666 "$work/stdout" "$work/stderr"
     local command
     mapfile -t command < <(inspect '{{range .OCIv1.Config.Cmd}}{{println .}}{{end}}' | sed '/^$/d')
-    buildah run "$container" -- "${command[@]}" >"$work/stdout" 2>"$work/stderr" &
-    wait_for "nginx in the container" curl -s "$url" || { cat "$work/stderr" >&2; exit 1; }
+    in_container "${command[@]}" >"$work/stdout" 2>"$work/stderr" &
+    wait_for "nginx in the container" curl -s "$url"
 }
 
 end_container() {
@@ -140,7 +142,12 @@ is_over() {
 is_healthy() {
     local check
     mapfile -t check < <(inspect '{{range .Docker.Config.Healthcheck.Test}}{{println .}}{{end}}' | sed -e 1d -e '/^$/d')
-    buildah run "$container" -- "${check[@]}" 2>/dev/null
+    in_container "${check[@]}" 2>/dev/null
+}
+
+# As the image's user, in its root.
+in_container() {
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot --userspec="$user" "$root" "$@"
 }
 
 # inspect TEMPLATE

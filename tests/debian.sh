@@ -39,12 +39,13 @@ make_debian() {
 }
 
 # begin_identity TESTBED DIRECTORY: the small identity service on port 5000, until the namespaces
-# go; and a token, in $token.
+# go; a token, in $token; and one whose signature was altered, in $forged.
 begin_identity() {
     mkdir -p "$2"
     "$1" identity --pki "$2" --port 5000 >"$2/identity.log" 2>&1 &
     wait_for "the identity service" grep -q '^http' "$2/identity.log"
     token=$("$1" mint --pki "$2")
+    forged=${token:0:-24}AAAA${token: -20}
 }
 
 # wait_for WHAT COMMAND...: tries it for ten seconds.

@@ -80,15 +80,24 @@ play() {
     in_root service nginx restart >/dev/null
     wait_for "nginx" curl -s "$url"
     expect 401 "who has no token" "$url/hello.txt"
-    expect 401 "who has made up a token" "$url/hello.txt" "${token/M/N}"
+    expect 401 "who has forged a token" "$url/hello.txt" "$forged"
     expect 200 "who has a PKI token" "$url/hello.txt" "$token"
     expect 200 "who wants what is public" "$url/public/hello.txt"
+    consult_doctor
     [ "$(in_root stat -c '%a %U' "$signing_dir")" = "700 www-data" ] || fail "$signing_dir is not the workers' own"
 
     upgrade
     remove
     purge
     say "installed, used, upgraded, removed and purged"
+}
+
+consult_doctor() {
+    in_root keystone-doctor --help >/dev/null || fail "keystone-doctor does not run"
+    in_root keystone-doctor check >"$work/doctor.log" || { cat "$work/doctor.log" >&2; fail "keystone-doctor finds something wrong"; }
+    in_root keystone-doctor token <<<"$token" >"$work/doctor.log" || { cat "$work/doctor.log" >&2; fail "keystone-doctor would refuse the token"; }
+    in_root test -e /usr/share/man/man1/keystone-doctor.1.gz || fail "there is no man page"
+    say "keystone-doctor finds all well"
 }
 
 configure() {

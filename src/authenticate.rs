@@ -137,15 +137,23 @@ impl Way<'_> {
         Step::Done(Authentication::Refused(refusal.as_str()))
     }
 
+    /// 503.  That the identity service fails is told at `error` by whoever has asked it, once for
+    /// an incident; this is about the request.
     fn unavailable(&self, reason: &dyn std::fmt::Display) -> Step {
         let request = self.request;
-        warn!(
+        info!(
             request,
             "keystone: identity service \"{}\" is needed: {reason}, token: {}",
             self.service.service().name(),
             self.subject.token_name(self.server)
         );
         Step::Done(Authentication::Unavailable)
+    }
+
+    /// 503, for want of room and not of the identity service.
+    fn turned_away(&self, reason: &str) -> Step {
+        warn!(self.request, "keystone: a request is turned away: {reason}");
+        self.unavailable(&reason)
     }
 }
 

@@ -74,7 +74,7 @@ impl Way<'_> {
                 self.online(token)
             }
             (Lack::Missing(reason), Err(_)) => self.unavailable(&reason),
-            (Lack::TooMany, _) => self.unavailable(&"too many requests wait for it already"),
+            (Lack::TooMany, _) => self.turned_away("too many requests wait already"),
         }
     }
 

@@ -42,7 +42,7 @@ impl Way<'_> {
         };
         match self.service.may_ask(&question) {
             true => Step::Wait(Wait::Validation(question)),
-            false => self.unavailable(&"too many questions are under way already"),
+            false => self.turned_away("too many questions are under way already"),
         }
     }
 

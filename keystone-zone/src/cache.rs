@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{load_bytes, read_consistent, store_bytes, write_consistent, Counters, WORD};
+use crate::{load_bytes, read_consistent, store_bytes, write_consistent, Counters, LINE, WORD};
 
 /// What names an entry: a keyed 256-bit digest of the token and of who vouches for it.  Two tokens
 /// with one key would be a collision of the digest under a key that no client knows.
@@ -76,8 +76,9 @@ pub struct Occupancy {
 impl<'z> Cache<'z> {
     /// The cache in `words`; zeroed words hold an empty one.
     pub fn new(words: &'z [AtomicU64]) -> Self {
-        let (refused, rest) = words.split_at(words.len() / REFUSED_SHARE);
-        let (large, small) = rest.split_at(rest.len() / LARGE_SHARE);
+        // At lines: the tags of a set are to lie in two of them, and not in three.
+        let (refused, rest) = words.split_at(words.len() / REFUSED_SHARE / LINE * LINE);
+        let (large, small) = rest.split_at(rest.len() / LARGE_SHARE / LINE * LINE);
         Self {
             small: Area::new(small, SMALL_SLOT),
             large: Area::new(large, LARGE_SLOT),
@@ -153,7 +154,7 @@ impl<'z> Cache<'z> {
     }
 }
 
-/// Slots of one size.  First comes the number of evictions, then the tags, a word a slot, those of a set side by side (two cache
+/// Slots of one size.  First comes a line with the number of evictions, then the tags, a word a slot, those of a set side by side (two cache
 /// lines), then the slots.
 #[derive(Clone, Copy)]
 struct Area<'z> {
@@ -177,7 +178,7 @@ struct Header<'a> {
 
 impl<'z> Area<'z> {
     fn new(words: &'z [AtomicU64], slot: usize) -> Self {
-        let (evictions, words) = words.split_at(words.len().min(1));
+        let (evictions, words) = words.split_at(words.len().min(LINE));
         let slots = words.len() / (1 + slot);
         let ways = slots.min(WAYS);
         let sets = slots.checked_div(ways).unwrap_or(0);

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::WORD;
+use crate::LINE;
 
 /// Numbers that only grow, for all processes together.  Nothing is read off their order: every
 /// access is relaxed, and a process that dies between two additions has made the first.
@@ -146,9 +146,6 @@ impl Row<'_> {
 
 const OWNER: usize = 0;
 const FIRST: usize = 1;
-
-/// Words in a cache line.
-const LINE: usize = 64 / WORD;
 
 #[cfg(test)]
 mod tests {

@@ -37,6 +37,9 @@ use std::sync::atomic::{fence, AtomicU64, Ordering};
 /// Bytes in a word.
 pub const WORD: usize = 8;
 
+/// Words in a cache line.
+const LINE: usize = 64 / WORD;
+
 /// Reads under the sequence number `seq`; `None` where a writer was at work, or died at it.
 fn read_consistent<T>(seq: &AtomicU64, read: impl FnOnce() -> Option<T>) -> Option<T> {
     let before = seq.load(Ordering::Acquire);

@@ -127,6 +127,21 @@ fn the_least_recently_used_goes_first() {
 }
 
 #[test]
+fn the_tags_of_a_set_and_the_slots_lie_at_cache_lines() {
+    let at = |words: &[AtomicU64], start: &[AtomicU64]| {
+        (start.as_ptr() as usize - words.as_ptr() as usize) / WORD
+    };
+    for words in [MEGABYTE, 783_972, 33_331].map(zeroed) {
+        let cache = Cache::new(&words);
+        for area in [&cache.small, &cache.large, &cache.refused] {
+            assert_eq!(at(&words, area.tags) % LINE, 0);
+            // Fewer slots than a set has fill no line with their tags.
+            assert!(area.ways < WAYS || at(&words, area.slots) % LINE == 0);
+        }
+    }
+}
+
+#[test]
 fn it_tells_how_full_it_is_and_who_had_to_go() {
     let words = zeroed(MEGABYTE);
     let cache = Cache::new(&words);

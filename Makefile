@@ -28,6 +28,7 @@ BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config 
 PACKAGE_PACKAGES := build-essential debhelper dpkg-dev
 DEBIAN_PACKAGES := buildah curl debootstrap iproute2 lintian procps
 TEST_PACKAGES := python3 python3-venv curl openssl memcached
+LINT_PACKAGES := shellcheck
 BENCH_PACKAGES := openssl wrk
 
 say = printf '\n== %s\n' "$(1)"
@@ -79,16 +80,17 @@ test: build vendored oracle keystone lint ## Run every test, with Debian's nginx
 	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
 	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) NGINX_BINARY=$$nginx \
 		cargo test --locked --release -p ngx_http_keystone_module
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory test-package test-image; \
+	else $(call say,Only root can test the package and the image: left out); fi
 
-# The two need leave to enter a chroot and to make namespaces, which not everybody has who may test.
 .PHONY: test-package
-test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (root only)
+test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (as root)
 	cargo build --locked --release -p keystone-testbed
 	@$(call say,The package in a clean Debian)
 	tests/package.sh $(BUILD) $(TARGET)/release/keystone-testbed
 
 .PHONY: test-image
-test-image: packages debian-packages ## Build the Dockerfile, and run what comes out (root only)
+test-image: packages debian-packages ## Build the Dockerfile with buildah, and run what comes out (as root)
 	cargo build --locked --release -p keystone-testbed
 	@$(call say,The image)
 	tests/image.sh $(BUILD) $(TARGET)/release/keystone-testbed
@@ -105,6 +107,8 @@ lint: build
 	@$(call say,Format and lints)
 	cargo fmt --all --check
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
+	$(call install_packages,$(LINT_PACKAGES))
+	shellcheck -x -a tests/image.sh tests/package.sh
 
 .PHONY: oracle
 oracle: test-packages

@@ -22,7 +22,9 @@ make_debian() {
     local codename mirror sources
     # shellcheck source=/dev/null
     codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    sources=$(apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' | sort -u)
+    # shellcheck disable=SC2016 # the variables are apt's
+    sources=$(apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' \
+        | sort -u)
     mirror=$(awk -v codename="$codename" '$3 == codename && $4 == "main" { print $2; exit }' <<<"$sources")
     [ -n "$mirror" ] || fail "apt knows no mirror of $codename: run apt-get update first"
     if [ "$(cat "$1.made-of" 2>/dev/null)" = "$sources" ]; then

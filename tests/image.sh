@@ -6,8 +6,9 @@
 #   TESTBED  keystone-testbed
 #
 # There is no engine and no registry of images: buildah builds by chroot, on a Debian that debootstrap
-# has made, with this machine's Rust in the first stage; what it has built is run by chroot. Mounts, processes and the
-# network of a running image are those of namespaces that go when the script ends, however it ends.
+# has made, with this machine's Rust in the first stage; what it has built is run by chroot, too.
+# Mounts, processes and the network of a running image are those of namespaces that go when the
+# script ends, however it ends.
 set -euo pipefail
 who=image.sh
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,11 +30,14 @@ prepare() {
 build_image() {
     base
     say "building the Dockerfile (some minutes)"
-    buildah build --format docker --layers=false --tag "$image" \
+    if ! buildah build --format docker --layers=false --tag "$image" \
         --build-arg BUILDER_IMAGE=localhost/rust --build-arg RUNTIME_IMAGE=localhost/debian \
         --volume "$(rustc --print sysroot):/usr/local/rust:ro" \
         --volume "${CARGO_HOME:-$HOME/.cargo}:/usr/local/cargo" \
-        "$here/.." >"$work/build.log" 2>&1 || { tail -n 30 "$work/build.log" >&2; fail "the build failed: see $work/build.log"; }
+        "$here/.." >"$work/build.log" 2>&1; then
+        tail -n 30 "$work/build.log" >&2
+        fail "the build failed: see $work/build.log"
+    fi
     report
 }
 
@@ -44,7 +48,7 @@ base() {
     container=$(buildah from scratch)
     cp -a "$build/debian/." "$(buildah mount "$container")"
     # As Debian's images have it: nothing is started when it is installed.
-    buildah run "$container" sh -c 'printf "#!/bin/sh\nexit 101\n" > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d'
+    buildah run "$container" sh -c 'cd /usr/sbin && printf "#!/bin/sh\nexit 101\n" > policy-rc.d && chmod +x policy-rc.d'
     buildah commit --format docker --quiet "$container" localhost/debian >/dev/null
     buildah config --env CARGO_HOME=/usr/local/cargo --env CARGO_NET_OFFLINE=true \
         --env PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
@@ -52,10 +56,13 @@ base() {
 }
 
 report() {
-    local kib
     container=$(buildah from "$image")
-    kib=$(du -skx "$(buildah mount "$container")" | cut -f 1)
-    say "the image has $((kib / 1024)) MiB, of which $(($(du -skx "$build/debian" | cut -f 1) / 1024)) are Debian's"
+    say "the image has $(mebibytes "$(buildah mount "$container")") MiB," \
+        "of which $(mebibytes "$build/debian") are those of the Debian it began with"
+}
+
+mebibytes() {
+    du -smx "$1" | cut -f 1
 }
 
 play() {

@@ -94,8 +94,8 @@ play() {
 
 consult_doctor() {
     in_root keystone-doctor --help >/dev/null || fail "keystone-doctor does not run"
-    in_root keystone-doctor check >"$work/doctor.log" || { cat "$work/doctor.log" >&2; fail "keystone-doctor finds something wrong"; }
-    in_root keystone-doctor token <<<"$token" >"$work/doctor.log" || { cat "$work/doctor.log" >&2; fail "keystone-doctor would refuse the token"; }
+    in_root keystone-doctor check >"$work/doctor.log" || fail "keystone-doctor finds fault: $(<"$work/doctor.log")"
+    in_root keystone-doctor token <<<"$token" >"$work/doctor.log" || fail "it would refuse: $(<"$work/doctor.log")"
     in_root test -e /usr/share/man/man1/keystone-doctor.1.gz || fail "there is no man page"
     say "keystone-doctor finds all well"
 }

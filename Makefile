@@ -121,11 +121,11 @@ keystone: test-packages
 	tests/keystone/setup.sh $(KEYSTONE)
 
 .PHONY: package
-package: packages package-packages ## Build a Debian package of the module, into build/package
+package: $(NGINX_BUILD_DIR)/Makefile package-packages ## Build a Debian package of the module, into build/package
 	@$(call say,Building the package)
 	@rm -rf $(PACKAGE) && mkdir -p $(PACKAGE)/source
 	@tar -c --exclude=./.git --exclude=./build --exclude=./target . | tar -x -C $(PACKAGE)/source
-	cd $(PACKAGE)/source && env -u NGINX_BUILD_DIR CARGO_TARGET_DIR=$(TARGET)/package \
+	cd $(PACKAGE)/source && CARGO_TARGET_DIR=$(TARGET)/package \
 		dpkg-buildpackage --build=binary --no-sign --build-profiles=pkg.nginx-keystone.other-rust
 	@rm -rf $(PACKAGE)/source
 	@echo "The package is $$(ls $(PACKAGE)/libnginx-mod-http-keystone_*.deb)"

@@ -54,7 +54,7 @@ impl LocationConf {
     /// Takes from the level around this one what this one leaves open.
     pub fn inherit(&mut self, outer: &Self) {
         inherit!(self, outer: auth require_roles require token_bind headers catalog forward_token);
-        // For a `limit_except` or an `if` in it: other locations have no handler for it.
+        // For an `if` in it, which keeps the handler; a location in it does not.
         inherit!(self, outer: status);
         inherit!(self, outer: service_token_roles service_token_roles_required service_types);
         self.swift.inherit(&outer.swift);

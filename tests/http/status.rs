@@ -94,7 +94,9 @@ const JSON: &str = "application/json";
 
 #[test]
 fn the_form_is_fixed_or_as_the_client_accepts() {
-    let world = setup().start();
+    let world = setup()
+        .location("= /status/if", "keystone_status prometheus; if ($arg_a) { set $a 1; }")
+        .start();
     let scraper = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.2";
     let ask = |target: &str, accept: &str| {
         let request = Request::get(target).header("Accept", accept);
@@ -106,6 +108,7 @@ fn the_form_is_fixed_or_as_the_client_accepts() {
     assert_eq!(content_type(&world.send(&Request::get("/status"))), JSON);
     assert_eq!(ask("/status/json", "text/plain"), JSON);
     assert_eq!(ask("/status/metrics", "application/json"), TEXT);
+    assert_eq!(ask("/status/if?a=1", "application/json"), TEXT);
     let two = Request::get("/status").header("Accept", "image/png").header("ACCEPT", "text/plain");
     assert_eq!(content_type(&world.send(&two)), TEXT);
 }

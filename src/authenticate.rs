@@ -137,7 +137,7 @@ impl Way<'_> {
         Step::Done(Authentication::Refused(refusal.as_str()))
     }
 
-    /// 503.  That the identity service fails is told at `error` by whoever has asked it, once for
+    /// 503: that the identity service fails is told at `error` by whoever has asked it, once for
     /// an incident; this is about the request.
     fn unavailable(&self, reason: &dyn std::fmt::Display) -> Step {
         let request = self.request;

@@ -26,7 +26,8 @@ RUN --mount=type=bind,from=build,source=/src/build/package,target=/mnt \
     apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         ca-certificates nginx /mnt/libnginx-mod-http-keystone_*.deb \
-    && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /etc/nginx/sites-enabled/default
+    && apt-get clean \
+    && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log
 
 COPY docker/nginx.conf /etc/nginx/nginx.conf
 

@@ -40,6 +40,16 @@ make_debian() {
     echo "$sources" >"$1.made-of"
 }
 
+# in_namespaces OPTION... COMMAND...: with mounts and processes that end with this script, however
+# that ends. With --net, there is no network but a loopback.
+in_namespaces() {
+    unshare --mount --pid --fork --kill-child "$@" &
+    # shellcheck disable=SC2064 # this child, whatever comes after
+    trap "kill $! 2>/dev/null" EXIT
+    wait $!
+    trap - EXIT
+}
+
 # begin_identity TESTBED DIRECTORY: the small identity service on port 5000, until the namespaces
 # go; a token, in $token; and one whose signature was altered, in $forged.
 begin_identity() {

@@ -21,7 +21,7 @@ url=http://127.0.0.1:8080
 prepare() {
     need_root
     make_debian "$build/debian"
-    rm -rf "$work"
+    rm -rf --one-file-system "$work"
     mkdir -p "$work"
     # For the build, which has no network but for apt.
     cargo fetch --locked --manifest-path "$here/../Cargo.toml"
@@ -173,15 +173,13 @@ work=$build/image-test
 case ${3-} in
     '')
         prepare
-        # Images are large; the logs stay when something fails.
-        trap 'rm -rf "$work/storage" "$work/run"' EXIT
-        unshare --mount --pid --fork --kill-child "$0" "$build" "$testbed" inside
-        rm -rf "$work"
+        in_namespaces "$0" "$build" "$testbed" inside
+        rm -rf --one-file-system "$work"
         ;;
     inside)
         mount -t proc proc /proc
         build_image
-        unshare --mount --net --pid --fork --kill-child "$0" "$build" "$testbed" running "$container"
+        in_namespaces --net "$0" "$build" "$testbed" running "$container"
         ;;
     running) play "$4" ;;
 esac

@@ -31,7 +31,7 @@ prepare() {
     lintian --allow-root --fail-on error,warning "$build"/package/*.changes
 
     make_debian "$build/debian"
-    rm -rf "$work"
+    rm -rf --one-file-system "$work"
     mkdir -p "$work"
     cp -a "$build/debian" "$root"
     cp "$1" "$root/root/$name.deb"
@@ -198,8 +198,8 @@ root=$work/root
 case ${3-} in
     '')
         prepare
-        unshare --mount --net --pid --fork --kill-child "$0" "$build" "$testbed" inside
-        rm -rf "$work"
+        in_namespaces --net "$0" "$build" "$testbed" inside
+        rm -rf --one-file-system "$work"
         ;;
     inside) play ;;
 esac

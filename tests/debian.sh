@@ -34,6 +34,7 @@ make_debian() {
     rm -rf "$1" "$1.made-of"
     debootstrap --variant=minbase "$codename" "$1" "$mirror" >"$1.log" 2>&1 \
         || fail "debootstrap failed: see $1.log"
+    rm -rf "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/*
     echo "$sources" >"$1/etc/apt/sources.list"
     # How this machine reaches its mirrors.
     apt-config dump | grep -E '^Acquire::(Check|Retries|http|https)' >"$1/etc/apt/apt.conf.d/90machine" || true
@@ -41,11 +42,11 @@ make_debian() {
 }
 
 # in_namespaces OPTION... COMMAND...: with mounts and processes that end with this script, however
-# that ends. With --net, there is no network but a loopback.
+# that ends (unshare heeds no weaker signal). With --net, there is no network but a loopback.
 in_namespaces() {
     unshare --mount --pid --fork --kill-child "$@" &
     # shellcheck disable=SC2064 # this child, whatever comes after
-    trap "kill $! 2>/dev/null" EXIT
+    trap "kill -KILL $! 2>/dev/null" EXIT
     wait $!
     trap - EXIT
 }

@@ -22,11 +22,13 @@ make_debian() {
     local codename mirror sources
     # shellcheck source=/dev/null
     codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    # shellcheck disable=SC2016 # the variables are apt's
-    sources=$(apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' \
-        | sort -u)
+    sources=$(debian_sources)
+    if [ -z "$sources" ]; then
+        apt-get update -qq
+        sources=$(debian_sources)
+    fi
     mirror=$(awk -v codename="$codename" '$3 == codename && $4 == "main" { print $2; exit }' <<<"$sources")
-    [ -n "$mirror" ] || fail "apt knows no mirror of $codename: run apt-get update first"
+    [ -n "$mirror" ] || fail "this machine's apt has no mirror of Debian $codename"
     if [ "$(cat "$1.made-of" 2>/dev/null)" = "$sources" ]; then
         return
     fi
@@ -39,6 +41,13 @@ make_debian() {
     # How this machine reaches its mirrors.
     apt-config dump | grep -E '^Acquire::(Check|Retries|http|https)' >"$1/etc/apt/apt.conf.d/90machine" || true
     echo "$sources" >"$1.made-of"
+}
+
+# As lines of a sources.list.
+debian_sources() {
+    # shellcheck disable=SC2016 # the variables are apt's
+    apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' \
+        'Created-By: Packages' 'Origin: Debian' | sort -u
 }
 
 # in_namespaces OPTION... COMMAND...: with mounts and processes that end with this script, however

@@ -39,7 +39,8 @@ prepare() {
 
     say "downloading nginx"
     in_root apt-get update -qq
-    apt_get install --simulate "/root/$name.deb" | grep -q '^Inst nginx ' || fail "the package does not depend on nginx"
+    apt_get install --simulate "/root/$name.deb" >"$work/simulated"
+    grep -q '^Inst nginx ' "$work/simulated" || fail "the package does not depend on nginx"
     apt_get install --download-only nginx "/root/$name.deb" >"$work/download.log" 2>&1 || fail "see $work/download.log"
 }
 
@@ -159,8 +160,9 @@ is_enabled() {
 
 # Whether every process of nginx has the module that is there now, and none one that was replaced.
 is_loaded() {
-    local pid maps
-    for pid in $(pgrep -x nginx); do
+    local pids pid maps
+    pids=$(pgrep -x nginx) || return 1
+    for pid in $pids; do
         maps=$(grep -F "$module" "/proc/$pid/maps") || return 1
         ! grep -q '(deleted)' <<<"$maps" || return 1
     done

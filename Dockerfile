@@ -4,8 +4,9 @@
 #   docker build -t nginx-keystone .
 #   docker run -p 8080:8080 -v ./conf.d:/etc/nginx/conf.d:ro nginx-keystone
 #
-# docker/nginx.conf says what conf.d can hold. Both images have to be of the same
-# Debian release: nginx takes a module only if it was built for its very version.
+# buildah and podman do it as well. docker/nginx.conf says what conf.d can hold.
+# Both images have to be of the same Debian release: nginx takes a module only if
+# it was built for its very version.
 ARG BUILDER_IMAGE=docker.io/library/rust:1.88-bookworm
 ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim
 

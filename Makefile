@@ -124,7 +124,7 @@ keystone: test-packages
 package: $(NGINX_BUILD_DIR)/Makefile package-packages ## Build a Debian package of the module, into build/package
 	@$(call say,Building the package)
 	@rm -rf $(PACKAGE) && mkdir -p $(PACKAGE)/source
-	@tar -c --exclude=./.git --exclude=./build --exclude=./target . | tar -x -C $(PACKAGE)/source
+	@tar -c --exclude=./.git --exclude=./build --exclude=target . | tar -x -C $(PACKAGE)/source
 	cd $(PACKAGE)/source && CARGO_TARGET_DIR=$(TARGET)/package \
 		dpkg-buildpackage --build=binary --no-sign --build-profiles=pkg.nginx-keystone.other-rust
 	@rm -rf $(PACKAGE)/source

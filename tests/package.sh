@@ -34,14 +34,14 @@ prepare() {
     rm -rf --one-file-system "$work"
     mkdir -p "$work"
     cp -a "$build/debian" "$root"
-    cp "$1" "$root/root/$name.deb"
+    cp "$1" "$root/srv/$name.deb"
     build_higher_version "$1"
 
     say "downloading nginx"
     in_root apt-get update -qq
-    apt_get install --simulate "/root/$name.deb" >"$work/simulated"
+    apt_get install --simulate "/srv/$name.deb" >"$work/simulated"
     grep -q '^Inst nginx ' "$work/simulated" || fail "the package does not depend on nginx"
-    apt_get install --download-only nginx "/root/$name.deb" >"$work/download.log" 2>&1 || fail "see $work/download.log"
+    apt_get install --download-only nginx "/srv/$name.deb" >"$work/download.log" 2>&1 || fail "see $work/download.log"
 }
 
 # The same content as another version: apt need not know that nothing has changed.
@@ -49,7 +49,7 @@ build_higher_version() {
     local tree=$work/higher
     dpkg-deb --raw-extract "$1" "$tree"
     sed -i 's/^Version: .*/&+test1/' "$tree/DEBIAN/control"
-    dpkg-deb --root-owner-group --build "$tree" "$root/root/$name-higher.deb" >/dev/null
+    dpkg-deb --root-owner-group --build "$tree" "$root/srv/$name-higher.deb" >/dev/null
     rm -rf "$tree"
 }
 
@@ -72,7 +72,7 @@ play() {
     wait_for "nginx" curl -s "$url"
     files >"$work/files-before"
 
-    apt "the package is installed" install "/root/$name.deb"
+    apt "the package is installed" install "/srv/$name.deb"
     is_enabled
     in_root nginx -t 2>/dev/null || fail "nginx -t fails after the installation"
     wait_for "nginx to load the module" is_loaded
@@ -115,7 +115,7 @@ upgrade() {
     inode=$(stat -c %i "$root$module")
     ask_on >"$work/asked" &
     asker=$!
-    apt "the package is upgraded" install "/root/$name-higher.deb"
+    apt "the package is upgraded" install "/srv/$name-higher.deb"
     [ "$(stat -c %i "$root$module")" != "$inode" ] || fail "the upgrade has not replaced the module"
     is_enabled
     wait_for "nginx to load the new module" is_loaded
@@ -142,7 +142,7 @@ remove() {
     in_root service nginx restart >/dev/null
     wait_for "nginx" curl -s "$url"
 
-    apt "the package is installed again" install "/root/$name.deb"
+    apt "the package is installed again" install "/srv/$name.deb"
     is_enabled
     [ -d "$root$signing_dir" ] || fail "$signing_dir went with the removal"
 }

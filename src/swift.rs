@@ -46,10 +46,12 @@ pub fn authorize(place: &Place<'_>, user: &Standing<'_>, service: &Standing<'_>)
     let conf = &place.location.swift;
     let settings = conf.settings()?;
     let request = place.request;
-    let Some(path) = AccountPath::split(request.path()) else { return Some(Answer::NotFound) };
+    let Some(mut path) = AccountPath::split(request.path()) else { return Some(Answer::NotFound) };
     let method = request.method();
-    if takes_a_second_path(request, method) {
-        return Some(Answer::Forbidden);
+    let is_served = serves_files(request);
+    // A folder, which is listed and deleted with what is in it: that is as much as a container.
+    if is_served && path.object.is_some_and(|object| object.ends_with(b"/")) {
+        path.object = None;
     }
     let (user, service) = match (user, service) {
         (Standing::Valid(user), Standing::Valid(service)) => (Some(user), Some(service)),
@@ -66,16 +68,17 @@ pub fn authorize(place: &Place<'_>, user: &Standing<'_>, service: &Standing<'_>)
         }
     }
     Some(match decision {
+        // ngx_http_dav_module would go by a path in `Destination`, which nobody has judged.
+        Decision::Allow if is_served && matches!(method, "COPY" | "MOVE") => Answer::Forbidden,
         Decision::Allow => Answer::Allow,
         Decision::Forbidden => Answer::Forbidden,
         Decision::Unauthorized => Answer::Unauthorized,
     })
 }
 
-/// Whether nginx itself would go by a path in `Destination` (ngx_http_dav_module), which nobody has
-/// judged.  What an upstream makes of a header is its own business.
-fn takes_a_second_path(request: &Request, method: &str) -> bool {
-    matches!(method, "COPY" | "MOVE") && !request.has_content_handler()
+/// Whether nginx itself reads and changes what is asked for, as files, and not something behind it.
+fn serves_files(request: &Request) -> bool {
+    !request.has_content_handler()
 }
 
 /// The container's ACL: what the directive says, then what the file does.

@@ -138,11 +138,11 @@ pub unsafe extern "C" fn merge_location(
     // SAFETY: the configurations were made by the module's create function, and are two.
     let (outer, conf) =
         unsafe { (&*outer.cast::<LocationConf>(), &mut *conf.cast::<LocationConf>()) };
-    let authorises = conf.swift.is_on().cloned();
+    let is_idle = conf.swift.has_settings();
     conf.inherit(outer);
     // SAFETY: nginx hands over its own `cf`.
     let cf = unsafe { &mut *cf };
-    match finish_location(cf, conf, authorises) {
+    match finish_location(cf, conf, is_idle) {
         Ok(()) => NGX_CONF_OK,
         Err((reason, place)) => {
             let log = cf.log;
@@ -152,19 +152,26 @@ pub unsafe extern "C" fn merge_location(
     }
 }
 
-/// The reason and the place of what is wrong with a location; `authorises` is where this very level
-/// says `keystone_swift_auth on`.
+/// The reason and the place of what is wrong with a location; `has_settings` is whether this very
+/// level says anything about Swift's accounts.
 fn finish_location(
     cf: &mut ngx_conf_t,
     location: &mut LocationConf,
-    authorises: Option<Place>,
+    has_settings: bool,
 ) -> Result<(), (String, Place)> {
     let Some((auth, place)) = &location.auth else {
         // Who says that may believe that something is protected by it.
-        return authorises.map_or(Ok(()), |place| Err((SWIFT_ALONE.to_owned(), place)));
+        return match location.swift.is_on() {
+            Some(place) => Err((SWIFT_ALONE.to_owned(), place.clone())),
+            None => Ok(()),
+        };
     };
     if *auth == Auth::Off {
         return Ok(());
+    }
+    if has_settings && location.swift.auth.is_none() {
+        let log = cf.log;
+        log_at!(NGX_LOG_WARN, log, "{IDLE_SWIFT} {place}");
     }
     require_service(cf, location).map_err(|reason| (reason, place.clone()))?;
     location.swift.finish()
@@ -195,6 +202,9 @@ fn resolver(cf: &ngx_conf_t) -> Option<Resolver> {
     // SAFETY: nginx has made the resolver, which lives as long as the configuration.
     unsafe { Resolver::new(core.resolver, core.resolver_timeout) }
 }
+
+const IDLE_SWIFT: &str = "\"keystone_swift_...\" directives authorise nothing without \
+                          \"keystone_swift_auth on\", where \"keystone_auth\" is that of";
 
 const SWIFT_ALONE: &str = "\"keystone_swift_auth\" needs \"keystone_auth\", which is not set";
 

@@ -81,6 +81,21 @@ impl SwiftConf {
         inherit!(self, outer: read_acl write_acl acl_file);
     }
 
+    /// Whether this level says anything about accounts, besides whether to authorise them.
+    pub fn has_settings(&self) -> bool {
+        self.reseller_prefixes.is_some()
+            || self.operator_roles.is_some()
+            || self.service_roles.is_some()
+            || self.project_reader_roles.is_some()
+            || self.system_reader_roles.is_some()
+            || self.reseller_admin_role.is_some()
+            || self.allow_names_in_acls.is_some()
+            || self.default_domain_id.is_some()
+            || self.read_acl.is_some()
+            || self.write_acl.is_some()
+            || self.acl_file.is_some()
+    }
+
     /// Where accounts are to be authorised, by `keystone_swift_auth on` as it stands there.
     pub fn is_on(&self) -> Option<&Place> {
         self.auth.as_ref().filter(|(on, _)| *on).map(|(_, place)| place)

@@ -36,7 +36,7 @@ pub fn read(request: &Request, path: &ngx_http_complex_value_t, kind: AclKind) -
     };
     // SAFETY: the path lives as long as the request.
     let path = String::from_utf8_lossy(unsafe { bytes(&path) });
-    error!(request, "keystone: ACL file \"{path}\" allows nothing: {reason}");
+    error!(request, "keystone: ACL file {path:?} allows nothing: {reason}");
     None
 }
 
@@ -69,7 +69,7 @@ fn open(request: &Request, path: &mut ngx_str_t) -> io::Result<Option<ManuallyDr
     if rc != NGX_OK as isize {
         return match info.err {
             0 => Err(io::ErrorKind::OutOfMemory.into()),
-            libc::ENOENT | libc::ENOTDIR => Ok(None),
+            libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG => Ok(None),
             error => Err(io::Error::from_raw_os_error(error)),
         };
     }

@@ -308,6 +308,13 @@ fn what_needs_no_token_has_none() {
     let edge = Edge::start();
     assert_eq!(edge.ask(Request::get("/healthcheck")).text(), "OK");
     assert_eq!(edge.ask(Request::get("/info")).json().unwrap()["swift"]["version"], "2.38.3");
+    // What nginx takes for that is that to Swift too, and not an object that Swift would make.
+    let path = edge.container("healthy");
+    let disguised = format!("{path}/../../../healthcheck");
+    let put = Request::new("PUT", &disguised).token(&edge.cloud.token("alice")).body(b"x");
+    assert_ne!(edge.ask(put).status, 201);
+    assert_eq!(edge.does("alice", &["list", "healthy"]), "o\n");
+    assert_eq!(edge.ask(Request::get(&disguised)).text(), "OK");
 
     // A temporary URL carries its own permission.
     let path = edge.container("temporary");

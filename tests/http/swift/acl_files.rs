@@ -93,6 +93,24 @@ fn a_file_that_is_missing_is_no_acl() {
 }
 
 #[test]
+fn a_name_that_no_file_can_have_is_no_acl_either() {
+    let world = with_file("", "{}").start();
+    let long = "x".repeat(300);
+    unauthorized(&world, "GET", &format!("/v1/AUTH_mine/{long}/o"));
+    // And what a client sends cannot make a line of the log.
+    let (odd, dir) = ("a\nFAKE [emerg] \u{1b}b", "html/.acl/AUTH_mine");
+    put(world.nginx.dir(), &format!(".acl/AUTH_mine/{odd}/x"), "");
+    assert!(world.nginx.dir().join(dir).join(odd).is_dir());
+    unauthorized(&world, "GET", "/v1/AUTH_mine/a%0AFAKE%20[emerg]%20%1Bb/o");
+    let log = world.nginx.error_log();
+    assert!(!log.contains("ENAMETOOLONG") && !log.contains("too long"), "{log}");
+    assert!(
+        log.contains("not a file") && !log.contains("\nFAKE") && !log.contains('\u{1b}'),
+        "{log}"
+    );
+}
+
+#[test]
 fn a_change_counts_at_once() {
     let world = with_file("", "{}").start();
     unauthorized(&world, "GET", OBJECT);

@@ -33,7 +33,7 @@ fn accepted(config: &Config) {
 #[test]
 fn every_directive_in_every_context() {
     let all = LINES.join("\n");
-    accepted(&Config::protected().http(&all));
+    accepted(&Config::protected().http(&format!("keystone_auth on; {all}")));
     accepted(&Config::protected().server(&format!("keystone_auth on; {all}")));
     accepted(&Config::protected().location("/a", &format!("keystone_auth on; {all}")));
     let except = format!("keystone_auth on; limit_except GET {{ keystone_auth on; {all} }}");
@@ -105,6 +105,33 @@ fn nobody_is_authorised_whom_nobody_has_asked_for_a_token() {
     accepted(&config.clone().server("keystone_auth off;"));
     accepted(&config.server("keystone_auth on;"));
     refused(&Config::protected().server("keystone_swift_auth on;"));
-    // It may stand in `http` for the locations that do.
-    accepted(&Config::protected().location("/a", "").http("keystone_swift_auth on;"));
+    // Also from `http`, where no level has asked for a token.
+    let config = Config::protected().location("/a", "").http("keystone_swift_auth on;");
+    let text = refused(&config);
+    assert!(text.contains("keystone_swift_auth"), "{text}");
+    accepted(&config.clone().server("keystone_auth off;"));
+    accepted(&config.http("keystone_auth on;"));
+}
+
+#[test]
+fn directives_that_authorise_nothing_are_warned_of() {
+    let warns = |config: &Config| {
+        let Check { ok, text } = check(config).unwrap();
+        assert!(ok, "{text}");
+        text.contains("[warn]") && text.contains("keystone_swift_auth on")
+    };
+    for line in LINES.iter().skip(1) {
+        let location = |lines: &str| {
+            Config::protected().location("/a", &format!("keystone_auth on; {line} {lines}"))
+        };
+        // Roles for a prefix want that prefix, once they count.
+        let prefix = "keystone_swift_reseller_prefix AUTH SERVICE;";
+        let prefix = if line.contains("reseller_prefix") { "" } else { prefix };
+        assert!(warns(&location("")), "{line}");
+        assert!(!warns(&location(&format!("{prefix} keystone_swift_auth on;"))), "{line}");
+        assert!(!warns(&location("keystone_swift_auth off;")), "{line}");
+    }
+    let off = Config::protected().location("/a", "keystone_auth off; keystone_swift_read_acl a:b;");
+    assert!(!warns(&off));
+    assert!(!warns(&Config::protected()));
 }

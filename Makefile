@@ -72,7 +72,6 @@ test: build vendored oracle keystone lint ## Run every test, with Debian's nginx
 	@$(call say,Tests of the libraries)
 	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
 		-p keystone-testbed -p keystone-bench
-	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-doctor --test keystone_today -- --ignored
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) NGINX_BINARY=/usr/sbin/nginx \
 		cargo test --locked --release -p ngx_http_keystone_module
@@ -80,6 +79,8 @@ test: build vendored oracle keystone lint ## Run every test, with Debian's nginx
 	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
 	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) NGINX_BINARY=$$nginx \
 		cargo test --locked --release -p ngx_http_keystone_module
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory test-package test-image; \
+	else $(call say,Only root can test the package and the image: left out); fi
 
 .PHONY: test-package
 test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (as root)

@@ -30,7 +30,6 @@ fn status<'j>(json: &'j Value, id: &str) -> &'j str {
 }
 
 #[test]
-#[ignore = "needs KEYSTONE_VENV, which tests/keystone/setup.sh makes"]
 fn a_keystone_of_today_is_well_and_judges_its_tokens() {
     let keystone = Keystone::start().unwrap();
     let dir = TempDir::new("doctor-today").unwrap();

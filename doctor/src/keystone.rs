@@ -7,11 +7,11 @@ use bytes::Bytes;
 use http::header::{HeaderValue, ACCEPT, CONNECTION, CONTENT_TYPE, HOST};
 use keystone_token::api::{self, ApiError, ApiVersion, AuthVersion, Login, Validation, Versions};
 use keystone_token::identity::{Identity, IdentityError};
+use keystone_token::secret::Secret;
 use openssl::ssl::{SslContext, SslStream};
 use zeroize::Zeroizing;
 
 use crate::conf::service::{Credentials, Settings};
-use crate::conf::values::Secret;
 use crate::net::{self, Answer, HttpError, Stream};
 
 /// A URI of the identity service, taken apart.

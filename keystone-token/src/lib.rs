@@ -29,6 +29,7 @@ pub mod policy;
 pub mod record;
 pub mod revocation;
 pub mod revocation_events;
+pub mod secret;
 pub mod status;
 pub mod swift;
 pub mod time;

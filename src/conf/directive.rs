@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use keystone_token::secret::Secret;
 use nginx_sys::{
     ngx_conf_full_name, ngx_conf_t, ngx_http_compile_complex_value,
     ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_parse_size, ngx_parse_time,
@@ -12,7 +13,6 @@ use nginx_sys::{
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
 
-use crate::identity::client::Secret;
 use crate::Handler;
 
 /// Why a directive cannot be used; nginx adds the file and the line.

@@ -2,9 +2,9 @@
 
 use keystone_token::memcache::seal::Strategy;
 use keystone_token::memcache::server::Server;
+use keystone_token::secret::Secret;
 
 use super::directive::Refused;
-use crate::identity::client::Secret;
 
 /// The directives of one level, and, once merged, of all levels around it.
 #[derive(Default)]

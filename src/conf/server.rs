@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::directive::Refused;
 use super::memcached::{MemcachedConf, MemcachedSettings};
-use crate::identity::client::{Credentials, Secret};
+use crate::identity::client::Credentials;
 use crate::net::{Resolver, TlsSettings};
 use keystone_token::api::AuthVersion;
 use keystone_token::format::HashAlgorithm;
+use keystone_token::secret::Secret;
 
 /// The directives of one level, and, once merged, of all levels around it.
 #[derive(Default)]

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use ::http::header::RETRY_AFTER;
 use bytes::Bytes;
 use keystone_token::api::{self, ApiVersion, AuthVersion, Validation, Versions};
+use keystone_token::secret::Secret;
 use keystone_token::status::cells;
 use nginx_sys::ngx_log_t;
 
@@ -28,7 +29,7 @@ mod error;
 mod login;
 mod settings;
 
-pub use self::credentials::{Credentials, Secret, ServiceToken, TokenStore};
+pub use self::credentials::{Credentials, ServiceToken, TokenStore};
 use self::encode::encode;
 pub use self::error::ClientError;
 use self::login::Login;

@@ -20,10 +20,11 @@ use std::time::Duration;
 
 use keystone_token::cms::{SignedData, Signers};
 use keystone_token::revocation::RevocationList;
+use keystone_token::secret::Secret;
 use keystone_zone::{Lease, Row};
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
-use self::client::{ClientSettings, Credentials, KeystoneClient, Secret, ServiceToken, TokenStore};
+use self::client::{ClientSettings, Credentials, KeystoneClient, ServiceToken, TokenStore};
 use self::second_level::{SecondLevel, Setup};
 use self::snapshot::{List, Snapshot};
 use crate::conf::server::ServiceSettings;

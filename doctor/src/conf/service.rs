@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use keystone_token::api::AuthVersion;
 use keystone_token::format::HashAlgorithm;
+use keystone_token::secret::Secret;
 
 use super::level::{Level, HEADER_BUFFERS};
 use super::reader::{Directive, Problem};
-use super::values::{self, Secret, SecretError};
+use super::values::{self, SecretError};
 
 /// An identity service, and who uses it.
 #[derive(Clone, Debug)]

@@ -1,33 +1,11 @@
 //! Values in nginx's units, and secrets.
 
-use std::fmt;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use keystone_token::secret::Secret;
 use zeroize::Zeroizing;
-
-/// A text that is shown nowhere, and wiped when it is dropped.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Takes over the text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
-    }
-
-    /// The text itself, to be sent and not to be kept.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// Why a secret cannot be had.  Nothing of it is in the text.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +33,7 @@ pub fn secret(value: &str, prefix: &Path) -> Result<Secret, SecretError> {
     match text.chars().any(char::is_control) {
         _ if text.is_empty() => Err(SecretError::Empty),
         true => Err(SecretError::ControlCharacter),
-        false => Ok(Secret(text)),
+        false => Ok(Secret::new(std::mem::take(&mut *text))),
     }
 }
 

@@ -4,9 +4,8 @@ use ::http::header::{HeaderName, HeaderValue, ACCEPT, CONTENT_TYPE};
 use ::http::Request;
 use bytes::Bytes;
 use keystone_token::api;
+use keystone_token::secret::Secret;
 use zeroize::Zeroizing;
-
-use super::Secret;
 
 /// A request for `hyper`; `token` goes along where the question is one of the service user.
 pub(super) fn encode(

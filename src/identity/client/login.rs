@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use keystone_token::api::{self, ApiVersion};
+use keystone_token::secret::Secret;
 
 use super::credentials::{Credentials, ServiceToken, TokenStore};
 use super::error::ClientError;
@@ -192,7 +193,7 @@ impl Login {
             expires_at.saturating_sub(now),
             client.uri(answer.site)
         );
-        Ok(ServiceToken { id: super::Secret::new(issued.id), issued_at: now, expires_at })
+        Ok(ServiceToken { id: Secret::new(issued.id), issued_at: now, expires_at })
     }
 
     fn describe(

@@ -119,6 +119,91 @@ fn the_table_of_all_directives_has_them_all_with_their_defaults() {
     assert_eq!(named, sections.into_keys().collect());
 }
 
+/// Where the sources have the defaults that are plain values.
+const DEFAULTS: [(&str, &str, &str, &str); 32] = [
+    ("auth", "off", LOCATION, "map_or(Auth::Off, |(auth, _)| *auth)"),
+    ("auth_version", "auto", SERVER, "auth_version.unwrap_or(AuthVersion::Auto)"),
+    (
+        "user_domain_name",
+        "Default",
+        SERVER,
+        "user_domain_name.clone().unwrap_or_else(default_domain)",
+    ),
+    ("project_domain_name", "Default", SERVER, "let default_domain = || \"Default\".to_owned()"),
+    ("connect_timeout", "5s", SERVER, "connect_timeout.unwrap_or(Duration::from_secs(5))"),
+    ("send_timeout", "5s", SERVER, "send_timeout.unwrap_or(Duration::from_secs(5))"),
+    ("read_timeout", "10s", SERVER, "read_timeout.unwrap_or(Duration::from_secs(10))"),
+    ("http_request_max_retries", "3", SERVER, "max_retries.unwrap_or(3)"),
+    ("keepalive", "16", SERVER, "keepalive.unwrap_or(16)"),
+    ("max_pending", "512", SERVER, "max_pending.unwrap_or(512)"),
+    ("revocation_events", "off", SERVER, "revocation_events: self.revocation_events.flatten()"),
+    ("ssl_verify", "on", SERVER, "ssl_verify.unwrap_or(true)"),
+    ("hash_algorithms", "md5", SERVER, "None => vec![HashAlgorithm::Md5]"),
+    ("revocation", "on", SERVER, "revocation.unwrap_or(true)"),
+    (
+        "revocation_cache_time",
+        "10s",
+        SERVER,
+        "revocation_cache_time.unwrap_or(Duration::from_secs(10))",
+    ),
+    ("revocation_stale", "0", SERVER, "revocation_stale.unwrap_or(Duration::ZERO)"),
+    ("cache_zone", "zone=keystone:10m", "src/zone/conf.rs", "DEFAULT_SIZE: usize = 10 << 20"),
+    (
+        "token_cache_time",
+        "300s",
+        SERVER,
+        "token_cache_time.unwrap_or(Some(Duration::from_secs(300)))",
+    ),
+    (
+        "invalid_cache_time",
+        "30s",
+        SERVER,
+        "invalid_cache_time.unwrap_or(Some(Duration::from_secs(30)))",
+    ),
+    ("memcached_security_strategy", "none", "src/conf/memcached.rs", "unwrap_or(Strategy::None)"),
+    ("enforce_token_bind", "permissive", LOCATION, "unwrap_or(&BindMode::Permissive)"),
+    ("service_token_roles", "service", LOCATION, "[\"service\".to_owned()]"),
+    (
+        "service_token_roles_required",
+        "on",
+        LOCATION,
+        "service_token_roles_required.unwrap_or(true)",
+    ),
+    ("swift_auth", "off", "src/conf/swift.rs", "auth.as_ref().filter(|(on, _)| *on)"),
+    ("swift_reseller_prefix", "AUTH_", SWIFT, "None => prefixes.push(with_underscore(\"AUTH\"))"),
+    ("swift_operator_roles", "admin swiftoperator", SWIFT, "[\"admin\", \"swiftoperator\"].map"),
+    ("swift_reseller_admin_role", "ResellerAdmin", SWIFT, "unwrap_or(\"ResellerAdmin\")"),
+    ("swift_allow_names_in_acls", "on", SWIFT, "allow_names_in_acls.unwrap_or(true)"),
+    ("swift_default_domain_id", "default", SWIFT, "unwrap_or(\"default\".into())"),
+    ("headers", "on", LOCATION, "headers.unwrap_or(true)"),
+    ("include_service_catalog", "off", LOCATION, "catalog.unwrap_or(false)"),
+    ("forward_token", "on", LOCATION, "forward_token.unwrap_or(true)"),
+];
+
+const LOCATION: &str = "src/conf/location.rs";
+const SERVER: &str = "src/conf/server.rs";
+const SWIFT: &str = "keystone-token/src/swift/settings.rs";
+
+#[test]
+fn every_default_is_the_one_of_the_code() {
+    let mut plain: BTreeMap<String, String> = BTreeMap::new();
+    for (name, section) in sections() {
+        let default = section.default.unwrap();
+        let value = default.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
+        if let Some(value) = value.filter(|value| !value.contains('`')) {
+            plain.insert(name, value.to_owned());
+        }
+    }
+    for (name, value, file, source) in DEFAULTS {
+        let told = plain.remove(&format!("keystone_{name}"));
+        assert_eq!(told.as_deref(), Some(value), "{name}");
+        // However the line was broken.
+        let flat = |text: &str| text.split_whitespace().collect::<String>();
+        assert!(flat(&read(file)).contains(&flat(source)), "{name}: {file} has no {source}");
+    }
+    assert!(plain.is_empty(), "nobody looks after {plain:?}");
+}
+
 #[test]
 fn every_variable_is_described_and_none_else() {
     let source = read("src/variables.rs");

@@ -82,7 +82,12 @@ impl Nginx {
         self.signal(libc::SIGHUP)?;
         let fresh = wait_for("the new workers", || {
             let now = self.worker_pids();
-            let fresh = now.len() == self.workers && now.iter().all(|pid| !before.contains(pid));
+            // A worker's title is no word about it while it is being written anew.
+            let (leaving, alive) = (self.leaving_pids(), children(self.pid()));
+            let has_left = |pid: &i32| leaving.contains(pid) || !alive.contains(pid);
+            let fresh = now.len() == self.workers
+                && now.iter().all(|pid| !before.contains(pid))
+                && before.iter().all(has_left);
             let emergency = self.error_log_from(logged);
             let emergency = emergency.lines().find(|line| line.contains("[emerg]"));
             match emergency {

@@ -31,6 +31,10 @@ TEST_PACKAGES := python3 python3-venv curl openssl memcached
 LINT_PACKAGES := shellcheck
 BENCH_PACKAGES := openssl wrk
 
+# Behind a build.
+CARGO_FAILED := || { echo 'cargo could not build it, and says why above: it needs Rust 1.88 or later (rustup update), \
+and the network for the crates that the first build fetches.' >&2; exit 1; }
+
 say = printf '\n== %s\n' "$(1)"
 
 .PHONY: help
@@ -40,30 +44,30 @@ help: ## Show the targets
 .PHONY: build
 build: $(NGINX_BUILD_DIR)/Makefile ## Build the module for the installed nginx
 	@$(call say,Building the module for $(NGINX_SOURCE_DIR))
-	cargo build --locked --release -p ngx_http_keystone_module -p keystone-doctor
+	@cargo build --locked --release -p ngx_http_keystone_module -p keystone-doctor $(CARGO_FAILED)
 	@echo "The module is $(MODULE)"
 
 .PHONY: vendored
 vendored: packages ## Build the module, and an nginx 1.28 to load it, from crate nginx-src
 	@$(call say,Building nginx 1.28 and the module for it (a minute or two))
 	env -u NGINX_SOURCE_DIR -u NGINX_BUILD_DIR NGX_CONFIGURE_ARGS=--with-http_dav_module \
-		cargo build --locked --release --features vendored --target-dir $(VENDORED)
+		cargo build --locked --release --features vendored --target-dir $(VENDORED) $(CARGO_FAILED)
 
 .PHONY: demo
 demo: build ## Play the module's main job: nginx, an identity service, tokens
-	cargo build --locked --release -p keystone-testbed
+	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
 	@$(call say,The demo)
 	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-testbed demo
 
 .PHONY: demo-keystone
 demo-keystone: build keystone ## Play it with a real Keystone: get a token, use it, revoke it
-	cargo build --locked --release -p keystone-testbed
+	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
 	@$(call say,The demo with a real Keystone)
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-keystone
 
 .PHONY: demo-swift
 demo-swift: build keystone ## Play it with Swift's client: keep objects in files, share them
-	cargo build --locked --release -p keystone-testbed
+	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
 	@$(call say,The demo with the client of Swift)
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
@@ -84,20 +88,20 @@ test: build vendored oracle keystone lint ## Run every test, with Debian's nginx
 
 .PHONY: test-package
 test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (as root)
-	cargo build --locked --release -p keystone-testbed
+	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
 	@$(call say,The package in a clean Debian)
 	tests/package.sh $(BUILD) $(TARGET)/release/keystone-testbed
 
 .PHONY: test-image
 test-image: packages debian-packages ## Build the Dockerfile with buildah, and run what comes out (as root)
-	cargo build --locked --release -p keystone-testbed
+	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
 	@$(call say,The image)
 	tests/image.sh $(BUILD) $(TARGET)/release/keystone-testbed
 
 .PHONY: bench
 bench: build ## Measure what a protected request costs (two minutes)
 	$(call install_packages,$(BENCH_PACKAGES))
-	cargo build --locked --release -p keystone-bench
+	@cargo build --locked --release -p keystone-bench $(CARGO_FAILED)
 	@$(call say,The benchmark)
 	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-bench
 

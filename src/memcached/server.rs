@@ -163,7 +163,7 @@ impl Server {
     fn note_refusal(&self, reason: &str) {
         self.note_life();
         if !self.refusing.replace(true) {
-            warn!(self.log, "keystone: memcached {} refuses: {reason}", self.site.name);
+            error!(self.log, "keystone: memcached {} refuses: {reason}", self.site.name);
         }
     }
 
@@ -189,7 +189,7 @@ impl Server {
                 self.health.set(Health::Up { timeouts: timeouts + 1 });
             }
             (Health::Up { .. }, _) => {
-                warn!(
+                error!(
                     self.log,
                     "keystone: memcached {} is down: {error}; it is left alone for {} s at a time",
                     self.site.name,

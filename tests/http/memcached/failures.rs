@@ -42,6 +42,13 @@ fn in_time<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T>)
     }
 }
 
+/// The level of the first line in the error log with these words.
+fn level_of(gateway: &Nginx, words: &str) -> String {
+    let log = gateway.error_log();
+    let line = log.lines().find(|line| line.contains(words)).unwrap();
+    line.split(' ').nth(2).unwrap().to_owned()
+}
+
 #[test]
 fn it_is_killed() {
     unhurried(|| {
@@ -65,6 +72,7 @@ fn it_is_killed() {
         for gateway in [&fleet.world.nginx, &fleet.second] {
             gateway.wait_for_log("is down").unwrap();
             assert_eq!(told(gateway), 1);
+            assert_eq!(level_of(gateway, "is down"), "[error]");
         }
 
         fleet.memcached.restart().unwrap();
@@ -78,6 +86,7 @@ fn it_is_killed() {
         });
         for gateway in [&fleet.world.nginx, &fleet.second] {
             gateway.wait_for_log("is back").unwrap();
+            assert_eq!(level_of(gateway, "is back"), "[notice]");
         }
     });
 }

@@ -7,7 +7,7 @@ pub mod reader;
 pub mod service;
 pub mod values;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use self::level::Level;
 use self::reader::{Directive, Problem, ReadError};
@@ -31,8 +31,7 @@ pub struct Conf {
 impl Conf {
     /// Reads `nginx.conf` and what it includes.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
-        // What is told to try has to work from any directory.
-        let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let path = &absolute(path);
         let tree = reader::read(path)?;
         let mut conf =
             Self { path: Some(path.to_owned()), problems: tree.problems, ..Self::default() };
@@ -75,6 +74,16 @@ impl Conf {
             }
         }
     }
+}
+
+/// The path of `nginx.conf` from the root, since what is told to try has to work from any directory.
+///
+/// `..` is resolved: nginx's user may be kept out of the directory in which the program was started,
+/// `/root` say, and would seem to be kept out of all that is named by way of it.
+fn absolute(path: &Path) -> PathBuf {
+    let goes_up = path.components().any(|component| component == Component::ParentDir);
+    let absolute = if goes_up { path.canonicalize() } else { std::path::absolute(path) };
+    absolute.unwrap_or_else(|_| path.to_owned())
 }
 
 /// `keystone_auth` of a level, or that of the level around it.

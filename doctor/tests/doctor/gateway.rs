@@ -23,6 +23,8 @@ pub struct Gateway {
     pub settings: Option<String>,
     /// More `http`-level directives.
     pub more: String,
+    /// The directory in which the program is started, if that matters.
+    pub from: Option<PathBuf>,
 }
 
 impl Gateway {
@@ -38,7 +40,7 @@ impl Gateway {
 
     pub fn before(pki: Pki, identity: Identity) -> Self {
         let dir = TempDir::new("doctor").unwrap();
-        let gateway = Self { dir, pki, identity, settings: None, more: String::new() };
+        let gateway = Self { dir, pki, identity, settings: None, more: String::new(), from: None };
         gateway.write("password", SERVICE_PASSWORD);
         set_mode(&gateway.dir.join("password"), 0o600).unwrap();
         fs::create_dir(gateway.signing_dir()).unwrap();
@@ -84,8 +86,9 @@ impl Gateway {
 
     /// Runs the program, for eyes and for programs; nothing secret may be in what it says.
     pub fn run(&self, arguments: &[&str], input: &str) -> Outcome {
-        let human = run(arguments, input);
-        let machine = run(&[arguments, &["--json"]].concat(), input);
+        let from = self.from.as_deref().unwrap_or(Path::new("."));
+        let human = run(from, arguments, input);
+        let machine = run(from, &[arguments, &["--json"]].concat(), input);
         assert_eq!(human.0, machine.0, "{}\n{}", human.1, machine.1);
         let mut secrets =
             vec![SERVICE_PASSWORD.to_owned(), ADMIN_TOKEN.into(), CREDENTIAL_SECRET.into()];
@@ -121,9 +124,10 @@ impl Gateway {
     }
 }
 
-fn run(arguments: &[&str], input: &str) -> (i32, String) {
+fn run(from: &Path, arguments: &[&str], input: &str) -> (i32, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_keystone-doctor"))
         .args(arguments)
+        .current_dir(from)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

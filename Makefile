@@ -15,6 +15,7 @@ VENDORED := $(TARGET)/vendored
 VENDORED_MODULE := $(VENDORED)/release/libngx_http_keystone_module.so
 ORACLE := $(BUILD)/oracle-venv
 KEYSTONE := $(BUILD)/keystone-venv
+PROMETHEUS := $(BUILD)/prometheus
 PACKAGE := $(BUILD)/package
 
 DESTDIR ?=
@@ -72,17 +73,17 @@ demo-swift: build keystone ## Play it with Swift's client: keep objects in files
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
-test: build vendored oracle keystone lint ## Run every test, with Debian's nginx and with nginx 1.28
+test: build vendored oracle keystone prometheus lint ## Run every test, with Debian's nginx and with nginx 1.28
 	@$(call say,Tests of the libraries)
 	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
 		-p keystone-testbed -p keystone-bench
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
-	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) NGINX_BINARY=/usr/sbin/nginx \
-		cargo test --locked --release -p ngx_http_keystone_module
+	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
+		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=/usr/sbin/nginx cargo test --locked --release -p ngx_http_keystone_module
 	@nginx=$$(ls -t $(VENDORED)/release/build/nginx-sys-*/out/objs/nginx | head -n 1); \
 	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
-	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) NGINX_BINARY=$$nginx \
-		cargo test --locked --release -p ngx_http_keystone_module
+	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
+		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=$$nginx cargo test --locked --release -p ngx_http_keystone_module
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory test-package test-image; \
 	else $(call say,Only root can test the package and the image: left out); fi
 
@@ -111,7 +112,7 @@ lint: build
 	cargo fmt --all --check
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
-	shellcheck -x -a tests/image.sh tests/package.sh
+	shellcheck -x -a tests/image.sh tests/package.sh tests/prometheus/setup.sh
 
 .PHONY: oracle
 oracle: test-packages
@@ -122,6 +123,11 @@ oracle: test-packages
 keystone: test-packages
 	@$(call say,A real Keystone and a real Swift: keystone 30 and swift 2.38)
 	tests/keystone/setup.sh $(KEYSTONE)
+
+.PHONY: prometheus
+prometheus:
+	@$(call say,A real Prometheus and its promtool)
+	tests/prometheus/setup.sh $(PROMETHEUS)
 
 .PHONY: package
 package: $(NGINX_BUILD_DIR)/Makefile package-packages ## Build a Debian package of the module, into build/package

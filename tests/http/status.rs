@@ -15,6 +15,7 @@ use keystone_testbed::world::{stranger, Setup, World};
 
 mod counts;
 mod documents;
+mod prometheus;
 mod workers;
 
 /// With the status at `/status`, `/status/json` and `/status/metrics`.

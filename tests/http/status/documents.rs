@@ -8,6 +8,15 @@ fn named(text: &str) -> Vec<&str> {
     words.filter(|word| word.starts_with("keystone_")).collect()
 }
 
+/// All expressions of the dashboard's panels.
+pub(super) fn dashboard_expressions() -> Vec<String> {
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../../../docs/grafana/keystone.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
+}
+
 #[test]
 fn dashboard_alerts_and_page_name_what_there_is() {
     let memcached = Memcached::start().unwrap();
@@ -15,14 +24,7 @@ fn dashboard_alerts_and_page_name_what_there_is() {
     let metrics = metrics(&world.nginx);
     let names = metrics.names();
 
-    let dashboard: serde_json::Value =
-        serde_json::from_str(include_str!("../../../docs/grafana/keystone.json")).unwrap();
-    let mut expressions = String::new();
-    for panel in dashboard["panels"].as_array().unwrap() {
-        for target in panel["targets"].as_array().into_iter().flatten() {
-            expressions += &format!("{}\n", target["expr"].as_str().unwrap());
-        }
-    }
+    let expressions = dashboard_expressions().join("\n");
     let alerts = expressions_of(include_str!("../../../docs/prometheus/alerts.yml"));
     let page = include_str!("../../../docs/monitoring.md");
     assert!(named(&expressions).len() > 10 && named(&alerts).len() > 4);

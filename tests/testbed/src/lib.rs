@@ -7,8 +7,8 @@
 //! unmodified nginx with the module in it ([`nginx`]) and an HTTP client that sends exactly the
 //! bytes it is given ([`http`]). [`world`] puts them together, and [`expect`] knows what should
 //! come out. Where that is not enough there are a real memcached ([`memcached`]), a real
-//! Keystone ([`keystone`]) and Swift ([`swift`]), and OpenStack's own filter to compare with
-//! ([`oracle`]).
+//! Keystone ([`keystone`]) and Swift ([`swift`]), OpenStack's own filter to compare with
+//! ([`oracle`]), and a Prometheus that scrapes nginx ([`prometheus`]).
 //!
 //! All of it listens on 127.0.0.1 only and cleans up when it is dropped, also in a test that
 //! panics.
@@ -32,6 +32,7 @@ pub mod oracle;
 pub mod pki;
 pub mod port;
 pub mod process;
+pub mod prometheus;
 pub mod random;
 pub mod sample;
 pub mod serve;
@@ -67,6 +68,9 @@ pub enum Error {
     /// OpenSSL refused.
     #[error("openssl: {0}")]
     OpenSsl(#[from] openssl::error::ErrorStack),
+    /// Prometheus or promtool said something else than it was asked for.
+    #[error("prometheus: {0}")]
+    Prometheus(String),
     /// A Python program of the tests did not do what it is for.
     #[error("python: {0}")]
     Python(String),

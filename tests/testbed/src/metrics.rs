@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::keystone::{python, source};
+use crate::prometheus::promtool;
 use crate::{During, Error, Result};
 
 /// Samples in Prometheus' text format.
@@ -127,9 +128,10 @@ fn quoted(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// What Prometheus' own Python client, and the rules for names that `promtool check metrics` has,
-/// find wrong; gives the number of samples.
+/// What `promtool check metrics` and Prometheus' own Python client find wrong; gives the number of
+/// samples.
 pub fn lint(text: &str) -> Result<usize> {
+    promtool(&["check", "metrics"], text)?;
     let mut command = Command::new(python()?);
     command.arg(source("metrics.py")).env("PYTHONDONTWRITEBYTECODE", "1");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,0 +1,83 @@
+//! What a real Prometheus makes of the metrics, the dashboard's expressions and the alert rules.
+
+use std::path::{Path, PathBuf};
+
+use keystone_testbed::now;
+use keystone_testbed::pki::{Pki, Shape};
+use keystone_testbed::prometheus::{promtool, Prometheus};
+
+use super::documents::dashboard_expressions;
+use super::*;
+
+fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn scrape(world: &World) -> Prometheus {
+    let rules = source("docs/prometheus/alerts.yml");
+    Prometheus::start(world.nginx.address(), "/status/metrics", &rules).unwrap()
+}
+
+#[test]
+fn every_panel_of_the_dashboard_shows_something() {
+    let memcached = Memcached::start().unwrap();
+    let world = full(&memcached);
+    let known = world.pki(&Payload::v3());
+    world.status(&known);
+    let prometheus = scrape(&world);
+    let expressions = dashboard_expressions();
+    assert!(expressions.len() > 20);
+    for expression in expressions {
+        let now = expression.replace("$instance", ".*").replace("$__rate_interval", "5s");
+        assert!(!now.contains('$'), "{expression}");
+        let shown = || {
+            // Of each kind of token some in each interval, known and new.
+            world.status(&known);
+            world.status(&world.pki(&Payload::v3()));
+            world.status(&world.uuid(&Payload::v3()));
+            let values = prometheus.query(&now).unwrap();
+            (!values.is_empty() && values.iter().all(|value| value.is_finite())).then_some(())
+        };
+        wait_for(&now, shown).unwrap();
+    }
+}
+
+#[test]
+fn a_gateway_in_trouble_sets_off_every_alert() {
+    let soon = Shape { not_after: now() + 13 * 86_400, ..Shape::signing() };
+    let world = setup()
+        .pki(Pki::with(&Shape::authority(), &soon).unwrap())
+        .set("keystone_revocation_cache_time", "1s")
+        .start();
+    let token = world.pki(&Payload::v3());
+    assert_eq!(world.status(&token), 200);
+    let prometheus = scrape(&world);
+    let states = |wanted: &[(&str, bool)]| {
+        wait_for(&format!("alerts {wanted:?}"), || {
+            world.status(&token);
+            world.status(&new_uuid());
+            let alerts = prometheus.alerts().unwrap();
+            let is_set_off =
+                |name: &str| alerts.iter().any(|(n, state)| n == name && state != "inactive");
+            let known = alerts.len() == wanted.len();
+            (known && wanted.iter().all(|(name, set_off)| is_set_off(name) == *set_off))
+                .then_some(())
+        })
+        .unwrap();
+    };
+    let [ends, old, errors, unavailable] = [
+        "KeystoneSigningCertificateEnds",
+        "KeystoneRevocationListOld",
+        "KeystoneIdentityServiceErrors",
+        "KeystoneUnavailable",
+    ];
+    states(&[(ends, true), (old, false), (errors, false), (unavailable, false)]);
+    world.identity.fault("/", Fault::Status(503));
+    states(&[(ends, true), (old, true), (errors, true), (unavailable, true)]);
+}
+
+#[test]
+fn the_alert_rules_do_what_they_are_for() {
+    let tests = source("tests/prometheus/alerts.yml");
+    promtool(&["test", "rules", tests.to_str().unwrap()], "").unwrap();
+}

@@ -17,9 +17,9 @@ use keystone_testbed::world::{make_signing_dir, put, shared_pki, stranger, Setup
 /// A world in which time-outs are short and nothing is tried twice.
 fn impatient() -> Setup {
     World::setup()
-        .set("keystone_connect_timeout", "300ms")
-        .set("keystone_send_timeout", "300ms")
-        .set("keystone_read_timeout", "300ms")
+        .set("keystone_connect_timeout", "1s")
+        .set("keystone_send_timeout", "1s")
+        .set("keystone_read_timeout", "1s")
         .set("keystone_http_request_max_retries", "0")
 }
 

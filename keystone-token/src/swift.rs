@@ -7,7 +7,12 @@
 //! differs from Swift in this:
 //! - A token without a project owns no account, and is of no project in an ACL but `*`. Python
 //!   writes the id that is not there as `None`, and so lets that token into the account
-//!   `AUTH_None`. So it is with a user without id or name.
+//!   `AUTH_None`. So it is with a user without id or name, and with an id or a name that is empty,
+//!   which in Swift the ACL `:u` names.
+//! - A role with a comma in its name is none: nothing behind could tell it from two. Swift does take
+//!   it for two.
+//! - An entry of an ACL may end in a character such as `à`. Swift takes its last byte, 0xA0 or 0x85,
+//!   for a blank, and what is left is nobody's name.
 //! - Names in ACLs count only within the default domain, and so Swift keeps the domain of each
 //!   account's project. Nothing here can know it: every account is taken for one that exists
 //!   and was made before Swift did so, and such accounts count as ones of the default domain.

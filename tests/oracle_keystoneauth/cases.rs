@@ -124,7 +124,7 @@ impl Case {
                 Service::Invalid => json!("Invalid"),
                 Service::Valid(who) => who.told(),
             },
-            "acl": self.acl.as_ref().map(|(kind, text)| json!([header(*kind), text])),
+            "acl": self.acl.as_ref().map(|(kind, text)| json!([header(*kind), latin1(text.as_bytes())])),
         })
     }
 
@@ -178,7 +178,7 @@ impl Who {
             "project_name": it.project_name,
             "project_domain_id": it.project_domain_id,
             "project_domain_name": it.project_domain_name,
-            "roles": it.roles,
+            "roles": [&it.roles[..], &it.omitted_roles].concat(),
         })
     }
 }
@@ -209,7 +209,7 @@ fn path(random: &mut Random, scene: &Scene, user: Option<&Who>) -> String {
 
 fn acl(random: &mut Random, kind: AclKind, user: Option<&Who>) -> String {
     let items: Vec<_> = (0..random.below(4)).map(|_| item(random, kind, user)).collect();
-    items.join(random.pick(&[",", ",", ", ", " ,\t", ",,", "\u{a0},\x1c"]))
+    items.join(random.pick(&[",", ",", ", ", " ,\t", ",,", "\x0b,\x1c", ",\u{3000}"]))
 }
 
 fn item(random: &mut Random, kind: AclKind, user: Option<&Who>) -> String {

@@ -23,6 +23,29 @@ fn who_has_no_id_is_not_called_none() {
 }
 
 #[test]
+fn an_empty_id_or_name_is_none() {
+    let empty = || Some(String::new());
+    let identity = Identity { project_name: empty(), ..admin() };
+    differs(&case("GET", "/v1/AUTH_x/c", &identity, ":u"), [Decision::Allow, Decision::Forbidden]);
+    let identity = Identity { user_id: empty(), ..admin() };
+    differs(&case("GET", "/v1/AUTH_x/c", &identity, "p:"), [Decision::Allow, Decision::Forbidden]);
+}
+
+#[test]
+fn a_role_with_a_comma_is_not_two() {
+    let (roles, omitted_roles) = (Vec::new(), vec!["x,admin".into()]);
+    let identity = Identity { roles, omitted_roles, ..admin() };
+    differs(&case("PUT", "/v1/AUTH_p/c", &identity, ""), [Decision::Allow, Decision::Forbidden]);
+}
+
+#[test]
+fn an_entry_of_an_acl_keeps_its_last_byte() {
+    let identity = Identity { user_name: Some("voilà".into()), ..admin() };
+    let case = case("GET", "/v1/AUTH_x/c", &identity, "p:voilà");
+    differs(&case, [Decision::Forbidden, Decision::Allow]);
+}
+
+#[test]
 fn an_id_beyond_ascii_names_an_account() {
     let identity = Identity { project_id: Some("é".into()), ..admin() };
     let case = case("PUT", "/v1/AUTH_é/c", &identity, "");

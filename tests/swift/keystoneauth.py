@@ -68,7 +68,8 @@ def controller(environ, start_response):
     header, acl = environ.pop('test.acl') or (None, None)
     if header:
         try:
-            request.acl = environ['swift.clean_acl'](header, acl)
+            # It is cleaned as it comes, and decoded when it is read again.
+            request.acl = swob.wsgi_to_str(environ['swift.clean_acl'](header, acl))
         except ValueError as error:
             return {'error': str(error)}
     denial = environ['swift.authorize'](request)

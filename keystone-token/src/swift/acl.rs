@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::path::AccountPath;
 use super::referer;
 use crate::json::{JsonError, Object};
-use crate::text::{eq_ignore_case, strip, unquote};
+use crate::text::{eq_ignore_case, unquote};
 
 /// One of the two ACLs of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,11 +81,6 @@ impl Acl {
         self.groups.extend(other.groups);
     }
 
-    /// Whether it lets nobody in.
-    pub fn is_empty(&self) -> bool {
-        self.referrers.is_empty() && self.groups.is_empty()
-    }
-
     /// Whether `PROJECT:USER` is on it, for one of these ids and names or `*`.
     pub(super) fn names(&self, projects: &[Option<&str>], users: &[Option<&str>]) -> bool {
         fn is_one(name: &str, of: &[Option<&str>]) -> bool {
@@ -147,6 +142,12 @@ impl Referrers {
         let is_any = !self.is_denied && self.host == "*";
         is_any || self.host == host || self.host.starts_with('.') && host.ends_with(&self.host)
     }
+}
+
+/// Without blanks around it, of ASCII as Python has them. Swift cleans an ACL while each character
+/// stands for a byte of it: there the byte of no other blank is one, but for 0x85 and 0xA0.
+fn strip(text: &str) -> &str {
+    text.trim_matches(|it| matches!(it, '\t'..='\r' | '\x1c'..=' '))
 }
 
 /// Why a text is no ACL.
@@ -229,7 +230,7 @@ mod tests {
         let parse = |text: &str| Acl::parse(AclKind::Read, text);
         for (messy, clean) in [
             ("bob, sue", "bob,sue"),
-            (" bob ,\u{a0}\x1c, ,sue,", "bob,sue"),
+            (" bob ,\x0b\x1c, ,sue,", "bob,sue"),
             (".referrer : *", ".r:*"),
             (".referer:a,.ref:b", ".r:a,.r:b"),
             (".ref: - *.example.com", ".r:-.example.com"),
@@ -237,10 +238,15 @@ mod tests {
             ("a%2Cb", "a%2Cb"),
         ] {
             assert_eq!(parse(messy).unwrap(), parse(clean).unwrap(), "{messy}");
-            assert!(!parse(messy).unwrap().is_empty());
+            assert_ne!(parse(messy).unwrap(), Acl::default());
         }
         for nothing in ["", " ", ",", " , \t"] {
-            assert!(parse(nothing).unwrap().is_empty(), "{nothing}");
+            assert_eq!(parse(nothing).unwrap(), Acl::default(), "{nothing}");
+        }
+        // What is a blank in Unicode only is part of a name.
+        for blank in ["\u{85}", "\u{a0}", "\u{2003}", "\u{3000}"] {
+            let acl = parse(&format!("{blank}.r:*,{blank}member")).unwrap();
+            assert!(!acl.allows_referrer(None) && !acl.has_role("member"), "{blank:?}");
         }
         // Neither is of referrers.
         for group in [".r", ".R", ".rlistings", "r:*", ":.r:x", "a:.r"] {

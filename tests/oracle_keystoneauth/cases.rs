@@ -168,6 +168,7 @@ impl Who {
 
     fn told(&self) -> Value {
         let it = &self.identity;
+        let roles = [&it.roles[..], &it.omitted_roles].concat();
         json!({
             "version": self.version,
             "user_id": it.user_id,
@@ -178,7 +179,7 @@ impl Who {
             "project_name": it.project_name,
             "project_domain_id": it.project_domain_id,
             "project_domain_name": it.project_domain_name,
-            "roles": [&it.roles[..], &it.omitted_roles].concat(),
+            "roles": roles,
         })
     }
 }

@@ -13,6 +13,7 @@ mod conf;
 mod context;
 mod headers_in;
 mod identity;
+mod incident;
 mod memcached;
 mod net;
 mod request;

@@ -5,9 +5,12 @@
 
 mod acl_file;
 
+use std::fmt::Arguments;
+
 use keystone_token::swift::{self, acl_kind, AccountPath, Acl, AclKind, Decision};
 
 use crate::conf::swift::{AclValue, SwiftConf};
+use crate::incident::Seldom;
 use crate::request::Request;
 use crate::standing::{Place, Standing};
 
@@ -86,7 +89,7 @@ fn acl(request: &Request, conf: &SwiftConf, kind: AclKind) -> Acl {
     let parse = |text: &[u8], source: &str| match parse(text, kind) {
         Ok(acl) => acl,
         Err(reason) => {
-            error!(request, "keystone: {source} is no ACL, it allows nothing: {reason}");
+            complain(request, format_args!("{source} is no ACL, it allows nothing: {reason}"));
             Acl::default()
         }
     };
@@ -103,6 +106,18 @@ fn acl(request: &Request, conf: &SwiftConf, kind: AclKind) -> Acl {
         acl.extend(parse(text.as_bytes(), "the text in the file of keystone_swift_acl_file"));
     }
     acl
+}
+
+/// Tells of an ACL that cannot be read. Any request for the container meets with it, and must not
+/// fill the log with errors.
+fn complain(request: &Request, what: Arguments<'_>) {
+    thread_local! {
+        static ERRORS: Seldom = Seldom::default();
+    }
+    match ERRORS.with(Seldom::is_due) {
+        true => error!(request, "keystone: {what}"),
+        false => info!(request, "keystone: {what}"),
+    }
 }
 
 fn parse(text: &[u8], kind: AclKind) -> Result<Acl, String> {

@@ -16,15 +16,16 @@ use ngx::log::ngx_cycle_log;
 use super::client::ClientError;
 use super::flight::unless_abandoned;
 use super::{millis, take_lease, Revocations, Worker, LOAD_TRIES};
+use crate::incident::Incident;
 use crate::net::{exiting, now_msec, Timer};
 
 /// The events as this worker has read them.
 #[derive(Default)]
 pub(super) struct Events {
     known: RefCell<Rc<Known>>,
-    /// Whether they could not be had last time, so that the end of that is logged.
-    failing: Cell<bool>,
-    /// Whether there was no room for them last time, likewise.
+    /// That they cannot be had.
+    failing: Incident,
+    /// Whether there was no room for them last time, so that it is logged once.
     crowded: Cell<bool>,
 }
 
@@ -164,10 +165,10 @@ impl Worker {
     fn report_events(&self, outcome: Result<(), EventsError>) {
         let (log, name) = (ngx_cycle_log(), self.service.name());
         match outcome {
-            Ok(()) if self.events.failing.replace(false) => {
+            Ok(()) if self.events.failing.works() => {
                 notice!(log, "keystone: \"{name}\" gives revocation events again");
             }
-            Err(error) if !self.events.failing.replace(true) => {
+            Err(error) if self.events.failing.fails() => {
                 error!(log, "keystone: revocation events cannot be had from \"{name}\": {error}");
             }
             Ok(()) | Err(_) => {}

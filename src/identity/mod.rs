@@ -13,7 +13,7 @@ mod second_level;
 mod snapshot;
 mod validation;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,6 +28,7 @@ use self::client::{ClientSettings, Credentials, KeystoneClient, ServiceToken, To
 use self::second_level::{SecondLevel, Setup};
 use self::snapshot::{List, Snapshot};
 use crate::conf::server::ServiceSettings;
+use crate::incident::Incident;
 use crate::net::{now_msec, now_sec, Endpoint, TlsContext};
 use crate::signing_dir;
 use crate::zone::{is_alive, ServiceState, Tally, Zone};
@@ -193,12 +194,12 @@ pub struct Worker {
     refresh: refresh::Refresh,
     validations: validation::Validations,
     events: events::Events,
-    /// Whether the last question about a token had no answer, so that the next answer is logged.
-    mute: Cell<bool>,
-    /// Whether the last refresh failed, so that its end is logged.
-    failing: Cell<bool>,
-    /// Whether the signing directory could not be written, likewise.
-    unwritable: Cell<bool>,
+    /// That questions about tokens have no answer.
+    mute: Incident,
+    /// That certificates or revocation list cannot be had.
+    failing: Incident,
+    /// That the signing directory cannot be written.
+    unwritable: Incident,
     /// What other gateways were told, where they are to be asked.
     memcached: Option<SecondLevel>,
 }
@@ -242,9 +243,9 @@ impl Worker {
             refresh: refresh::Refresh::default(),
             validations: validation::Validations::default(),
             events: events::Events::default(),
-            mute: Cell::new(false),
-            failing: Cell::new(false),
-            unwritable: Cell::new(false),
+            mute: Incident::default(),
+            failing: Incident::default(),
+            unwritable: Incident::default(),
             memcached,
         })
     }

@@ -188,13 +188,13 @@ impl Worker {
         let name = self.service.name();
         match outcome {
             Ok(()) => {
-                if self.failing.replace(false) {
+                if self.failing.works() {
                     notice!(log, "keystone: identity service \"{name}\" answers again");
                 }
                 Ok(())
             }
             Err(error) => {
-                if !matches!(error, RefreshError::OtherWorker) && !self.failing.replace(true) {
+                if !matches!(error, RefreshError::OtherWorker) && self.failing.fails() {
                     error!(
                         log,
                         "keystone: certificates or revocation list cannot be had from \
@@ -382,13 +382,15 @@ impl Worker {
     /// Without the file, a restart has to ask; nothing else depends on it.
     fn write_file(&self, name: &str, bytes: &[u8]) {
         let directory = &self.service.settings.signing_dir;
-        if let Err(error) = signing_dir::store(directory, name, bytes) {
-            let log = ngx_cycle_log();
-            if !self.unwritable.replace(true) {
-                error!(log, "keystone: {}/{name} cannot be written: {error}", directory.display());
+        let (log, shown) = (ngx_cycle_log(), directory.display());
+        match signing_dir::store(directory, name, bytes) {
+            Ok(()) if self.unwritable.works() => {
+                notice!(log, "keystone: {shown} can be written again");
             }
-        } else {
-            self.unwritable.set(false);
+            Err(error) if self.unwritable.fails() => {
+                error!(log, "keystone: {shown}/{name} cannot be written: {error}");
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 }

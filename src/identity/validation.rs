@@ -200,10 +200,10 @@ impl Worker {
     fn report_validation(&self, error: Option<&ValidationError>) {
         let (log, name) = (ngx_cycle_log(), self.service.name());
         match error {
-            None if self.mute.replace(false) => {
+            None if self.mute.works() => {
                 notice!(log, "keystone: identity service \"{name}\" validates tokens again");
             }
-            Some(error) if !self.mute.replace(true) => {
+            Some(error) if self.mute.fails() => {
                 error!(log, "keystone: \"{name}\" cannot be asked about tokens: {error}");
             }
             None | Some(_) => {}

@@ -8,6 +8,7 @@ use keystone_token::memcache::protocol::ProtocolError;
 use nginx_sys::ngx_log_t;
 
 use super::Site;
+use crate::incident::Incident;
 use crate::net::{
     exiting, now_msec, or_timeout, NetError, Peer, PeerConnection, Phase, Timeouts, Timer,
 };
@@ -21,8 +22,8 @@ pub(super) struct Server {
     /// Which of its addresses took a connection last.
     preferred: Cell<usize>,
     health: Cell<Health>,
-    /// Whether the server has refused a command since it last did one, so that it is logged once.
-    refusing: Cell<bool>,
+    /// That the server refuses commands.
+    refusing: Incident,
 }
 
 /// What is known of a server.
@@ -53,7 +54,7 @@ impl Server {
             idle: RefCell::default(),
             preferred: Cell::new(0),
             health: Cell::new(Health::Up { timeouts: 0 }),
-            refusing: Cell::new(false),
+            refusing: Incident::default(),
         }
     }
 
@@ -157,12 +158,12 @@ impl Server {
 
     fn note_answer(&self) {
         self.note_life();
-        self.refusing.set(false);
+        self.refusing.works();
     }
 
     fn note_refusal(&self, reason: &str) {
         self.note_life();
-        if !self.refusing.replace(true) {
+        if self.refusing.fails() {
             error!(self.log, "keystone: memcached {} refuses: {reason}", self.site.name);
         }
     }

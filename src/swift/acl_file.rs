@@ -12,6 +12,7 @@ use nginx_sys::{
     ngx_open_file_info_t, ngx_str_t, off_t, NGX_OK,
 };
 
+use super::complain;
 use crate::conf::directive::bytes;
 use crate::request::Request;
 
@@ -36,7 +37,7 @@ pub fn read(request: &Request, path: &ngx_http_complex_value_t, kind: AclKind) -
     };
     // SAFETY: the path lives as long as the request.
     let path = String::from_utf8_lossy(unsafe { bytes(&path) });
-    error!(request, "keystone: ACL file {path:?} allows nothing: {reason}");
+    complain(request, format_args!("ACL file {path:?} allows nothing: {reason}"));
     None
 }
 

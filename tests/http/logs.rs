@@ -1,7 +1,7 @@
 //! What stands in the error log: enough to follow one token, and never a secret.
 
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::{SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::identity::{Fault, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
 use keystone_testbed::mint::{self, Payload};
 use keystone_testbed::nginx::was_built_with;
 use keystone_testbed::wait_for;
@@ -128,6 +128,19 @@ fn a_failure_of_the_identity_service_is_told_at_a_bounded_rate() {
     let log = world.nginx.error_log();
     let errors = log.lines().filter(|line| line.contains("[error]")).count();
     assert!((1..=10).contains(&errors), "{errors} lines for 60 requests:\n{log}");
+}
+
+#[test]
+fn failures_that_come_and_go_are_told_once() {
+    let world = World::setup().set("keystone_http_request_max_retries", "0").start();
+    for _ in 0..20 {
+        world.identity.fault_validations_times(1, Fault::Status(500));
+        assert_eq!(world.status(&mint::new_uuid()), 503);
+        assert_eq!(world.status(&mint::new_uuid()), 401);
+    }
+    let log = world.nginx.error_log();
+    let told = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+    assert_eq!((told("[error]"), told("validates tokens again")), (1, 1), "{log}");
 }
 
 #[test]

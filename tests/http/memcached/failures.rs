@@ -247,16 +247,30 @@ fn something_else_is_there() {
         b"\0\xff\n",
     ];
     for answer in nonsense {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        // It ends with the process.
-        thread::spawn(move || listener.incoming().flatten().for_each(|it| talk(it, answer)));
+        let address = pretend(move |_| Some(answer));
         let world = World::setup().set("keystone_memcached_servers", &address).start();
         for _ in 0..5 {
             is_right(&world, &world.nginx);
         }
         assert!(!world.nginx.error_log().contains("[alert]"));
     }
+}
+
+#[test]
+fn it_has_no_room() {
+    // As with `-M`: each new token is looked for, which it answers, and put there, which it refuses.
+    let address = pretend(|command| match command.get(..4) {
+        Some(b"get ") => Some(b"END\r\n"),
+        Some(b"set ") => Some(b"SERVER_ERROR out of memory storing object\r\n"),
+        _ => None,
+    });
+    let world = World::setup().set("keystone_memcached_servers", &address).start();
+    for _ in 0..20 {
+        is_right(&world, &world.nginx);
+    }
+    let log = world.nginx.wait_for_log("refuses: SERVER_ERROR out of memory").unwrap();
+    assert_eq!(log.matches("refuses").count(), 1, "{log}");
+    assert_eq!(level_of(&world.nginx, "refuses"), "[error]");
 }
 
 #[test]
@@ -281,10 +295,20 @@ fn something_that_never_ends_is_there() {
     }
 }
 
-/// Answers every command the same.
-fn talk(mut stream: TcpStream, answer: &[u8]) {
+/// Starts what answers each piece of a command with that of `answer`, or keeps silent, and hangs up
+/// on an empty one; gives its address.
+fn pretend(answer: impl Fn(&[u8]) -> Option<&'static [u8]> + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    // It ends with the process.
+    thread::spawn(move || listener.incoming().flatten().for_each(|it| talk(it, &answer)));
+    address
+}
+
+fn talk(mut stream: TcpStream, answer: &impl Fn(&[u8]) -> Option<&'static [u8]>) {
     let mut command = [0; 1 << 16];
-    while stream.read(&mut command).is_ok_and(|received| received > 0) {
+    while let Ok(received @ 1..) = stream.read(&mut command) {
+        let Some(answer) = answer(&command[..received]) else { continue };
         if answer.is_empty() || stream.write_all(answer).is_err() {
             return;
         }

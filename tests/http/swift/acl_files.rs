@@ -34,7 +34,7 @@ fn allows_nothing(world: &World, words: &str) {
     forbidden(world, &world.pki(&stranger(&["x"])), "GET", OBJECT);
     unauthorized(world, "GET", OBJECT);
     let log = world.nginx.error_log()[before..].to_owned();
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("[error]")).collect();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("allows nothing")).collect();
     assert_eq!(lines.len(), 2, "{log}");
     assert!(lines.iter().all(|line| line.contains(words)), "{words}: {log}");
     // Whoever needs no ACL is not kept out by one that is broken.
@@ -139,6 +139,18 @@ fn what_is_no_acl_file_allows_nothing() {
         let world = with_file("", content).start();
         allows_nothing(&world, words);
     }
+}
+
+#[test]
+fn what_is_no_acl_file_is_an_error_once() {
+    let world = with_file("", "{").start();
+    for _ in 0..5 {
+        unauthorized(&world, "GET", OBJECT);
+    }
+    let log = world.nginx.error_log();
+    let lines = || log.lines().filter(|line| line.contains("allows nothing"));
+    assert_eq!(lines().filter(|line| line.contains("[error]")).count(), 1, "{log}");
+    assert_eq!(lines().filter(|line| line.contains("[info]")).count(), 4, "{log}");
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn an_acl_of_a_variable_that_is_none_allows_nothing_and_is_logged() {
         let before = world.nginx.error_log().len();
         assert_eq!(ask(&token, method, acl), 403);
         let log = world.nginx.error_log()[before..].to_owned();
-        let line = log.lines().find(|line| line.contains("[error]"));
+        let line = log.lines().find(|line| line.contains("allows nothing"));
         assert!(line.is_some_and(|line| line.contains(directive)), "{log}");
         assert_eq!(ask(&owner, method, acl), 200);
     }

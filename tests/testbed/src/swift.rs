@@ -33,7 +33,7 @@ pub struct Swift {
     _process: Process,
     proxy: Port,
     _storage: [Port; 3],
-    dir: TempDir,
+    _dir: TempDir,
 }
 
 impl Swift {
@@ -75,9 +75,12 @@ impl Swift {
         }
         let answer = send(proxy.address(), &Request::get("/healthcheck"))?;
         match answer.text().as_str() {
-            "OK" => {
-                Ok(Self { _process: process, proxy, _storage: [account, container, object], dir })
-            }
+            "OK" => Ok(Self {
+                _process: process,
+                proxy,
+                _storage: [account, container, object],
+                _dir: dir,
+            }),
             text => Err(Error::Python(format!("Swift is not healthy: {text}"))),
         }
     }
@@ -90,11 +93,6 @@ impl Swift {
     /// The proxy's URI.
     pub fn uri(&self) -> String {
         format!("http://{}", self.address())
-    }
-
-    /// What its servers have complained about.
-    pub fn log(&self) -> String {
-        fs::read_to_string(log(&self.dir)).unwrap_or_default()
     }
 }
 

@@ -37,7 +37,7 @@ impl Prometheus {
             "global": { "scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms" },
             "rule_files": [rules],
             "scrape_configs": [{
-                "job_name": "nginx",
+                "job_name": "keystone",
                 "metrics_path": metrics_path,
                 "static_configs": [{ "targets": [target.to_string()] }],
             }],

@@ -305,6 +305,12 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn the_readme_is_short() {
+    let words = read("README.md").split_whitespace().count();
+    assert!(words < 800, "{words} words are more than a page and a half");
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     let documents = documents();
     assert!(documents.len() >= 8, "{documents:?}");

@@ -1,4 +1,4 @@
-//! The configurations of `nginx-conf/`, but for those that need a real Keystone or Swift: see
+//! The configurations of the README and of `nginx-conf/`, but for those that need a real Keystone or Swift: see
 //! `keystone_today`.
 
 use keystone_testbed::expect;
@@ -48,6 +48,28 @@ fn static_files() {
     .unwrap();
     let log = nginx.wait_for_access_log(7).unwrap();
     assert!(log.contains("result=ok") && log.contains("result=forbidden"), "{log}");
+}
+
+#[test]
+fn readme() {
+    let pki = Pki::new().unwrap();
+    let identity = Identity::start(&pki).unwrap();
+    let mut sample = Sample::of_readme(&identity);
+    sample.set("listen 80;", "listen 127.0.0.1:@PORT@;");
+    sample.set("/srv/files", "@DIR@/files");
+    sample.file("files/hello.txt", "hello");
+    let nginx = sample.start(1);
+    let status = |token: &str| {
+        let answer = nginx.send(&Request::get("/hello.txt").token(token)).unwrap();
+        assert!(answer.status != 200 || answer.text() == "hello");
+        answer.status
+    };
+    let known = new_uuid();
+    identity.know(&known, &Payload::v3());
+    let signed = Payload::v3().pki(&pki.signing).unwrap();
+    assert_eq!([signed, known, new_uuid()].map(|token| status(&token)), [200, 200, 401]);
+    assert_eq!(nginx.send(&Request::get("/hello.txt")).unwrap().status, 401);
+    nginx.wait_for_log("refused: no_token").unwrap();
 }
 
 #[test]

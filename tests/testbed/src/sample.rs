@@ -1,4 +1,4 @@
-//! The configurations of `nginx-conf/`, each as it stands, with the values replaced that an operator
+//! The configurations of `nginx-conf/` and of the README, each as it stands, with the values replaced that an operator
 //! would replace.
 //!
 //! ```no_run
@@ -42,13 +42,22 @@ struct Service<'a> {
     project: &'a str,
 }
 
+impl Service<'_> {
+    fn of_identity(identity: &Identity) -> Self {
+        Self {
+            uri: identity.uri(),
+            user: SERVICE_USER,
+            password: SERVICE_PASSWORD.to_owned(),
+            project: SERVICE_PROJECT,
+        }
+    }
+}
+
 impl Sample {
     /// One that asks the small identity service.
     #[track_caller]
     pub fn of_identity(name: &str, identity: &Identity) -> Self {
-        let password = SERVICE_PASSWORD.to_owned();
-        let (user, project) = (SERVICE_USER, SERVICE_PROJECT);
-        Self::open(name, &Service { uri: identity.uri(), user, password, project })
+        Self::open(name, &Service::of_identity(identity))
     }
 
     /// One that asks a real Keystone.
@@ -84,11 +93,25 @@ impl Sample {
         sample
     }
 
+    /// The one of the README, with what Debian's nginx has by default written out.
+    #[track_caller]
+    pub fn of_readme(identity: &Identity) -> Self {
+        let readme = read("README.md");
+        let blocks: Vec<_> = readme.split("```nginx\n").skip(1).collect();
+        let [block] = blocks[..] else { panic!("the README has {} samples", blocks.len()) };
+        let (sample, _) = block.split_once("```").expect("an end of the block");
+        let defaults = "include /etc/nginx/mime.types; access_log /var/log/nginx/access.log;";
+        let text = sample.replace("include mime.types;", defaults);
+        Self::adapt(format!("pid /run/nginx.pid;\n{text}"), &Service::of_identity(identity))
+    }
+
     #[track_caller]
     fn open(name: &str, service: &Service<'_>) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nginx-conf").join(name);
-        let text = fs::read_to_string(&path)
-            .unwrap_or_else(|error| panic!("reading {}: {error}", path.display()));
+        Self::adapt(read(&format!("nginx-conf/{name}")), service)
+    }
+
+    #[track_caller]
+    fn adapt(text: String, service: &Service<'_>) -> Self {
         let dir = TempDir::new("sample").expect("a directory");
         let mut sample = Self { text, dir, port: Port::free().expect("a port") };
         sample.file("password", &service.password);
@@ -145,6 +168,13 @@ impl Sample {
         Nginx::start_in(self.dir, self.port, &Config::raw(&self.text, workers))
             .unwrap_or_else(|error| panic!("starting nginx: {error}"))
     }
+}
+
+/// A file of the project.
+#[track_caller]
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("reading {}: {error}", path.display()))
 }
 
 /// The number of workers of a sample that says `worker_processes auto`.

@@ -154,8 +154,8 @@ impl<'z> Cache<'z> {
     }
 }
 
-/// Slots of one size.  First comes a line with the number of evictions, then the tags, a word a slot, those of a set side by side (two cache
-/// lines), then the slots.
+/// Slots of one size.  First comes a line with the number of evictions, then the tags, a word a
+/// slot, those of a set side by side (two cache lines), then the slots.
 #[derive(Clone, Copy)]
 struct Area<'z> {
     evictions: &'z [AtomicU64],

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use keystone_token::memcache::protocol::{self, GetReader, Got, SetReader};
 use keystone_token::memcache::ring::Ring;
 use keystone_token::memcache::seal::Name;
-use keystone_token::status::cells;
+use keystone_token::status::cells::Asked;
 use nginx_sys::ngx_log_t;
 
 use crate::zone::Tally;
@@ -51,12 +51,12 @@ impl Memcached {
             move |bytes: &[u8]| reader.push(bytes)
         };
         let (at, server) = self.server(name)?;
-        let (ending, value) = match server.ask(&protocol::get(name), reader).await {
-            Some(Got::Value(value)) => (cells::GET_HIT, Some(value)),
-            Some(Got::Nothing) => (cells::GET_MISS, None),
-            None => (cells::GET_FAILED, None),
+        let (asked, value) = match server.ask(&protocol::get(name), reader).await {
+            Some(Got::Value(value)) => (Asked::GetHit, Some(value)),
+            Some(Got::Nothing) => (Asked::GetMiss, None),
+            None => (Asked::GetFailed, None),
         };
-        self.tally.memcached(at, ending);
+        self.tally.memcached(at, asked);
         value
     }
 
@@ -67,11 +67,11 @@ impl Memcached {
             move |bytes: &[u8]| reader.push(bytes)
         };
         let Some((at, server)) = self.server(name) else { return };
-        let ending = match server.ask(&protocol::set(name, ttl, value), reader).await {
-            Some(()) => cells::SET_STORED,
-            None => cells::SET_FAILED,
+        let asked = match server.ask(&protocol::set(name, ttl, value), reader).await {
+            Some(()) => Asked::SetStored,
+            None => Asked::SetFailed,
         };
-        self.tally.memcached(at, ending);
+        self.tally.memcached(at, asked);
     }
 
     /// The first server for the name that is not to be left alone, and its place.

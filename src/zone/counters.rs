@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use keystone_token::api::Kind;
 use keystone_token::format::TokenFormat;
-use keystone_token::status::cells::{self, Path};
+use keystone_token::status::cells::{self, Asked, Path};
 use keystone_zone::{Counters, Row, Rows};
 
 use super::{is_alive, ServiceState, Zone};
@@ -100,9 +100,9 @@ impl Tally {
         self.count(ServiceState::count_retry);
     }
 
-    /// A question to a memcached server has ended so, as `cells::MEMCACHED` lists it.
-    pub fn memcached(&self, server: usize, at: usize) {
-        self.count(|state| state.memcached().add(cells::memcached(server, at), 1));
+    /// A question to a memcached server has ended.
+    pub fn memcached(&self, server: usize, asked: Asked) {
+        self.count(|state| state.memcached().add(cells::memcached(server, asked), 1));
     }
 
     fn count(&self, count: impl FnOnce(&ServiceState)) {

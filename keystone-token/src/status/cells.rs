@@ -156,30 +156,47 @@ pub fn durations(
     (std::array::from_fn(|bucket| read(first + bucket)), read(first + BOUNDS.len() + 1))
 }
 
-/// What memcached was asked to do and how that ended, as operation and result.
-pub const MEMCACHED: [(&str, &str); 5] =
-    [("get", "hit"), ("get", "miss"), ("get", "failed"), ("set", "stored"), ("set", "failed")];
+/// What memcached was asked to do, and how that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// An entry was looked for, and was there.
+    GetHit,
+    /// It was not there.
+    GetMiss,
+    /// There was no usable answer.
+    GetFailed,
+    /// An entry was put there.
+    SetStored,
+    /// It was not.
+    SetFailed,
+}
 
-/// Places in [`MEMCACHED`].
-pub const GET_HIT: usize = 0;
-/// As above.
-pub const GET_MISS: usize = 1;
-/// As above.
-pub const GET_FAILED: usize = 2;
-/// As above.
-pub const SET_STORED: usize = 3;
-/// As above.
-pub const SET_FAILED: usize = 4;
+impl Asked {
+    /// All of them, in the order of their cells.
+    pub const ALL: [Self; 5] =
+        [Self::GetHit, Self::GetMiss, Self::GetFailed, Self::SetStored, Self::SetFailed];
+
+    /// Operation and result.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::GetHit => ("get", "hit"),
+            Self::GetMiss => ("get", "miss"),
+            Self::GetFailed => ("get", "failed"),
+            Self::SetStored => ("set", "stored"),
+            Self::SetFailed => ("set", "failed"),
+        }
+    }
+}
 
 /// How many memcached servers have cells of their own, as for [`ENDPOINTS`].
 pub const SERVERS: usize = 8;
 
 /// The cells of questions to memcached.
-pub const MEMCACHED_CELLS: usize = SERVERS * MEMCACHED.len();
+pub const MEMCACHED_CELLS: usize = SERVERS * Asked::ALL.len();
 
-/// The cell of a question to a server that ended as `at` of [`MEMCACHED`] says.
-pub fn memcached(server: usize, at: usize) -> usize {
-    server.min(SERVERS - 1) * MEMCACHED.len() + at.min(MEMCACHED.len() - 1)
+/// The cell of a question to a server.
+pub fn memcached(server: usize, asked: Asked) -> usize {
+    server.min(SERVERS - 1) * Asked::ALL.len() + asked as usize
 }
 
 /// The names of those that have cells, of `names`: the last cell is that of all the others.

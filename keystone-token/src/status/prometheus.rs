@@ -16,6 +16,7 @@ impl Report {
             [Sample::new([("version", self.version), ("nginx", &self.nginx)], 1)],
         );
         self.write_cache(&mut text);
+        self.write_validations(&mut text);
         let services = Services(&self.services);
         services.write_exchanges(&mut text);
         services.write_revocations(&mut text);
@@ -75,6 +76,9 @@ impl Report {
             "The size of the shared memory zone.",
             [Sample::new([], cache.zone_bytes)],
         );
+    }
+
+    fn write_validations(&self, text: &mut Exposition) {
         text.family(
             "keystone_token_validations_total",
             "counter",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::cells::{self, Look, Path, BOUNDS, ENDPOINTS, MEMCACHED, RESULTS, SERVERS, STATUSES};
+use super::cells::{self, Asked, Look, Path, BOUNDS, ENDPOINTS, RESULTS, SERVERS, STATUSES};
 use super::Form;
 use crate::api::Kind;
 use crate::cms;
@@ -305,8 +305,9 @@ impl Service {
     /// Takes over the cells of [`cells::MEMCACHED_CELLS`].
     pub fn add_memcached(&mut self, servers: &[String], read: impl Fn(usize) -> u64) {
         for (at, server) in cells::named(servers, SERVERS) {
-            for (place, (operation, result)) in MEMCACHED.into_iter().enumerate() {
-                let count = read(cells::memcached(at, place));
+            for asked in Asked::ALL {
+                let (operation, result) = asked.words();
+                let count = read(cells::memcached(at, asked));
                 self.memcached.push(Memcached { server: server.into(), operation, result, count });
             }
         }

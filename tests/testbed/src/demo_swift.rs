@@ -54,16 +54,25 @@ impl Stage {
     }
 
     fn story(&mut self) -> Result<(), Failure> {
-        let letter = "Dear Bob,\nall the best,\nAlice\n";
-        fs::write(self.home.join("letter.txt"), letter)?;
-        let (container, url) = ("$ACCOUNT/post", "$ACCOUNT/post/letter.txt");
         let file = self.objects().join("v1").join(&self.account).join("post/letter.txt");
+        self.within_a_project(&file)?;
+        self.for_everybody()?;
+        self.for_another_project()?;
+
+        self.story.title("alice deletes the letter.")?;
+        self.does("alice", &["delete", "post", "letter.txt"], "letter.txt")?;
+        self.story.check(!file.exists(), "the file is still there");
+        self.does_not("alice", &["stat", "post", "letter.txt"], "404 Not Found")
+    }
+
+    fn within_a_project(&mut self, file: &Path) -> Result<(), Failure> {
+        fs::write(self.home.join("letter.txt"), LETTER)?;
 
         self.story.title("alice, a member of project demo, uploads a letter.")?;
         self.does("alice", &["upload", "post", "letter.txt"], "letter.txt")?;
         println!("    It is {}.", file.display());
         println!("    ACCOUNT={}", self.storage());
-        let same = fs::read_to_string(&file).is_ok_and(|text| text == letter);
+        let same = fs::read_to_string(file).is_ok_and(|text| text == LETTER);
         self.story.check(same, "the file holds something else");
 
         self.story.title("She finds it again.")?;
@@ -72,7 +81,7 @@ impl Stage {
         self.does("alice", &["stat", "post", "letter.txt"], "Content Length: 30")?;
 
         self.story.title("bob, a reader of the project, reads it but cannot change it.")?;
-        self.does("bob", &["download", "post", "letter.txt", "-o", "-"], letter.trim_end())?;
+        self.does("bob", &["download", "post", "letter.txt", "-o", "-"], LETTER.trim_end())?;
         self.does_not("bob", &["upload", "post", "letter.txt"], "403 Forbidden")?;
         self.does_not("bob", &["delete", "post", "letter.txt"], "403 Forbidden")?;
 
@@ -81,32 +90,37 @@ impl Stage {
         self.does_not("carol", &["list", "post"], "403 Forbidden")?;
 
         self.story.title("Who has no token is asked for one.")?;
-        let answer = self.curl(&[url])?;
+        let answer = self.curl(&[URL])?;
         self.story.expect_status(&answer, 401);
         let challenge = format!("Keystone uri=\"{}\"", self.keystone.uri());
         self.story.expect("WWW-Authenticate", answer.header("WWW-Authenticate"), Some(&challenge));
+        Ok(())
+    }
 
+    fn for_everybody(&mut self) -> Result<(), Failure> {
         self.story.title("The container is made public, in the words of Swift.")?;
         self.share(r#"{"read": ".r:*"}"#)?;
-        let answer = self.curl(&[url])?;
+        let answer = self.curl(&[URL])?;
         self.story.expect_status(&answer, 200);
-        self.story.check(answer.body == letter.as_bytes(), "it is another letter");
-        let answer = self.curl(&["-r", "0-8", url])?;
+        self.story.check(answer.body == LETTER.as_bytes(), "it is another letter");
+        let answer = self.curl(&["-r", "0-8", URL])?;
         self.story.expect_status(&answer, 206);
-        self.story.check(answer.body == letter.as_bytes()[..9], "it is another part");
-        self.does("carol", &["download", "post", "letter.txt", "-o", "-"], letter.trim_end())?;
+        self.story.check(answer.body == LETTER.as_bytes()[..9], "it is another part");
+        self.does("carol", &["download", "post", "letter.txt", "-o", "-"], LETTER.trim_end())?;
 
         self.story.title("Only what it holds is not told, and nobody else may write.")?;
-        let answer = self.curl(&[container])?;
+        let answer = self.curl(&[CONTAINER])?;
         self.story.expect_status(&answer, 401);
-        let answer = self.curl(&["-T", "/etc/hostname", url])?;
+        let answer = self.curl(&["-T", "/etc/hostname", URL])?;
         self.story.expect_status(&answer, 401);
-        self.does_not("carol", &["upload", "post", "letter.txt"], "403 Forbidden")?;
+        self.does_not("carol", &["upload", "post", "letter.txt"], "403 Forbidden")
+    }
 
+    fn for_another_project(&mut self) -> Result<(), Failure> {
         self.story.title("Now it is shared with the project of carol alone.")?;
         let other = self.keystone.project("other")?;
         self.share(&format!(r#"{{"read": "{other}:*", "write": "{other}:*"}}"#))?;
-        let answer = self.curl(&[url])?;
+        let answer = self.curl(&[URL])?;
         self.story.expect_status(&answer, 401);
         let answer = "Dear Alice,\nthank you.\nCarol\n";
         fs::write(self.home.join("answer.txt"), answer)?;
@@ -115,15 +129,11 @@ impl Stage {
 
         self.story.title("A path that leads out of the container leads nowhere.")?;
         for path in ["../../AUTH_other/private/o", "../../../.acl/post"] {
-            let url = format!("{container}/{path}");
+            let url = format!("{CONTAINER}/{path}");
             let answer = self.curl(&["--path-as-is", &url])?;
             self.story.check(matches!(answer.status, 400 | 404), "it leads somewhere");
         }
-
-        self.story.title("alice deletes the letter.")?;
-        self.does("alice", &["delete", "post", "letter.txt"], "letter.txt")?;
-        self.story.check(!file.exists(), "the file is still there");
-        self.does_not("alice", &["stat", "post", "letter.txt"], "404 Not Found")
+        Ok(())
     }
 
     /// Shows and runs the client, which must do it and say `words`.
@@ -188,3 +198,7 @@ impl Stage {
         Ok(())
     }
 }
+
+const LETTER: &str = "Dear Bob,\nall the best,\nAlice\n";
+const CONTAINER: &str = "$ACCOUNT/post";
+const URL: &str = "$ACCOUNT/post/letter.txt";

@@ -1,5 +1,6 @@
 //! A connection as hyper sees it: plain, or with TLS on top.
 
+use std::cell::RefCell;
 use std::io::{self, Read as _, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -32,13 +33,15 @@ impl hyper::rt::Read for Stream {
     ) -> Poll<io::Result<()>> {
         self.peer().set_waker(cx);
 
-        let mut buf = [0u8; READ_SIZE];
-        let buf = &mut buf[..READ_SIZE.min(out.remaining())];
-        let read = match &mut *self {
-            Self::Plain(peer) => peer.read(buf),
-            Self::Tls(tls) => plain_result(tls.ssl_read(buf)),
-        };
-        blocking(read).map_ok(|n| out.put_slice(&buf[..n]))
+        // One of its own would be filled with zeros at each poll, which takes longer than to read.
+        SCRATCH.with_borrow_mut(|buf| {
+            let buf = &mut buf[..READ_SIZE.min(out.remaining())];
+            let read = match &mut *self {
+                Self::Plain(peer) => peer.read(buf),
+                Self::Tls(tls) => plain_result(tls.ssl_read(buf)),
+            };
+            blocking(read).map_ok(|n| out.put_slice(&buf[..n]))
+        })
     }
 }
 
@@ -93,6 +96,11 @@ fn blocking(result: io::Result<usize>) -> Poll<io::Result<usize>> {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
         result => Poll::Ready(result),
     }
+}
+
+thread_local! {
+    /// What was read from a connection, on its way to hyper.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into());
 }
 
 /// As much as a TLS record holds.

@@ -30,6 +30,9 @@ PACKAGE_PACKAGES := build-essential debhelper dpkg-dev
 DEBIAN_PACKAGES := buildah curl debootstrap iproute2 lintian procps
 TEST_PACKAGES := python3 python3-venv curl openssl memcached
 LINT_PACKAGES := shellcheck
+FUZZ_PACKAGES := g++ libssl-dev pkg-config
+# For each target.
+FUZZ_SECONDS ?= 60
 BENCH_PACKAGES := openssl wrk
 
 # Behind a build.
@@ -73,7 +76,7 @@ demo-swift: build keystone ## Play it with Swift's client: keep objects in files
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
-test: build vendored oracle keystone prometheus lint ## Run every test, with Debian's nginx and with nginx 1.28
+test: build vendored oracle keystone prometheus lint fuzz-smoke ## Run every test, with Debian's nginx and with nginx 1.28
 	@$(call say,Tests of the libraries)
 	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
 		-p keystone-testbed -p keystone-bench
@@ -99,6 +102,20 @@ test-image: packages debian-packages ## Build the Dockerfile with buildah, and r
 	@$(call say,The image)
 	tests/image.sh $(BUILD) $(TARGET)/release/keystone-testbed
 
+.PHONY: fuzz
+fuzz: fuzz-packages ## Fuzz what parses, FUZZ_SECONDS for each target
+	@$(call say,The fuzz targets ($(FUZZ_SECONDS) seconds for each))
+	fuzz/run.sh $(BUILD)/fuzz -max_total_time=$(FUZZ_SECONDS)
+
+.PHONY: fuzz-smoke
+fuzz-smoke: fuzz-packages
+	@$(call say,The fuzz targets (some seconds for each))
+	fuzz/run.sh $(BUILD)/fuzz -runs=300000 -seed=1
+
+.PHONY: fuzz-packages
+fuzz-packages:
+	$(call install_packages,$(FUZZ_PACKAGES))
+
 .PHONY: bench
 bench: build ## Measure what a protected request costs (two minutes)
 	$(call install_packages,$(BENCH_PACKAGES))
@@ -111,8 +128,11 @@ lint: build
 	@$(call say,Format and lints)
 	cargo fmt --all --check
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo clippy --locked --release --manifest-path fuzz/Cargo.toml --no-default-features \
+		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
-	shellcheck -x -a tests/image.sh tests/package.sh tests/prometheus/setup.sh
+	shellcheck -x -a fuzz/run.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh
 
 .PHONY: oracle
 oracle: test-packages

@@ -1,0 +1,39 @@
+//! What a token says, or what Keystone answers about one: an identity survives to be kept in the
+//! cache, and nothing in it can end a header.
+#![no_main]
+
+use keystone_token::access_rules::AccessRules;
+use keystone_token::headers::{is_stripped, service_headers, user_headers};
+use keystone_token::identity::Identity;
+use keystone_token::record::{Field, Record};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|json: &[u8]| {
+    // What lies in shared memory or memcached may be anything.
+    if let Ok(record) = Record::new(json) {
+        look_at(&record);
+    }
+    let Ok(identity) = Identity::from_json(json) else { return };
+    for keep_catalog in [false, true] {
+        let bytes = identity.to_record(keep_catalog);
+        let record = Record::new(&bytes).expect("it was just written");
+        assert_eq!(record.expires_at(), identity.expires_at);
+        assert!(record.roles().eq(identity.roles.iter().map(String::as_str)));
+        look_at(&record);
+        for (name, _, value) in user_headers(&record, true).chain(service_headers(&record)) {
+            assert!(is_stripped(name.as_bytes()), "a client could send {name}");
+            assert!(!value.bytes().any(|byte| byte.is_ascii_control()), "{name}: {value:?}");
+        }
+    }
+});
+
+/// Reads all of it.
+fn look_at(record: &Record<'_>) {
+    let lists = record.roles().chain(record.audit_ids()).map(str::len).sum::<usize>();
+    let binds = record.bind().map(|(kind, id)| kind.len() + id.len()).sum::<usize>();
+    let ids = record.role_ids().into_iter().flatten().map(str::len).sum::<usize>();
+    std::hint::black_box((lists, binds, ids, record.trust(), record.oauth(), record.issued_at()));
+    if let Some(rules) = record.get(Field::AccessRules) {
+        std::hint::black_box(AccessRules::from_json(rules));
+    }
+}

@@ -178,80 +178,108 @@ impl Report {
 
     /// The report for eyes, with colours if the terminal has them.
     pub fn human(&self, color: bool) -> String {
-        let mut out = String::new();
-        let paint = |code: &str, text: &str| match color {
-            true => format!("\x1b[{code}m{text}\x1b[0m"),
-            false => text.to_owned(),
-        };
+        let mut page = Page { text: String::new(), color };
         if let Some(facts) = &self.token {
-            let _ = writeln!(out, "{}\n{}", paint("1", "token"), Plain(&facts.human()));
+            page.line(format_args!("{}", page.paint("1", "token")));
+            page.line(format_args!("{}", facts.human()));
         }
         for section in &self.sections {
-            let _ = writeln!(out, "{}", paint("1", &Plain(&section.name).to_string()));
-            for user in &section.users {
-                let _ = writeln!(out, "        used by {}", Plain(user));
-            }
-            let mut heading = "";
-            for check in &section.checks {
-                if let Some(target) = &check.target {
-                    // A file of the directory that is being looked at has its name in the title.
-                    let is_inside = !heading.is_empty()
-                        && target.strip_prefix(heading).is_some_and(|rest| rest.starts_with('/'));
-                    if target != heading && !is_inside {
-                        heading = target;
-                        let _ = writeln!(out, "  {}", Plain(heading));
-                    }
-                }
-                let word = paint(check.status.color(), &format!("{:<5}", check.status.word()));
-                let detail = Plain(&check.detail);
-                let _ = writeln!(out, "  {word} {:<22} {detail}", check.title);
-                if let Some(meaning) = &check.meaning {
-                    let _ = writeln!(out, "        {}", Plain(meaning));
-                }
-                if let Some(fix) = &check.fix {
-                    let _ = writeln!(out, "        {} {}", paint("1", "try:"), Plain(fix));
-                }
-            }
-            if let Some(verdict) = &section.verdict {
-                let (code, text) = match verdict.decision {
-                    Decision::Accept => ("32", "the module would accept it"),
-                    Decision::Refuse => ("1;31", "the module would refuse it"),
-                    Decision::Unknown => ("33", "it cannot be told what the module would do"),
-                };
-                let word = verdict.result.map(|word| format!(" ({word})")).unwrap_or_default();
-                let text = paint(code, &format!("{text}{word}"));
-                let _ = writeln!(out, "  {text}: {}", Plain(&verdict.reason));
-            }
-            out.push('\n');
+            page.section(section);
         }
         let count = |status| {
             let checks = self.sections.iter().flat_map(|section| &section.checks);
             checks.filter(|check| check.status == status).count()
         };
-        let _ = writeln!(
-            out,
-            "{} ok, {} to look at, {} failed, {} skipped",
-            count(Status::Ok),
-            count(Status::Warn),
-            count(Status::Fail),
-            count(Status::Skip)
-        );
-        out
+        let [ok, warn, fail, skip] =
+            [Status::Ok, Status::Warn, Status::Fail, Status::Skip].map(count);
+        page.line(format_args!("{ok} ok, {warn} to look at, {fail} failed, {skip} skipped"));
+        page.text
     }
 }
 
-/// A text whose control characters cannot reach a terminal: names and reasons come from files and
-/// from the network.
-struct Plain<'a>(&'a str);
+/// A report for eyes that is being written.
+struct Page {
+    text: String,
+    color: bool,
+}
+
+impl Page {
+    fn line(&mut self, line: fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{line}");
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        match self.color {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+
+    fn section(&mut self, section: &Section) {
+        let name = Plain(&section.name).to_string();
+        self.line(format_args!("{}", self.paint("1", &name)));
+        for user in &section.users {
+            self.line(format_args!("        used by {}", Plain(user)));
+        }
+        let mut heading = "";
+        for check in &section.checks {
+            if let Some(target) = &check.target {
+                // A file of the directory that is being looked at has its name in the title.
+                let is_inside = !heading.is_empty()
+                    && target.strip_prefix(heading).is_some_and(|rest| rest.starts_with('/'));
+                if target != heading && !is_inside {
+                    heading = target;
+                    self.line(format_args!("  {}", Plain(heading)));
+                }
+            }
+            self.check(check);
+        }
+        if let Some(verdict) = &section.verdict {
+            self.verdict(verdict);
+        }
+        self.text.push('\n');
+    }
+
+    fn check(&mut self, check: &Check) {
+        let word = self.paint(check.status.color(), &format!("{:<5}", check.status.word()));
+        self.line(format_args!("  {word} {:<22} {}", check.title, Plain(&check.detail)));
+        if let Some(meaning) = &check.meaning {
+            self.line(format_args!("        {}", Plain(meaning)));
+        }
+        if let Some(fix) = &check.fix {
+            self.line(format_args!("        {} {}", self.paint("1", "try:"), Plain(fix)));
+        }
+    }
+
+    fn verdict(&mut self, verdict: &Verdict) {
+        let (code, text) = match verdict.decision {
+            Decision::Accept => ("32", "the module would accept it"),
+            Decision::Refuse => ("1;31", "the module would refuse it"),
+            Decision::Unknown => ("33", "it cannot be told what the module would do"),
+        };
+        let word = verdict.result.map(|word| format!(" ({word})")).unwrap_or_default();
+        let text = self.paint(code, &format!("{text}{word}"));
+        self.line(format_args!("  {text}: {}", Plain(&verdict.reason)));
+    }
+}
+
+/// A text in which nothing can steer a terminal or make lines of its own: names and reasons come
+/// from files, from the network, and from tokens that anybody may have made up.
+pub struct Plain<'a>(pub &'a str);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|c| match c {
-            '\n' => f.write_char(c),
-            c if c.is_control() => f.write_char('\u{fffd}'),
+            c if c.is_control() || is_layout(c) => f.write_char('\u{fffd}'),
             c => f.write_char(c),
         })
     }
+}
+
+/// Whether it is a separator of lines or paragraphs, or changes the direction of what follows.
+fn is_layout(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A word as a shell takes it.
@@ -288,11 +316,15 @@ mod tests {
 
     #[test]
     fn nothing_from_outside_steers_a_terminal() {
-        let check = Check::ok("a.b", "title", "evil \x1b[2J").fix("\x07");
+        let check = Check::ok("a.b", "title", "evil \x1b[2J\n  ok").fix("\x07\u{85}\u{202e}");
+        let check = check.meaning("\r\u{2028}").about("a\nb");
         let section =
-            Section { name: "\x1b]0;x".into(), checks: vec![check], ..Section::default() };
-        let report = Report::new("check", None, vec![section]);
-        assert!(!report.human(false).contains(['\x1b', '\x07']));
+            Section { name: "\x1b]0;x\n".into(), checks: vec![check], ..Section::default() };
+        let report = Report::new("check", None, vec![section]).human(false);
+        let is_odd = |c: char| c != '\n' && c.is_control() || "\u{2028}\u{202e}".contains(c);
+        assert!(!report.contains(is_odd), "{report:?}");
+        // Name, target, check, meaning, command, an empty one, and the sum.
+        assert_eq!(report.lines().count(), 7, "{report}");
     }
 
     #[test]

@@ -52,9 +52,7 @@ impl<'a> Lexer<'a> {
                     continue;
                 }
                 b'#' => {
-                    while self.peek().is_some_and(|byte| byte != b'\n') {
-                        self.step();
-                    }
+                    self.skip_line();
                     continue;
                 }
                 b';' => Token::End,
@@ -68,20 +66,73 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Passes over what is inside a block in another language, up to the brace that closes it.
-    pub fn skip_block(&mut self) {
+    /// Passes over what is inside a block of Lua, up to the brace that closes it. As for
+    /// lua-nginx-module's own reader, a brace in a string or a comment is none.
+    pub fn skip_lua_block(&mut self) {
         let mut depth = 1;
-        while let Some(byte) = self.peek() {
-            self.step();
-            match byte {
-                b'{' => depth += 1,
-                b'}' => depth -= 1,
-                _ => {}
+        while depth > 0 {
+            match self.peek() {
+                None => return,
+                Some(quote @ (b'"' | b'\'')) => self.skip_lua_string(quote),
+                Some(b'-') if self.rest().starts_with(b"--") => {
+                    self.skip(2);
+                    if !self.skip_lua_long_bracket() {
+                        self.skip_line();
+                    }
+                }
+                Some(b'[') if self.skip_lua_long_bracket() => {}
+                Some(byte) => {
+                    match byte {
+                        b'{' => depth += 1,
+                        b'}' => depth -= 1,
+                        _ => {}
+                    }
+                    self.step();
+                }
             }
-            if depth == 0 {
+        }
+    }
+
+    fn skip_lua_string(&mut self, quote: u8) {
+        self.step();
+        while let Some(byte) = self.peek() {
+            match byte {
+                b'\\' => self.skip(2),
+                // It was not closed: no string goes on in the next line.
+                b'\n' => return,
+                _ => self.step(),
+            }
+            if byte == quote {
                 return;
             }
         }
+    }
+
+    /// Passes over `[[...]]`, `[=[...]=]` and so on; false where there is none.
+    fn skip_lua_long_bracket(&mut self) -> bool {
+        let Some(rest) = self.rest().strip_prefix(b"[") else { return false };
+        let level = rest.iter().take_while(|byte| **byte == b'=').count();
+        if rest.get(level) != Some(&b'[') {
+            return false;
+        }
+        let closing = [b"]".as_slice(), &rest[..level], b"]"].concat();
+        let end = rest.windows(closing.len()).skip(level + 1).position(|it| it == closing);
+        self.skip(end.map_or(rest.len(), |at| level + 1 + at + closing.len()) + 1);
+        true
+    }
+
+    fn skip_line(&mut self) {
+        while self.peek().is_some_and(|byte| byte != b'\n') {
+            self.step();
+        }
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        (0..bytes).for_each(|_| self.step());
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.text.get(self.at..).unwrap_or_default()
     }
 
     fn quoted(&mut self, quote: u8) -> Result<Token, LexError> {
@@ -187,6 +238,33 @@ mod tests {
         assert_eq!(words(r#"a "b c;{" 'd "e"' "";"#), ["a", "b c;{", "d \"e\"", "", "<;>"]);
         assert_eq!(words(r#""a\"b" c\;d "\t\d\\";"#), ["a\"b", r"c\;d", "\t\\d\\", "<;>"]);
         assert_eq!(words("\"~^([^/]+)/\\1$\" 1;"), ["~^([^/]+)/\\1$", "1", "<;>"]);
+    }
+
+    #[test]
+    fn blocks_of_lua_are_passed_over() {
+        for lua in [
+            "x = {}",
+            "ngx.say(\"}\")",
+            "ngx.say('{')",
+            r#"ngx.say("\"}", '\'}', "\\")"#,
+            "-- don't panic: }\n",
+            "--[[ don't\n } ]] x = {}",
+            "--[==[ ]] } ]==]",
+            "local a = [[ \" } ]] .. [=[ ]] } ]=]",
+            "t[1] = t[t[1]]",
+            "a = b - c -- \"\n",
+        ] {
+            let text = format!("{lua} }} next;");
+            let mut lexer = Lexer::new(text.as_bytes());
+            lexer.skip_lua_block();
+            assert_eq!(lexer.next_token(), Ok(Some(Token::Word("next".into()))), "{lua}");
+            assert_eq!(lexer.line(), 1 + lua.matches('\n').count(), "{lua}");
+        }
+        for lua in ["", "{}", "[[", "'", "--", "\""] {
+            let mut lexer = Lexer::new(lua.as_bytes());
+            lexer.skip_lua_block();
+            assert_eq!(lexer.next_token(), Ok(None), "{lua}");
+        }
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Reader {
                     let arguments = std::mem::take(&mut words);
                     let block = match end {
                         Token::Open if name.ends_with("_by_lua_block") => {
-                            lexer.skip_block();
+                            lexer.skip_lua_block();
                             Some(Vec::new())
                         }
                         Token::Open => Some(self.block(path, lexer, false)?),

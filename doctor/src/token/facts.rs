@@ -14,6 +14,7 @@ use openssl::x509::X509Name;
 use serde::Serialize;
 
 use crate::certificate;
+use crate::report::Plain;
 
 /// What can be read from a token.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -128,7 +129,7 @@ impl Facts {
         let mut out = String::new();
         let mut line = |name: &str, text: String| {
             if !text.is_empty() {
-                let _ = writeln!(out, "  {name:<12} {text}");
+                let _ = writeln!(out, "  {name:<12} {}", Plain(&text));
             }
         };
         line("format", format!("{}, {} bytes", self.format, self.length));

@@ -177,7 +177,7 @@ token   reads a token from the standard input and tells what it is, whose it
   -c, --conf FILE    the configuration, /etc/nginx/nginx.conf by default
       --online       (token) ask Keystone too
       --json         print JSON
-      --user NAME    the user of nginx's workers, if nginx.conf names none
+      --user NAME    the user of nginx's workers, whatever nginx.conf says
       --nginx FILE   the nginx to ask for what is built in
   -h, --help         print this
   -V, --version      print the version

@@ -1,12 +1,12 @@
 //! What a failure of the identity service means, in a sentence, and the command that mends it or
 //! tells more.
 
-use keystone_token::api::ApiVersion;
+use keystone_token::api::{ApiVersion, AuthVersion};
 use openssl::x509::X509VerifyResult;
 
 use crate::conf::service::{Credentials, Settings};
 use crate::keystone::{AskError, Uri};
-use crate::net::HttpError;
+use crate::net::{HttpError, Phase};
 use crate::report::{quote, Check};
 
 /// What Keystone was asked.
@@ -91,9 +91,10 @@ fn status(check: Check, code: u16, asked: Asked, uri: &Uri, settings: &Settings)
         (500.., Asked::Certificates) => check
             .meaning(
                 "Keystone has no signing certificates to serve although it has the interface: \
-                      its files are missing or cannot be read by its user",
+                      its files are missing (keystone-manage pki_setup makes them), or cannot be \
+                      read by its user",
             )
-            .fix("keystone-manage pki_setup (on Keystone's machine), or see its log"),
+            .fix(log),
         (500.., _) => check
             .meaning(
                 "Keystone, or what stands before it, has failed: its database or its web \
@@ -116,7 +117,7 @@ pub fn no_answer(check: Check, error: &HttpError, uri: &Uri, settings: &Settings
                 _ => "there is no way to that machine: routing, a firewall, or a wrong address",
             })
             .fix(curl(uri, "/")),
-        HttpError::Timeout("connecting") => check
+        HttpError::Timeout(Phase::Connect) => check
             .meaning(
                 "packets are dropped on the way, by a firewall most likely, or the machine is \
                       down",
@@ -191,7 +192,11 @@ pub fn s_client(uri: &Uri, settings: &Settings) -> String {
 
 /// A command that logs in as the module does; it asks for the secret.
 pub fn log_in(uri: &Uri, settings: &Settings) -> String {
-    let at = quote(&uri.versioned(ApiVersion::V3));
+    let version = match settings.version {
+        AuthVersion::Fixed(version) => version,
+        AuthVersion::Auto => uri.named_version.unwrap_or(ApiVersion::V3),
+    };
+    let at = quote(&uri.versioned(version));
     match &settings.credentials {
         Credentials::Password {
             username,
@@ -209,9 +214,13 @@ pub fn log_in(uri: &Uri, settings: &Settings) -> String {
                 quote(project_domain_name)
             )
         }
-        Credentials::ApplicationCredential { id, .. } => {
-            format!("openstack application credential show {} (as its owner)", quote(id))
-        }
+        // It has no other way to ask for the secret, which is not to be seen in a list of processes.
+        Credentials::ApplicationCredential { id, .. } => format!(
+            "read -rs OS_APPLICATION_CREDENTIAL_SECRET && export OS_APPLICATION_CREDENTIAL_SECRET && \
+             openstack --os-auth-type v3applicationcredential --os-auth-url {at} \
+             --os-application-credential-id {} token issue",
+            quote(id)
+        ),
         _ => "compare keystone_admin_token with admin_token in keystone.conf".to_owned(),
     }
 }

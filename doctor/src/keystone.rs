@@ -40,16 +40,27 @@ impl Uri {
             "https" => true,
             _ => return None,
         };
-        if uri.query().is_some() || uri.authority()?.as_str().contains('@') {
+        let authority = uri.authority()?.as_str().to_ascii_lowercase();
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+        if text.contains(['?', '#', '\\', '"', '<', '>']) || !authority.bytes().all(is_plain) {
             return None;
         }
-        let host = uri.host().filter(|host| !host.is_empty())?.to_ascii_lowercase();
+        let colon = authority.find(':').unwrap_or(authority.len());
+        let (host, port) = authority.split_at(authority.find(']').map_or(colon, |at| at + 1));
+        let port = match port.strip_prefix(':') {
+            Some(port) => port.parse().ok().filter(|port| *port != 0)?,
+            None if port.is_empty() => default_port(https),
+            None => return None,
+        };
+        if host.is_empty() {
+            return None;
+        }
         let (base, named_version) = api::split_base_path(uri.path());
         Some(Self {
             text: text.to_owned(),
             https,
-            host,
-            port: uri.port_u16().unwrap_or(if https { 443 } else { 80 }),
+            host: host.to_owned(),
+            port,
             base: base.to_owned(),
             named_version,
         })
@@ -61,15 +72,31 @@ impl Uri {
         host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
     }
 
+    /// Host and port as the `Host` header has them.
+    pub fn authority(&self) -> String {
+        match self.port == default_port(self.https) {
+            true => self.host.clone(),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
     /// Where a path of the API is, for a command of the operator.
     pub fn at(&self, path: &str) -> String {
         let scheme = if self.https { "https" } else { "http" };
-        format!("{scheme}://{}:{}{}{path}", self.host, self.port, self.base)
+        format!("{scheme}://{}{}{path}", self.authority(), self.base)
     }
 
     /// The same below the version that is spoken.
     pub fn versioned(&self, version: ApiVersion) -> String {
         self.at(&format!("/{version}"))
+    }
+}
+
+fn default_port(https: bool) -> u16 {
+    if https {
+        443
+    } else {
+        80
     }
 }
 
@@ -132,12 +159,12 @@ impl<'s> Endpoint<'s> {
     /// Takes all steps to an endpoint at once: its first address that can be connected to.
     pub fn reach(uri: Uri, settings: &'s Settings) -> Result<Self, HttpError> {
         let addresses = net::resolve(&uri.host, uri.port).map_err(HttpError::Connect)?;
-        let mut failure = HttpError::Timeout("connecting");
+        let mut failure = HttpError::Timeout(net::Phase::Connect);
         for address in addresses {
             match net::connect(&address, settings.connect_timeout) {
                 Ok(_) => {
                     let tls = uri.https.then(|| net::tls_context(&settings.tls)).transpose();
-                    let tls = tls.map_err(|error| HttpError::Request(error.to_string()))?;
+                    let tls = tls.map_err(HttpError::Request)?;
                     return Ok(Self::new(uri, settings, address, tls));
                 }
                 Err(error) => failure = error,
@@ -174,7 +201,7 @@ impl<'s> Endpoint<'s> {
         let mut encoded = http::Request::builder()
             .method(request.method.as_str())
             .uri(&*request.target())
-            .header(HOST, format!("{}:{}", self.uri.host, self.uri.port))
+            .header(HOST, self.uri.authority())
             .header(ACCEPT, request.accept)
             .header(CONNECTION, "close")
             .header("user-agent", USER_AGENT);
@@ -326,10 +353,34 @@ mod tests {
             ("cloud.example.com", 443, "/identity")
         );
         assert_eq!(uri.named_version, Some(ApiVersion::V3));
-        assert_eq!(uri.versioned(ApiVersion::V3), "https://cloud.example.com:443/identity/v3");
+        assert_eq!(uri.versioned(ApiVersion::V3), "https://cloud.example.com/identity/v3");
         assert!(Uri::parse("http://[::1]:5000").unwrap().is_loopback());
         assert!(!uri.is_loopback());
-        for text in ["", "cloud:5000", "ftp://cloud", "http://a@cloud", "http://cloud/?q"] {
+        for (text, authority) in [
+            ("http://cloud", "cloud"),
+            ("http://cloud:80/", "cloud"),
+            ("https://Cloud:5000/v3", "cloud:5000"),
+            ("https://[::1]:443", "[::1]"),
+            ("http://[::1]:5000", "[::1]:5000"),
+        ] {
+            assert_eq!(Uri::parse(text).unwrap().authority(), authority, "{text}");
+        }
+        for text in [
+            "",
+            "cloud:5000",
+            "ftp://cloud",
+            "http://a@cloud",
+            "http://cloud/?q",
+            "http://cloud/#f",
+            "http://cl*ud",
+            "http://cloud:",
+            "http://cloud:/x",
+            "http://cloud:0",
+            "http://cloud:99999",
+            "http://cloud:http",
+            "http://[::1]x",
+            "http://:80",
+        ] {
             assert_eq!(Uri::parse(text), None, "{text}");
         }
     }

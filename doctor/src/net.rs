@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -20,12 +21,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
 use openssl::ssl::{
-    HandshakeError, Ssl, SslContext, SslContextBuilder, SslMethod, SslStream, SslVerifyMode,
+    self, HandshakeError, Ssl, SslContext, SslContextBuilder, SslMethod, SslStream, SslVerifyMode,
     SslVersion,
 };
 use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509VerifyResult, X509};
+use zeroize::Zeroizing;
 
 use crate::conf::service::TlsSettings;
 
@@ -43,7 +46,7 @@ pub enum HttpError {
     Request(String),
     /// The peer takes too long.
     #[error("timed out {0}")]
-    Timeout(&'static str),
+    Timeout(Phase),
     /// The handshake failed.
     #[error("{0}")]
     Tls(TlsFailure),
@@ -52,7 +55,29 @@ pub enum HttpError {
     TooLarge,
 }
 
-/// Why a TLS handshake failed.
+/// What a peer took too long for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// To take the connection.
+    Connect,
+    /// To shake hands.
+    Handshake,
+    /// To answer.
+    Answer,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connecting",
+            Self::Handshake => "in the TLS handshake",
+            Self::Answer => "waiting for the answer",
+        })
+    }
+}
+
+/// Why a TLS handshake failed, or why the peer has ended it afterwards: with TLS 1.3 it looks at
+/// the client's certificate when the client is done already.
 #[derive(Debug)]
 pub struct TlsFailure {
     /// What OpenSSL says.
@@ -96,26 +121,40 @@ pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 pub fn connect(address: &SocketAddr, timeout: Duration) -> Result<TcpStream, HttpError> {
     let timeout = timeout.max(Duration::from_millis(1));
     TcpStream::connect_timeout(address, timeout).map_err(|error| match error.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => HttpError::Timeout("connecting"),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => HttpError::Timeout(Phase::Connect),
         _ => HttpError::Connect(error),
     })
 }
 
-/// How to speak TLS, with the same demands as the module has.
-pub fn tls_context(settings: &TlsSettings) -> Result<SslContext, ErrorStack> {
-    let mut builder = SslContextBuilder::new(SslMethod::tls_client())?;
-    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+/// How to speak TLS, with the same demands as the module has; the error names the file that cannot
+/// be used.
+pub fn tls_context(settings: &TlsSettings) -> Result<SslContext, String> {
+    let other = |error: ErrorStack| first_reason(&error);
+    let mut builder = SslContextBuilder::new(SslMethod::tls_client()).map_err(other)?;
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2)).map_err(other)?;
     builder.set_verify(if settings.verify { SslVerifyMode::PEER } else { SslVerifyMode::NONE });
     match &settings.trusted_certificate {
-        Some(path) => builder.set_ca_file(path)?,
-        None => builder.set_default_verify_paths()?,
+        Some(path) => builder.set_ca_file(path).map_err(in_file(path))?,
+        None => builder.set_default_verify_paths().map_err(other)?,
     }
     if let (Some(certificate), Some(key)) = (&settings.certificate, &settings.certificate_key) {
-        builder.set_certificate_chain_file(certificate)?;
-        builder.set_private_key_file(key, openssl::ssl::SslFiletype::PEM)?;
-        builder.check_private_key()?;
+        builder.set_certificate_chain_file(certificate).map_err(in_file(certificate))?;
+        let pem = std::fs::read(key).map_err(|error| format!("{}: {error}", key.display()))?;
+        // Without a passphrase at hand OpenSSL would ask for one on the terminal.
+        let pair = PKey::private_key_from_pem_passphrase(&Zeroizing::new(pem), b"");
+        let pair = pair.map_err(in_file(key))?;
+        builder.set_private_key(&pair).map_err(in_file(key))?;
+        builder.check_private_key().map_err(in_file(key))?;
     }
     Ok(builder.build())
+}
+
+fn in_file(path: &Path) -> impl Fn(ErrorStack) -> String + '_ {
+    move |error| {
+        // OpenSSL's own words for a missing file are "system library".
+        let reason = std::fs::File::open(path).err().map(|error| error.to_string());
+        format!("{}: {}", path.display(), reason.unwrap_or_else(|| first_reason(&error)))
+    }
 }
 
 /// Makes a connection a TLS one with the server of that name.
@@ -135,9 +174,13 @@ pub fn handshake(
     match ssl.connect(stream) {
         Ok(stream) => Ok(stream),
         Err(HandshakeError::SetupFailure(error)) => Err(failed(first_reason(&error))),
-        Err(HandshakeError::WouldBlock(_)) => Err(HttpError::Timeout("in the TLS handshake")),
+        Err(HandshakeError::WouldBlock(_)) => Err(HttpError::Timeout(Phase::Handshake)),
         Err(HandshakeError::Failure(stream)) => {
-            let verified = stream.ssl().verify_result();
+            // Also where nothing is to be verified OpenSSL keeps what it would have found wrong.
+            let verified = match context.verify_mode().contains(SslVerifyMode::PEER) {
+                true => stream.ssl().verify_result(),
+                false => X509VerifyResult::OK,
+            };
             let reason = match (stream.error().ssl_error(), stream.error().io_error()) {
                 (Some(error), _) => first_reason(error),
                 (None, Some(error)) => error.to_string(),
@@ -240,7 +283,7 @@ impl Stream {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || !wait_readable(socket, timeout.min(left)) {
-                return Err(HttpError::Timeout("waiting for the answer"));
+                return Err(HttpError::Timeout(Phase::Answer));
             }
         }
     }
@@ -271,6 +314,12 @@ async fn read_answer(answer: http::Response<Incoming>) -> Result<Answer, HttpErr
 }
 
 fn protocol(error: &hyper::Error) -> HttpError {
+    let io = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    let tls = io.and_then(io::Error::get_ref).and_then(|it| it.downcast_ref::<ssl::Error>());
+    if let Some(stack) = tls.and_then(ssl::Error::ssl_error) {
+        let reason = first_reason(stack);
+        return HttpError::Tls(TlsFailure { reason, verification: None, certificate: None });
+    }
     let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
     HttpError::Protocol(format!("{error}{cause}"))
 }

@@ -111,11 +111,9 @@ impl<'s> Visit<'s> {
         }
         let context = match net::tls_context(&self.settings.tls) {
             Ok(context) => context,
-            Err(error) => {
-                let reason = error.errors().first().and_then(|it| it.reason()).unwrap_or("unknown");
-                let check = Check::fail(id, title, format!("the keystone_ssl files: {reason}"))
-                    .meaning("nginx does not start")
-                    .fix("nginx -t");
+            Err(reason) => {
+                let check =
+                    Check::fail(id, title, reason).meaning("nginx does not start").fix("nginx -t");
                 self.checks.push(check);
                 return None;
             }

@@ -117,7 +117,7 @@ fn owner(path: &Path, directory: &Metadata, machine: &Machine) -> Check {
                  root or nginx's user {}",
                 user.name
             ))
-            .fix(format!("chown -R {}: {}", user.name, quote(&path.display().to_string()))),
+            .fix(give(path, user)),
         Err(reason) => Check::skip(id, title, format!("{detail}; {reason}")),
     }
 }
@@ -166,6 +166,9 @@ fn writable(path: &Path, directory: &Metadata, machine: &Machine) -> Check {
     match writable {
         true if asked.is_none() => Check::skip(id, title, detail),
         true => Check::ok(id, title, detail),
+        false if directory.uid() == 0 && !user.is_root() => Check::fail(id, title, detail)
+            .meaning("nginx does not start: it is root's own, and the workers write there")
+            .fix(give(path, user)),
         false => Check::fail(id, title, detail)
             .meaning(
                 "nginx does not start, or cannot keep what it fetches: each restart has to \
@@ -216,6 +219,11 @@ fn is_trusted(uid: u32, machine: &Machine) -> bool {
 fn make(path: &Path, machine: &Machine) -> String {
     let user = machine.worker.as_ref().map_or("NGINX_USER", |user| user.name.as_str());
     format!("install -d -o {user} -m 0700 {}", quote(&path.display().to_string()))
+}
+
+fn give(path: &Path, user: &User) -> String {
+    let path = quote(&path.display().to_string());
+    format!("chown -R {}: {path} && chmod 0700 {path}", user.name)
 }
 
 fn try_it(path: &Path, user: &User) -> String {

@@ -1,26 +1,42 @@
 //! Patterns of file names, as `include` takes them: `*`, `?` and `[...]`.
 
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// The files that a pattern stands for, sorted; a path without a pattern stands for itself.
-pub fn expand(pattern: &Path) -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::new()];
+/// The files that a pattern stands for, sorted; a path without a pattern stands for itself. An error
+/// is of a directory that is there and cannot be read.
+pub fn expand(pattern: &Path) -> Vec<Result<PathBuf, (PathBuf, io::Error)>> {
+    let mut found = vec![Ok(PathBuf::new())];
     for component in pattern.components() {
         let name = component.as_os_str().to_string_lossy();
         let is_pattern =
             matches!(component, Component::Normal(_)) && name.contains(['*', '?', '[']);
         found = match is_pattern {
-            false => found.into_iter().map(|path| path.join(component)).collect(),
-            true => found.iter().flat_map(|directory| matching(directory, &name)).collect(),
+            false => found.into_iter().map(|path| Ok(path?.join(component))).collect(),
+            true => found.into_iter().flat_map(|directory| matching(directory, &name)).collect(),
         };
     }
     found
 }
 
-fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
-    let directory = if directory == Path::new("") { Path::new(".") } else { directory };
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+fn matching(
+    directory: Result<PathBuf, (PathBuf, io::Error)>,
+    pattern: &str,
+) -> Vec<Result<PathBuf, (PathBuf, io::Error)>> {
+    let directory = match directory {
+        Ok(directory) if directory == Path::new("") => PathBuf::from("."),
+        Ok(directory) => directory,
+        error => return vec![error],
+    };
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => return Vec::new(),
+            _ => return vec![Err((directory, error))],
+        },
+    };
     let mut paths: Vec<PathBuf> = entries
+        .flatten()
         .filter(|entry| {
             let name = entry.file_name();
             let name = name.to_string_lossy();
@@ -30,7 +46,7 @@ fn matching(directory: &Path, pattern: &str) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .collect();
     paths.sort();
-    paths
+    paths.into_iter().map(Ok).collect()
 }
 
 fn matches(pattern: &[u8], name: &[u8]) -> bool {

@@ -163,13 +163,17 @@ impl Reader {
         let mut directives = Vec::new();
         // As in nginx, a pattern may match nothing, a plain name has to be there.
         for path in glob::expand(&self.prefix.join(pattern)) {
-            match fs::read(&path) {
-                Ok(text) => {
+            let read = path.and_then(|path| match fs::read(&path) {
+                Ok(text) => Ok((path, text)),
+                Err(error) => Err((path, error)),
+            });
+            match read {
+                Ok((path, text)) => {
                     self.depth += 1;
                     directives.extend(self.file(&path, &text)?);
                     self.depth -= 1;
                 }
-                Err(error) => self.problems.push(Problem {
+                Err((path, error)) => self.problems.push(Problem {
                     place: place.clone(),
                     text: format!("cannot include {}: {error}", path.display()),
                 }),

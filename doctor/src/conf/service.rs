@@ -183,9 +183,10 @@ impl Values<'_> {
             revocation_cache_time: self
                 .time("keystone_revocation_cache_time")
                 .unwrap_or(ten_seconds),
-            revocation_events: self
-                .word("keystone_revocation_events")
-                .is_some_and(|word| word != "off"),
+            revocation_events: match self.word("keystone_revocation_events").as_deref() {
+                None | Some("off") => false,
+                Some(_) => self.time("keystone_revocation_events").is_some(),
+            },
             token_cache_time: match self.word("keystone_token_cache_time").as_deref() {
                 Some("off") => None,
                 _ => self.time("keystone_token_cache_time").or(Some(Duration::from_secs(300))),
@@ -209,10 +210,11 @@ impl Values<'_> {
             [true, false, false] => self.secret("keystone_admin_token").map(Credentials::Token),
             [false, true, false] => self.password(),
             [false, false, true] => {
-                self.secret("keystone_application_credential_secret").map(|secret| {
-                    Credentials::ApplicationCredential {
-                        id: application.unwrap_or_default(),
-                        secret,
+                let name = "keystone_application_credential_secret";
+                self.secret(name).and_then(|secret| match application {
+                    Some(id) => Ok(Credentials::ApplicationCredential { id, secret }),
+                    None => {
+                        Err(("keystone_application_credential_id is not set".to_owned(), false))
                     }
                 })
             }

@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use keystone_testbed::temp::TempDir;
 
-use super::service::Credentials;
+use super::reader::{Directive, Place};
+use super::service::{Credentials, Settings};
 use super::Conf;
 
 fn conf(text: &str) -> (TempDir, Conf) {
@@ -93,4 +94,29 @@ fn a_value_that_the_module_would_not_take_is_told() {
         conf.services[0].settings.problems.iter().map(|it| it.text.as_str()).collect();
     assert_eq!(texts.len(), 3, "{texts:?}");
     assert!(texts.iter().any(|text| text.contains("\"crc32\"")));
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let directive = |name: &str, value: &str| Directive {
+        name: name.to_owned(),
+        arguments: value.split(' ').map(str::to_owned).collect(),
+        place: Place::default(),
+        block: None,
+    };
+    let page = include_str!("../../../docs/directives.md");
+    let documented = page.split("\n### ").skip(1).filter_map(|section| {
+        let (_, default) = section.split_once("**Default:** `")?;
+        Some(directive(section.lines().next()?, default.split('`').next()?))
+    });
+    let user =
+        [directive("keystone_username", "gateway"), directive("keystone_password", "secret")];
+    let all: Vec<_> = user.iter().cloned().chain(documented).collect();
+    assert!(all.len() > 20, "{}", all.len());
+    let settings = |directives: &[Directive]| {
+        let service = Conf::of_options(directives).services.remove(0);
+        // Where that is by default is told by nginx.
+        Settings { signing_dir: None, ..service.settings }
+    };
+    assert_eq!(settings(&all), settings(&user));
 }

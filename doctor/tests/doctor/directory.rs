@@ -74,11 +74,10 @@ fn it_belongs_to_root_or_to_nginx() {
     // Of root's it may be, if nginx's user could write there, which it cannot.
     chown(&gateway.signing_dir(), "root");
     let outcome = gateway.check();
-    outcome.says("signing_dir.owner", "ok", "root").says(
-        "signing_dir.writable",
-        "fail",
-        "cannot write",
-    );
+    outcome
+        .says("signing_dir.owner", "ok", "root")
+        .says("signing_dir.writable", "fail", "cannot write")
+        .says("signing_dir.writable", "fail", "chown -R");
 }
 
 #[test]

@@ -1,11 +1,17 @@
 //! Keystone, and all that can be between it and a gateway.
 
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
 use std::time::Duration;
 
 use keystone_testbed::identity::{
     Fault, Identity, Tls, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET,
 };
 use keystone_testbed::pki::{Pki, Shape, TlsFiles};
+use openssl::pkey::PKey;
+use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslFiletype, SslMethod, SslVerifyMode};
+use openssl::symm::Cipher;
 
 use super::gateway::Gateway;
 
@@ -200,8 +206,47 @@ fn tls_is_spoken_and_its_certificate_told() {
         key.display()
     );
     with_tls(&files, true, &settings).check().is_well();
-    let gateway = with_tls(&files, true, &format!("keystone_ssl_trusted_certificate {ca};"));
-    assert_eq!(gateway.check().code, 1);
+
+    // Of a key with a passphrase nobody is asked for it.
+    let pair = PKey::private_key_from_pem(&fs::read(&key).unwrap()).unwrap();
+    let pem = pair.private_key_to_pem_pkcs8_passphrase(Cipher::aes_128_cbc(), b"x").unwrap();
+    fs::write(&key, pem).unwrap();
+    let outcome = with_tls(&files, true, &settings).check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("keystone.tls", "fail", "client.key").says("keystone.tls", "fail", "nginx -t");
+}
+
+#[test]
+fn a_client_certificate_that_is_missing_is_told() {
+    // Before TLS 1.3 it is looked at in the handshake, and then after it. In neither is the server's
+    // to blame, which nobody wants verified.
+    let builders = [SslAcceptor::mozilla_intermediate, SslAcceptor::mozilla_intermediate_v5];
+    for (new_builder, check) in builders.into_iter().zip(["keystone.tls", "keystone.version"]) {
+        let address = demand_client_certificate(new_builder(SslMethod::tls_server()).unwrap());
+        let mut gateway = Gateway::new();
+        gateway.settings = Some(format!(
+            "keystone_auth_uri https://{address}; keystone_signing_dir keystone; \
+             keystone_ssl_verify off;"
+        ));
+        gateway.check().says(check, "fail", "(keystone_ssl_certificate)");
+    }
+}
+
+/// A server with a certificate that nobody has signed, which ends with the process.
+fn demand_client_certificate(mut acceptor: SslAcceptorBuilder) -> SocketAddr {
+    let files = TlsFiles::self_signed().unwrap();
+    acceptor.set_certificate_chain_file(files.path("server.pem")).unwrap();
+    acceptor.set_private_key_file(files.path("server.key"), SslFiletype::PEM).unwrap();
+    acceptor.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+    let acceptor = acceptor.build();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        // Kept open, so that the client gets to read why.
+        let accept = |stream| acceptor.accept(stream);
+        listener.incoming().flatten().map(accept).collect::<Vec<_>>()
+    });
+    address
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the configuration says.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use keystone_testbed::temp::set_mode;
 
@@ -96,6 +97,43 @@ fn a_configuration_that_cannot_be_read_is_told_with_its_line() {
     let outcome = gateway.run(&["check", conf.to_str().unwrap()], "");
     assert_eq!(outcome.code, 1);
     outcome.says("configuration.include", "fail", "including.conf:3");
+
+    // What is in a directory that cannot be read is not nothing.
+    symlink("sites", gateway.dir.join("sites")).unwrap();
+    gateway.write("sites.conf", "events {}\nhttp {\ninclude sites/*.conf;\n}");
+    let conf = gateway.dir.join("sites.conf");
+    let outcome = gateway.run(&["check", conf.to_str().unwrap()], "");
+    assert_eq!(outcome.code, 1);
+    outcome.says("configuration.include", "fail", "sites").says(
+        "configuration.servers",
+        "skip",
+        "",
+    );
+}
+
+#[test]
+fn what_nginx_refuses_is_not_asked_with() {
+    let mut gateway = Gateway::new();
+    let signing_dir = "keystone_signing_dir keystone;";
+    for uri in ["http://127.0.0.1:99999", "http://127.0.0.1:/x", "http://127.0.0.1/#f"] {
+        gateway.settings = Some(format!("keystone_auth_uri {uri}; {signing_dir}"));
+        let outcome = gateway.check();
+        assert_eq!(outcome.code, 1, "{}", outcome.human);
+        outcome.says("settings.uri", "fail", "");
+        assert_eq!(outcome.find("keystone.connect"), None, "{}", outcome.human);
+    }
+    let uri = gateway.identity.uri();
+    gateway.settings = Some(format!(
+        "keystone_auth_uri {uri}; {signing_dir} keystone_revocation_events soon; \
+         keystone_application_credential_secret s3cret;"
+    ));
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("settings.value", "fail", "keystone_revocation_events").says(
+        "settings.credentials",
+        "fail",
+        "keystone_application_credential_id is not set",
+    );
 }
 
 #[test]

@@ -110,6 +110,18 @@ fn a_token_of_another_signer_may_be_one_of_a_new_certificate() {
 }
 
 #[test]
+fn a_token_writes_no_line_of_its_own() {
+    let verdict = "  the module would accept it (ok): it holds";
+    let name = Shape::authority().common_name(&format!("Keystone\n{verdict}"));
+    let forger = Pki::with(&name, &Shape::signing()).unwrap();
+    let token = Payload::v3().pki(&forger.signing).unwrap();
+    let outcome = Gateway::new().token(&token, &[]);
+    outcome.verdict(1, "refuse", Some("unknown_signer"));
+    assert!(outcome.human.contains("it holds"), "{}", outcome.human);
+    assert!(!outcome.human.lines().any(|line| line == verdict), "{}", outcome.human);
+}
+
+#[test]
 fn keystone_s_own_view_is_compared() {
     let gateway = Gateway::new();
     let payload = Payload::v3();

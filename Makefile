@@ -46,7 +46,7 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: $(NGINX_BUILD_DIR)/Makefile ## Build the module for the installed nginx
+build: configure ## Build the module for the installed nginx
 	@$(call say,Building the module for $(NGINX_SOURCE_DIR))
 	@cargo build --locked --release -p ngx_http_keystone_module -p keystone-doctor $(CARGO_FAILED)
 	@echo "The module is $(MODULE)"
@@ -150,7 +150,7 @@ prometheus:
 	tests/prometheus/setup.sh $(PROMETHEUS)
 
 .PHONY: package
-package: $(NGINX_BUILD_DIR)/Makefile package-packages ## Build a Debian package of the module, into build/package
+package: configure package-packages ## Build a Debian package of the module, into build/package
 	@$(call say,Building the package)
 	@rm -rf $(PACKAGE) && mkdir -p $(PACKAGE)/source
 	@tar -c --exclude=./.git --exclude=./build --exclude=target . | tar -x -C $(PACKAGE)/source
@@ -162,12 +162,18 @@ package: $(NGINX_BUILD_DIR)/Makefile package-packages ## Build a Debian package 
 .PHONY: install
 install: ## Install the module, its load_module file as Debian's own modules have it, and keystone-doctor
 	@test -e $(MODULE) || { echo 'There is no module yet: run "make" first.' >&2; exit 1; }
+	@mkdir -p $(MODULES_DIR) 2>/dev/null && test -w $(MODULES_DIR) \
+		|| { echo '$(MODULES_DIR) is not writable: be root, or set DESTDIR to install elsewhere.' >&2; exit 1; }
 	install -D -m 0644 $(MODULE) $(MODULES_DIR)/ngx_http_keystone_module.so
 	install -D -m 0755 $(TARGET)/release/keystone-doctor $(BIN_DIR)/keystone-doctor
 	install -D -m 0644 doctor/keystone-doctor.1 $(MAN_DIR)/man1/keystone-doctor.1
 	install -d $(AVAILABLE_DIR) $(ENABLED_DIR)
 	echo 'load_module modules/ngx_http_keystone_module.so;' > $(AVAILABLE_DIR)/mod-http-keystone.conf
 	ln -sf /usr/share/nginx/modules-available/mod-http-keystone.conf $(ENABLED_DIR)/50-mod-http-keystone.conf
+
+# What is being fetched, and how much there is of it.
+APT_PROGRESS := sed -u -n -e '/^Need to get/p' -e 's/^Fetched.*/&; unpacking it/p' \
+	-e 's/^\(Get:[0-9]*\) [^ ]* [^ ]* [^ ]* \([^ ]*\) .*\(\[.*\]\)$$/\1 \2 \3/p'
 
 # What is missing of the named packages is installed, by root.
 define install_packages
@@ -176,9 +182,13 @@ define install_packages
 done; \
 if [ -n "$$missing" ]; then \
 	$(call say,Installing$$missing); \
+	if ! command -v apt-get >/dev/null; then \
+		echo "There is no apt-get here: this is for Debian 12. Elsewhere, install what it would:$$missing" >&2; exit 1; \
+	fi; \
 	if [ "$$(id -u)" != 0 ]; then echo "Only root can install what is missing:$$missing" >&2; exit 1; fi; \
+	set -o pipefail; \
 	apt-get update -qq || { echo 'apt-get update failed: is the network there?' >&2; exit 1; }; \
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing | $(APT_PROGRESS) \
 		|| { echo "apt-get could not install:$$missing" >&2; exit 1; }; \
 fi
 endef
@@ -200,10 +210,21 @@ debian-packages:
 test-packages:
 	$(call install_packages,$(TEST_PACKAGES))
 
-$(BUILD)/nginx-debian/Makefile: | packages
-	@$(call say,Configuring nginx as Debian has built it)
-	@mkdir -p $(BUILD)
+# Anew when nginx-dev has become another, by what is in its headers: dpkg keeps their times. Cargo
+# builds what depends on it again, as the files that come out are new.
+.PHONY: configure
+configure: packages
+ifeq ($(NGINX_BUILD_DIR),$(BUILD)/nginx-debian)
 	@test -e $(NGINX_SOURCE_DIR)/conf_flags || { echo "$(NGINX_SOURCE_DIR) is not Debian's nginx-dev: set NGINX_SOURCE_DIR and NGINX_BUILD_DIR." >&2; exit 1; }
-	@cd $(NGINX_SOURCE_DIR) && . ./conf_flags && bash ./configure "$${NGX_CONF_FLAGS[@]}" \
-		--with-cc-opt="-g -O2 -fPIC" --with-ld-opt=-fPIC --builddir=$(BUILD)/nginx-debian > $(BUILD)/configure.log 2>&1 \
-		|| { tail -n 20 $(BUILD)/configure.log >&2; echo "nginx's configure failed, see $(BUILD)/configure.log" >&2; exit 1; }
+	@made_of=$$(cd $(NGINX_SOURCE_DIR) && find . -name '*.h' -o -name conf_flags | LC_ALL=C sort | xargs sha256sum | sha256sum); \
+	if [ "$$(cat $(NGINX_BUILD_DIR)/made-of 2>/dev/null)" != "$(NGINX_SOURCE_DIR) $$made_of" ]; then \
+		$(call say,Configuring nginx as Debian has built it); \
+		rm -rf $(NGINX_BUILD_DIR) && mkdir -p $(BUILD) && cd $(NGINX_SOURCE_DIR) && . ./conf_flags && \
+		bash ./configure "$${NGX_CONF_FLAGS[@]}" --with-cc-opt="-g -O2 -fPIC" --with-ld-opt=-fPIC \
+			--builddir=$(NGINX_BUILD_DIR) > $(BUILD)/configure.log 2>&1 \
+		|| { tail -n 20 $(BUILD)/configure.log >&2; echo "nginx's configure failed, see $(BUILD)/configure.log" >&2; exit 1; }; \
+		echo "$(NGINX_SOURCE_DIR) $$made_of" > $(NGINX_BUILD_DIR)/made-of; \
+	fi
+else
+	@test -e $(NGINX_BUILD_DIR)/Makefile || { echo "NGINX_BUILD_DIR is $(NGINX_BUILD_DIR), where no nginx was configured." >&2; exit 1; }
+endif

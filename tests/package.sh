@@ -74,6 +74,7 @@ play() {
 
     apt "the package is installed" install "/srv/$name.deb"
     is_enabled
+    read_documents
     in_root nginx -t 2>/dev/null || fail "nginx -t fails after the installation"
     wait_for "nginx to load the module" is_loaded
 
@@ -91,6 +92,20 @@ play() {
     remove
     purge
     say "installed, used, upgraded, removed and purged"
+}
+
+# As an operator would: from page to page, and the dashboard into Grafana.
+read_documents() {
+    local documents=$root/usr/share/doc/$name page target
+    perl -MJSON::PP -0777 -ne 'decode_json($_)' "$documents/docs/grafana/keystone.json" \
+        || fail "the dashboard is no JSON"
+    [ -s "$documents/docs/prometheus/alerts.yml" ] || fail "there are no alert rules"
+    find "$documents" -name '*.md' | while read -r page; do
+        grep -oE '\]\([^)#:]+' "$page" | cut -c3- | sort -u | while read -r target; do
+            [ -e "$(dirname "$page")/$target" ] || fail "${page#"$root"} leads to $target, which is not there"
+        done
+    done
+    say "the documents are whole"
 }
 
 consult_doctor() {

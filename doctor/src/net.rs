@@ -314,14 +314,21 @@ async fn read_answer(answer: http::Response<Incoming>) -> Result<Answer, HttpErr
 }
 
 fn protocol(error: &hyper::Error) -> HttpError {
-    let io = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    let mut causes: Vec<&(dyn std::error::Error + 'static)> = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause);
+        next = cause.source();
+    }
+    // Not always the first: a request that was not sent yet is cancelled by the connection's error.
+    let io = causes.iter().find_map(|cause| cause.downcast_ref::<io::Error>());
     let tls = io.and_then(io::Error::get_ref).and_then(|it| it.downcast_ref::<ssl::Error>());
     if let Some(stack) = tls.and_then(ssl::Error::ssl_error) {
         let reason = first_reason(stack);
         return HttpError::Tls(TlsFailure { reason, verification: None, certificate: None });
     }
-    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-    HttpError::Protocol(format!("{error}{cause}"))
+    let text = causes.iter().fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    HttpError::Protocol(text)
 }
 
 /// Sleeps until there is something to read, or the time is up. A request is small enough for the

@@ -87,8 +87,9 @@ test: build vendored oracle keystone prometheus lint fuzz-smoke ## Run every tes
 	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
 	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
 		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=$$nginx cargo test --locked --release -p ngx_http_keystone_module
-	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory test-package test-image; \
-	else $(call say,Only root can test the package and the image: left out); fi
+	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
+		$(MAKE) --no-print-directory test-package test-image; \
+	else $(call say,Only root that may make namespaces can test the package and the image: left out); fi
 
 .PHONY: test-package
 test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (as root)

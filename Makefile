@@ -172,7 +172,8 @@ install: ## Install the module, its load_module file as Debian's own modules hav
 	echo 'load_module modules/ngx_http_keystone_module.so;' > $(AVAILABLE_DIR)/mod-http-keystone.conf
 	ln -sf /usr/share/nginx/modules-available/mod-http-keystone.conf $(ENABLED_DIR)/50-mod-http-keystone.conf
 
-# What is being fetched, and how much there is of it.
+# What is being fetched, and how much there is of it, in the language that this reads. Why apt fails
+# is on both of its outputs, so the end of them is shown then.
 APT_PROGRESS := sed -u -n -e '/^Need to get/p' -e 's/^Fetched.*/&; unpacking it/p' \
 	-e 's/^\(Get:[0-9]*\) [^ ]* [^ ]* [^ ]* \([^ ]*\) .*\(\[.*\]\)$$/\1 \2 \3/p'
 
@@ -189,8 +190,10 @@ if [ -n "$$missing" ]; then \
 	if [ "$$(id -u)" != 0 ]; then echo "Only root can install what is missing:$$missing" >&2; exit 1; fi; \
 	set -o pipefail; \
 	apt-get update -qq || { echo 'apt-get update failed: is the network there?' >&2; exit 1; }; \
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing | $(APT_PROGRESS) \
-		|| { echo "apt-get could not install:$$missing" >&2; exit 1; }; \
+	mkdir -p $(BUILD); \
+	LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing 2>&1 \
+		| tee $(BUILD)/apt.log | $(APT_PROGRESS) \
+		|| { tail -n 20 $(BUILD)/apt.log >&2; echo "apt-get could not install:$$missing" >&2; exit 1; }; \
 fi
 endef
 

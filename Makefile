@@ -177,17 +177,20 @@ install: ## Install the module, its load_module file as Debian's own modules hav
 APT_PROGRESS := sed -u -n -e '/^Need to get/p' -e 's/^Fetched.*/&; unpacking it/p' \
 	-e 's/^\(Get:[0-9]*\) [^ ]* [^ ]* [^ ]* \([^ ]*\) .*\(\[.*\]\)$$/\1 \2 \3/p'
 
-# What is missing of the named packages is installed, by root.
+# What is missing of the named packages is installed, by root. Without apt nobody can tell what is
+# missing: who has set NGINX_BUILD_DIR there is taken to have seen to it.
 define install_packages
 @missing=; for package in $(1); do \
 	dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
 done; \
 if [ -n "$$missing" ]; then \
-	$(call say,Installing$$missing); \
 	if ! command -v apt-get >/dev/null; then \
-		echo "There is no apt-get here: this is for Debian 12. Elsewhere, install what it would:$$missing" >&2; exit 1; \
+		if [ '$(NGINX_BUILD_DIR)' != '$(BUILD)/nginx-debian' ]; then exit 0; fi; \
+		echo "There is no apt-get here: this is for Debian 12. Elsewhere, install the like of$$missing," >&2; \
+		echo 'and set NGINX_SOURCE_DIR and NGINX_BUILD_DIR to an nginx that was configured there.' >&2; exit 1; \
 	fi; \
 	if [ "$$(id -u)" != 0 ]; then echo "Only root can install what is missing:$$missing" >&2; exit 1; fi; \
+	$(call say,Installing$$missing); \
 	set -o pipefail; \
 	apt-get update -qq || { echo 'apt-get update failed: is the network there?' >&2; exit 1; }; \
 	mkdir -p $(BUILD); \

@@ -123,7 +123,13 @@ pub fn no_answer(check: Check, error: &HttpError, uri: &Uri, settings: &Settings
                       down",
             )
             .fix(curl(uri, "/")),
-        HttpError::Timeout(_) => check
+        HttpError::Timeout(Phase::Handshake) => check
+            .meaning(
+                "what listens there takes the connection and does not speak TLS, or is overloaded; \
+                      keystone_connect_timeout says how long the module waits",
+            )
+            .fix(s_client(uri, settings)),
+        HttpError::Timeout(Phase::Answer) => check
             .meaning(
                 "Keystone took the connection and does not answer in time: it is overloaded, \
                       or waits for its database; keystone_read_timeout says how long the module \

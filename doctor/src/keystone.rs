@@ -1,7 +1,7 @@
 //! Keystone, as one endpoint of it: what is asked and what the answers mean is
 //! `keystone_token::api`, how it travels is [`crate::net`].
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
 
 use bytes::Bytes;
 use http::header::{HeaderValue, ACCEPT, CONNECTION, CONTENT_TYPE, HOST};
@@ -52,7 +52,9 @@ impl Uri {
             None if port.is_empty() => default_port(https),
             None => return None,
         };
-        if host.is_empty() {
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_address = address.is_none_or(|address| address.parse::<Ipv6Addr>().is_ok());
+        if matches!(host, "" | "unix") || !is_address {
             return None;
         }
         let (base, named_version) = api::split_base_path(uri.path());
@@ -380,6 +382,8 @@ mod tests {
             "http://cloud:http",
             "http://[::1]x",
             "http://:80",
+            "http://unix:80",
+            "http://[::g]:80",
         ] {
             assert_eq!(Uri::parse(text), None, "{text}");
         }

@@ -18,7 +18,7 @@ mod token;
 use check::Machine;
 use cli::{Command, Invocation, Parsed, Source};
 use conf::Conf;
-use report::{Decision, Report, Status};
+use report::{Decision, Plain, Report, Status};
 
 fn main() -> ExitCode {
     let run = match cli::parse(std::env::args_os().skip(1)) {
@@ -48,7 +48,9 @@ fn check(conf: &Conf, run: Invocation) -> ExitCode {
 
 fn explain(conf: &Conf, run: Invocation) -> ExitCode {
     if conf.services.is_empty() {
-        return misused("no server of this configuration asks for tokens");
+        let unread = conf.problems.iter().map(|it| format!("; {}: {}", it.place, it.text));
+        let unread: String = unread.collect();
+        return misused(&format!("no server of this configuration asks for tokens{unread}"));
     }
     let token = match token::read(io::stdin().lock()) {
         Ok(token) => token,
@@ -86,6 +88,6 @@ fn print(text: &str, code: u8) -> ExitCode {
 }
 
 fn misused(reason: &str) -> ExitCode {
-    eprintln!("keystone-doctor: {reason}");
+    eprintln!("keystone-doctor: {}", Plain(reason));
     ExitCode::from(2)
 }

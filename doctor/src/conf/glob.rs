@@ -6,16 +6,20 @@ use std::path::{Component, Path, PathBuf};
 /// The files that a pattern stands for, sorted; a path without a pattern stands for itself. An error
 /// is of a directory that is there and cannot be read.
 pub fn expand(pattern: &Path) -> Vec<Result<PathBuf, (PathBuf, io::Error)>> {
-    let mut found = vec![Ok(PathBuf::new())];
+    let (mut found, mut has_pattern) = (vec![Ok(PathBuf::new())], false);
     for component in pattern.components() {
         let name = component.as_os_str().to_string_lossy();
         let is_pattern =
             matches!(component, Component::Normal(_)) && name.contains(['*', '?', '[']);
+        has_pattern |= is_pattern;
         found = match is_pattern {
             false => found.into_iter().map(|path| Ok(path?.join(component))).collect(),
             true => found.into_iter().flat_map(|directory| matching(directory, &name)).collect(),
         };
     }
+    // As for glob(3), what is named behind a pattern may be missing here and there.
+    let is_there = |path: &Result<PathBuf, _>| path.as_ref().map_or(true, |path| path.exists());
+    found.retain(|path| !has_pattern || is_there(path));
     found
 }
 

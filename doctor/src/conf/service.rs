@@ -165,8 +165,8 @@ impl Values<'_> {
             identity_uris,
             version: version.unwrap_or_default(),
             credentials,
-            connect_timeout: self.time("keystone_connect_timeout").unwrap_or(five_seconds),
-            read_timeout: self.time("keystone_read_timeout").unwrap_or(ten_seconds),
+            connect_timeout: self.positive_time("keystone_connect_timeout").unwrap_or(five_seconds),
+            read_timeout: self.positive_time("keystone_read_timeout").unwrap_or(ten_seconds),
             tls: TlsSettings {
                 certificate: self.path("keystone_ssl_certificate"),
                 certificate_key: self.path("keystone_ssl_certificate_key"),
@@ -185,11 +185,13 @@ impl Values<'_> {
                 .unwrap_or(ten_seconds),
             revocation_events: match self.word("keystone_revocation_events").as_deref() {
                 None | Some("off") => false,
-                Some(_) => self.time("keystone_revocation_events").is_some(),
+                Some(_) => self.positive_time("keystone_revocation_events").is_some(),
             },
             token_cache_time: match self.word("keystone_token_cache_time").as_deref() {
                 Some("off") => None,
-                _ => self.time("keystone_token_cache_time").or(Some(Duration::from_secs(300))),
+                _ => self
+                    .positive_time("keystone_token_cache_time")
+                    .or(Some(Duration::from_secs(300))),
             },
             header_buffer: self.header_buffer(),
             open_secrets: std::mem::take(&mut self.open_secrets),
@@ -280,6 +282,10 @@ impl Values<'_> {
 
     fn time(&mut self, name: &str) -> Option<Duration> {
         self.parsed(name, values::time)
+    }
+
+    fn positive_time(&mut self, name: &str) -> Option<Duration> {
+        self.parsed(name, |word| values::time(word).filter(|time| !time.is_zero()))
     }
 
     fn flag(&mut self, name: &str) -> Option<bool> {

@@ -100,7 +100,9 @@ fn a_configuration_that_cannot_be_read_is_told_with_its_line() {
 
     // What is in a directory that cannot be read is not nothing.
     symlink("sites", gateway.dir.join("sites")).unwrap();
-    gateway.write("sites.conf", "events {}\nhttp {\ninclude sites/*.conf;\n}");
+    fs::create_dir(gateway.dir.join("empty")).unwrap();
+    gateway
+        .write("sites.conf", "events {}\nhttp {\ninclude sites/*.conf;\ninclude empt?/x.conf;\n}");
     let conf = gateway.dir.join("sites.conf");
     let outcome = gateway.run(&["check", conf.to_str().unwrap()], "");
     assert_eq!(outcome.code, 1);
@@ -109,6 +111,10 @@ fn a_configuration_that_cannot_be_read_is_told_with_its_line() {
         "skip",
         "",
     );
+    assert!(!outcome.human.contains("x.conf"), "{}", outcome.human);
+    let outcome = gateway.run(&["token", "--conf", conf.to_str().unwrap()], "x");
+    assert_eq!(outcome.code, 2);
+    assert!(outcome.human.contains("sites.conf:3: cannot include"), "{}", outcome.human);
 }
 
 #[test]
@@ -120,20 +126,24 @@ fn what_nginx_refuses_is_not_asked_with() {
         let outcome = gateway.check();
         assert_eq!(outcome.code, 1, "{}", outcome.human);
         outcome.says("settings.uri", "fail", "");
-        assert_eq!(outcome.find("keystone.connect"), None, "{}", outcome.human);
+        assert_eq!(outcome.find("keystone.tcp"), None, "{}", outcome.human);
     }
     let uri = gateway.identity.uri();
     gateway.settings = Some(format!(
         "keystone_auth_uri {uri}; {signing_dir} keystone_revocation_events soon; \
+         keystone_token_cache_time 0; \
          keystone_application_credential_secret s3cret;"
     ));
     let outcome = gateway.check();
     assert_eq!(outcome.code, 1);
-    outcome.says("settings.value", "fail", "keystone_revocation_events").says(
+    outcome.says("settings.value", "fail", "").says(
         "settings.credentials",
         "fail",
         "keystone_application_credential_id is not set",
     );
+    for name in ["keystone_revocation_events", "keystone_token_cache_time"] {
+        assert!(outcome.human.contains(&format!("{name} has an invalid value")), "{name}");
+    }
 }
 
 #[test]

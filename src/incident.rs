@@ -20,10 +20,9 @@ pub struct Incident {
 impl Incident {
     /// Notes a failure; whether to tell of it.
     pub fn fails(&self) -> bool {
-        !self.is_told.get() && {
-            self.is_told.set(self.failures.is_due());
-            self.is_told.get()
-        }
+        let tells = !self.is_told.get() && self.failures.is_due();
+        self.is_told.set(tells || self.is_told.get());
+        tells
     }
 
     /// Notes a success; whether to tell of a recovery.

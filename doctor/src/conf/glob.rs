@@ -17,10 +17,18 @@ pub fn expand(pattern: &Path) -> Vec<Result<PathBuf, (PathBuf, io::Error)>> {
             true => found.into_iter().flat_map(|directory| matching(directory, &name)).collect(),
         };
     }
-    // As for glob(3), what is named behind a pattern may be missing here and there.
-    let is_there = |path: &Result<PathBuf, _>| path.as_ref().map_or(true, |path| path.exists());
-    found.retain(|path| !has_pattern || is_there(path));
+    // As for glob(3), what is named behind a pattern may be missing here and there; a link to nowhere
+    // is not missing, and nginx stumbles over it.
+    found.retain(|path| !has_pattern || !path.as_ref().is_ok_and(|path| is_missing(path)));
     found
+}
+
+fn is_missing(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| is_of_nothing(&error))
+}
+
+fn is_of_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn matching(
@@ -34,10 +42,8 @@ fn matching(
     };
     let entries = match std::fs::read_dir(&directory) {
         Ok(entries) => entries,
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => return Vec::new(),
-            _ => return vec![Err((directory, error))],
-        },
+        Err(error) if is_of_nothing(&error) => return Vec::new(),
+        Err(error) => return vec![Err((directory, error))],
     };
     let mut paths: Vec<PathBuf> = entries
         .flatten()

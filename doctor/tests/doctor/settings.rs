@@ -101,8 +101,12 @@ fn a_configuration_that_cannot_be_read_is_told_with_its_line() {
     // What is in a directory that cannot be read is not nothing.
     symlink("sites", gateway.dir.join("sites")).unwrap();
     fs::create_dir(gateway.dir.join("empty")).unwrap();
-    gateway
-        .write("sites.conf", "events {}\nhttp {\ninclude sites/*.conf;\ninclude empt?/x.conf;\n}");
+    fs::create_dir(gateway.dir.join("enabled")).unwrap();
+    symlink("/no/such/site", gateway.dir.join("enabled/gone.conf")).unwrap();
+    gateway.write(
+        "sites.conf",
+        "events {}\nhttp {\ninclude sites/*.conf;\ninclude empt?/x.conf;\ninclude enabled/*;\n}",
+    );
     let conf = gateway.dir.join("sites.conf");
     let outcome = gateway.run(&["check", conf.to_str().unwrap()], "");
     assert_eq!(outcome.code, 1);
@@ -112,6 +116,7 @@ fn a_configuration_that_cannot_be_read_is_told_with_its_line() {
         "",
     );
     assert!(!outcome.human.contains("x.conf"), "{}", outcome.human);
+    assert!(outcome.human.contains("enabled/gone.conf"), "{}", outcome.human);
     let outcome = gateway.run(&["token", "--conf", conf.to_str().unwrap()], "x");
     assert_eq!(outcome.code, 2);
     assert!(outcome.human.contains("sites.conf:3: cannot include"), "{}", outcome.human);

@@ -97,7 +97,40 @@ pub fn access(request: &Request) -> isize {
             None => ERROR,
         };
     }
-    decide(&place, &worker)
+    let code = decide(&place, &worker);
+    if matches!(code, OK | DECLINED) {
+        context.pass(location);
+    }
+    code
+}
+
+/// Precontent phase: a second lock, which does not depend on the first. A request whose location
+/// asks for a decision of [`access`] and that has none was led past it by another module.
+pub fn check_passed(request: &Request) -> isize {
+    let Some(location) = request.location() else { return ERROR };
+    // nginx runs no access phase for subrequests.
+    if location.auth() == Auth::Off || !request.is_main() {
+        return DECLINED;
+    }
+    let context = Context::of_location(request);
+    if context.is_some_and(|context| context.has_passed(location)) {
+        return DECLINED;
+    }
+    // One that waits was let pass by nobody.
+    let is_waiting = context.is_some_and(Context::is_waiting);
+    if !is_waiting && request.is_granted_by_any() {
+        return DECLINED;
+    }
+    crit!(
+        request,
+        "keystone: request reached its content without a decision of the access phase: another \
+         module has skipped it"
+    );
+    if let Some(context) = context {
+        context.stop_waiting();
+        context.result.set(Some("skipped"));
+    }
+    answer::INTERNAL_SERVER_ERROR
 }
 
 /// Settles whose the tokens are, once for the request, or says what that has to wait for.  The
@@ -234,23 +267,22 @@ unsafe fn set_headers(
         false => "Invalid",
     };
     // SAFETY: the value is the program's.
-    unsafe { request.add_header("X-Identity-Status", "x-identity-status", status(user)) }?;
+    unsafe { request.add_header(headers::IDENTITY_STATUS, status(user)) }?;
     if let Standing::Valid(record) = user {
-        for (name, lowercase, value) in headers::user_headers(record, location.sets_catalog()) {
+        for (name, value) in headers::user_headers(record, location.sets_catalog()) {
             // SAFETY: the value lies in the record.
-            unsafe { request.add_header(name, lowercase, value) }?;
+            unsafe { request.add_header(name, value) }?;
         }
     }
     if let Standing::Absent = service {
         return Some(());
     }
-    let (name, lowercase) = ("X-Service-Identity-Status", "x-service-identity-status");
     // SAFETY: the value is the program's.
-    unsafe { request.add_header(name, lowercase, status(service)) }?;
+    unsafe { request.add_header(headers::SERVICE_IDENTITY_STATUS, status(service)) }?;
     if let Standing::Valid(record) = service {
-        for (name, lowercase, value) in headers::service_headers(record) {
+        for (name, value) in headers::service_headers(record) {
             // SAFETY: the value lies in the record.
-            unsafe { request.add_header(name, lowercase, value) }?;
+            unsafe { request.add_header(name, value) }?;
         }
     }
     Some(())

@@ -6,13 +6,15 @@
 //! alone: a redirect makes nginx forget the request's context, and without that there is nothing to
 //! replace.
 
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
     ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t, ngx_str_t,
-    ngx_table_elt_t, NGX_ERROR, NGX_HTTP_BAD_REQUEST, NGX_HTTP_FORBIDDEN, NGX_HTTP_NOT_FOUND,
-    NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED,
+    ngx_table_elt_t, NGX_ERROR, NGX_HTTP_BAD_REQUEST, NGX_HTTP_FORBIDDEN,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE,
+    NGX_HTTP_UNAUTHORIZED,
 };
 
 use crate::conf::location::{Auth, LocationConf};
@@ -23,6 +25,9 @@ use crate::request::{static_string, Request};
 
 /// nginx's own page.
 pub const BAD_REQUEST: isize = NGX_HTTP_BAD_REQUEST as isize;
+
+/// nginx's own page.
+pub const INTERNAL_SERVER_ERROR: isize = NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 
 /// nginx's own page.
 pub const NOT_FOUND: isize = NGX_HTTP_NOT_FOUND as isize;
@@ -55,7 +60,7 @@ pub fn forbidden(context: &Context) -> isize {
 
 /// 503, with a time after which to come again.
 pub fn unavailable(request: &Request, context: &Context) -> isize {
-    match request.add_response_header("Retry-After", static_string(RETRY_AFTER)) {
+    match request.add_response_header(c"Retry-After", static_string(RETRY_AFTER)) {
         Some(_) => refuse(context, NGX_HTTP_SERVICE_UNAVAILABLE),
         None => ERROR,
     }
@@ -169,7 +174,7 @@ fn set_json(request: &Request, body: &'static str) {
 fn add_challenge(request: &Request) {
     let (Some(location), Some(server)) = (request.location(), request.server()) else { return };
     let announced = request.response_headers().any(|(name, value)| {
-        name.eq_ignore_ascii_case(CHALLENGE.as_bytes())
+        name.eq_ignore_ascii_case(CHALLENGE.to_bytes())
             && value.get(..SCHEME.len()).is_some_and(|v| v.eq_ignore_ascii_case(SCHEME.as_bytes()))
     });
     if LocationConf::auth(location) != Auth::Off && !announced {
@@ -218,7 +223,7 @@ fn replace_body(request: &Request, chain: *mut ngx_chain_t) -> *mut ngx_chain_t 
     link
 }
 
-const CHALLENGE: &str = "WWW-Authenticate";
+const CHALLENGE: &CStr = c"WWW-Authenticate";
 const SCHEME: &str = "Keystone ";
 const JSON: &str = "application/json";
 

@@ -14,6 +14,7 @@ use nginx_sys::{
 use ngx::async_::Task;
 use ngx::http::HttpModule;
 
+use crate::conf::location::LocationConf;
 use crate::conf::server::ServerConf;
 use crate::headers_in::{Duplicate, Tokens};
 use crate::identity::Unavailable;
@@ -22,7 +23,7 @@ use crate::net::shield;
 use crate::request::Request;
 use crate::worker::Worker;
 use crate::zone::{Answer, Identity};
-use crate::HttpKeystoneModule;
+use crate::{HttpKeystoneModule, ACCESS_HANDLER};
 
 /// Whether the request comes from somebody.
 #[derive(Clone)]
@@ -196,6 +197,8 @@ pub struct Context {
     pub refusal: Cell<Option<usize>>,
     waiting: RefCell<Option<Task<()>>>,
     resume: UnsafeCell<ngx_event_t>,
+    /// The location in which the access phase has let the request pass.
+    passed: Cell<Option<NonNull<LocationConf>>>,
 }
 
 impl Context {
@@ -236,8 +239,10 @@ impl Context {
             Some(context) => context,
             None => Self::create(request)?,
         };
-        // A refusal of the location before was answered by the redirect to this one.
+        // What the location before has come to does not count in this one: a refusal was answered
+        // by the redirect, and a path that may pass there may be another one here.
         context.refusal.set(None);
+        context.passed.set(None);
         context.attach();
         Some(context)
     }
@@ -261,6 +266,7 @@ impl Context {
             waiting: RefCell::new(None),
             // SAFETY: all-zero is an event that is neither armed nor posted.
             resume: unsafe { std::mem::zeroed() },
+            passed: Cell::new(None),
         };
         // SAFETY: nginx has allocated the room that was asked for, aligned as its own structures.
         unsafe {
@@ -295,6 +301,16 @@ impl Context {
         }
     }
 
+    /// Notes that the access phase has let the request pass in this location.
+    pub fn pass(&self, location: &'static LocationConf) {
+        self.passed.set(Some(NonNull::from(location)));
+    }
+
+    /// Whether it has done so, and the request was not redirected since.
+    pub fn has_passed(&self, location: &'static LocationConf) -> bool {
+        self.passed.get() == Some(NonNull::from(location))
+    }
+
     /// Whether the request waits for an answer.
     pub fn is_waiting(&self) -> bool {
         self.waiting.borrow().is_some()
@@ -307,7 +323,7 @@ impl Context {
         whose: Whose,
         work: impl Future<Output = Outcome> + 'static,
     ) -> Option<()> {
-        self.request.watch_client()?;
+        self.request.suspend()?;
         let this = NonNull::from(self);
         let task = crate::net::spawn(async move {
             let outcome = work.await;
@@ -324,18 +340,29 @@ impl Context {
     }
 }
 
+impl Context {
+    /// Ends the wait, whatever has become of what the request waits for.
+    pub fn stop_waiting(&self) {
+        // Cancels the task.
+        self.waiting.take();
+        let event = self.resume.get();
+        // SAFETY: the event lies in the context. One that is posted is in nginx's queue, and so can
+        // be taken out.
+        unsafe {
+            if (*event).posted() != 0 {
+                ngx_delete_posted_event(event);
+            }
+        }
+    }
+}
+
 impl Drop for Context {
     fn drop(&mut self) {
-        // Cancels the task before what it points to goes.
-        self.waiting.take();
+        // Before what the task and the event point to goes.
+        self.stop_waiting();
         // Here, when it can change no more: a redirect may have led to another one.
         if let Some(word) = self.result.get() {
             Worker::count_result(word);
-        }
-        let event = self.resume.get_mut();
-        if event.posted() != 0 {
-            // SAFETY: it is in nginx's queue, and so can be taken out.
-            unsafe { ngx_delete_posted_event(event) };
         }
     }
 }
@@ -350,8 +377,9 @@ unsafe extern "C" fn resume(event: *mut ngx_event_t) {
             context.request
         };
         debug!(request, "keystone: the request goes on");
-        // SAFETY: this is an event handler of nginx's loop.
-        unsafe { request.run_phases() };
+        // SAFETY: this is an event handler of nginx's loop, and the event is posted only while the
+        // request waits.
+        unsafe { request.resume_at(ACCESS_HANDLER) };
     });
 }
 

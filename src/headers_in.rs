@@ -1,37 +1,18 @@
 //! The request's headers: take the tokens, remove what a client must not send, set the identity.
 //!
-//! nginx keeps headers in a list of arrays, and points into it (`headers_in.host` and the like), so
-//! elements must stay where they are.  Removing one cuts its array in two.  Two habits of nginx's
+//! nginx keeps headers in a list of arrays ([`Request::headers`] tells when there is none), and
+//! points into it (`headers_in.host` and the like), so elements must stay where they are.  Removing one cuts its array in two.  Two habits of nginx's
 //! code set the form of the result: a loop over the list looks at the first element of each part but
 //! the first one without asking whether there is one, and `ngx_list_push()` takes the list's
 //! `nalloc` for the room in its last part.
 
 use std::ptr::NonNull;
 
+use keystone_token::headers::{folded, is_stripped, HeaderName};
 use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_str_t, ngx_table_elt_t};
 
 use crate::conf::directive::bytes;
-use crate::request::{static_string, Request};
-
-/// The elements of a list of headers.
-///
-/// # Safety
-/// The elements are headers, and the list does not change while they are looked at.
-pub unsafe fn elements<'l>(list: &'l ngx_list_t) -> impl Iterator<Item = &'l ngx_table_elt_t> {
-    let mut part: Option<&'l ngx_list_part_t> = Some(&list.part);
-    std::iter::from_fn(move || {
-        let current = part?;
-        // SAFETY: a part's successor is null or another part.
-        part = unsafe { current.next.as_ref() };
-        let elements: &[ngx_table_elt_t] = match current.nelts {
-            0 => &[],
-            // SAFETY: by this function's contract, and a part has as many elements as it says.
-            count => unsafe { std::slice::from_raw_parts(current.elts.cast(), count) },
-        };
-        Some(elements)
-    })
-    .flatten()
-}
+use crate::request::{elements, static_name, Request};
 
 /// The tokens of a request, as sent; none is empty.  They point into the request's headers.
 #[derive(Clone, Copy, Default)]
@@ -50,10 +31,7 @@ impl Request {
     /// Finds the tokens.
     pub fn tokens(&self) -> Result<Tokens, Duplicate> {
         let mut found: [Option<&[u8]>; TOKEN_HEADERS.len()] = Default::default();
-        // SAFETY: the list is that of the request's headers; nothing changes it meanwhile.
-        for header in unsafe { elements(&(*self.as_ptr()).headers_in.headers) } {
-            // SAFETY: names and values live as long as the request, and so does what keeps them.
-            let (name, value) = unsafe { (bytes(&header.key), bytes(&header.value)) };
+        for (name, value) in self.headers() {
             let Some(index) = token_header(name) else { continue };
             if found[index].replace(value).is_some() {
                 return Err(Duplicate(TOKEN_HEADERS[index]));
@@ -68,7 +46,7 @@ impl Request {
 
     /// Removes the headers that only the module may set.
     pub fn strip_identity(&self) -> Option<()> {
-        self.remove_headers(keystone_token::headers::is_stripped)
+        self.remove_headers(is_stripped)
     }
 
     /// Removes the tokens, so that an upstream does not get them.
@@ -76,31 +54,25 @@ impl Request {
         self.remove_headers(|name| token_header(name).is_some())
     }
 
-    /// Adds a header: its name, the same in lower case, and the value; `None` where nginx has no
-    /// memory.
+    /// Adds a header; `None` where nginx has no memory.
     ///
     /// # Safety
     /// The value stays where it is until the request ends.
-    pub unsafe fn add_header(
-        &self,
-        name: &'static str,
-        lowercase: &'static str,
-        value: &str,
-    ) -> Option<()> {
-        // SAFETY: the list belongs to the request.
-        let list = unsafe { &mut (*self.as_ptr()).headers_in.headers };
+    pub unsafe fn add_header(&self, name: HeaderName, value: &str) -> Option<()> {
+        let list = self.header_list()?;
         // SAFETY: the list is intact.
         let header: *mut ngx_table_elt_t = unsafe { nginx_sys::ngx_list_push(list) }.cast();
         if header.is_null() {
             return None;
         }
+        let lowercase = name.lowercase.to_bytes();
         // SAFETY: the list has made room for one element; all-zero is a valid one.
         unsafe {
             header.write_bytes(0, 1);
             let header = &mut *header;
             // `proxy_set_header` and its like find by it what they override.
             header.hash = hash_key(lowercase);
-            header.key = static_string(name);
+            header.key = static_name(name.name);
             header.value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
             header.lowcase_key = lowercase.as_ptr().cast_mut();
         }
@@ -110,15 +82,12 @@ impl Request {
     /// Removes the headers whose name `remove` picks; `None` where nginx has no memory, and then
     /// nothing is removed.
     fn remove_headers(&self, remove: impl Fn(&[u8]) -> bool) -> Option<()> {
-        // SAFETY: the list belongs to the request; nothing else uses it meanwhile.
-        let list = unsafe { &mut (*self.as_ptr()).headers_in.headers };
-        // SAFETY: the elements are headers, whose names live as long as the request.
-        let removed = |header: &ngx_table_elt_t| remove(unsafe { bytes(&header.key) });
-        // SAFETY: as above.
-        if !unsafe { elements(list) }.any(removed) {
+        if !self.headers().any(|(name, _)| remove(name)) {
             return Some(());
         }
-
+        let list = self.header_list()?;
+        // SAFETY: the elements are headers, whose names live as long as the request.
+        let removed = |header: &ngx_table_elt_t| remove(unsafe { bytes(&header.key) });
         // What stays, as runs of elements that lie side by side.
         let mut runs: Vec<(*const ngx_table_elt_t, usize)> = Vec::new();
         // SAFETY: as above.
@@ -178,21 +147,14 @@ fn rebuild(
 }
 
 /// nginx's `ngx_hash_key()`.
-fn hash_key(name: &str) -> usize {
-    name.bytes().fold(0, |key: usize, byte| key.wrapping_mul(31).wrapping_add(byte.into()))
+fn hash_key(name: &[u8]) -> usize {
+    name.iter().fold(0, |key: usize, byte| key.wrapping_mul(31).wrapping_add((*byte).into()))
 }
 
 /// The headers that carry tokens, in lower case.
 const TOKEN_HEADERS: [&str; 3] = ["x-auth-token", "x-storage-token", "x-service-token"];
 
 fn token_header(name: &[u8]) -> Option<usize> {
-    // What stands behind CGI cannot tell `_` from `-`.
-    let matches = |known: &str| {
-        known.len() == name.len()
-            && known.bytes().zip(name).all(|(known, byte)| match byte {
-                b'_' => known == b'-',
-                byte => known == byte.to_ascii_lowercase(),
-            })
-    };
-    TOKEN_HEADERS.iter().position(|known| matches(known))
+    let is_name = |known: &&str| known.bytes().eq(name.iter().copied().map(folded));
+    TOKEN_HEADERS.iter().position(|known| known.len() == name.len() && is_name(&known))
 }

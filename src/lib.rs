@@ -32,16 +32,16 @@ use std::ptr;
 use nginx_sys::{
     ngx_array_push, ngx_conf_t, ngx_cycle_t, ngx_http_core_main_conf_t, ngx_http_handler_pt,
     ngx_http_module_t, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
-    ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
-    ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_uint_t, NGX_ERROR,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_OK, NGX_PROCESS_SINGLE,
-    NGX_PROCESS_WORKER,
+    ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
+    ngx_http_phases_NGX_HTTP_REWRITE_PHASE, ngx_http_request_t, ngx_int_t, ngx_module_t,
+    ngx_uint_t, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_OK,
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 use ngx::http::{
     HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
 };
 
-use crate::request::Request;
+use crate::request::{PhaseHandler, Request};
 
 struct HttpKeystoneModule;
 
@@ -106,6 +106,13 @@ impl HttpModule for HttpKeystoneModule {
         // SAFETY: nginx passes its own `cf`.
         let cf = unsafe { &mut *cf };
         let Some(main) = HttpKeystoneModule::main_conf_mut(cf) else { return ERROR };
+        if worker::Worker::is_running() {
+            // With "master_process off", nginx reads another configuration in the process that
+            // serves requests, and unmaps the zone that they use. It would not serve any after that.
+            let reason = "with \"master_process off\" nginx cannot be reloaded: restart it";
+            conf::directive::report(cf, NGX_LOG_EMERG, reason);
+            return ERROR;
+        }
         if let Err(reason) = main.finish(cf) {
             conf::directive::report(cf, NGX_LOG_EMERG, &reason);
             return ERROR;
@@ -121,7 +128,8 @@ fn install_handlers(cf: &mut ngx_conf_t) -> Option<()> {
     let core = NgxHttpCoreModule::main_conf_mut(cf)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_REWRITE_PHASE, strip)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, strip_tokens)?;
-    add_handler(core, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, access)?;
+    add_handler(core, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ACCESS_HANDLER)?;
+    add_handler(core, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, check_passed)?;
     // nginx runs a phase's handlers from the last one to the first.  Being first in the rewrite
     // phase is right; in the access phase, an address or a password that is refused should cost
     // no look at the token, so the module goes behind nginx's own.
@@ -133,9 +141,11 @@ fn install_handlers(cf: &mut ngx_conf_t) -> Option<()> {
     Some(())
 }
 
-type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
-
-fn add_handler(core: &mut ngx_http_core_main_conf_t, phase: u32, handler: Handler) -> Option<()> {
+fn add_handler(
+    core: &mut ngx_http_core_main_conf_t,
+    phase: u32,
+    handler: PhaseHandler,
+) -> Option<()> {
     let phase = core.phases.get_mut(phase as usize)?;
     // SAFETY: the phase's array holds handlers, and is in use by this thread alone.
     let slot: *mut ngx_http_handler_pt = unsafe { ngx_array_push(&mut phase.handlers) }.cast();
@@ -160,6 +170,14 @@ unsafe extern "C" fn strip_tokens(r: *mut ngx_http_request_t) -> ngx_int_t {
 unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: as above.
     unsafe { handle(r, access::access) }
+}
+
+/// The one address of `access`, by which it is found in the phase engine again.
+static ACCESS_HANDLER: PhaseHandler = access;
+
+unsafe extern "C" fn check_passed(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: as above.
+    unsafe { handle(r, access::check_passed) }
 }
 
 /// Content phase, where `keystone_status` stands.
@@ -195,7 +213,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     }
     let started = catch_unwind(AssertUnwindSafe(|| worker::Worker::start(main)));
     match started.unwrap_or(Err("panic")) {
-        Ok(_) => OK,
+        Ok(()) => OK,
         Err(reason) => {
             error!(ngx::log::ngx_cycle_log(), "keystone: the worker cannot start: {reason}");
             ERROR

@@ -1,15 +1,28 @@
 //! A thin layer over `ngx_http_request_t`: what the rest of the module needs of a request, safe to
 //! call.
+//!
+//! nginx enters a module with requests that it has set up in part only, and this is the one place
+//! that knows what may be unset:
+//!
+//! - `connection`, `pool`, `ctx`, the configurations, `variables` and `headers_out.headers` are set
+//!   before anything of the request is read (`ngx_http_alloc_request()`).
+//! - `headers_in.headers` is all zero until a request line of HTTP/1.x, or the pseudo-headers of
+//!   HTTP/2 and HTTP/3, were accepted. A request of HTTP/0.9, and one that was refused and that
+//!   `error_page` redirects into a location, come without it: see [`Request::header_list`].
+//! - What points to one header (`headers_in.referer`, `headers_in.authorization`) is null where the
+//!   request has none.
+//! - Texts (`uri`, `method_name`, `unparsed_uri`, `headers_in.user`) may be empty with a null
+//!   pointer: [`bytes`] takes that for no bytes.
 
-use std::ptr::NonNull;
+use std::ffi::CStr;
+use std::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_buf_t, ngx_chain_t, ngx_connection_t, ngx_handle_read_event, ngx_http_block_reading,
-    ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_run_phases, ngx_http_discard_request_body, ngx_http_output_filter,
-    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_send_header, ngx_http_test_reading,
-    ngx_list_push, ngx_log_t, ngx_str_t, ngx_table_elt_t, NGX_ERROR,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_OK,
+    ngx_buf_t, ngx_chain_t, ngx_connection_t, ngx_http_complex_value, ngx_http_complex_value_t,
+    ngx_http_core_loc_conf_t, ngx_http_discard_request_body, ngx_http_output_filter,
+    ngx_http_request_t, ngx_http_send_header, ngx_list_part_t, ngx_list_push, ngx_list_t,
+    ngx_log_t, ngx_palloc, ngx_str_t, ngx_table_elt_t, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR,
+    NGX_HTTP_OK, NGX_HTTP_SATISFY_ANY, NGX_OK,
 };
 use ngx::core::Pool;
 use ngx::http::{
@@ -22,6 +35,10 @@ use crate::conf::server::ServerConf;
 use crate::conf::MainConf;
 use crate::log::AsLog;
 use crate::HttpKeystoneModule;
+
+mod phases;
+
+pub use phases::PhaseHandler;
 
 /// A request that nginx is working at.
 ///
@@ -57,6 +74,14 @@ impl Request {
 
     fn connection(&self) -> *mut ngx_connection_t {
         self.get().connection
+    }
+
+    /// Whether one access module that lets the request pass is enough here (`satisfy any`), and none
+    /// that has refused it stands against that.
+    pub fn is_granted_by_any(&self) -> bool {
+        let satisfies_any =
+            |core: &ngx_http_core_loc_conf_t| core.satisfy == NGX_HTTP_SATISFY_ANY as usize;
+        self.core_location().is_some_and(satisfies_any) && self.get().access_code == 0
     }
 
     /// Whether this is not a subrequest.
@@ -126,14 +151,41 @@ impl Request {
 
     /// What the client accepts, all `Accept` headers as one.
     pub fn accept(&self) -> String {
-        // SAFETY: the list belongs to the request, and its elements are headers.
-        let headers = unsafe { crate::headers_in::elements(&self.get().headers_in.headers) };
-        let accepted = headers.filter_map(|header| {
-            // SAFETY: names and values live as long as the request.
-            let (name, value) = unsafe { (bytes(&header.key), bytes(&header.value)) };
+        let accepted = self.headers().filter_map(|(name, value)| {
             name.eq_ignore_ascii_case(b"accept").then(|| String::from_utf8_lossy(value))
         });
         accepted.collect::<Vec<_>>().join(",")
+    }
+
+    /// The request's headers, as name and value; none where nginx has not read any. They live as
+    /// long as the request.
+    pub fn headers<'r>(&self) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
+        // SAFETY: the list belongs to the request, and its elements are headers.
+        let headers = unsafe { elements(&(*self.as_ptr()).headers_in.headers) };
+        // SAFETY: names and values live as long as the request.
+        headers.map(|header| unsafe { (bytes(&header.key), bytes(&header.value)) })
+    }
+
+    /// nginx's list of the request's headers, made here where nginx has not made it; `None` where
+    /// nginx has no memory.
+    pub(crate) fn header_list(&self) -> Option<&mut ngx_list_t> {
+        // SAFETY: the list belongs to the request; nothing else uses it while the reference lives.
+        let list = unsafe { &mut (*self.as_ptr()).headers_in.headers };
+        if list.last.is_null() {
+            // What nginx's `ngx_list_init()` does, which is an inline function of C.
+            let (size, pool) = (size_of::<ngx_table_elt_t>(), self.get().pool);
+            // SAFETY: the pool is the request's.
+            let elements = unsafe { ngx_palloc(pool, HEADERS * size) };
+            if elements.is_null() {
+                return None;
+            }
+            list.part = ngx_list_part_t { elts: elements, nelts: 0, next: ptr::null_mut() };
+            list.last = &mut list.part;
+            list.size = size;
+            list.nalloc = HEADERS;
+            list.pool = pool;
+        }
+        Some(list)
     }
 
     /// Sends a page that is not to be kept, as the answer to the request; gives the code for nginx.
@@ -147,7 +199,7 @@ impl Request {
         let pool = self.pool();
         let data: *mut u8 = pool.alloc_unaligned(text.len()).cast();
         let buffer: *mut ngx_buf_t = pool.calloc_type();
-        let no_store = self.add_response_header("Cache-Control", static_string("no-store"));
+        let no_store = self.add_response_header(c"Cache-Control", static_string("no-store"));
         if data.is_null() || buffer.is_null() || no_store.is_none() {
             return NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
         }
@@ -230,7 +282,7 @@ impl Request {
     /// Adds a response header; `None` where nginx has no memory.
     pub fn add_response_header(
         &self,
-        name: &'static str,
+        name: &'static CStr,
         value: ngx_str_t,
     ) -> Option<NonNull<ngx_table_elt_t>> {
         // SAFETY: the list belongs to the request.
@@ -241,7 +293,7 @@ impl Request {
             header.write_bytes(0, 1);
             let header = &mut *header.as_ptr();
             header.hash = 1;
-            header.key = static_string(name);
+            header.key = static_name(name);
             header.value = value;
         }
         Some(header)
@@ -250,37 +302,10 @@ impl Request {
     /// The response headers as they stand, as name and value.
     pub fn response_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         // SAFETY: the list belongs to the request, and its elements are headers.
-        unsafe { crate::headers_in::elements(&self.get().headers_out.headers) }
+        unsafe { elements(&self.get().headers_out.headers) }
             .filter(|header| header.hash != 0)
             // SAFETY: names and values live as long as the request.
             .map(|header| unsafe { (bytes(&header.key), bytes(&header.value)) })
-    }
-
-    /// Makes nginx notice that the client goes away while the request waits; `None` where it
-    /// cannot.
-    pub fn watch_client(&self) -> Option<()> {
-        // SAFETY: the request and its connection are alive and belong to this thread.
-        unsafe {
-            if ngx_handle_read_event((*self.connection()).read, 0) != NGX_OK as isize {
-                return None;
-            }
-            (*self.as_ptr()).read_event_handler = Some(ngx_http_test_reading);
-        }
-        Some(())
-    }
-
-    /// Goes on with the request where it waits.  It may be gone when this returns.
-    ///
-    /// # Safety
-    /// Called from nginx's event loop, not from within the request's own phases.
-    pub unsafe fn run_phases(self) {
-        let connection = self.connection();
-        // SAFETY: the request is alive; its connection outlives it, even if the request ends here.
-        unsafe {
-            (*self.as_ptr()).read_event_handler = Some(ngx_http_block_reading);
-            ngx_http_core_run_phases(self.as_ptr());
-            ngx_http_run_posted_requests(connection);
-        }
     }
 
     /// Forgets what nginx has remembered of these variables for this request (by their indices).
@@ -295,7 +320,36 @@ impl Request {
     }
 }
 
+/// The elements of a list of headers.
+///
+/// # Safety
+/// The elements are headers, and the list does not change while they are looked at.
+pub unsafe fn elements<'l>(list: *const ngx_list_t) -> impl Iterator<Item = &'l ngx_table_elt_t> {
+    // SAFETY: by this function's contract.
+    let mut part: Option<&'l ngx_list_part_t> = Some(unsafe { &(*list).part });
+    std::iter::from_fn(move || {
+        let current = part?;
+        // SAFETY: a part's successor is null or another part.
+        part = unsafe { current.next.as_ref() };
+        let elements: &[ngx_table_elt_t] = match current.nelts {
+            0 => &[],
+            // SAFETY: by this function's contract, and a part has as many elements as it says.
+            count => unsafe { std::slice::from_raw_parts(current.elts.cast(), count) },
+        };
+        Some(elements)
+    })
+    .flatten()
+}
+
 /// A string of the program as nginx's.
 pub fn static_string(text: &'static str) -> ngx_str_t {
     ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
 }
+
+/// The name of a header as nginx's, which ends with NUL.
+pub fn static_name(name: &'static CStr) -> ngx_str_t {
+    ngx_str_t { len: name.count_bytes(), data: name.as_ptr().cast_mut().cast() }
+}
+
+/// For so many headers nginx makes room in the first part of a list.
+const HEADERS: usize = 20;

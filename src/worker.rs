@@ -34,20 +34,20 @@ thread_local! {
 }
 
 impl Worker {
-    /// This process's state for the configuration `main`.  A process that is master and worker at
-    /// once gets another configuration without being started again.
+    /// This process's state, if it is that of the configuration `main`.
     pub fn current(main: &'static MainConf) -> Option<Rc<Self>> {
-        let current = WORKER.with_borrow(Option::clone);
-        match current.filter(|worker| std::ptr::eq(worker.main, main)) {
-            None => Self::start(main).ok().flatten(),
-            worker => worker,
-        }
+        WORKER.with_borrow(Option::clone).filter(|worker| std::ptr::eq(worker.main, main))
     }
 
-    /// Starts the process's state; `None` where the configuration does not need one.
-    pub fn start(main: &'static MainConf) -> Result<Option<Rc<Self>>, &'static str> {
+    /// Whether this process serves requests, which a master does not.
+    pub fn is_running() -> bool {
+        WORKER.with_borrow(Option::is_some)
+    }
+
+    /// Starts the process's state, where the configuration needs one.
+    pub fn start(main: &'static MainConf) -> Result<(), &'static str> {
         if !main.is_used() {
-            return Ok(None);
+            return Ok(());
         }
         let zone = main.zone.open().ok_or("the cache zone is not mapped")?;
         let row = zone.take_row();
@@ -78,8 +78,8 @@ impl Worker {
             header_variables: variables::of_stripped_headers(),
             _tasks: tasks,
         });
-        WORKER.set(Some(worker.clone()));
-        Ok(Some(worker))
+        WORKER.set(Some(worker));
+        Ok(())
     }
 
     /// Ends it, while nginx's event loop can still close connections.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use serde_json::{json, Map, Value};
 
+use crate::text;
+
 /// A token's catalog in the form in which the token has it. Most requests do not want it, so it is
 /// converted on demand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +38,7 @@ impl Catalog {
             Version::V2 => value,
             Version::V3 => convert(value)?,
         };
-        // JSON demands no escape for DEL.
-        Some(value.to_string().replace('\x7f', "\\u007f"))
+        Some(text::escape_controls(value.to_string()))
     }
 }
 

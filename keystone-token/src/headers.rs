@@ -1,49 +1,84 @@
 //! The request headers that tell an upstream who is asking, and those that a client must not send.
 
+use std::ffi::CStr;
+
 use crate::record::{Field, Record};
 
-/// The headers of a user's identity, each only where the token has the value, as name, lower-case
-/// name and value. `X-Identity-Status` is not among them: it says whether there is an identity.
+/// The name of a request header. Its texts end with NUL, as nginx's own header names do: modules
+/// written in C compare them with `ngx_strcasecmp()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderName {
+    /// As it is sent.
+    pub name: &'static CStr,
+    /// In lower case.
+    pub lowercase: &'static CStr,
+}
+
+impl HeaderName {
+    const fn new(name: &'static CStr, lowercase: &'static CStr) -> Self {
+        Self { name, lowercase }
+    }
+
+    /// The name as text.
+    pub fn as_str(self) -> &'static str {
+        // Header names are ASCII.
+        self.name.to_str().unwrap_or_default()
+    }
+}
+
+/// Says whether there is a valid user token: `Confirmed` or `Invalid`.
+pub const IDENTITY_STATUS: HeaderName = HeaderName::new(c"X-Identity-Status", c"x-identity-status");
+
+/// The same of the service token.
+pub const SERVICE_IDENTITY_STATUS: HeaderName =
+    HeaderName::new(c"X-Service-Identity-Status", c"x-service-identity-status");
+
+/// The headers of a user's identity and their values, each only where the token has the value.
+/// [`IDENTITY_STATUS`] is not among them: it says whether there is an identity.
 pub fn user_headers<'a>(
     record: &Record<'a>,
     catalog: bool,
-) -> impl Iterator<Item = (&'static str, &'static str, &'a str)> {
+) -> impl Iterator<Item = (HeaderName, &'a str)> {
     let record = *record;
     USER_HEADERS
         .iter()
-        .filter(move |(_, _, field)| catalog || *field != Field::Catalog)
-        .filter_map(move |&(name, lowercase, field)| Some((name, lowercase, record.get(field)?)))
+        .filter(move |(_, field)| catalog || *field != Field::Catalog)
+        .filter_map(move |&(name, field)| Some((name, record.get(field)?)))
 }
 
 /// The headers of a service token's identity, in the same form; there are no old names for them.
-/// `X-Service-Identity-Status` is not among them.
-pub fn service_headers<'a>(
-    record: &Record<'a>,
-) -> impl Iterator<Item = (&'static str, &'static str, &'a str)> {
+/// [`SERVICE_IDENTITY_STATUS`] is not among them.
+pub fn service_headers<'a>(record: &Record<'a>) -> impl Iterator<Item = (HeaderName, &'a str)> {
     let record = *record;
-    SERVICE_HEADERS
-        .iter()
-        .filter_map(move |&(name, lowercase, field)| Some((name, lowercase, record.get(field)?)))
+    SERVICE_HEADERS.iter().filter_map(move |&(name, field)| Some((name, record.get(field)?)))
 }
 
-/// Whether a header of this name must be taken from a client's request. The case does not matter,
-/// and `_` is as good as `-`: what stands behind CGI cannot tell them apart.
+/// Whether a header of this name must be taken from a client's request. Names are compared by
+/// their [`folded`] bytes.
 pub fn is_stripped(name: &[u8]) -> bool {
     match name {
-        [b'x' | b'X', b'-' | b'_', ..] | [b'o' | b'O', b'p' | b'P', ..] => {}
+        [b'x' | b'X', separator, ..] if !separator.is_ascii_alphanumeric() => {}
+        [b'o' | b'O', b'p' | b'P', ..] => {}
         _ => return false,
     }
-    let mut folded = [0; LONGEST];
-    let Some(folded) = folded.get_mut(..name.len()) else {
+    if name.len() > LONGEST {
         return false;
-    };
-    for (to, from) in folded.iter_mut().zip(name) {
-        *to = match from {
-            b'_' => b'-',
-            byte => byte.to_ascii_lowercase(),
-        };
     }
-    STRIPPED.binary_search_by(|stripped| stripped.as_bytes().cmp(folded)).is_ok()
+    let is_name = |stripped: &&str| stripped.bytes().cmp(name.iter().copied().map(folded));
+    STRIPPED.binary_search_by(|stripped| is_name(&stripped)).is_ok()
+}
+
+/// A byte of a header name as it counts for a comparison: letters in lower case, and `-` for every
+/// byte that is neither a letter nor a digit.
+///
+/// An application sees header names as variables of CGI (RFC 3875, section 4.1.18), and gateways,
+/// PHP, WSGI and Rack differ in which bytes they turn into `_`: `X-User-Id`, `X_User_Id` and
+/// `X.User.Id` may all be `HTTP_X_USER_ID`.
+pub fn folded(byte: u8) -> u8 {
+    match byte.is_ascii_alphanumeric() {
+        true => byte.to_ascii_lowercase(),
+        false => b'-',
+    }
 }
 
 /// What [`is_stripped`] says yes to, in lower case with `-`, in order: every header that may be
@@ -95,40 +130,52 @@ pub const STRIPPED: &[&str] = &[
 const LONGEST: usize = "openstack-service-system-scope".len();
 
 /// The last five are the names of before 2013.
-const USER_HEADERS: &[(&str, &str, Field)] = &[
-    ("X-User-Id", "x-user-id", Field::UserId),
-    ("X-User-Name", "x-user-name", Field::UserName),
-    ("X-User-Domain-Id", "x-user-domain-id", Field::UserDomainId),
-    ("X-User-Domain-Name", "x-user-domain-name", Field::UserDomainName),
-    ("X-Project-Id", "x-project-id", Field::ProjectId),
-    ("X-Project-Name", "x-project-name", Field::ProjectName),
-    ("X-Project-Domain-Id", "x-project-domain-id", Field::ProjectDomainId),
-    ("X-Project-Domain-Name", "x-project-domain-name", Field::ProjectDomainName),
-    ("X-Domain-Id", "x-domain-id", Field::DomainId),
-    ("X-Domain-Name", "x-domain-name", Field::DomainName),
-    ("OpenStack-System-Scope", "openstack-system-scope", Field::SystemScope),
-    ("X-Roles", "x-roles", Field::Roles),
-    ("X-Is-Admin-Project", "x-is-admin-project", Field::IsAdminProject),
-    ("X-Service-Catalog", "x-service-catalog", Field::Catalog),
-    ("X-User", "x-user", Field::UserName),
-    ("X-Role", "x-role", Field::Roles),
-    ("X-Tenant-Id", "x-tenant-id", Field::ProjectId),
-    ("X-Tenant-Name", "x-tenant-name", Field::ProjectName),
-    ("X-Tenant", "x-tenant", Field::ProjectName),
+const USER_HEADERS: &[(HeaderName, Field)] = &[
+    (HeaderName::new(c"X-User-Id", c"x-user-id"), Field::UserId),
+    (HeaderName::new(c"X-User-Name", c"x-user-name"), Field::UserName),
+    (HeaderName::new(c"X-User-Domain-Id", c"x-user-domain-id"), Field::UserDomainId),
+    (HeaderName::new(c"X-User-Domain-Name", c"x-user-domain-name"), Field::UserDomainName),
+    (HeaderName::new(c"X-Project-Id", c"x-project-id"), Field::ProjectId),
+    (HeaderName::new(c"X-Project-Name", c"x-project-name"), Field::ProjectName),
+    (HeaderName::new(c"X-Project-Domain-Id", c"x-project-domain-id"), Field::ProjectDomainId),
+    (HeaderName::new(c"X-Project-Domain-Name", c"x-project-domain-name"), Field::ProjectDomainName),
+    (HeaderName::new(c"X-Domain-Id", c"x-domain-id"), Field::DomainId),
+    (HeaderName::new(c"X-Domain-Name", c"x-domain-name"), Field::DomainName),
+    (HeaderName::new(c"OpenStack-System-Scope", c"openstack-system-scope"), Field::SystemScope),
+    (HeaderName::new(c"X-Roles", c"x-roles"), Field::Roles),
+    (HeaderName::new(c"X-Is-Admin-Project", c"x-is-admin-project"), Field::IsAdminProject),
+    (HeaderName::new(c"X-Service-Catalog", c"x-service-catalog"), Field::Catalog),
+    (HeaderName::new(c"X-User", c"x-user"), Field::UserName),
+    (HeaderName::new(c"X-Role", c"x-role"), Field::Roles),
+    (HeaderName::new(c"X-Tenant-Id", c"x-tenant-id"), Field::ProjectId),
+    (HeaderName::new(c"X-Tenant-Name", c"x-tenant-name"), Field::ProjectName),
+    (HeaderName::new(c"X-Tenant", c"x-tenant"), Field::ProjectName),
 ];
 
-const SERVICE_HEADERS: &[(&str, &str, Field)] = &[
-    ("X-Service-User-Id", "x-service-user-id", Field::UserId),
-    ("X-Service-User-Name", "x-service-user-name", Field::UserName),
-    ("X-Service-User-Domain-Id", "x-service-user-domain-id", Field::UserDomainId),
-    ("X-Service-User-Domain-Name", "x-service-user-domain-name", Field::UserDomainName),
-    ("X-Service-Project-Id", "x-service-project-id", Field::ProjectId),
-    ("X-Service-Project-Name", "x-service-project-name", Field::ProjectName),
-    ("X-Service-Project-Domain-Id", "x-service-project-domain-id", Field::ProjectDomainId),
-    ("X-Service-Project-Domain-Name", "x-service-project-domain-name", Field::ProjectDomainName),
-    ("X-Service-Domain-Id", "x-service-domain-id", Field::DomainId),
-    ("X-Service-Domain-Name", "x-service-domain-name", Field::DomainName),
-    ("X-Service-Roles", "x-service-roles", Field::Roles),
+const SERVICE_HEADERS: &[(HeaderName, Field)] = &[
+    (HeaderName::new(c"X-Service-User-Id", c"x-service-user-id"), Field::UserId),
+    (HeaderName::new(c"X-Service-User-Name", c"x-service-user-name"), Field::UserName),
+    (
+        HeaderName::new(c"X-Service-User-Domain-Id", c"x-service-user-domain-id"),
+        Field::UserDomainId,
+    ),
+    (
+        HeaderName::new(c"X-Service-User-Domain-Name", c"x-service-user-domain-name"),
+        Field::UserDomainName,
+    ),
+    (HeaderName::new(c"X-Service-Project-Id", c"x-service-project-id"), Field::ProjectId),
+    (HeaderName::new(c"X-Service-Project-Name", c"x-service-project-name"), Field::ProjectName),
+    (
+        HeaderName::new(c"X-Service-Project-Domain-Id", c"x-service-project-domain-id"),
+        Field::ProjectDomainId,
+    ),
+    (
+        HeaderName::new(c"X-Service-Project-Domain-Name", c"x-service-project-domain-name"),
+        Field::ProjectDomainName,
+    ),
+    (HeaderName::new(c"X-Service-Domain-Id", c"x-service-domain-id"), Field::DomainId),
+    (HeaderName::new(c"X-Service-Domain-Name", c"x-service-domain-name"), Field::DomainName),
+    (HeaderName::new(c"X-Service-Roles", c"x-service-roles"), Field::Roles),
 ];
 
 #[cfg(test)]
@@ -143,18 +190,19 @@ mod tests {
 
     #[test]
     fn every_header_that_is_set_is_stripped_also_as_a_service_s() {
-        for (name, lowercase, _) in USER_HEADERS {
-            assert_eq!(name.to_ascii_lowercase(), *lowercase);
-            assert!(is_stripped(name.as_bytes()), "{name}");
-            let (prefix, rest) = lowercase.split_once('-').unwrap();
-            assert!(is_stripped(format!("{prefix}-service-{rest}").as_bytes()), "{name}");
+        let names = |headers: &[(HeaderName, Field)]| {
+            headers.iter().map(|(name, _)| *name).collect::<Vec<_>>()
+        };
+        let user = [names(USER_HEADERS), vec![IDENTITY_STATUS]].concat();
+        let service = [names(SERVICE_HEADERS), vec![SERVICE_IDENTITY_STATUS]].concat();
+        for header in user.iter().chain(&service) {
+            let lowercase = header.lowercase.to_str().unwrap();
+            assert_eq!(header.as_str().to_ascii_lowercase(), lowercase);
+            assert!(is_stripped(header.name.to_bytes()), "{header:?}");
         }
-        for (name, lowercase, _) in SERVICE_HEADERS {
-            assert_eq!(name.to_ascii_lowercase(), *lowercase);
-            assert!(is_stripped(name.as_bytes()), "{name}");
-        }
-        for name in ["X-Identity-Status", "X-Service-Identity-Status"] {
-            assert!(is_stripped(name.as_bytes()), "{name}");
+        for header in user {
+            let (prefix, rest) = header.as_str().split_once('-').unwrap();
+            assert!(is_stripped(format!("{prefix}-service-{rest}").as_bytes()), "{header:?}");
         }
     }
 
@@ -162,6 +210,20 @@ mod tests {
     fn the_spelling_does_not_matter() {
         for name in ["X-Roles", "x-roles", "X_ROLES", "x_Roles", "X_Service-Project_Domain-NAME"] {
             assert!(is_stripped(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_byte_that_is_no_letter_and_no_digit_separates_words() {
+        for byte in (0..=u8::MAX).filter(|byte| !byte.is_ascii_alphanumeric()) {
+            for name in ["x-user-id", "X-IDENTITY-STATUS", "openstack-system-scope"] {
+                let name: Vec<_> =
+                    name.bytes().map(|it| if it == b'-' { byte } else { it }).collect();
+                assert!(is_stripped(&name), "{}", name.escape_ascii());
+            }
+        }
+        for name in ["xauserbid", "x-user1id", "xxuser-id"] {
+            assert!(!is_stripped(name.as_bytes()), "{name}");
         }
     }
 
@@ -186,6 +248,7 @@ mod tests {
         ] {
             assert!(!is_stripped(name.as_bytes()), "{name}");
         }
+        // A letter beyond ASCII is two bytes, and so two separators.
         assert!(!is_stripped("x-røles".as_bytes()));
     }
 }

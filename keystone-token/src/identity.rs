@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::catalog::Catalog;
 use crate::json::{JsonError, Object, Text};
+use crate::text;
 use crate::time::{self, TimeError};
 
 pub use delegation::{OAuth, Trust};
@@ -45,9 +46,10 @@ pub struct Identity {
     pub domain_name: Option<String>,
     /// `all` for a token that is scoped to the whole system.
     pub system_scope: Option<String>,
-    /// The names of the roles, none with a comma.
+    /// The names of the roles, none with a comma or with a blank at an end.
     pub roles: Vec<String>,
-    /// The names that were left out because they have a comma and would read as two.
+    /// The names that were left out: one with a comma reads as two in a list, and one with a blank
+    /// at an end as the name without it, since those who read such a list strip its elements.
     pub omitted_roles: Vec<String>,
     /// The ids of all the roles, in no order that means anything; `None` where they are not known,
     /// as in the oldest v2 tokens.
@@ -107,11 +109,7 @@ impl Identity {
         ];
         let bind = self.bind.iter().flatten().flat_map(|(mechanism, value)| [mechanism, value]);
         let lists = self.roles.iter().chain(&self.omitted_roles).chain(&self.audit_ids).chain(bind);
-        values
-            .into_iter()
-            .flatten()
-            .chain(lists)
-            .any(|value| value.bytes().any(|byte| byte.is_ascii_control()))
+        values.into_iter().flatten().chain(lists).any(|value| text::has_control_character(value))
     }
 }
 
@@ -382,7 +380,7 @@ fn bare_ids(roles: &[MetadataRole]) -> Option<Vec<String>> {
 }
 
 fn split_roles(names: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>) {
-    names.partition(|name| !name.contains(','))
+    names.partition(|name| !name.contains(',') && text::strip(name) == name)
 }
 
 /// The same JSON without white space.

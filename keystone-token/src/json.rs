@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde_json::error::Category;
 use serde_json::Value;
 
+use crate::text::has_control_character;
+
 /// Where a document stops being the JSON that it should be.
 ///
 /// serde_json's own message may quote the document, and a token's content is no business of a log.
@@ -63,9 +65,7 @@ pub(crate) struct Text(pub(crate) Option<String>);
 impl From<Value> for Text {
     fn from(value: Value) -> Self {
         match value {
-            Value::String(text) if !text.bytes().any(|it| it.is_ascii_control()) => {
-                Self(Some(text))
-            }
+            Value::String(text) if !has_control_character(&text) => Self(Some(text)),
             _ => Self(None),
         }
     }

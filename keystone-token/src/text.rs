@@ -10,6 +10,30 @@ pub(crate) fn eq_ignore_case(a: &str, b: &str) -> bool {
         || !(a.is_ascii() && b.is_ascii()) && a.to_lowercase() == b.to_lowercase()
 }
 
+/// Whether a text has a control character: C0, DEL, or C1 (U+0080 to U+009F), which terminals and
+/// some parsers obey as well.
+pub(crate) fn has_control_character(text: &str) -> bool {
+    // In UTF-8 those of C1 begin with C2. Most texts have neither.
+    let may_be = |byte: u8| byte.is_ascii_control() || byte == 0xc2;
+    text.bytes().any(may_be) && text.chars().any(char::is_control)
+}
+
+/// JSON text without control characters: outside of strings they are not allowed, and in them JSON
+/// demands an escape for C0 alone.
+pub(crate) fn escape_controls(json: String) -> String {
+    if !has_control_character(&json) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len());
+    for char in json.chars() {
+        match char.is_control() {
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(char))),
+            false => escaped.push(char),
+        }
+    }
+    escaped
+}
+
 /// Python's `str.strip`, for which four separators of ASCII are blanks too.
 pub(crate) fn strip(text: &str) -> &str {
     if let [first, .., last] = text.as_bytes() {
@@ -62,6 +86,25 @@ mod tests {
         for (a, b) in [("ΟΔΟΣ", "οδοσ"), ("ß", "SS"), ("a", "b"), ("a", "á"), ("a", "")] {
             assert!(!eq_ignore_case(a, b) && !eq_ignore_case(b, a), "{a} {b}");
         }
+    }
+
+    #[test]
+    fn control_characters_are_c0_del_and_c1() {
+        for control in (0..=0x1f).chain(0x7f..=0x9f).filter_map(char::from_u32) {
+            assert!(has_control_character(&format!("a{control}b")), "{control:?}");
+        }
+        for text in ["", "a b", "\u{a0}", "\u{ad}", "naïve", "\u{2028}", "名前"] {
+            assert!(!has_control_character(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn controls_are_escaped_in_json() {
+        let json = format!("[\"{}\u{e9}\"]", "\u{7f}\u{85}\u{9f}");
+        let escaped = escape_controls(json.clone());
+        assert_eq!(escaped, "[\"\\u007f\\u0085\\u009f\u{e9}\"]");
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parse(&escaped), parse(&json));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use nginx_sys::{
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
 
-use crate::Handler;
+use crate::request::PhaseHandler;
 
 /// Why a directive cannot be used; nginx adds the file and the line.
 pub type Refused = String;
@@ -267,7 +267,7 @@ impl<'a> Directive<'a> {
     }
 
     /// Lets this handler make the answers of the location.
-    pub fn answer_with(&mut self, handler: Handler) -> Result<(), Refused> {
+    pub fn answer_with(&mut self, handler: PhaseHandler) -> Result<(), Refused> {
         let core = NgxHttpCoreModule::location_conf_mut(self.cf).ok_or("has no location")?;
         core.handler = Some(handler);
         Ok(())

@@ -27,6 +27,7 @@ mod identity_client;
 mod logs;
 mod memcached;
 mod nginx_ways;
+mod partial_requests;
 mod revocation_events;
 mod samples;
 mod status;

@@ -10,7 +10,7 @@ use crate::format::TokenFormat;
 pub const OTHER: &str = "other";
 
 /// The words of `$keystone_auth_result`.
-pub const RESULTS: [&str; 19] = [
+pub const RESULTS: [&str; 20] = [
     "ok",
     "access_rules",
     "bad_path",
@@ -27,6 +27,7 @@ pub const RESULTS: [&str; 19] = [
     "no_token",
     "revoked",
     "service_role",
+    "skipped",
     "unknown_signer",
     "unknown_token",
     OTHER,

@@ -13,7 +13,7 @@ fn identity(json: &Value) -> Result<Identity, IdentityError> {
 fn headers(json: &Value) -> Vec<String> {
     let record = identity(json).unwrap().to_record(true);
     let record = Record::new(&record).unwrap();
-    user_headers(&record, true).map(|(name, _, value)| format!("{name}: {value}")).collect()
+    user_headers(&record, true).map(|(name, value)| format!("{}: {value}", name.as_str())).collect()
 }
 
 fn v2() -> Value {
@@ -321,7 +321,7 @@ fn control_characters_are_errors_wherever_they_could_get_out() {
         "/token/audit_ids/1",
         "/token/roles/0/name",
     ];
-    for control in ['\0', '\r', '\n', '\t', '\x1f', '\x7f'] {
+    for control in ['\0', '\r', '\n', '\t', '\x1f', '\x7f', '\u{80}', '\u{85}', '\u{9f}'] {
         for path in paths {
             let mut document = v3();
             *document.pointer_mut(path).unwrap() = json!(format!("a{control}X-Roles: admin"));
@@ -342,8 +342,8 @@ fn control_characters_are_errors_wherever_they_could_get_out() {
         // What nobody gets to see may hold them.
         assert!(identity(&with(v3(), "/token/user/email", json!(text))).is_ok());
     }
-    let umlaut = with(v3(), "/token/user/name", json!("Jürgen-日本語-😀\u{85}"));
-    assert_eq!(identity(&umlaut).unwrap().user_name.as_deref(), Some("Jürgen-日本語-😀\u{85}"));
+    let umlaut = with(v3(), "/token/user/name", json!("Jürgen-日本語-😀\u{a0}"));
+    assert_eq!(identity(&umlaut).unwrap().user_name.as_deref(), Some("Jürgen-日本語-😀\u{a0}"));
 }
 
 #[test]
@@ -354,6 +354,20 @@ fn a_role_with_a_comma_is_left_out() {
     assert_eq!(identity.omitted_roles, ["b,admin", ","]);
     let record = identity.to_record(false);
     assert_eq!(Record::new(&record).unwrap().get(Field::Roles), Some("a,a"));
+}
+
+#[test]
+fn a_role_with_a_blank_at_an_end_is_left_out() {
+    let blanks = [" admin", "admin ", "\u{a0}admin", "admin\u{2003}", "admin\u{3000}", " "];
+    let roles = blanks.iter().chain(&["Ops Team"]).map(|name| json!({"name": name}));
+    let roles = json!(roles.collect::<Vec<_>>());
+    for document in
+        [with(v3(), "/token/roles", roles.clone()), with(v2(), "/access/user/roles", roles)]
+    {
+        let identity = identity(&document).unwrap();
+        assert_eq!(identity.roles, ["Ops Team"]);
+        assert_eq!(identity.omitted_roles, blanks);
+    }
 }
 
 #[test]

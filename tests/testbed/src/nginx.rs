@@ -4,7 +4,8 @@
 //! of `KEYSTONE_MODULE` (`target/release/libngx_http_keystone_module.so` where it is not set).
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -100,7 +101,7 @@ impl Nginx {
 
     /// Writes another configuration and reloads it.
     pub fn reconfigure(&self, config: &Config) -> Result<()> {
-        write_config(&self.dir, &self.port, config)?;
+        self.write_config(config)?;
         self.reload()
     }
 
@@ -118,7 +119,7 @@ impl Nginx {
     /// Stops it and starts it again in the same directory, on the same port.
     pub fn restart(&mut self, config: &Config) -> Result<()> {
         self.quit()?;
-        write_config(&self.dir, &self.port, config)?;
+        self.write_config(config)?;
         self.workers = config.workers;
         self.child = spawn(self.dir.path())?;
         self.wait_until_it_answers()
@@ -171,6 +172,16 @@ impl Nginx {
     /// Sends one request on a connection of its own.
     pub fn send(&self, request: &Request) -> Result<Response> {
         send(self.address(), request)
+    }
+
+    /// Sends these bytes on a connection of its own, and gives what comes until nginx closes it.
+    pub fn exchange(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        exchange(self.address(), bytes)
+    }
+
+    /// Writes another configuration, which nginx does not read before it is told to.
+    pub fn write_config(&self, config: &Config) -> Result<()> {
+        write_config(&self.dir, &self.port, config)
     }
 
     fn error_log_from(&self, at: usize) -> String {
@@ -235,6 +246,31 @@ impl Drop for Nginx {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Sends these bytes on a connection of its own, and gives what comes until the server closes it.
+/// The client ends its side when an answer begins, or none does for a while: nginx takes a request
+/// for abandoned when that comes earlier.
+pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).during("connecting")?;
+    let mut answer = vec![0; 4096];
+    let mut exchanged = || {
+        stream.set_read_timeout(Some(ANSWER_BEGINS))?;
+        stream.write_all(bytes)?;
+        let begun = match stream.read(&mut answer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            begun => begun?,
+        };
+        answer.truncate(begun);
+        stream.set_read_timeout(Some(EXCHANGE))?;
+        stream.shutdown(Shutdown::Write)?;
+        stream.read_to_end(&mut answer)
+    };
+    match exchanged() {
+        // A server that has seen enough closes the connection, also while bytes are being sent.
+        Err(error) if !CLOSED.contains(&error.kind()) => Err(error).during("exchanging bytes"),
+        _ => Ok(answer),
     }
 }
 
@@ -368,6 +404,10 @@ fn title(pid: i32) -> String {
 pub const WORKER: &str = "/-/worker";
 
 const STOP: Duration = Duration::from_secs(5);
+const EXCHANGE: Duration = Duration::from_secs(10);
+const ANSWER_BEGINS: Duration = Duration::from_millis(500);
+const CLOSED: [ErrorKind; 3] =
+    [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::NotConnected];
 const LOG_TAIL: usize = 40;
 
 #[cfg(test)]

@@ -68,6 +68,10 @@ pub fn access(request: &Request) -> isize {
     if location.auth() == Auth::Off {
         return DECLINED;
     }
+    // A module that waits in the rewrite phase may have gone on behind `strip`.
+    if Context::of_location(request).is_none() && strip(request) != DECLINED {
+        return ERROR;
+    }
     let Some(context) = Context::of(request) else { return ERROR };
     if context.is_waiting() {
         return AGAIN;
@@ -104,33 +108,38 @@ pub fn access(request: &Request) -> isize {
     code
 }
 
-/// Precontent phase: a second lock, which does not depend on the first. A request whose location
+/// Precontent phase: a second lock, which does not depend on the first.  A request whose location
 /// asks for a decision of [`access`] and that has none was led past it by another module.
 pub fn check_passed(request: &Request) -> isize {
     let Some(location) = request.location() else { return ERROR };
     // nginx runs no access phase for subrequests.
-    if location.auth() == Auth::Off || !request.is_main() {
-        return DECLINED;
+    if location.auth() != Auth::Off && request.is_main() && !has_passed(request, location) {
+        crit!(
+            request,
+            "keystone: request reached its content without a decision of the access phase: \
+             another module has skipped it"
+        );
+        if let Some(context) = Context::of_location(request) {
+            context.stop_waiting();
+            context.result.set(Some("skipped"));
+        }
+        return answer::INTERNAL_SERVER_ERROR;
     }
-    let context = Context::of_location(request);
-    if context.is_some_and(|context| context.has_passed(location)) {
-        return DECLINED;
+    // The preaccess phase may have been skipped as well.
+    strip_tokens(request)
+}
+
+/// Whether the access phase has let the request pass: this module, or another one where one is
+/// enough.
+fn has_passed(request: &Request, location: &'static LocationConf) -> bool {
+    match Context::of_location(request) {
+        Some(context) if context.has_passed(location) => true,
+        // Nobody lets a request pass while it waits.
+        Some(context) if context.is_waiting() => false,
+        // Without a context, the identity headers are still those of the client.
+        Some(_) => request.is_granted_by_any(),
+        None => false,
     }
-    // One that waits was let pass by nobody.
-    let is_waiting = context.is_some_and(Context::is_waiting);
-    if !is_waiting && request.is_granted_by_any() {
-        return DECLINED;
-    }
-    crit!(
-        request,
-        "keystone: request reached its content without a decision of the access phase: another \
-         module has skipped it"
-    );
-    if let Some(context) = context {
-        context.stop_waiting();
-        context.result.set(Some("skipped"));
-    }
-    answer::INTERNAL_SERVER_ERROR
 }
 
 /// Settles whose the tokens are, once for the request, or says what that has to wait for.  The

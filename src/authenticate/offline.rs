@@ -164,7 +164,10 @@ impl Way<'_> {
         let request = self.request;
         let (token, identity) = (verified.parsed().text(), verified.identity());
         for role in &identity.omitted_roles {
-            warn!(request, "keystone: role \"{role}\" is left out, its name holds a comma");
+            warn!(
+                request,
+                "keystone: role \"{role}\" is left out: it has a comma, or a blank at an end"
+            );
         }
         let identity = Identity::new(&identity.to_record(self.keeps_catalog()))?;
         let moment = Moment { generation, ..self.cache().moment(Source::Offline) };

@@ -168,7 +168,10 @@ impl Worker {
             return Ok(Answer::Refused(Refusal::Expired));
         }
         for role in &identity.omitted_roles {
-            warn!(ngx_cycle_log(), "keystone: role \"{role}\" is left out, its name holds a comma");
+            warn!(
+                ngx_cycle_log(),
+                "keystone: role \"{role}\" is left out: it has a comma, or a blank at an end"
+            );
         }
         let record = identity.to_record(question.how.catalog);
         Identity::new(&record).map(Answer::Valid).ok_or(ValidationError::TooLarge)

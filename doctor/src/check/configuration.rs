@@ -1,7 +1,7 @@
 //! What the configuration says of itself.
 
 use super::Machine;
-use crate::conf::Conf;
+use crate::conf::{Conf, Hazard, HazardKind};
 use crate::report::{Check, Section};
 
 /// The section about the configuration.
@@ -17,6 +17,7 @@ pub fn section(conf: &Conf, machine: &Machine) -> Section {
         });
     }
     checks.extend(servers(conf));
+    checks.extend(conf.hazards.iter().map(hazard));
     checks.push(worker(machine));
     let name = match &conf.path {
         Some(path) => path.display().to_string(),
@@ -41,6 +42,32 @@ fn servers(conf: &Conf) -> Option<Check> {
             .fix("keystone_auth on;"),
         _ => Check::ok(id, title, detail),
     })
+}
+
+fn hazard(hazard: &Hazard) -> Check {
+    let check = match hazard.kind {
+        HazardKind::InvalidHeaders => Check::warn(
+            "configuration.ignore_invalid_headers",
+            "invalid headers",
+            "ignore_invalid_headers is off",
+        )
+        .meaning(
+            "nginx passes on header names with any bytes. The module removes identity headers in \
+             every spelling that it knows, but an application may fold names in a way of its own",
+        )
+        .fix("ignore_invalid_headers on;    # nginx's default"),
+        HazardKind::PostAction => Check::warn(
+            "configuration.post_action",
+            "post_action",
+            "post_action is set",
+        )
+        .meaning(
+            "nginx uses memory that it has freed when a refused request meets it, also with its own \
+             access modules",
+        )
+        .fix("use mirror or an access log instead"),
+    };
+    check.about(hazard.place.to_string())
 }
 
 fn worker(machine: &Machine) -> Check {

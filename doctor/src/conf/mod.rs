@@ -10,7 +10,7 @@ pub mod values;
 use std::path::{Component, Path, PathBuf};
 
 use self::level::Level;
-use self::reader::{Directive, Problem, ReadError};
+use self::reader::{Directive, Place, Problem, ReadError};
 use self::service::Service;
 
 /// A configuration, as far as it has to do with Keystone.
@@ -24,8 +24,41 @@ pub struct Conf {
     pub services: Vec<Service>,
     /// How many servers there are, and how many of them ask for tokens.
     pub servers: (usize, usize),
+    /// nginx's own directives that open a way around what the module promises, where tokens are
+    /// asked for.
+    pub hazards: Vec<Hazard>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+}
+
+/// A directive of nginx's, and where it was found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Hazard {
+    /// What it does.
+    pub kind: HazardKind,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What a [`Hazard`] does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HazardKind {
+    /// `ignore_invalid_headers off`
+    InvalidHeaders,
+    /// `post_action`
+    PostAction,
+}
+
+impl Hazard {
+    fn of(directive: &Directive) -> Option<Self> {
+        let first = directive.arguments.first().map(String::as_str);
+        let kind = match (directive.name.as_str(), first) {
+            ("ignore_invalid_headers", Some("off")) => HazardKind::InvalidHeaders,
+            ("post_action", Some(target)) if target != "off" => HazardKind::PostAction,
+            _ => return None,
+        };
+        Some(Self { kind, place: directive.place.clone() })
+    }
 }
 
 impl Conf {
@@ -66,11 +99,24 @@ impl Conf {
                 continue;
             }
             self.servers.1 += 1;
+            self.note_hazards(block, false);
+            self.note_hazards(inner, true);
             let level = Level::read(inner).within(&outer);
             let service = Service::new(&level, prefix, &format!("server at {}", server.place));
             match self.services.iter_mut().find(|known| known.settings == service.settings) {
                 Some(known) => known.users.extend(service.users),
                 None => self.services.push(service),
+            }
+        }
+    }
+
+    /// Notes what stands in a level, and in the levels in it if `deep`.
+    fn note_hazards(&mut self, block: &[Directive], deep: bool) {
+        for directive in block {
+            let hazard = Hazard::of(directive).filter(|hazard| !self.hazards.contains(hazard));
+            self.hazards.extend(hazard);
+            if let Some(inner) = directive.block.as_deref().filter(|_| deep) {
+                self.note_hazards(inner, deep);
             }
         }
     }

@@ -32,6 +32,28 @@ fn a_server_s_small_buffers_do_not_take_a_pki_token() {
 }
 
 #[test]
+fn directives_of_nginx_that_open_a_way_around_the_module_are_told() {
+    let mut gateway = Gateway::new();
+    gateway.more = "server { ignore_invalid_headers off; keystone_auth on;
+                      location /a { post_action /log; } }"
+        .into();
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 0, "{}", outcome.human);
+    outcome.says("configuration.ignore_invalid_headers", "warn", "ignore_invalid_headers on").says(
+        "configuration.post_action",
+        "warn",
+        "freed",
+    );
+    // Where no token is asked for, they are no business of this.
+    gateway.more = "server { ignore_invalid_headers off; post_action off;
+                      location /a { post_action /log; } }"
+        .into();
+    let outcome = gateway.check();
+    assert!(!outcome.human.contains("post_action"), "{}", outcome.human);
+    assert!(!outcome.human.contains("ignore_invalid_headers"), "{}", outcome.human);
+}
+
+#[test]
 fn keystone_is_not_asked_over_the_network_without_tls() {
     let mut gateway = Gateway::new();
     // Neither leaves this machine: the one address is its own, the other name cannot be.

@@ -259,6 +259,13 @@ impl Setup {
         self.config(|config| config.location(name, &lines))
     }
 
+    /// With more lines in `http`; the upstream is behind `@UPSTREAM@`.
+    pub fn http(self, lines: &str) -> Self {
+        let behind = format!("http://{}", self.upstream.address());
+        let lines = lines.replace("@UPSTREAM@", &behind);
+        self.config(|config| config.http(&lines))
+    }
+
     /// With so many workers.
     pub fn workers(self, workers: usize) -> Self {
         self.config(|config| config.workers(workers))

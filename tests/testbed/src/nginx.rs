@@ -17,8 +17,10 @@ use crate::temp::TempDir;
 use crate::{wait_for, During, Error, Result};
 
 mod config;
+mod neighbours;
 
 pub use config::Config;
+pub use neighbours::{can_load_debians_modules, Order};
 
 /// A running nginx; dropping it stops it.
 pub struct Nginx {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use super::neighbours::{self, Order};
 use super::{module, worker_user, WORKER};
 
 /// An nginx configuration with one server on 127.0.0.1.
@@ -14,6 +15,7 @@ pub struct Config {
     pub workers: usize,
     level: String,
     load: bool,
+    neighbours: Option<(Order, Vec<String>)>,
     shared_socket: bool,
     main: String,
     http: String,
@@ -37,6 +39,7 @@ impl Config {
             workers: 1,
             level: std::env::var("KEYSTONE_TESTBED_LOG").unwrap_or_else(|_| "info".into()),
             load: true,
+            neighbours: None,
             shared_socket: false,
             main: String::new(),
             http: String::new(),
@@ -65,6 +68,13 @@ impl Config {
     /// must say `daemon off`.
     pub fn raw(text: &str, workers: usize) -> Self {
         Self { raw: Some(text.into()), workers, ..Self::new() }
+    }
+
+    /// With modules of Debian's beside the module; a name is what is between `ngx_http_` and
+    /// `_module`.
+    pub fn beside(self, order: Order, modules: &[&str]) -> Self {
+        let modules = modules.iter().map(|module| (*module).to_owned()).collect();
+        Self { neighbours: Some((order, modules)), ..self }
     }
 
     /// With so many workers.
@@ -152,9 +162,7 @@ impl Config {
         if let Some(user) = worker_user() {
             add(&mut text, &format!("user {user};"));
         }
-        if self.load {
-            add(&mut text, "load_module @MODULE@;");
-        }
+        self.load_modules(&mut text);
         let own_socket = self.workers > 1 && !self.shared_socket;
         let (workers, level) = (self.workers, &self.level);
         let reuseport = if own_socket { "reuseport" } else { "" };
@@ -178,6 +186,23 @@ impl Config {
         }
         add(&mut text, "}\n}");
         text
+    }
+
+    fn load_modules(&self, text: &mut String) {
+        let beside = |wanted: Order| match &self.neighbours {
+            Some((order, modules)) if *order == wanted => modules.as_slice(),
+            _ => &[],
+        };
+        let load = |text: &mut String, modules: &[String]| {
+            for module in modules {
+                add(text, &format!("load_module {};", neighbours::file(module).display()));
+            }
+        };
+        load(text, beside(Order::Before));
+        if self.load {
+            add(text, "load_module @MODULE@;");
+        }
+        load(text, beside(Order::After));
     }
 }
 

@@ -271,6 +271,9 @@ unsafe fn set_headers(
     if !location.sets_headers() {
         return Some(());
     }
+    // Another module may have set such a header since the rewrite phase: an upstream that finds two
+    // of a name may take either.
+    request.strip_identity()?;
     let status = |standing: &Standing<'_>| match standing.is_valid() {
         true => "Confirmed",
         false => "Invalid",

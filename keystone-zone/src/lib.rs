@@ -30,7 +30,7 @@ mod lease;
 pub use blob::Blob;
 pub use cache::{Cache, Key, Lookup, Moment, Occupancy, Verdict};
 pub use counters::{Counters, Row, Rows};
-pub use lease::Lease;
+pub use lease::{Lease, LeaseGuard};
 
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 

@@ -7,6 +7,7 @@
 pub mod client;
 mod events;
 mod flight;
+mod lease;
 mod refresh;
 mod report;
 mod second_level;
@@ -31,7 +32,7 @@ use crate::conf::server::ServiceSettings;
 use crate::incident::Incident;
 use crate::net::{now_msec, now_sec, Endpoint, TlsContext};
 use crate::signing_dir;
-use crate::zone::{is_alive, ServiceState, Tally, Zone};
+use crate::zone::{ServiceState, Tally, Zone};
 
 pub use self::refresh::{Need, Unavailable};
 pub use self::snapshot::{Material, Revocations};
@@ -360,12 +361,8 @@ impl TokenStore for SharedToken {
         self.put(&[]);
     }
 
-    fn try_lead(&self) -> bool {
-        !self.is_ours() || take_lease(&self.state.login_lease())
-    }
-
-    fn end_lead(&self) {
-        self.state.login_lease().release(std::process::id());
+    fn login_lease(&self) -> Option<Lease<'static>> {
+        self.is_ours().then(|| self.state.login_lease())
     }
 
     fn refused(&self) -> (i64, u32) {
@@ -382,15 +379,6 @@ impl TokenStore for SharedToken {
         }
     }
 }
-
-/// Takes a lease for this process, if no other one that lives has it.
-fn take_lease(lease: &Lease<'_>) -> bool {
-    lease.try_take(std::process::id(), now_msec(), LEASE, is_alive)
-}
-
-/// Milliseconds; longer than the work takes unless the identity service hangs.  Then another worker
-/// may try as well.
-const LEASE: u64 = 30_000;
 
 /// Looks at a snapshot that a writer may be at; a write takes microseconds.
 const LOAD_TRIES: usize = 10;

@@ -10,9 +10,10 @@ use ngx::log::ngx_cycle_log;
 
 use super::client::{ClientError, RevocationAnswer};
 use super::flight::Flight;
+use super::lease::{claim, Claim};
 use super::snapshot::{List, Snapshot};
-use super::{millis, take_lease, verify_list, ListError, Worker};
-use crate::net::{now_msec, now_sec, Timer};
+use super::{millis, verify_list, ListError, Worker};
+use crate::net::{exiting, now_msec, now_sec, Timer};
 use crate::signing_dir;
 
 /// What a token cannot be checked without.
@@ -150,6 +151,10 @@ impl Worker {
         let ahead = cache_time * 3 / 4;
         loop {
             Timer::cancelable((cache_time / 8).max(Duration::from_millis(100))).await;
+            // Those that stay see to it.
+            if exiting() {
+                return;
+            }
             let due = self.list_age().is_some_and(|age| age >= ahead);
             if self.is_in_use() && due && !self.failed_recently() {
                 // Nobody waits for it, and its failure is logged where it happens.
@@ -211,18 +216,19 @@ impl Worker {
     /// Takes the lease and fetches, or waits until the worker that holds it has done so.
     async fn refresh_for_all(&self, need: Need) -> Result<(), RefreshError> {
         let (before, tried_at) = (self.state.refreshes(), self.state.rotation_tried_at());
-        while !take_lease(&self.state.lease()) {
-            Timer::new(POLL).await;
+        let outcome_of_another = || {
             let ended = self.state.refreshes() != before;
             // Another worker's refresh may have been for the list alone.
             let serves = need != Need::Rotation || self.state.rotation_tried_at() != tried_at;
-            if ended && serves {
-                return match self.state.failed_at() {
-                    Some(_) => Err(RefreshError::OtherWorker),
-                    None => Ok(()),
-                };
-            }
-        }
+            (ended && serves).then(|| match self.state.failed_at() {
+                Some(_) => Err(RefreshError::OtherWorker),
+                None => Ok(()),
+            })
+        };
+        let _lease = match claim(self.state.lease(), outcome_of_another).await {
+            Claim::Done(outcome) => return outcome,
+            Claim::Mine(lease) => lease,
+        };
         let outcome = self.fetch(need).await;
         if outcome.is_err() && need == Need::Rotation {
             // Not found out: to be tried again soon.
@@ -230,7 +236,6 @@ impl Worker {
             self.state.set_rotation_tried_at(tried_at);
         }
         self.note_outcome(&outcome);
-        self.state.lease().release(std::process::id());
         outcome
     }
 
@@ -409,6 +414,3 @@ const ROTATION_INTERVAL: u64 = 10_000;
 
 /// Milliseconds between two refreshes while the identity service does not answer.
 const RETRY_INTERVAL: u64 = 1_000;
-
-/// Between two looks at whether the other worker is done.
-const POLL: Duration = Duration::from_millis(20);

@@ -24,6 +24,7 @@ mod h_service_tokens;
 mod h_vouching;
 mod i_bind;
 mod identity_client;
+mod leases;
 mod logs;
 mod memcached;
 mod nginx_ways;

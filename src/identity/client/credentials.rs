@@ -1,6 +1,7 @@
 //! Who the module is to the identity service.
 
 use keystone_token::secret::Secret;
+use keystone_zone::Lease;
 
 /// As whom to ask.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -62,11 +63,8 @@ pub trait TokenStore {
     /// Forgets the token.
     fn clear(&self);
 
-    /// Takes the right to obtain a token for all workers; `false` while another one has it.
-    fn try_lead(&self) -> bool;
-
-    /// Gives that right back.
-    fn end_lead(&self);
+    /// Which worker may obtain a token for all; `None` where there is nobody to share it with.
+    fn login_lease(&self) -> Option<Lease<'static>>;
 
     /// Before when (in unix seconds) the credentials are not to be tried, and how many times in a
     /// row they have been refused.

@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::mem;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use keystone_token::api::{self, ApiVersion};
 use keystone_token::secret::Secret;
@@ -14,7 +13,8 @@ use keystone_token::secret::Secret;
 use super::credentials::{Credentials, ServiceToken, TokenStore};
 use super::error::ClientError;
 use super::KeystoneClient;
-use crate::net::{now_sec, Timer};
+use crate::identity::lease::{claim, Claim};
+use crate::net::now_sec;
 
 /// The service token of a worker's client.
 pub(super) struct Login {
@@ -114,14 +114,14 @@ impl Login {
     /// Obtains a token, unless another worker does: then that one's is as good.
     async fn obtain(&self, client: &KeystoneClient) -> Result<ServiceToken, ClientError> {
         let turn = Turn::take(self);
-        while !self.store.try_lead() {
-            Timer::new(POLL).await;
-        }
-        let lead = Lead { store: &*self.store };
-        // The one that had the lead before may have got a token, or a refusal.
-        if let Some(token) = self.known() {
-            return Ok(token);
-        }
+        let lease = match self.store.login_lease() {
+            None => None,
+            // The worker that had the lease before may have got a token, or a refusal.
+            Some(lease) => match claim(lease, || self.known()).await {
+                Claim::Done(token) => return Ok(token),
+                Claim::Mine(lease) => lease,
+            },
+        };
         let result = match self.hold(client) {
             Some(held) => Err(held),
             None => self.log_in(client).await,
@@ -137,7 +137,7 @@ impl Login {
             Err(err) => drop(self.failure.replace(Some(err.clone()))),
         }
         self.finished.set(self.finished.get().wrapping_add(1));
-        drop(lead);
+        drop(lease);
         drop(turn);
         result
     }
@@ -267,20 +267,6 @@ impl Drop for Turn<'_> {
         }
     }
 }
-
-/// The right to obtain a token for all workers, given back on drop.
-struct Lead<'a> {
-    store: &'a dyn TokenStore,
-}
-
-impl Drop for Lead<'_> {
-    fn drop(&mut self) {
-        self.store.end_lead();
-    }
-}
-
-/// Between two looks at whether the other worker is done.
-const POLL: Duration = Duration::from_millis(20);
 
 /// For how many seconds credentials that were refused this many times are left alone.
 fn back_off(times: u32) -> i64 {

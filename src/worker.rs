@@ -84,7 +84,8 @@ impl Worker {
 
     /// Ends it, while nginx's event loop can still close connections.
     pub fn stop() {
-        WORKER.take();
+        let worker = WORKER.take();
+        worker.iter().flat_map(|worker| &worker.services).for_each(|service| service.stop());
     }
 
     /// Counts the result of a request that ends.

@@ -28,6 +28,8 @@ mod leases;
 mod logs;
 mod memcached;
 mod nginx_ways;
+mod pauses;
+mod refresh;
 mod revocation_events;
 mod samples;
 mod status;

@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::mem;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use keystone_token::api::{self, ApiVersion};
 use keystone_token::secret::Secret;
@@ -14,7 +15,7 @@ use super::credentials::{Credentials, ServiceToken, TokenStore};
 use super::error::ClientError;
 use super::KeystoneClient;
 use crate::identity::lease::{claim, Claim};
-use crate::net::now_sec;
+use crate::net::{now_msec, now_sec};
 
 /// The service token of a worker's client.
 pub(super) struct Login {
@@ -144,8 +145,8 @@ impl Login {
 
     /// Why the credentials are not to be tried now, if they are not.
     pub(super) fn hold(&self, client: &KeystoneClient) -> Option<ClientError> {
-        let (not_before, times) = self.store.refused();
-        (now_sec() < not_before).then(|| ClientError::Refused {
+        let times = self.store.refused().1;
+        self.hold_left().map(|_| ClientError::Refused {
             uri: client.uri(client.current.get()),
             reason: format!(
                 "service credentials, or a token got with them, were refused {times} times, not \
@@ -154,10 +155,17 @@ impl Login {
         })
     }
 
+    /// How long the credentials are not to be tried.
+    pub(super) fn hold_left(&self) -> Option<Duration> {
+        let left = self.store.refused().0.saturating_sub(now_msec());
+        // What is longer than any hold was noted before the clock was set back.
+        (1..=LONGEST_BACK_OFF).contains(&left).then(|| Duration::from_millis(left))
+    }
+
     /// Notes that the credentials, or a token just obtained with them, were refused.
     pub(super) fn note_refusal(&self) {
         let times = self.store.refused().1.saturating_add(1);
-        self.store.set_refused(now_sec() + back_off(times), times);
+        self.store.set_refused(now_msec().saturating_add(back_off(times)), times);
     }
 
     async fn log_in(&self, client: &KeystoneClient) -> Result<ServiceToken, ClientError> {
@@ -268,13 +276,13 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// For how many seconds credentials that were refused this many times are left alone.
-fn back_off(times: u32) -> i64 {
+/// For how many milliseconds credentials that were refused this many times are left alone.
+fn back_off(times: u32) -> u64 {
     (FIRST_BACK_OFF << times.saturating_sub(1).min(6)).min(LONGEST_BACK_OFF)
 }
 
-const FIRST_BACK_OFF: i64 = 5;
-const LONGEST_BACK_OFF: i64 = 60;
+const FIRST_BACK_OFF: u64 = 5_000;
+const LONGEST_BACK_OFF: u64 = 60_000;
 
 /// A token older than this, in seconds, that meets a 403 is replaced.
 const RECONSIDER: i64 = 300;

@@ -101,7 +101,7 @@ pub fn access(request: &Request) -> isize {
             None => ERROR,
         };
     }
-    let code = decide(&place, &worker);
+    let code = decide(&place, &worker, service);
     if matches!(code, OK | DECLINED) {
         context.pass(location);
     }
@@ -172,7 +172,7 @@ fn authenticate<'a>(
 }
 
 /// What the location makes of the tokens; also after a redirect from another one.
-fn decide(place: &Place<'_>, worker: &Worker) -> isize {
+fn decide(place: &Place<'_>, worker: &Worker, identity: &identity::Worker) -> isize {
     let Place { request, context, location, server } = *place;
     let service = place.service();
     let user = place.user(&service);
@@ -180,7 +180,7 @@ fn decide(place: &Place<'_>, worker: &Worker) -> isize {
     let refused = match (&user, &service) {
         (Standing::Unavailable, _) | (_, Standing::Unavailable) => {
             context.result.set(Some("identity_unavailable"));
-            return answer::unavailable(request, context);
+            return answer::unavailable(request, context, identity.retry_after());
         }
         (Standing::Absent, _) => Some(Refusal::NoToken.as_str()),
         (Standing::Refused(word), _) => Some(*word),

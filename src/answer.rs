@@ -58,9 +58,10 @@ pub fn forbidden(context: &Context) -> isize {
     refuse(context, NGX_HTTP_FORBIDDEN)
 }
 
-/// 503, with a time after which to come again.
-pub fn unavailable(request: &Request, context: &Context) -> isize {
-    match request.add_response_header(c"Retry-After", static_string(RETRY_AFTER)) {
+/// 503, with the seconds after which to come again.
+pub fn unavailable(request: &Request, context: &Context, retry_after: u64) -> isize {
+    let seconds = request.copy_string(&retry_after.to_string());
+    match seconds.and_then(|seconds| request.add_response_header(c"Retry-After", seconds)) {
         Some(_) => refuse(context, NGX_HTTP_SERVICE_UNAVAILABLE),
         None => ERROR,
     }
@@ -226,9 +227,6 @@ fn replace_body(request: &Request, chain: *mut ngx_chain_t) -> *mut ngx_chain_t 
 const CHALLENGE: &CStr = c"WWW-Authenticate";
 const SCHEME: &str = "Keystone ";
 const JSON: &str = "application/json";
-
-/// Seconds.
-const RETRY_AFTER: &str = "5";
 
 /// Keystone's own words, as auth_token has them.
 const UNAUTHORIZED: &str = r#"{"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}}"#;

@@ -168,10 +168,13 @@ impl Context {
         let service = service.clone();
         match wait {
             Wait::Refresh(need) => {
-                if need == Need::Rotation {
-                    subject.looked_for_rotation.set(true);
-                }
-                let refresh = async move { Outcome::Refreshed(service.refresh(need).await) };
+                let refresh = async move {
+                    let outcome = service.refresh(need).await;
+                    match need {
+                        Need::Certificates | Need::List => Outcome::Refreshed(outcome),
+                        Need::Rotation => Outcome::Rotated(outcome),
+                    }
+                };
                 self.wait_for(subject.whose(), refresh)
             }
             Wait::Validation(question) => {

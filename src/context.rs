@@ -74,6 +74,8 @@ pub enum Whose {
 pub enum Outcome {
     /// A refresh of certificates or revocation list.
     Refreshed(Result<(), Unavailable>),
+    /// A look for other certificates.
+    Rotated(Result<(), Unavailable>),
     /// A question about the token.
     Validated(Result<Answer, Unavailable>),
 }
@@ -92,8 +94,8 @@ pub struct Subject {
     pub cache_status: Cell<Option<CacheStatus>>,
     /// The outcome of the last refresh that the request has waited for.
     pub refreshed: RefCell<Option<Result<(), Unavailable>>>,
-    /// Whether other certificates were looked for because of this request.
-    pub looked_for_rotation: Cell<bool>,
+    /// The outcome of a look for other certificates that the request has waited for.
+    pub rotated: RefCell<Option<Result<(), Unavailable>>>,
     /// What the identity service has said of the token to this request.
     pub validated: RefCell<Option<Result<Answer, Unavailable>>>,
 }
@@ -109,7 +111,7 @@ impl Subject {
             format: Cell::new(None),
             cache_status: Cell::new(None),
             refreshed: RefCell::new(None),
-            looked_for_rotation: Cell::new(false),
+            rotated: RefCell::new(None),
             validated: RefCell::new(None),
         }
     }
@@ -175,6 +177,7 @@ impl Subject {
     fn note(&self, outcome: Outcome) {
         match outcome {
             Outcome::Refreshed(outcome) => drop(self.refreshed.replace(Some(outcome))),
+            Outcome::Rotated(outcome) => drop(self.rotated.replace(Some(outcome))),
             Outcome::Validated(outcome) => drop(self.validated.replace(Some(outcome))),
         }
     }

@@ -228,6 +228,12 @@ impl Request {
         }
     }
 
+    /// A copy of a text that lives as long as the request; `None` where nginx has no memory.
+    pub fn copy_string(&self, text: &str) -> Option<ngx_str_t> {
+        // SAFETY: the pool is the request's, and so alive.
+        unsafe { ngx_str_t::from_bytes(self.pool().as_ptr(), text.as_bytes()) }
+    }
+
     /// The response's status as set so far.
     pub fn response_status(&self) -> usize {
         self.get().headers_out.status

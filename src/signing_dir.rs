@@ -195,6 +195,12 @@ fn read_file(path: &Path) -> io::Result<(Vec<u8>, SystemTime)> {
     Ok((bytes, metadata.modified()?))
 }
 
+/// Whether there is no file of this name, nor anything else.
+pub fn is_missing(path: &Path, name: &str) -> bool {
+    let found = fs::symlink_metadata(path.join(name));
+    found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Replaces the file `name` in one step: a reader finds the old bytes or the new ones.
 pub fn store(path: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.join(temporary_name(name));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keystone_token::record::Record;
 use keystone_token::status::cells::Look;
-use keystone_zone::{Key, Lookup, Moment};
+use keystone_zone::{Age, Key, Lookup, Moment};
 
 use crate::conf::server::ServerConf;
 use crate::context::CacheStatus;
@@ -107,7 +107,7 @@ impl TokenCache<'_> {
         }
         let key = self.key(token, source);
         let mut bytes = Vec::new();
-        let (expires, renewed) = match cache.lookup(&key, &moment, &mut bytes) {
+        let (age, renewed) = match cache.lookup(&key, &moment, &mut bytes) {
             Lookup::Refused(code) => {
                 return match refusal_word(code) {
                     Some(word) => hit(Look::ZoneHit, Found::Refused(word)),
@@ -117,8 +117,8 @@ impl TokenCache<'_> {
             Lookup::Missing => return not_found(),
             Lookup::Outdated if is_kept => return outdated(),
             Lookup::Outdated => return not_found(),
-            Lookup::Superseded(expires) => (expires, true),
-            Lookup::Valid(expires) => (expires, false),
+            Lookup::Superseded(age) => (age, true),
+            Lookup::Valid(age) => (age, false),
         };
         let Some(identity) = Identity::new(&bytes) else { return not_found() };
         if renewed {
@@ -127,7 +127,7 @@ impl TokenCache<'_> {
             }
             self.worker.zone.locked(|| cache.renew(&key, moment.generation));
         }
-        let entry = Entry::new(self.name(source), token, key, expires, identity.clone(), &moment);
+        let entry = Entry::new(self.name(source), token, key, age, identity.clone(), &moment);
         self.worker.recent.insert(entry);
         hit(Look::ZoneHit, Found::Valid(identity))
     }
@@ -139,7 +139,8 @@ impl TokenCache<'_> {
             return false;
         };
         let (name, key) = (self.name(Source::Offline), self.key(token, Source::Offline));
-        self.worker.recent.insert(Entry::new(name, token, key, expires, identity.clone(), moment));
+        let age = Age { created: moment.now, created_tick: moment.tick, expires };
+        self.worker.recent.insert(Entry::new(name, token, key, age, identity.clone(), moment));
         self.worker.zone.keep(&key, &Answer::Valid(identity.clone()), moment)
     }
 

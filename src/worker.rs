@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use keystone_token::status::cells;
-use keystone_zone::{Cache, Key, Moment, Row};
+use keystone_zone::{Age, Cache, Key, Moment, Row};
 use ngx::async_::Task;
 
 use crate::conf::MainConf;
@@ -84,7 +84,8 @@ impl Worker {
 
     /// Ends it, while nginx's event loop can still close connections.
     pub fn stop() {
-        WORKER.take();
+        let worker = WORKER.take();
+        worker.iter().flat_map(|worker| &worker.services).for_each(|service| service.stop());
     }
 
     /// Counts the result of a request that ends.
@@ -120,37 +121,24 @@ pub struct Entry {
     token: Box<[u8]>,
     key: Key,
     generation: u64,
-    /// Unix seconds, as `expires`.
-    created: u64,
-    expires: u64,
+    age: Age,
     /// When the entry of the shared cache was last told that the token is in use.
     touched: Cell<u64>,
     identity: Identity,
 }
 
 impl Entry {
-    /// An entry that is good until `expires` (unix seconds), or as long as `moment` says.
+    /// An entry of this age.
     pub fn new(
         service: u64,
         token: &[u8],
         key: Key,
-        expires: u64,
+        age: Age,
         identity: Identity,
         moment: &Moment,
     ) -> Self {
-        let expires = expires.min(moment.now.saturating_add(moment.valid_for));
-        Self {
-            service,
-            token: token.into(),
-            key,
-            generation: moment.generation,
-            // What comes from the shared cache was made earlier than now: by as much as its end is
-            // nearer.  Where that is the token's own end, this is too early, and costs a look there.
-            created: expires.saturating_sub(moment.valid_for),
-            expires,
-            touched: Cell::new(moment.tick),
-            identity,
-        }
+        let (generation, touched) = (moment.generation, Cell::new(moment.tick));
+        Self { service, token: token.into(), key, generation, age, touched, identity }
     }
 }
 
@@ -174,8 +162,7 @@ impl Recent {
         let slots = self.slots.borrow();
         let entry = slots[slot(token)].as_ref()?;
         let good = entry.generation == moment.generation
-            && entry.expires > moment.now
-            && entry.created.saturating_add(moment.valid_for) > moment.now
+            && entry.age.is_good(moment.valid_for, moment)
             && entry.service == service
             && *entry.token == *token;
         if !good {

@@ -317,6 +317,13 @@ pub fn issued_token(
     })
 }
 
+/// Whether the body of a 413 is that of OpenStack's older rate limits, and not about the size of what
+/// was sent.
+pub fn is_over_limit(body: &[u8]) -> bool {
+    serde_json::from_slice::<Object<wire::OverLimit>>(body)
+        .is_ok_and(|Object(body)| body.over_limit.is_some())
+}
+
 /// Reads the answer (200) to [`revocation_list`]: the signed list, a CMS in PEM.
 pub fn signed_revocation_list(body: &[u8]) -> Result<String, ApiError> {
     let answer: wire::Revocation = read(body).ok_or(ApiError::NotRevocationList)?;

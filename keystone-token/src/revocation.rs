@@ -8,6 +8,7 @@
 
 use std::collections::HashSet;
 
+use serde::de::IgnoredAny;
 use serde::Deserialize;
 
 use crate::cms::{DigestParameters, SignedData};
@@ -26,10 +27,14 @@ pub struct RevocationList {
 
 impl RevocationList {
     /// Reads `{"revoked": [{"id": ..., "audit_id": ..., ...}, ...]}`. No member `revoked` is an
-    /// empty list, and an entry may lack either id.
+    /// empty list, and an entry may lack either id. A token is no list: Keystone signs both alike,
+    /// so that a user's token could be served in the place of a list that names another one.
     pub fn from_json(json: &[u8]) -> Result<Self, RevocationError> {
         let Object(document): Object<Document> =
             serde_json::from_slice(json).map_err(JsonError::from)?;
+        if document.token.is_some() || document.access.is_some() {
+            return Err(RevocationError::Token);
+        }
         let mut list = Self::default();
         for Object(entry) in document.revoked.into_iter().flatten() {
             list.len += 1;
@@ -127,12 +132,22 @@ fn other_texts(format: TokenFormat, signed: &SignedData) -> impl Iterator<Item =
 
 /// The document is no revocation list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the JSON of a revocation list: {0}")]
-pub struct RevocationError(#[from] JsonError);
+pub enum RevocationError {
+    /// It is other JSON, or none.
+    #[error("not the JSON of a revocation list: {0}")]
+    Json(#[from] JsonError),
+    /// It is a token of v3 or v2.0.
+    #[error("a token in place of a revocation list")]
+    Token,
+}
 
 #[derive(Deserialize)]
 struct Document {
     revoked: Option<Vec<Object<Entry>>>,
+    /// What a v3 token has.
+    token: Option<IgnoredAny>,
+    /// What a v2.0 token has.
+    access: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

@@ -18,17 +18,43 @@ pub enum Verdict<'a> {
 /// What [`Cache::lookup`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// The token is valid until then (unix seconds); its identity was appended to the buffer.
-    Valid(u64),
+    /// The token is valid; its identity was appended to the buffer.
+    Valid(Age),
     /// The token was refused, for the reason of this number.
     Refused(u8),
     /// There was an entry, but its time is over, or it is a refusal of another generation.
     Outdated,
-    /// The token is valid until then, as far as another generation tells; its identity was appended
-    /// to the buffer.  See [`Cache::renew`].
-    Superseded(u64),
+    /// The token is valid as far as another generation tells; its identity was appended to the
+    /// buffer.  See [`Cache::renew`].
+    Superseded(Age),
     /// Nothing.
     Missing,
+}
+
+/// Since when an answer about a token is known, and until when it is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age {
+    /// When it was made, in unix seconds.
+    pub created: u64,
+    /// When it was made, as [`Moment::tick`].
+    pub created_tick: u64,
+    /// When it ends at the latest, in unix seconds.
+    pub expires: u64,
+}
+
+impl Age {
+    /// Whether the answer still counts where it may be `seconds` old.
+    ///
+    /// The time of day may be set: an answer made in the future is one of before that, and old.  It
+    /// would count again when its time has come, so both clocks have to agree.
+    pub fn is_good(&self, seconds: u64, moment: &Moment) -> bool {
+        let good_from = |created: u64, lag: u64, now: u64| created <= now.saturating_add(lag);
+        let by_day = good_from(self.created, 1, moment.now)
+            && self.created.saturating_add(seconds) > moment.now;
+        let by_tick = good_from(self.created_tick, 1_000, moment.tick)
+            && self.created_tick.saturating_add(seconds.saturating_mul(1_000)) > moment.tick;
+        self.expires > moment.now && by_day && by_tick
+    }
 }
 
 /// When, and by whose rules, an entry is looked up.
@@ -38,7 +64,8 @@ pub struct Moment {
     pub generation: u64,
     /// Unix seconds.
     pub now: u64,
-    /// Any clock that all processes share; it tells what was used last.
+    /// Milliseconds of a clock that all processes share and nobody sets: it tells what was used
+    /// last, and how old an entry is whatever happens to the time of day.
     pub tick: u64,
     /// For how many seconds a valid token's entry is good; 0 for not at all.
     pub valid_for: u64,
@@ -283,6 +310,7 @@ impl<'z> Area<'z> {
             }
             slot[EXPIRES].store(header.expires, Ordering::Relaxed);
             slot[CREATED].store(moment.now, Ordering::Relaxed);
+            slot[CREATED_TICK].store(moment.tick, Ordering::Relaxed);
             slot[GENERATION].store(moment.generation, Ordering::Relaxed);
             slot[INFO].store(header.info, Ordering::Relaxed);
             store_bytes(&slot[HEADER..], payload);
@@ -299,20 +327,24 @@ fn read(slot: &[AtomicU64], key: &Key, moment: &Moment, out: &mut Vec<u8>) -> Op
     if !has_key(slot, key) {
         return Some(Lookup::Missing);
     }
-    let (info, expires) = (word(INFO), word(EXPIRES));
+    let (info, age) = (word(INFO), age(slot));
     let is_refusal = info & 1 == 1;
     let time = if is_refusal { moment.refused_for } else { moment.valid_for };
-    let expires = expires.min(word(CREATED).saturating_add(time));
     let is_current = word(GENERATION) == moment.generation;
-    if expires <= moment.now || is_refusal && !is_current {
+    if !age.is_good(time, moment) || is_refusal && !is_current {
         return Some(Lookup::Outdated);
     }
     if is_refusal {
         return Some(Lookup::Refused((info >> 1) as u8));
     }
     let len = usize::try_from(info >> 1).ok()?;
-    let found = if is_current { Lookup::Valid(expires) } else { Lookup::Superseded(expires) };
+    let found = if is_current { Lookup::Valid(age) } else { Lookup::Superseded(age) };
     load_bytes(&slot[HEADER..], len, out).then_some(found)
+}
+
+fn age(slot: &[AtomicU64]) -> Age {
+    let word = |at: usize| slot[at].load(Ordering::Relaxed);
+    Age { created: word(CREATED), created_tick: word(CREATED_TICK), expires: word(EXPIRES) }
 }
 
 /// Most uses follow another one at once: a store would take the line from the other processes.
@@ -355,7 +387,8 @@ const GENERATION: usize = 6;
 const INFO: usize = 7;
 const USED: usize = 8;
 const CREATED: usize = 9;
-const HEADER: usize = 10;
+const CREATED_TICK: usize = 10;
+const HEADER: usize = 11;
 
 #[cfg(test)]
 mod tests;

@@ -28,9 +28,9 @@ mod counters;
 mod lease;
 
 pub use blob::Blob;
-pub use cache::{Cache, Key, Lookup, Moment, Occupancy, Verdict};
+pub use cache::{Age, Cache, Key, Lookup, Moment, Occupancy, Verdict};
 pub use counters::{Counters, Row, Rows};
-pub use lease::Lease;
+pub use lease::{Lease, LeaseGuard};
 
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use keystone_zone::{Blob, Cache, Key, Lookup, Moment, Verdict};
+use keystone_zone::{Age, Blob, Cache, Key, Lookup, Moment, Verdict};
 
 const WORDS: usize = 1 << 17;
 const KEYS: u64 = 300;
@@ -43,7 +43,8 @@ fn killed_writers_leave_a_cache_and_a_blob_that_work() {
             let key = key(n);
             assert!(cache.insert(&key, &Verdict::Valid(&payload[..500]), 100, &at(round)));
             let mut out = Vec::new();
-            assert_eq!(cache.lookup(&key, &at(round), &mut out), Lookup::Valid(100));
+            let age = Age { created: 10, created_tick: round, expires: 100 };
+            assert_eq!(cache.lookup(&key, &at(round), &mut out), Lookup::Valid(age));
             assert_eq!(out, payload[..500]);
         }
     }
@@ -53,7 +54,7 @@ fn killed_writers_leave_a_cache_and_a_blob_that_work() {
 fn write_for_ever(blob: &Blob<'_>, cache: &Cache<'_>, round: u64) -> ! {
     for n in 0.. {
         let payload = payload(n ^ round, 900);
-        cache.insert(&key(n % KEYS), &Verdict::Valid(&payload), 100, &at(n));
+        cache.insert(&key(n % KEYS), &Verdict::Valid(&payload), 100, &at(n % 1_000));
         blob.store(&self::payload(n, 4_000));
     }
     unreachable!("the process is killed");

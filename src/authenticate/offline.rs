@@ -38,9 +38,29 @@ impl Way<'_> {
                 Err(refusal) => self.refuse_judged(&refusal, None),
                 Ok(parsed) => match self.material(false) {
                     Ok(material) => self.judge(token, parsed, &material),
+                    Err(lack @ (Lack::Fetch(Need::List) | Lack::TooMany)) => self
+                        .refused_without_list(token, parsed)
+                        .unwrap_or_else(|| self.without(token, lack)),
                     Err(lack) => self.without(token, lack),
                 },
             },
+        }
+    }
+
+    /// What becomes of a token that no list can save.  Only one that Keystone has signed takes up
+    /// room among the requests that wait for the list.
+    fn refused_without_list(&self, token: &[u8], parsed: ParsedToken<'_>) -> Option<Step> {
+        let material = self.service.material();
+        let refusal = parsed.verify_signature(material.signers.as_ref()?, now_sec()).err()?;
+        match Refusal::from(refusal) {
+            refusal if self.may_be_rotation(&refusal) => {
+                Some(Step::Wait(Wait::Refresh(Need::Rotation)))
+            }
+            Refusal::CertificateExpired | Refusal::CertificateNotYetValid => None,
+            refusal => {
+                self.remember_refusal(token, &refusal, material.generation);
+                Some(self.refuse_judged(&refusal, None))
+            }
         }
     }
 
@@ -102,11 +122,14 @@ impl Way<'_> {
         }
 
         let fresh = !cache_time.is_zero() && age.is_some_and(|age| age <= cache_time);
-        let tolerable = age.is_some_and(|age| age <= cache_time + settings.revocation_stale);
+        let tolerable = self.service.tolerates_list();
         match refreshed {
             _ if fresh => {}
             Some(Ok(())) => {}
-            None if self.service.failed_recently() && tolerable => {}
+            // With a cache time of 0, only once the identity service is known not to answer.
+            None if tolerable && (!cache_time.is_zero() || self.service.is_failing()) => {
+                self.service.refresh_ahead();
+            }
             None if self.service.failed_recently() => {
                 return Err(Lack::Missing("no revocation list could be had just now".to_owned()))
             }
@@ -130,7 +153,7 @@ impl Way<'_> {
 
     /// Makes the request wait, if not too many do already.
     fn fetch(&self, need: Need) -> Lack {
-        match self.service.may_wait() {
+        match self.service.may_wait(need) {
             true => Lack::Fetch(need),
             false => Lack::TooMany,
         }
@@ -194,14 +217,12 @@ impl Way<'_> {
 
     /// Whether other certificates were asked for because of this request, in vain.
     fn could_not_look(&self) -> bool {
-        let refreshed = self.subject.refreshed.borrow();
-        self.subject.looked_for_rotation.get() && matches!(*refreshed, Some(Err(_)))
+        matches!(*self.subject.rotated.borrow(), Some(Err(_)))
     }
 
     fn may_be_rotation(&self, refusal: &Refusal) -> bool {
         refusal.may_be_rotation()
-            && !self.subject.looked_for_rotation.get()
-            && self.service.time_to_rotation().is_zero()
-            && self.service.may_wait()
+            && self.subject.rotated.borrow().is_none()
+            && self.service.may_look_for_rotation()
     }
 }

@@ -13,13 +13,13 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use ::http::header::RETRY_AFTER;
 use bytes::Bytes;
 use keystone_token::api::{self, ApiVersion, AuthVersion, Validation, Versions};
 use keystone_token::secret::Secret;
 use keystone_token::status::cells;
 use nginx_sys::ngx_log_t;
 
+use super::{millis, millis_since};
 use crate::net::{now_msec, Endpoint, HttpClient, HttpSettings, NetError, Response, Timer};
 use crate::zone::Tally;
 
@@ -27,6 +27,7 @@ mod credentials;
 mod encode;
 mod error;
 mod login;
+mod pause;
 mod settings;
 
 pub use self::credentials::{Credentials, ServiceToken, TokenStore};
@@ -64,6 +65,7 @@ pub struct KeystoneClient {
     max_retries: u32,
     http: HttpClient,
     login: Login,
+    store: Rc<dyn TokenStore>,
     tally: Tally,
     log: NonNull<ngx_log_t>,
 }
@@ -75,7 +77,7 @@ struct Site {
     version: Cell<Option<(ApiVersion, u64)>>,
     /// The version that the URI itself names.
     named_version: Option<ApiVersion>,
-    /// Not to be asked before this time (of `now_msec`).
+    /// Not to be asked before this time (of `now_msec`), as far as this worker was told.
     held_until: Cell<u64>,
 }
 
@@ -128,7 +130,8 @@ impl KeystoneClient {
             version: settings.version,
             max_retries: settings.max_retries,
             http: HttpClient::new(http, log),
-            login: Login::new(settings.credentials, store),
+            login: Login::new(settings.credentials, store.clone()),
+            store,
             tally,
             log,
         }
@@ -262,9 +265,9 @@ impl KeystoneClient {
         let mut last_error = None;
         for n in 0..tries {
             let at = (first + n) % count;
-            if now_msec() < self.sites[at].held_until.get() {
+            if self.pause_left(at).is_some() {
                 last_error.get_or_insert_with(|| self.held(at));
-                if self.sites.iter().all(|site| now_msec() < site.held_until.get()) {
+                if (0..count).all(|at| self.pause_left(at).is_some()) {
                     break;
                 }
                 continue;
@@ -315,7 +318,7 @@ impl KeystoneClient {
         }
         let site = &self.sites[at];
         if let Some((version, since)) = site.version.get() {
-            if now_msec().saturating_sub(since) < VERSION_LIFETIME.as_millis() as u64 {
+            if millis_since(since) < millis(VERSION_LIFETIME) {
                 return Ok(version);
             }
         }
@@ -340,7 +343,7 @@ impl KeystoneClient {
         Ok(version)
     }
 
-    /// Sends one request once. Statuses from 500 on, and 429, are errors.
+    /// Sends one request once. Statuses from 500 on, and those that ask for a pause, are errors.
     async fn send(
         &self,
         at: usize,
@@ -372,11 +375,13 @@ impl KeystoneClient {
         let status = response.status.as_u16();
         debug!(self.log, "keystone: {request:?} at {}: status {status}, {took} ms", site.endpoint);
 
-        if status == 429 {
-            let wait = retry_after(&response).unwrap_or(DEFAULT_HOLD).min(MAX_HOLD);
-            site.held_until.set(now_msec().saturating_add(wait.as_millis() as u64));
+        let pause = pause::asked_for(&response);
+        if let Some(pause) = pause {
+            let until = now_msec().saturating_add(millis(pause));
+            site.held_until.set(until);
+            self.store.set_held_until(at, until);
         }
-        if status == 429 || status >= 500 {
+        if pause.is_some() || status >= 500 {
             return Err(ClientError::Unavailable {
                 uri: self.uri(at),
                 reason: format!("status {status}"),
@@ -386,10 +391,27 @@ impl KeystoneClient {
         Ok(response)
     }
 
+    /// How much is left of the pause that a site has asked this or another worker for.
+    fn pause_left(&self, at: usize) -> Option<Duration> {
+        let until = self.sites[at].held_until.get().max(self.store.held_until(at));
+        let left = until.saturating_sub(now_msec());
+        // What is longer than any pause was noted before the clock was set back.
+        (1..=millis(pause::LONGEST)).contains(&left).then(|| Duration::from_millis(left))
+    }
+
+    /// How long the identity service is not asked at all, because it has asked for that or has
+    /// refused the credentials.
+    pub fn hold_left(&self) -> Option<Duration> {
+        let pauses = (0..self.sites.len()).map(|at| self.pause_left(at).unwrap_or_default());
+        let pause = pauses.min().unwrap_or_default();
+        let hold = pause.max(self.login.hold_left().unwrap_or_default());
+        (!hold.is_zero()).then_some(hold)
+    }
+
     /// A server that has lost v2.0 by an upgrade says 404 to all questions in it.
     fn doubt_version(&self, answer: &Answer) {
         let since = self.sites[answer.site].version.get().map(|(_, since)| since);
-        let is_old = since.is_some_and(|since| now_msec().saturating_sub(since) > DOUBT);
+        let is_old = since.is_some_and(|since| millis_since(since) > DOUBT);
         if answer.version == ApiVersion::V2 && is_old {
             self.forget_version(answer);
         }
@@ -452,11 +474,6 @@ fn ending(result: &Result<Response, NetError>) -> Cow<'static, str> {
     }
 }
 
-fn retry_after(response: &Response) -> Option<Duration> {
-    let value = response.headers.get(RETRY_AFTER)?.to_str().ok()?;
-    value.trim().parse().ok().map(Duration::from_secs)
-}
-
 /// How long to wait before a further round of tries.
 fn pause(round: usize) -> Duration {
     let factor = 1u32 << round.saturating_sub(1).min(8);
@@ -481,7 +498,3 @@ const DOUBT: u64 = 60_000;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// For how long a site is left alone after a 429 that does not say, and at most.
-const DEFAULT_HOLD: Duration = Duration::from_secs(1);
-const MAX_HOLD: Duration = Duration::from_secs(60);

@@ -15,7 +15,7 @@ use ngx::log::ngx_cycle_log;
 
 use super::client::ClientError;
 use super::flight::unless_abandoned;
-use super::{millis, take_lease, Revocations, Worker, LOAD_TRIES};
+use super::{lease, millis, millis_since, Revocations, Worker, LOAD_TRIES};
 use crate::incident::Incident;
 use crate::net::{exiting, now_msec, Timer};
 
@@ -67,7 +67,7 @@ impl Worker {
 
     /// Notes that a token came that only the identity service can judge.
     pub fn note_online_use(&self) {
-        self.state.set_used_online();
+        self.state.set_used_online_at(now_msec());
     }
 
     /// Whether a token that was validated online may have been revoked since.
@@ -103,17 +103,21 @@ impl Worker {
         let tick = (interval / 4).max(Duration::from_millis(50));
         loop {
             Timer::cancelable(tick).await;
-            let asked_at = self.state.events_asked_at();
-            let age = asked_at.map(|asked_at| now_msec().saturating_sub(asked_at));
-            let is_due = age.is_none_or(|age| age + millis(tick) / 2 >= millis(interval));
-            let is_mine = || self.is_current() && take_lease(&self.state.events_lease());
             // A worker that is to go leaves them to the others.
-            if self.state.is_used_online() && is_due && !exiting() && is_mine() {
-                let outcome = unless_abandoned(Box::pin(self.fetch_events()), || false).await;
-                if let Some(outcome) = outcome {
-                    self.report_events(outcome);
-                }
-                self.state.events_lease().release(std::process::id());
+            if exiting() {
+                return;
+            }
+            let asked_at = self.state.events_asked_at();
+            let age = asked_at.map(millis_since);
+            let is_due =
+                age.is_none_or(|age| age.saturating_add(millis(tick) / 2) >= millis(interval));
+            if self.state.used_online_at().is_none() || !is_due || !self.is_current() {
+                continue;
+            }
+            let Some(_lease) = lease::take(self.state.events_lease()) else { continue };
+            let outcome = unless_abandoned(Box::pin(self.fetch_events()), || false).await;
+            if let Some(outcome) = outcome {
+                self.report_events(outcome);
             }
         }
     }

@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use ngx::async_::Task;
+
 use crate::net::{exiting, spawn, Timer};
 
 /// Work that is under way, and those who wait for its outcome.
@@ -15,11 +17,17 @@ pub(super) struct Flight<T> {
     outcome: RefCell<Option<T>>,
     waiting: RefCell<BTreeMap<u64, Waker>>,
     tickets: Cell<u64>,
+    task: RefCell<Option<Task<()>>>,
 }
 
 impl<T> Default for Flight<T> {
     fn default() -> Self {
-        Self { outcome: RefCell::default(), waiting: RefCell::default(), tickets: Cell::default() }
+        Self {
+            outcome: RefCell::default(),
+            waiting: RefCell::default(),
+            tickets: Cell::default(),
+            task: RefCell::default(),
+        }
     }
 }
 
@@ -40,14 +48,24 @@ impl<T: Clone + 'static> Flight<T> {
             Landing { flight: self.clone(), end: Some(end), outcome: Cell::new(Some(given_up)) };
         // On the heap once, and not copied from one function's state into the next one's.
         let (flight, work) = (self.clone(), Box::pin(work));
-        spawn(async move {
+        let task = spawn(async move {
             let landing = landing;
             let is_awaited = || !flight.waiting.borrow().is_empty();
             if let Some(outcome) = unless_abandoned(work, is_awaited).await {
                 landing.outcome.set(Some(outcome));
             }
-        })
-        .detach();
+        });
+        match self.outcome.borrow().is_some() {
+            true => task.detach(),
+            false => drop(self.task.replace(Some(task))),
+        }
+    }
+
+    /// Gives the work up.
+    pub(super) fn cancel(&self) {
+        // Not borrowed while it is dropped, which lands the flight.
+        let task = self.task.take();
+        drop(task);
     }
 
     /// Waits for the outcome.
@@ -107,6 +125,8 @@ impl<T: Clone + 'static, E: FnOnce()> Drop for Landing<T, E> {
             end();
         }
         *self.flight.outcome.borrow_mut() = self.outcome.take();
+        // The task ends by itself: this is a part of it.
+        self.flight.task.take().into_iter().for_each(Task::detach);
         // Wakers may run on this stack and come back here.
         let waiting = self.flight.waiting.take();
         waiting.into_values().for_each(Waker::wake);

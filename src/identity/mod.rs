@@ -6,7 +6,9 @@
 
 pub mod client;
 mod events;
+mod fetch;
 mod flight;
+mod lease;
 mod refresh;
 mod report;
 mod second_level;
@@ -31,7 +33,7 @@ use crate::conf::server::ServiceSettings;
 use crate::incident::Incident;
 use crate::net::{now_msec, now_sec, Endpoint, TlsContext};
 use crate::signing_dir;
-use crate::zone::{is_alive, ServiceState, Tally, Zone};
+use crate::zone::{ServiceState, Tally, Zone};
 
 pub use self::refresh::{Need, Unavailable};
 pub use self::snapshot::{Material, Revocations};
@@ -198,6 +200,8 @@ pub struct Worker {
     mute: Incident,
     /// That certificates or revocation list cannot be had.
     failing: Incident,
+    /// That other certificates cannot be had.
+    not_rotating: Incident,
     /// That the signing directory cannot be written.
     unwritable: Incident,
     /// What other gateways were told, where they are to be asked.
@@ -245,6 +249,7 @@ impl Worker {
             events: events::Events::default(),
             mute: Incident::default(),
             failing: Incident::default(),
+            not_rotating: Incident::default(),
             unwritable: Incident::default(),
             memcached,
         })
@@ -306,7 +311,25 @@ impl Worker {
     pub fn list_age(&self) -> Option<Duration> {
         let checked_at = self.state.list_checked_at()?;
         let age = now_msec().cast_signed().saturating_sub(checked_at);
-        Some(Duration::from_millis(u64::try_from(age).unwrap_or(0)))
+        Some(match u64::try_from(age) {
+            Ok(age) => Duration::from_millis(age),
+            // As in `millis_since`.
+            Err(_) if age.unsigned_abs() > CLOCK_LAG => Duration::MAX,
+            Err(_) => Duration::ZERO,
+        })
+    }
+
+    /// After how many seconds a request that has got 503 may come again: when the identity service
+    /// may be asked, where that is known.
+    pub fn retry_after(&self) -> u64 {
+        let left = self.client.hold_left().unwrap_or(RETRY_AFTER);
+        left.as_millis().div_ceil(1_000).clamp(1, 60) as u64
+    }
+
+    /// Gives up all that is under way.
+    pub fn stop(&self) {
+        self.refresh.cancel();
+        self.validations.cancel();
     }
 }
 
@@ -360,15 +383,11 @@ impl TokenStore for SharedToken {
         self.put(&[]);
     }
 
-    fn try_lead(&self) -> bool {
-        !self.is_ours() || take_lease(&self.state.login_lease())
+    fn login_lease(&self) -> Option<Lease<'static>> {
+        self.is_ours().then(|| self.state.login_lease())
     }
 
-    fn end_lead(&self) {
-        self.state.login_lease().release(std::process::id());
-    }
-
-    fn refused(&self) -> (i64, u32) {
+    fn refused(&self) -> (u64, u32) {
         if self.is_ours() {
             self.state.refused()
         } else {
@@ -376,21 +395,42 @@ impl TokenStore for SharedToken {
         }
     }
 
-    fn set_refused(&self, not_before: i64, times: u32) {
+    fn set_refused(&self, not_before: u64, times: u32) {
         if self.is_ours() {
             self.state.set_refused(not_before, times);
         }
     }
+
+    fn held_until(&self, endpoint: usize) -> u64 {
+        if self.is_ours() {
+            self.state.held_until(endpoint)
+        } else {
+            0
+        }
+    }
+
+    fn set_held_until(&self, endpoint: usize, until: u64) {
+        if self.is_ours() {
+            self.state.set_held_until(endpoint, until);
+        }
+    }
 }
 
-/// Takes a lease for this process, if no other one that lives has it.
-fn take_lease(lease: &Lease<'_>) -> bool {
-    lease.try_take(std::process::id(), now_msec(), LEASE, is_alive)
+/// Milliseconds since a time of nginx's millisecond clock.  A time in the future is one of before the
+/// clock was set back, and counts as long ago.
+fn millis_since(tick: u64) -> u64 {
+    let now = now_msec();
+    match tick > now.saturating_add(CLOCK_LAG) {
+        true => u64::MAX,
+        false => now.saturating_sub(tick),
+    }
 }
 
-/// Milliseconds; longer than the work takes unless the identity service hangs.  Then another worker
-/// may try as well.
-const LEASE: u64 = 30_000;
+/// What `Retry-After` says where nothing is held.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Milliseconds by which this worker may have read the clock earlier than another one.
+const CLOCK_LAG: u64 = 1_000;
 
 /// Looks at a snapshot that a writer may be at; a write takes microseconds.
 const LOAD_TRIES: usize = 10;

@@ -1,19 +1,21 @@
-//! Fetching certificates and the revocation list: one worker asks for all, and in a worker all
-//! requests that need the answer wait for one refresh.
+//! When certificates and the revocation list are fetched: one worker asks for all, and in a worker
+//! all requests that need the answer wait for one refresh.
+//!
+//! Other certificates are looked for apart from the list.  Anybody can cause that, with a token
+//! whose signature does not fit: neither its failure nor the time that it takes may concern those
+//! who only need the list.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use keystone_token::cms::Signers;
 use ngx::log::ngx_cycle_log;
 
-use super::client::{ClientError, RevocationAnswer};
+use super::fetch::RefreshError;
 use super::flight::Flight;
-use super::snapshot::{List, Snapshot};
-use super::{millis, take_lease, verify_list, ListError, Worker};
-use crate::net::{now_msec, now_sec, Timer};
-use crate::signing_dir;
+use super::lease::{claim, is_free, Claim};
+use super::{millis, millis_since, Revocations, Worker};
+use crate::net::{exiting, now_micros, now_msec, or_timeout, Timer};
 
 /// What a token cannot be checked without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,59 +45,103 @@ impl Unavailable {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-enum RefreshError {
-    #[error("the signing certificates cannot be used: {0}")]
-    Certificates(#[from] keystone_token::cms::CertificateError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(transparent)]
-    List(#[from] ListError),
-    #[error("another worker's attempt to fetch them failed")]
-    OtherWorker,
-    #[error("other workers keep publishing others")]
-    Overtaken,
-    #[error("this worker's configuration is too old")]
-    Retired,
-    #[error(
-        "certificates and revocation list take {0} bytes, more than keystone_cache_zone has room \
-         for: make the zone larger"
-    )]
-    TooLarge(usize),
-}
+type Outcome = Result<(), Unavailable>;
 
-/// The refresh that is under way in this worker, if one is.
+/// The refreshes of this worker.
 #[derive(Default)]
 pub(super) struct Refresh {
+    /// Of the list, and of certificates where there are none.
+    list: Slot,
+    /// Of certificates, where a signature does not fit those that are there.
+    rotation: Slot,
+}
+
+/// A refresh that is under way, if one is.
+#[derive(Default)]
+struct Slot {
     under_way: RefCell<Option<UnderWay>>,
-    /// How many wait for one.
+    /// How many requests wait for one.
     waiting: Cell<usize>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct UnderWay {
-    /// Whether it looks for other certificates.
-    rotation: bool,
-    flight: Rc<Flight<Result<(), Unavailable>>>,
+    started: Instant,
+    flight: Rc<Flight<Outcome>>,
+}
+
+impl Refresh {
+    fn slot(&self, need: Need) -> &Slot {
+        match need {
+            Need::Certificates | Need::List => &self.list,
+            Need::Rotation => &self.rotation,
+        }
+    }
+
+    /// How many requests wait.
+    fn waiting(&self) -> usize {
+        self.list.waiting.get() + self.rotation.waiting.get()
+    }
+
+    /// Gives up what is under way.
+    pub(super) fn cancel(&self) {
+        for slot in [&self.list, &self.rotation] {
+            let under_way = slot.under_way.borrow().clone();
+            under_way.into_iter().for_each(|it| it.flight.cancel());
+        }
+    }
+}
+
+/// A request that waits, for as long as this lives.
+struct Waiting<'w> {
+    worker: &'w Worker,
+    slot: &'w Slot,
+}
+
+impl<'w> Waiting<'w> {
+    fn new(worker: &'w Worker, need: Need) -> Self {
+        let slot = worker.refresh.slot(need);
+        slot.waiting.set(slot.waiting.get() + 1);
+        worker.note_pending();
+        Self { worker, slot }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.slot.waiting.set(self.slot.waiting.get() - 1);
+        self.worker.note_pending();
+    }
 }
 
 impl Worker {
     /// How long it takes until a signature that does not fit may be asked about: once in a while
     /// only, whoever sends such tokens and however many.
     pub fn time_to_rotation(&self) -> Duration {
-        let passed = self.state.rotation_tried_at().map(|at| now_msec().saturating_sub(at));
+        let passed = self.state.rotation_tried_at().map(millis_since);
         let left = passed.map_or(0, |passed| ROTATION_INTERVAL.saturating_sub(passed));
         Duration::from_millis(left)
     }
 
-    /// Whether one more request may wait for a refresh (`keystone_max_pending`).
-    pub fn may_wait(&self) -> bool {
-        self.pending() < self.service.settings.max_pending
+    /// Whether a request whose token's signature does not fit may wait for other certificates.
+    pub fn may_look_for_rotation(&self) -> bool {
+        let is_under_way = || {
+            self.refresh.rotation.under_way.borrow().is_some()
+                || !is_free(self.state.rotation_lease())
+        };
+        (self.time_to_rotation().is_zero() || is_under_way()) && self.may_wait(Need::Rotation)
+    }
+
+    /// Whether one more request may wait for a refresh.  `keystone_max_pending` bounds those that
+    /// wait for the list, those that wait for other certificates, and validations, each by itself:
+    /// what somebody else sends keeps no valid token from being checked.
+    pub fn may_wait(&self, need: Need) -> bool {
+        self.refresh.slot(need).waiting.get() < self.service.settings.max_pending
     }
 
     /// How many requests wait for a refresh, and how many tokens are being asked about.
     pub(super) fn pending(&self) -> usize {
-        self.refresh.waiting.get() + self.validations.under_way()
+        self.refresh.waiting() + self.validations.under_way()
     }
 
     /// Tells the others how many there are.  A row that several processes share tells nothing: one
@@ -106,135 +152,236 @@ impl Worker {
         }
     }
 
+    /// Whether the last refresh of any worker failed.
+    pub fn is_failing(&self) -> bool {
+        self.state.failed_at().is_some()
+    }
+
     /// Whether the last refresh of any worker failed so recently that another one now would only
-    /// keep requests waiting.
+    /// keep requests waiting.  The more of them failed in a row, the longer that is.
     pub fn failed_recently(&self) -> bool {
-        self.state
-            .failed_at()
-            .is_some_and(|failed_at| now_msec().saturating_sub(failed_at) < RETRY_INTERVAL)
+        let interval = retry_interval(self.state.failures());
+        self.state.failed_at().is_some_and(|failed_at| millis_since(failed_at) < interval)
+    }
+
+    /// Whether the list that is published was asked for at this time of [`now_micros`] or later.
+    pub(super) fn list_was_asked_since(&self, micros: u64) -> bool {
+        let asked_at = self.state.list_asked_at();
+        // A time in the future is one of before the clock was set back.
+        asked_at.is_some_and(|asked_at| (micros..=now_micros()).contains(&asked_at))
     }
 
     /// Fetches what is needed, or waits for the refresh that does it already.
-    pub async fn refresh(self: &Rc<Self>, need: Need) -> Result<(), Unavailable> {
-        struct Waiting<'w>(&'w Worker);
-        impl Drop for Waiting<'_> {
-            fn drop(&mut self) {
-                let waiting = &self.0.refresh.waiting;
-                waiting.set(waiting.get() - 1);
-                self.0.note_pending();
-            }
-        }
-        self.refresh.waiting.set(self.refresh.waiting.get() + 1);
-        self.note_pending();
-        let _waiting = Waiting(self);
-
-        let rotation = need == Need::Rotation;
-        let under_way = self.refresh.under_way.borrow().clone();
-        if let Some(under_way) = under_way {
-            let outcome = under_way.flight.landed().await;
-            if !rotation || under_way.rotation {
+    ///
+    /// Not every refresh that is under way will do: its list may have been asked for before a token
+    /// was revoked that comes with this request.
+    pub async fn refresh(self: &Rc<Self>, need: Need) -> Outcome {
+        let _waiting = Waiting::new(self, need);
+        let came = now_micros();
+        loop {
+            let outcome = self.end_of_refresh(need).await;
+            if outcome.is_err() || self.serves(need, came) {
                 return outcome;
             }
         }
-        self.start_refresh(need).flight.landed().await
     }
 
-    /// Refreshes for as long as PKI tokens come, ahead of the time at which a request would have
-    /// to wait.
+    /// Fetches the list in the background, if that is not under way and has not failed just now.
+    pub fn refresh_ahead(self: &Rc<Self>) {
+        // Those that stay see to it.
+        if !exiting() && !self.failed_recently() {
+            // Nobody waits for it, and its failure is logged where it happens.
+            self.start_refresh(Need::List);
+        }
+    }
+
+    /// Whether the list may be used while the identity service does not answer.
+    pub fn tolerates_list(&self) -> bool {
+        let settings = &self.service.settings;
+        let stale = settings.revocation_stale;
+        let most = settings.revocation_cache_time.saturating_add(stale);
+        !stale.is_zero() && self.list_age().is_some_and(|age| age <= most)
+    }
+
+    /// Refreshes for as long as it is of use, ahead of the time at which a request would have to
+    /// wait.
     pub async fn keep_fresh(self: Rc<Self>) {
         let settings = &self.service.settings;
-        let cache_time = settings.revocation_cache_time;
-        if !settings.revocation || cache_time.is_zero() {
-            return;
+        if !settings.revocation {
+            return self.keep_files().await;
         }
+        // A list that is fetched before each validation is nevertheless compared with the tokens
+        // that were validated online.
+        let is_eager = settings.revocation_cache_time.is_zero();
+        let cache_time = if is_eager { EAGER_INTERVAL } else { settings.revocation_cache_time };
         let ahead = cache_time * 3 / 4;
-        loop {
-            Timer::cancelable((cache_time / 8).max(Duration::from_millis(100))).await;
-            let due = self.list_age().is_some_and(|age| age >= ahead);
-            if self.is_in_use() && due && !self.failed_recently() {
-                // Nobody waits for it, and its failure is logged where it happens.
-                self.start_refresh(Need::List);
+        let tick = (cache_time / 8).max(Duration::from_millis(100));
+        Timer::cancelable(Duration::from_millis(1)).await;
+        while !exiting() {
+            // What may be used when it is older than it should be is kept from becoming so.
+            let is_wanted = match is_eager {
+                true => self.compares_online_tokens(),
+                false => self.is_in_use() || !settings.revocation_stale.is_zero(),
+            };
+            if is_wanted && self.list_age().is_some_and(|age| age >= ahead) {
+                self.refresh_ahead();
             }
+            Timer::cancelable(tick).await;
         }
     }
 
-    /// Whether PKI tokens have come lately.
+    /// Whether tokens have come lately that are checked against the list.
     pub(super) fn is_in_use(&self) -> bool {
-        let lately = millis(self.service.settings.revocation_cache_time).max(60_000);
-        self.state.used_at().is_some_and(|at| now_msec().saturating_sub(at) < lately)
+        let has_signed = self.state.used_at().is_some_and(|at| self.is_lately(at));
+        has_signed || self.compares_online_tokens()
+    }
+
+    /// Whether there is a list, and tokens that were validated online are compared with it.
+    fn compares_online_tokens(&self) -> bool {
+        self.state.used_online_at().is_some_and(|at| self.is_lately(at))
+            && matches!(self.material().revocations, Revocations::List(_))
+    }
+
+    fn is_lately(&self, tick: u64) -> bool {
+        millis_since(tick) < millis(self.service.settings.revocation_cache_time).max(60_000)
+    }
+
+    /// The outcome of a refresh.  Where an older list will do while the identity service does not
+    /// answer, it counts as not answering after a while.
+    async fn end_of_refresh(self: &Rc<Self>, need: Need) -> Outcome {
+        let UnderWay { started, flight } = self.start_refresh(need);
+        if need != Need::List || !self.tolerates_list() {
+            return flight.landed().await;
+        }
+        let left = Timer::new(PATIENCE.saturating_sub(started.elapsed()));
+        let outcome = or_timeout(flight.landed(), left).await;
+        outcome.unwrap_or_else(|| Err(Unavailable::new(&"there is no answer yet")))
+    }
+
+    /// Whether a refresh that has ended well will do for a request that came at this time: its list
+    /// must have been new enough then.
+    fn serves(&self, need: Need, came: u64) -> bool {
+        let settings = &self.service.settings;
+        let since = came.saturating_sub(micros(settings.revocation_cache_time));
+        need == Need::Rotation || !settings.revocation || self.list_was_asked_since(since)
     }
 
     fn start_refresh(self: &Rc<Self>, need: Need) -> UnderWay {
-        // Two requests may get here after one flight: the second joins the first one's.
-        if let Some(under_way) = self.refresh.under_way.borrow().clone() {
+        let slot = self.refresh.slot(need);
+        if let Some(under_way) = slot.under_way.borrow().clone() {
             return under_way;
         }
-        let under_way = UnderWay { rotation: need == Need::Rotation, ..UnderWay::default() };
-        *self.refresh.under_way.borrow_mut() = Some(under_way.clone());
+        let under_way = UnderWay { started: Instant::now(), flight: Rc::default() };
+        *slot.under_way.borrow_mut() = Some(under_way.clone());
         let (worker, ended) = (self.clone(), self.clone());
         under_way.flight.launch(
             async move {
-                let outcome = worker.refresh_for_all(need).await;
-                worker.report(outcome)
+                match need {
+                    Need::Certificates | Need::List => {
+                        let outcome = worker.refresh_for_all().await;
+                        worker.report_refresh(outcome)
+                    }
+                    Need::Rotation => {
+                        let outcome = worker.rotate_for_all().await;
+                        worker.report_rotation(outcome)
+                    }
+                }
             },
-            move || *ended.refresh.under_way.borrow_mut() = None,
+            move || *ended.refresh.slot(need).under_way.borrow_mut() = None,
             Err(Unavailable::given_up()),
         );
         under_way
     }
 
-    fn report(&self, outcome: Result<(), RefreshError>) -> Result<(), Unavailable> {
+    fn report_refresh(&self, outcome: Result<(), RefreshError>) -> Outcome {
         let log = ngx_cycle_log();
         let name = self.service.name();
-        match outcome {
-            Ok(()) => {
-                if self.failing.works() {
-                    notice!(log, "keystone: identity service \"{name}\" answers again");
-                }
-                Ok(())
+        match &outcome {
+            Ok(()) if self.failing.works() => {
+                notice!(log, "keystone: identity service \"{name}\" answers again");
             }
-            Err(error) => {
-                if !matches!(error, RefreshError::OtherWorker) && self.failing.fails() {
-                    error!(
-                        log,
-                        "keystone: certificates or revocation list cannot be had from \
-                         \"{name}\": {error}"
-                    );
-                } else {
-                    debug!(log, "keystone: refresh from \"{name}\" failed: {error}");
-                }
-                Err(Unavailable::new(&error))
+            Err(error) if !matches!(error, RefreshError::OtherWorker) && self.failing.fails() => {
+                error!(
+                    log,
+                    "keystone: certificates or revocation list cannot be had from \"{name}\": \
+                     {error}"
+                );
             }
+            Err(error) => debug!(log, "keystone: refresh from \"{name}\" failed: {error}"),
+            Ok(()) => {}
         }
+        outcome.map_err(|error| Unavailable::new(&error))
+    }
+
+    fn report_rotation(&self, outcome: Result<(), RefreshError>) -> Outcome {
+        let log = ngx_cycle_log();
+        let name = self.service.name();
+        match &outcome {
+            Ok(()) if self.not_rotating.works() => {
+                notice!(log, "keystone: identity service \"{name}\" gives certificates again");
+            }
+            Err(error) if self.not_rotating.fails() => {
+                error!(
+                    log,
+                    "keystone: new certificates cannot be had from \"{name}\", the known ones \
+                     stay in use: {error}"
+                );
+            }
+            Err(error) => debug!(log, "keystone: no certificates from \"{name}\": {error}"),
+            Ok(()) => {}
+        }
+        outcome.map_err(|error| Unavailable::new(&error))
     }
 
     /// Takes the lease and fetches, or waits until the worker that holds it has done so.
-    async fn refresh_for_all(&self, need: Need) -> Result<(), RefreshError> {
-        let (before, tried_at) = (self.state.refreshes(), self.state.rotation_tried_at());
-        while !take_lease(&self.state.lease()) {
-            Timer::new(POLL).await;
-            let ended = self.state.refreshes() != before;
-            // Another worker's refresh may have been for the list alone.
-            let serves = need != Need::Rotation || self.state.rotation_tried_at() != tried_at;
-            if ended && serves {
-                return match self.state.failed_at() {
-                    Some(_) => Err(RefreshError::OtherWorker),
-                    None => Ok(()),
-                };
-            }
+    async fn refresh_for_all(&self) -> Result<(), RefreshError> {
+        if !self.is_current() {
+            return Err(RefreshError::Retired);
         }
-        let outcome = self.fetch(need).await;
-        if outcome.is_err() && need == Need::Rotation {
+        let (started, before) = (now_micros(), self.state.refreshes());
+        let outcome_of_another = || match self.state.refreshes() == before {
+            true => None,
+            false if self.is_failing() => Some(Err(RefreshError::OtherWorker)),
+            // It may have asked too early.
+            false => self.serves(Need::List, started).then_some(Ok(())),
+        };
+        let _lease = match claim(self.state.lease(), outcome_of_another).await {
+            Claim::Done(outcome) => return outcome,
+            Claim::Mine(lease) => lease,
+        };
+        let outcome = self.fetch_list().await;
+        self.note_outcome(&outcome);
+        outcome
+    }
+
+    /// The same for other certificates, which are looked for once in a while.
+    async fn rotate_for_all(&self) -> Result<(), RefreshError> {
+        if !self.is_current() {
+            return Err(RefreshError::Retired);
+        }
+        let _lease = match claim(self.state.rotation_lease(), || None).await {
+            Claim::Done(()) => return Ok(()),
+            Claim::Mine(lease) => lease,
+        };
+        // The worker that had the lease before may have looked.
+        if !self.time_to_rotation().is_zero() {
+            return Ok(());
+        }
+        self.state.set_rotation_tried_at(now_msec());
+        let outcome = self.fetch_rotated_certificates().await;
+        if outcome.as_ref().is_err_and(RefreshError::is_transient) && self.is_current() {
             // Not found out: to be tried again soon.
             let tried_at = now_msec().saturating_sub(ROTATION_INTERVAL - RETRY_INTERVAL);
             self.state.set_rotation_tried_at(tried_at);
         }
-        self.note_outcome(&outcome);
-        self.state.lease().release(std::process::id());
         outcome
     }
 
     fn note_outcome(&self, outcome: &Result<(), RefreshError>) {
+        // Of no concern to the service that has got the state since.
+        if !self.is_current() {
+            return;
+        }
         if let Err(error) = outcome {
             let text = error.to_string();
             let error = self.state.last_error();
@@ -245,170 +392,28 @@ impl Worker {
         self.state.set_failed_at(outcome.is_err().then(now_msec));
         self.state.count_refresh(outcome.is_ok());
     }
-
-    async fn fetch(&self, need: Need) -> Result<(), RefreshError> {
-        for _ in 0..OVERTAKEN_TRIES {
-            match self.fetch_once(need).await {
-                Err(RefreshError::Overtaken) => {}
-                outcome => return outcome,
-            }
-        }
-        Err(RefreshError::Overtaken)
-    }
-
-    async fn fetch_once(&self, need: Need) -> Result<(), RefreshError> {
-        let log = ngx_cycle_log();
-        let settings = &self.service.settings;
-        let mut draft = self.draft()?;
-        let mut usable =
-            Signers::from_pem(&draft.snapshot.signing, &draft.snapshot.ca, now_sec()).ok();
-        if need == Need::Rotation {
-            usable = None;
-            self.state.set_rotation_tried_at(now_msec());
-        }
-        let mut signers = match usable {
-            Some(signers) => signers,
-            None => self.fetch_certificates(&mut draft).await?,
-        };
-        if !settings.revocation {
-            return Ok(());
-        }
-
-        debug!(log, "keystone: fetching the revocation list from \"{}\"", self.service.name());
-        // The answer tells what was revoked until the question was sent, not until it came.
-        let asked_at = now_msec();
-        let list = match self.client.revocation_list().await? {
-            RevocationAnswer::NoList { status } => {
-                if draft.snapshot.list != List::Absent {
-                    let name = self.service.name();
-                    warn!(
-                        log,
-                        "keystone: identity service \"{name}\" has no revocation list, status \
-                         {status}: it is asked about signed tokens"
-                    );
-                }
-                List::Absent
-            }
-            RevocationAnswer::Signed(signed) => {
-                let mut content = verify_list(signed.as_bytes(), &signers, now_sec());
-                let may_look = self.time_to_rotation().is_zero();
-                if matches!(content, Err(ListError::Signature(_))) && may_look {
-                    self.state.set_rotation_tried_at(now_msec());
-                    signers = self.fetch_certificates(&mut draft).await?;
-                    content = verify_list(signed.as_bytes(), &signers, now_sec());
-                }
-                let content = content?;
-                self.write_file(signing_dir::REVOKED, signed.as_bytes());
-                List::Content(content)
-            }
-        };
-        let changed = draft.snapshot.list != list;
-        draft.snapshot.list = list;
-        self.publish(&mut draft, changed, Some(asked_at))
-    }
-
-    /// Fetches the certificates, and publishes them if they are others.
-    async fn fetch_certificates(&self, draft: &mut Draft) -> Result<Signers, RefreshError> {
-        let log = ngx_cycle_log();
-        debug!(log, "keystone: fetching certificates from \"{}\"", self.service.name());
-        let signing = self.client.signing_certificates().await?;
-        let ca = self.client.ca_certificates().await?;
-        let signers = Signers::from_pem(&signing, &ca, now_sec())?;
-        let changed = draft.snapshot.signing != signing || draft.snapshot.ca != ca;
-        draft.snapshot.signing = signing.to_vec();
-        draft.snapshot.ca = ca.to_vec();
-        self.publish(draft, changed, None)?;
-        self.write_file(signing_dir::CA_CERTIFICATE, &ca);
-        self.write_file(signing_dir::SIGNING_CERTIFICATE, &signing);
-        Ok(signers)
-    }
-
-    /// What is published now, to start from.
-    fn draft(&self) -> Result<Draft, RefreshError> {
-        let published = || {
-            let bytes = self.state.snapshot().load()?;
-            Some((self.state.generation(), Snapshot::decode(&bytes)?))
-        };
-        // Under the mutex no writer is at work: what cannot be read now was left by one that died.
-        let found = self.zone.locked(|| match published() {
-            Some((generation, snapshot)) if snapshot.generation > generation => {
-                // A writer died between its two stores.
-                self.state.set_generation(snapshot.generation);
-                Some(snapshot)
-            }
-            found => found.map(|(_, snapshot)| snapshot),
-        });
-        match self.is_current() {
-            true => {
-                Ok(Draft { base: self.state.generation(), snapshot: found.unwrap_or_default() })
-            }
-            false => Err(RefreshError::Retired),
-        }
-    }
-
-    /// Publishes the draft, unless another worker has published something since it was started.
-    fn publish(
-        &self,
-        draft: &mut Draft,
-        changed: bool,
-        list_asked_at: Option<u64>,
-    ) -> Result<(), RefreshError> {
-        let next = draft.base + 1;
-        let bytes = changed.then(|| {
-            draft.snapshot.generation = next;
-            draft.snapshot.encode()
-        });
-        self.zone.locked(|| {
-            if !self.is_current() {
-                return Err(RefreshError::Retired);
-            }
-            if self.state.generation() != draft.base {
-                return Err(RefreshError::Overtaken);
-            }
-            if let Some(bytes) = &bytes {
-                if !self.state.snapshot().store(bytes) {
-                    return Err(RefreshError::TooLarge(bytes.len()));
-                }
-                self.state.set_generation(next);
-                draft.base = next;
-            }
-            if let Some(asked_at) = list_asked_at {
-                self.state.set_list_checked_at(asked_at.cast_signed());
-            }
-            Ok(())
-        })
-    }
-
-    /// Without the file, a restart has to ask; nothing else depends on it.
-    fn write_file(&self, name: &str, bytes: &[u8]) {
-        let directory = &self.service.settings.signing_dir;
-        let (log, shown) = (ngx_cycle_log(), directory.display());
-        match signing_dir::store(directory, name, bytes) {
-            Ok(()) if self.unwritable.works() => {
-                notice!(log, "keystone: {shown} can be written again");
-            }
-            Err(error) if self.unwritable.fails() => {
-                error!(log, "keystone: {shown}/{name} cannot be written: {error}");
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
 }
 
-/// A snapshot that is being made.
-struct Draft {
-    /// The generation that it starts from.
-    base: u64,
-    snapshot: Snapshot,
+/// Milliseconds from a failed refresh to the next attempt, where this many have failed in a row.
+fn retry_interval(failures: u64) -> u64 {
+    let doublings = failures.saturating_sub(1).min(8);
+    (RETRY_INTERVAL << doublings).min(LONGEST_RETRY_INTERVAL)
 }
 
-const OVERTAKEN_TRIES: usize = 3;
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
 
 /// Milliseconds between two looks for other certificates because of a bad signature.
 const ROTATION_INTERVAL: u64 = 10_000;
 
 /// Milliseconds between two refreshes while the identity service does not answer.
 const RETRY_INTERVAL: u64 = 1_000;
+const LONGEST_RETRY_INTERVAL: u64 = 8_000;
 
-/// Between two looks at whether the other worker is done.
-const POLL: Duration = Duration::from_millis(20);
+/// How long a request waits for a list before it uses the one that is tolerated.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How old the list may be for tokens that were validated online, where a new PKI token always
+/// fetches it.
+const EAGER_INTERVAL: Duration = Duration::from_secs(10);

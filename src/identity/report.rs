@@ -57,7 +57,10 @@ impl Worker {
             state,
             entries,
             generation: self.generation(),
-            age_seconds: self.list_age().filter(|_| settings.revocation).map(seconds),
+            age_seconds: self
+                .list_age()
+                .filter(|age| settings.revocation && *age != Duration::MAX)
+                .map(seconds),
             cache_time_seconds: seconds(settings.revocation_cache_time),
             in_use: settings.revocation && self.is_in_use(),
             refreshes_ok,

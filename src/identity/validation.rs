@@ -58,18 +58,36 @@ impl Validations {
     pub(super) fn under_way(&self) -> usize {
         self.flights.borrow().len()
     }
+
+    /// Gives them up.
+    pub(super) fn cancel(&self) {
+        let flights: Vec<_> = self.flights.borrow().values().cloned().collect();
+        flights.into_iter().for_each(|flight| flight.cancel());
+    }
 }
 
 impl Worker {
     /// Whether this question may be asked (`keystone_max_pending`); one that is under way may.
     pub fn may_ask(&self, question: &Question) -> bool {
-        self.validations.flights.borrow().contains_key(&question.asked()) || self.may_wait()
+        let has_room = || self.validations.under_way() < self.service.settings.max_pending;
+        self.validations.flights.borrow().contains_key(&question.asked()) || has_room()
     }
 
     /// Asks, or waits for the answer to the same question.
+    ///
+    /// Where no answer is kept, one to a question that was asked before this request came does not
+    /// count either: the token may have been revoked since.  Those that have waited for it share
+    /// the next one.
     pub async fn validate(self: Rc<Self>, question: Question) -> Outcome {
-        let under_way = self.validations.flights.borrow().get(&question.asked()).cloned();
-        let flight = under_way.unwrap_or_else(|| self.start_validation(question));
+        let under_way = || self.validations.flights.borrow().get(&question.asked()).cloned();
+        if let Some(flight) = under_way() {
+            let outcome = flight.landed().await;
+            if question.moment.valid_for > 0 || !matches!(outcome, Ok(Answer::Valid(_))) {
+                return outcome;
+            }
+        }
+        let flight = under_way();
+        let flight = flight.unwrap_or_else(|| self.start_validation(question));
         flight.landed().await
     }
 
@@ -132,7 +150,9 @@ impl Worker {
         }
         debug!(ngx_cycle_log(), "keystone: another gateway's answer is used");
         let now = u64::try_from(recalled.made_at).ok()?.min(question.moment.now);
-        Some((identity, Moment { now, ..question.moment }))
+        let age = question.moment.now.saturating_sub(now);
+        let tick = question.moment.tick.saturating_sub(age.saturating_mul(1_000));
+        Some((identity, Moment { now, tick, ..question.moment }))
     }
 
     /// Tells the other gateways, which no request need wait for.

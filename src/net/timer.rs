@@ -139,6 +139,18 @@ pub fn now_msec() -> u64 {
     unsafe { nginx_sys::ngx_current_msec as u64 }
 }
 
+/// Microseconds of the monotonic clock that all processes of the machine share, read now and not when
+/// nginx's loop began its round: it tells whether a question was sent before or after a request came.
+pub fn now_micros() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes to `now`, which lives as long as the call; it cannot fail for this
+    // clock, and if it did, the time would be zero and nothing be taken for newer than it is.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let micros = u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000;
+    seconds.saturating_mul(1_000_000).saturating_add(micros)
+}
+
 /// Lets nginx finish what it is doing and goes on from its event loop.
 ///
 /// Needed after a wake-up from inside one of nginx's own loops, such as the resolver's, where what

@@ -114,6 +114,17 @@ impl ServiceState {
         self.words[LIST_CHECKED_AT].store(biased.cast_unsigned(), Ordering::Release);
     }
 
+    /// When the question was sent that the published list answers, in microseconds of the monotonic
+    /// clock; `None` before the first one, and for a list that was found on disk.
+    pub fn list_asked_at(&self) -> Option<u64> {
+        self.time(LIST_ASKED_AT)
+    }
+
+    /// See [`ServiceState::list_asked_at`].
+    pub fn set_list_asked_at(&self, micros: u64) {
+        self.words[LIST_ASKED_AT].store(micros, Ordering::Release);
+    }
+
     /// When certificates were last asked for because a signature did not fit, on the same clock.
     pub fn rotation_tried_at(&self) -> Option<u64> {
         self.time(ROTATION_TRIED_AT)
@@ -131,10 +142,7 @@ impl ServiceState {
 
     /// See [`ServiceState::used_at`].
     pub fn set_used_at(&self, tick: u64) {
-        // Most calls change nothing; a store would take the cache line from the other workers.
-        if self.words[USED_AT].load(Ordering::Relaxed) / USED_GRANULE != tick / USED_GRANULE {
-            self.words[USED_AT].store(tick.max(1), Ordering::Relaxed);
-        }
+        self.note_use(USED_AT, tick);
     }
 
     /// When the last refresh failed, on the same clock; `None` where it went well.
@@ -142,8 +150,17 @@ impl ServiceState {
         self.time(FAILED_AT)
     }
 
-    /// See [`ServiceState::failed_at`].
+    /// How many refreshes have failed in a row.
+    pub fn failures(&self) -> u64 {
+        self.words[FAILURES].load(Ordering::Relaxed)
+    }
+
+    /// See [`ServiceState::failed_at`] and [`ServiceState::failures`].
     pub fn set_failed_at(&self, tick: Option<u64>) {
+        match tick {
+            None => self.words[FAILURES].store(0, Ordering::Relaxed),
+            Some(_) => drop(self.words[FAILURES].fetch_add(1, Ordering::Relaxed)),
+        }
         self.words[FAILED_AT].store(tick.map_or(0, |tick| tick.max(1)), Ordering::Release);
     }
 
@@ -164,23 +181,45 @@ impl ServiceState {
         [REFRESHES_OK, REFRESHES_FAILED].map(|at| self.words[at].load(Ordering::Relaxed))
     }
 
-    /// Before when (unix seconds) the service's credentials are not to be tried, and how many times
-    /// in a row they were refused.
-    pub fn refused(&self) -> (i64, u32) {
+    /// Before when (on nginx's millisecond clock) the service's credentials are not to be tried, and
+    /// how many times in a row they were refused.
+    pub fn refused(&self) -> (u64, u32) {
         let not_before = self.words[REFUSED_UNTIL].load(Ordering::Relaxed);
         let times = self.words[REFUSED_TIMES].load(Ordering::Relaxed);
-        (not_before.cast_signed(), times as u32)
+        (not_before, times as u32)
     }
 
     /// See [`ServiceState::refused`].
-    pub fn set_refused(&self, not_before: i64, times: u32) {
-        self.words[REFUSED_UNTIL].store(not_before.cast_unsigned(), Ordering::Relaxed);
+    pub fn set_refused(&self, not_before: u64, times: u32) {
+        self.words[REFUSED_UNTIL].store(not_before, Ordering::Relaxed);
         self.words[REFUSED_TIMES].store(times.into(), Ordering::Relaxed);
+    }
+
+    /// Before when (on the same clock) an endpoint is not to be asked; 0 where it may be, and for
+    /// endpoints beyond those that the zone has room for.
+    pub fn held_until(&self, endpoint: usize) -> u64 {
+        self.held_word(endpoint).map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// See [`ServiceState::held_until`].
+    pub fn set_held_until(&self, endpoint: usize, until: u64) {
+        if let Some(word) = self.held_word(endpoint) {
+            word.store(until, Ordering::Relaxed);
+        }
+    }
+
+    fn held_word(&self, endpoint: usize) -> Option<&'static AtomicU64> {
+        self.words[HELD_UNTIL..HELD_UNTIL + cells::ENDPOINTS].get(endpoint)
     }
 
     /// Who may ask the identity service on behalf of all workers.
     pub fn lease(&self) -> Lease<'static> {
         Lease::new(&self.words[LEASE])
+    }
+
+    /// Who may look for other certificates on behalf of all workers.
+    pub fn rotation_lease(&self) -> Lease<'static> {
+        Lease::new(&self.words[ROTATION_LEASE])
     }
 
     /// Who may obtain a service token for all workers.
@@ -292,16 +331,21 @@ impl ServiceState {
         Lease::new(&self.words[EVENTS_LEASE])
     }
 
-    /// Whether a token was ever validated online: without one, the events are of no use.
-    pub fn is_used_online(&self) -> bool {
-        self.words[USED_ONLINE].load(Ordering::Relaxed) != 0
+    /// When a token last came that only the identity service can judge, on nginx's millisecond
+    /// clock; `None` where none ever did, and the events are of no use.
+    pub fn used_online_at(&self) -> Option<u64> {
+        self.time(USED_ONLINE_AT)
     }
 
-    /// See [`ServiceState::is_used_online`].
-    pub fn set_used_online(&self) {
-        // As for `set_used_at`.
-        if !self.is_used_online() {
-            self.words[USED_ONLINE].store(1, Ordering::Relaxed);
+    /// See [`ServiceState::used_online_at`].
+    pub fn set_used_online_at(&self, tick: u64) {
+        self.note_use(USED_ONLINE_AT, tick);
+    }
+
+    fn note_use(&self, at: usize, tick: u64) {
+        // Most calls change nothing; a store would take the cache line from the other workers.
+        if self.words[at].load(Ordering::Relaxed) / USED_GRANULE != tick / USED_GRANULE {
+            self.words[at].store(tick.max(1), Ordering::Relaxed);
         }
     }
 
@@ -330,16 +374,20 @@ const EVENTS_AT: usize = 13;
 const EVENTS_GENERATION: usize = 14;
 const EVENTS_ASKED_AT: usize = 15;
 const EVENTS_LEASE: usize = 16;
-const USED_ONLINE: usize = 17;
+const USED_ONLINE_AT: usize = 17;
 const EVENTS_HAD_AT: usize = 18;
 const PENDING_AT: usize = 19;
 const REFRESHES_OK: usize = 20;
 const REFRESHES_FAILED: usize = 21;
 const RETRIES: usize = 22;
-const HEADER: usize = 23;
+const ROTATION_LEASE: usize = 23;
+const LIST_ASKED_AT: usize = 24;
+const FAILURES: usize = 25;
+const HELD_UNTIL: usize = 26;
+const HEADER: usize = HELD_UNTIL + cells::ENDPOINTS;
 
 /// What a state keeps when another service gets it.
-const KEPT: [usize; 11] = [
+const KEPT: [usize; 12] = [
     WORDS,
     ID,
     NEXT,
@@ -347,6 +395,7 @@ const KEPT: [usize; 11] = [
     LEASE,
     REFRESHES,
     LOGIN_LEASE,
+    ROTATION_LEASE,
     EVENTS_AT,
     EVENTS_GENERATION,
     EVENTS_LEASE,

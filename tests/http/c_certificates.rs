@@ -195,6 +195,62 @@ fn c10_a_lost_signing_dir_is_made_again() {
 }
 
 #[test]
+fn c10_all_that_was_deleted_comes_back() {
+    let give_away = |dir: &Path| {
+        let (user, group) = worker_ids();
+        fs::create_dir(dir.join("var")).unwrap();
+        chown(dir.join("var"), Some(user), Some(group)).unwrap();
+    };
+    let mut world = World::setup()
+        .files(give_away)
+        .set("keystone_signing_dir", "@DIR@/var/keystone")
+        .set("keystone_revocation_cache_time", "1s")
+        .start();
+    let dir = world.nginx.dir().join("var/keystone");
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    let remove_all = |dir: &Path| fs::remove_dir_all(dir).unwrap();
+    let remove_one = |dir: &Path| fs::remove_file(dir.join("cacert.pem")).unwrap();
+    let removals: [&dyn Fn(&Path); 2] = [&remove_all, &remove_one];
+    for remove in removals {
+        let whole = || (dir.exists() && names(&dir) == FILES).then_some(());
+        wait_for("the files", whole).unwrap();
+        let kept = FILES.map(|name| fs::read(dir.join(name)).unwrap());
+        remove(&dir);
+        wait_for("the files", || {
+            assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+            whole()
+        })
+        .unwrap();
+        let (user, _) = worker_ids();
+        assert_eq!((mode(&dir).unwrap(), fs::metadata(&dir).unwrap().uid()), (0o700, user));
+        for (name, kept) in FILES.iter().zip(kept) {
+            let file = dir.join(name);
+            assert_eq!((mode(&file).unwrap(), fs::metadata(&file).unwrap().uid()), (0o600, user));
+            assert_eq!(fs::read(&file).unwrap(), kept, "{name}");
+        }
+    }
+    // They were fetched once, and a start without the identity service finds them.
+    assert_eq!(world.identity.count("/v3/OS-SIMPLE-CERT/ca"), 1);
+    world.identity.stop();
+    world.config = world.config.clone().set("keystone_revocation_cache_time", "1h");
+    world.nginx.restart(&world.config).unwrap();
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+}
+
+#[test]
+fn c10_certificates_that_were_deleted_come_back_without_a_list() {
+    let world = World::setup().set("keystone_revocation", "off").start();
+    let dir = world.signing_dir();
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    let certificates = ["cacert.pem", "signing_cert.pem"];
+    let whole = || (names(&dir) == certificates).then_some(());
+    wait_for("the files", whole).unwrap();
+    certificates.iter().for_each(|name| fs::remove_file(dir.join(name)).unwrap());
+    wait_for("the files", whole).unwrap();
+    assert_eq!(world.identity.count("/v3/OS-SIMPLE-CERT/ca"), 1);
+}
+
+#[test]
 fn c10_files_are_replaced_and_not_rewritten() {
     let world = World::setup().set("keystone_revocation_cache_time", "0").start();
     let list = world.signing_dir().join("revoked.pem");

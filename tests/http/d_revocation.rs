@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 use keystone_testbed::cms::{sign, Form};
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::{Fault, ADMIN_TOKEN};
+use keystone_testbed::identity::{Fault, Gate, ADMIN_TOKEN};
 use keystone_testbed::mint::{self, new_audit_id, new_uuid, Payload, Revoked};
+use keystone_testbed::nginx::WORKER;
 use keystone_testbed::wait_for;
-use keystone_testbed::world::{stranger, Setup, World};
+use keystone_testbed::world::{put, shared_pki, stranger, Setup, World};
 use serde_json::json;
+
+const LIST: &str = "/v3/auth/tokens/OS-PKI/revoked";
 
 /// A world that asks for the list before it validates a new token.
 fn eager() -> Setup {
@@ -256,6 +259,66 @@ fn d24_zero_asks_before_every_validation() {
     assert_eq!(world.send(&Request::get("/").token(&token)).header("X-Cache"), Some("HIT"));
 }
 
+/// A token is revoked while the answer to a question for the list is on its way, which does not tell
+/// of it; then the token comes, to the same worker or to another one.
+#[test]
+fn d24_zero_takes_no_answer_to_a_question_from_before_the_request() {
+    for workers in [1, 2] {
+        let world = eager().workers(workers).start();
+        for pid in world.nginx.worker_pids() {
+            let mut client = world.nginx.connect_worker(pid).unwrap();
+            let request = Request::get("/").token(&world.pki(&Payload::v3()));
+            assert_eq!(client.send(&request).unwrap().status, 200);
+        }
+        for (first, second) in [(0, workers - 1), (workers - 1, 0)] {
+            world.identity.forget_requests();
+            let gate = Gate::default();
+            world.identity.fault_times(1, LIST, Fault::Hold(gate.clone()));
+            let pids = world.nginx.worker_pids();
+            let [mut early, mut late] =
+                [first, second].map(|at| world.nginx.connect_worker(pids[at]).unwrap());
+            early.write(&Request::get("/").token(&world.pki(&Payload::v3())).bytes()).unwrap();
+            let asked = || (world.identity.count(LIST) > 0).then_some(());
+            wait_for("the question for the list", asked).unwrap();
+            let revoked = world.pki(&Payload::v3());
+            world.identity.revoke_token(&revoked);
+            late.write(&Request::get("/").token(&revoked).bytes()).unwrap();
+            // The worker has read it when it has answered what came later.
+            let mut witness = world.nginx.connect_worker(pids[second]).unwrap();
+            assert_eq!(witness.send(&Request::get(WORKER)).unwrap().status, 200);
+            gate.open();
+            assert_eq!(early.read(false).unwrap().status, 200);
+            expect::refused(&late.read(false).unwrap());
+            assert_eq!(world.identity.count(LIST), 2, "{workers} workers");
+            assert_revoked(&world, &revoked);
+        }
+    }
+}
+
+#[test]
+fn d24_requests_that_come_during_a_question_share_the_next_one() {
+    let world = eager().start();
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    world.identity.forget_requests();
+    let gate = Gate::default();
+    world.identity.fault_times(1, LIST, Fault::Hold(gate.clone()));
+    let start = || {
+        let mut client = world.nginx.connect().unwrap();
+        client.write(&Request::get("/").token(&world.pki(&Payload::v3())).bytes()).unwrap();
+        client
+    };
+    let first = start();
+    let asked = || (world.identity.count(LIST) > 0).then_some(());
+    wait_for("the question for the list", asked).unwrap();
+    let waiting: Vec<_> = (0..20).map(|_| start()).collect();
+    assert_eq!(world.send(&Request::get(WORKER)).status, 200);
+    gate.open();
+    for mut client in std::iter::once(first).chain(waiting) {
+        assert_eq!(client.read(false).unwrap().status, 200);
+    }
+    assert_eq!(world.identity.count(LIST), 2);
+}
+
 #[test]
 fn d25_a_fresh_list_on_disk_is_used_after_a_restart() {
     let mut world = World::setup().set("keystone_revocation_cache_time", "1h").start();
@@ -283,6 +346,39 @@ fn d25_an_old_list_on_disk_is_not() {
     world.identity.revoke_token(&revoked);
     assert_revoked(&world, &revoked);
     assert_eq!(world.identity.count("/v3/auth/tokens/OS-PKI/revoked"), 1);
+}
+
+#[test]
+fn d25_nor_is_one_from_the_future() {
+    let age = |dir: &std::path::Path| {
+        let list = fs::File::open(dir.join("keystone/revoked.pem")).unwrap();
+        let then = std::time::SystemTime::now() + Duration::from_secs(600);
+        list.set_modified(then).unwrap();
+    };
+    let world = World::setup().offline().files(age).start();
+    let revoked = world.pki(&Payload::v3());
+    world.identity.revoke_token(&revoked);
+    assert_revoked(&world, &revoked);
+    assert_eq!(world.identity.count(LIST), 1);
+}
+
+/// Nobody sends signed tokens, and a list is there.
+#[test]
+fn a_listed_token_that_was_validated_online_is_refused_without_signed_ones() {
+    let world = World::setup().offline().set("keystone_revocation_cache_time", "1s").start();
+    let token = world.uuid(&Payload::v3());
+    assert_eq!(world.status(&token), 200);
+    world.identity.revoke_token(&token);
+    world.identity.forget(&token);
+    wait_for("the token to be refused", || (world.status(&token) == 401).then_some(())).unwrap();
+    // And no list is asked for where there is none.
+    let world = World::setup().set("keystone_revocation_cache_time", "200ms").start();
+    let token = world.uuid(&Payload::v3());
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(1) {
+        assert_eq!(world.status(&token), 200);
+    }
+    assert_eq!(world.identity.count(LIST), 0);
 }
 
 #[test]
@@ -337,6 +433,37 @@ fn p08_signed_content_that_is_no_list() {
         world.identity.state().list_content = Some(content.into());
         world.judges_signed_tokens_online(content);
     }
+}
+
+/// Keystone signs tokens and lists alike: who can answer in its place has a user's own token at
+/// hand, which names nobody.
+#[test]
+fn p08_a_token_in_place_of_the_list() {
+    for payload in [Payload::v2(), Payload::v3()] {
+        let world = eager().start();
+        let revoked = world.pki(&Payload::v3());
+        world.identity.revoke_token(&revoked);
+        assert_revoked(&world, &revoked);
+        let other = world.pki(&Payload::v3());
+        world.identity.revoke_token(&other);
+        let der = sign(&world.pki.signing, payload.json().as_bytes()).unwrap();
+        let answer = json!({ "signed": mint::cms_pem(&der) }).to_string();
+        world.identity.state().list_answer = Some(answer);
+        world.identity.forget_requests();
+        expect::refused(&world.send(&Request::get("/").token(&other)));
+        // Not by a list that is no list: the identity service was asked.
+        assert_eq!(world.identity.validations(), [other]);
+        world.judges_signed_tokens_online("a token in place of the list");
+        world.nginx.wait_for_log("a token in place of a revocation list").unwrap();
+    }
+    // Nor is one on disk read as a list.
+    let replace = |dir: &std::path::Path| {
+        let der = sign(&shared_pki().unwrap().signing, Payload::v3().json().as_bytes()).unwrap();
+        put(&dir.join("keystone"), "revoked.pem", mint::cms_pem(&der).as_bytes()).unwrap();
+    };
+    let world = World::setup().offline().files(replace).start();
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    assert_eq!(world.identity.count(LIST), 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use keystone_testbed::expect;
 use keystone_testbed::http::{Client, Request};
-use keystone_testbed::identity::{SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::identity::{Fault, Gate, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
 use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::nginx::{Config, WORKER};
 use keystone_testbed::upstream::Seen;
@@ -111,6 +111,27 @@ fn past_the_bound_the_answer_comes_at_once() {
     assert_eq!(world.identity.validations().len(), 3);
     // The bound counts what is under way, not what was.
     assert_eq!(world.status(&tokens[3]), 200);
+}
+
+/// With the cache off, an answer to a question from before the request came is as good as one from a
+/// cache.
+#[test]
+fn without_a_cache_an_earlier_question_does_not_do() {
+    let world = World::setup().set("keystone_token_cache_time", "off").start();
+    let token = world.uuid(&Payload::v3());
+    let gate = Gate::default();
+    world.identity.fault_validations_times(1, Fault::Hold(gate.clone()));
+    let mut early = start(&world, &token);
+    world.wait_for_questions(1);
+    world.identity.forget(&token);
+    let late: Vec<_> = (0..10).map(|_| start(&world, &token)).collect();
+    let_the_worker_read(&world);
+    gate.open();
+    assert_eq!(early.read(false).unwrap().status, 200);
+    for mut client in late {
+        expect::refused(&client.read(false).unwrap());
+    }
+    assert_eq!(world.identity.validations().len(), 2);
 }
 
 #[test]

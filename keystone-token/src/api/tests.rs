@@ -225,6 +225,15 @@ fn revocation_answers() {
 }
 
 #[test]
+fn limits_of_rate_and_of_size() {
+    let limit = br#"{"overLimit": {"code": 413, "message": "Slow down.", "retryAfter": "3"}}"#;
+    assert!(is_over_limit(limit));
+    for body in ["", "{}", "[]", "<html>Request Entity Too Large", r#"{"error": {"code": 413}}"#] {
+        assert!(!is_over_limit(body.as_bytes()), "{body}");
+    }
+}
+
+#[test]
 fn a_question_about_a_token() {
     let ask = |version, how| validate("/identity", version, "gAAAAAB-x_=", how).unwrap();
     let plain = ask(ApiVersion::V3, Validation::default());

@@ -1,5 +1,6 @@
 //! The JSON documents of the API, as far as they are used.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::json::Object;
@@ -51,6 +52,12 @@ pub(super) struct V3Answer {
 pub(super) struct V3Token {
     pub(super) expires_at: String,
     pub(super) issued_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct OverLimit {
+    #[serde(rename = "overLimit")]
+    pub(super) over_limit: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

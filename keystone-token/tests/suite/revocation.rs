@@ -2,7 +2,7 @@
 
 use keystone_token::cms::{DigestParameters, SignedData};
 use keystone_token::format::{armour_pki, armour_pkiz, HashAlgorithm, TokenFormat};
-use keystone_token::revocation::RevocationList;
+use keystone_token::revocation::{RevocationError, RevocationList};
 use keystone_token::token::parse;
 
 use crate::pki::{v3_payload, v3_payload_without_audit_ids, NOW, PKI};
@@ -150,5 +150,22 @@ fn what_is_not_a_list_is_an_error() {
     ];
     for json in bad {
         assert!(RevocationList::from_json(json.as_bytes()).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn a_token_is_no_list() {
+    for content in [v3_payload(), v3_payload_without_audit_ids()] {
+        assert_eq!(RevocationList::from_json(&content), Err(RevocationError::Token));
+    }
+    for json in [
+        r#"{"token": {}}"#,
+        r#"{"access": {}}"#,
+        r#"{"revoked": [], "token": {"user": {}}}"#,
+        r#"{"access": 1, "revoked": [{"id": "x"}]}"#,
+        r#"{"\u0074oken": [], "revoked": []}"#,
+    ] {
+        let refused = RevocationList::from_json(json.as_bytes());
+        assert_eq!(refused, Err(RevocationError::Token), "{json}");
     }
 }

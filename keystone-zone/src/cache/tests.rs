@@ -16,8 +16,16 @@ fn at(now: u64, tick: u64) -> Moment {
 
 fn lookup(cache: &Cache<'_>, key: &Key, now: u64) -> (Lookup, Vec<u8>) {
     let mut out = Vec::new();
-    let found = cache.lookup(key, &at(now, 0), &mut out);
+    let found = cache.lookup(key, &at(now, LATE), &mut out);
     (found, out)
+}
+
+/// A tick that is later than all others here, and not so late that an entry is old.
+const LATE: u64 = 200_000;
+
+/// Since second 10, tick 0.
+fn until(expires: u64) -> Age {
+    Age { created: 10, created_tick: 0, expires }
 }
 
 #[test]
@@ -26,7 +34,7 @@ fn an_entry_is_found_until_it_expires() {
     let cache = Cache::new(&words);
     assert_eq!(lookup(&cache, &key(1), 10).0, Lookup::Missing);
     assert!(cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0)));
-    assert_eq!(lookup(&cache, &key(1), 19), (Lookup::Valid(20), b"alice".to_vec()));
+    assert_eq!(lookup(&cache, &key(1), 19), (Lookup::Valid(until(20)), b"alice".to_vec()));
     assert_eq!(lookup(&cache, &key(1), 20), (Lookup::Outdated, vec![]));
     assert_eq!(lookup(&cache, &key(2), 19).0, Lookup::Missing);
 }
@@ -38,11 +46,38 @@ fn whoever_looks_up_says_how_old_an_entry_may_be() {
     cache.insert(&key(1), &Verdict::Valid(b"alice"), 100, &at(10, 0));
     let mut out = Vec::new();
     let brief = |now| Moment { valid_for: 5, ..at(now, 0) };
-    assert_eq!(cache.lookup(&key(1), &brief(14), &mut out), Lookup::Valid(15));
+    assert_eq!(cache.lookup(&key(1), &brief(14), &mut out), Lookup::Valid(until(100)));
     assert_eq!(cache.lookup(&key(1), &brief(15), &mut out), Lookup::Outdated);
-    assert_eq!(lookup(&cache, &key(1), 99).0, Lookup::Valid(100));
+    assert_eq!(lookup(&cache, &key(1), 99).0, Lookup::Valid(until(100)));
     let none = Moment { valid_for: 0, ..at(10, 0) };
     assert!(!cache.insert(&key(2), &Verdict::Valid(b"bob"), 100, &none));
+}
+
+#[test]
+fn an_entry_does_not_outlive_a_clock_that_is_set_back() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    let moment = |now, tick| Moment { valid_for: 60, refused_for: 60, ..at(now, tick) };
+    cache.insert(&key(1), &Verdict::Valid(b"alice"), 1_000, &moment(500, 5_000));
+    cache.insert(&key(2), &Verdict::Refused(3), 1_000, &moment(500, 5_000));
+    let found = |now, tick| {
+        [1, 2].map(|n| match cache.lookup(&key(n), &moment(now, tick), &mut Vec::new()) {
+            Lookup::Valid(_) | Lookup::Refused(3) => true,
+            Lookup::Outdated => false,
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(found(559, 64_000), [true, true]);
+    // Set back by an hour, or by more than the other processes' readings differ.
+    for now in [0, 100, 498] {
+        assert_eq!(found(now, 5_000), [false, false], "{now}");
+    }
+    // The time of day at which it was made comes again, a long time later.
+    assert_eq!(found(500, 65_000), [false, false]);
+    // A clock that nobody sets, set all the same.
+    assert_eq!(found(500, 3_999), [false, false]);
+    // Another process has looked at the clock a little earlier.
+    assert_eq!(found(499, 4_500), [true, true]);
 }
 
 #[test]
@@ -52,7 +87,7 @@ fn an_entry_ends_with_its_generation() {
     cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0));
     let mut out = Vec::new();
     let next = Moment { generation: 2, ..at(10, 0) };
-    assert_eq!(cache.lookup(&key(1), &next, &mut out), Lookup::Superseded(20));
+    assert_eq!(cache.lookup(&key(1), &next, &mut out), Lookup::Superseded(until(20)));
     assert_eq!(out, b"alice");
     cache.insert(&key(2), &Verdict::Refused(3), 20, &at(10, 0));
     assert_eq!(cache.lookup(&key(2), &at(10, 0), &mut out), Lookup::Refused(3));
@@ -69,8 +104,8 @@ fn an_entry_that_holds_in_the_next_generation_is_renewed() {
         cache.renew(&key(n), 2);
         let mut out = Vec::new();
         let next = Moment { generation: 2, ..at(10, 0) };
-        assert_eq!(cache.lookup(&key(n), &next, &mut out), Lookup::Valid(20));
-        assert_eq!(cache.lookup(&key(n), &at(10, 0), &mut out), Lookup::Superseded(20));
+        assert_eq!(cache.lookup(&key(n), &next, &mut out), Lookup::Valid(until(20)));
+        assert_eq!(cache.lookup(&key(n), &at(10, 0), &mut out), Lookup::Superseded(until(20)));
     }
     cache.renew(&key(3), 2);
     assert_eq!(lookup(&cache, &key(3), 10).0, Lookup::Missing);
@@ -89,10 +124,10 @@ fn what_counts_now_comes_before_what_counted_in_another_generation() {
     let mut out = b"before ".to_vec();
     assert_eq!(cache.lookup(&key(1), &next, &mut out), Lookup::Refused(3));
     assert_eq!(out, b"before ");
-    assert_eq!(cache.lookup(&key(2), &next, &mut out), Lookup::Valid(20));
+    assert_eq!(cache.lookup(&key(2), &next, &mut out), Lookup::Valid(until(20)));
     assert_eq!(out, [&b"before "[..], &large].concat());
     let mut out = Vec::new();
-    assert_eq!(cache.lookup(&key(1), &at(10, 0), &mut out), Lookup::Valid(20));
+    assert_eq!(cache.lookup(&key(1), &at(10, 0), &mut out), Lookup::Valid(until(20)));
     assert_eq!(out, b"alice");
 }
 
@@ -102,7 +137,7 @@ fn large_identities_are_kept_and_larger_ones_are_not() {
     let cache = Cache::new(&words);
     let large = vec![b'x'; 5_000];
     assert!(cache.insert(&key(1), &Verdict::Valid(&large), 20, &at(10, 0)));
-    assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Valid(20), large));
+    assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Valid(until(20)), large));
     assert!(!cache.insert(&key(2), &Verdict::Valid(&[0; 20_000]), 20, &at(10, 0)));
     assert_eq!(lookup(&cache, &key(2), 10).0, Lookup::Missing);
 }
@@ -182,7 +217,7 @@ fn a_flood_of_refusals_leaves_valid_tokens_alone() {
     }
     let after: Vec<Lookup> = (0..100).map(|n| lookup(&cache, &key(n), 10).0).collect();
     assert_eq!(before, after);
-    assert!(before.iter().all(|found| *found == Lookup::Valid(100)));
+    assert!(before.iter().all(|found| matches!(found, Lookup::Valid(age) if age.expires == 100)));
 }
 
 #[test]
@@ -197,7 +232,7 @@ fn a_writer_that_died_leaves_an_empty_slot() {
     cache.renew(&key(1), 1);
     assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Missing, vec![]));
     cache.insert(&key(1), &Verdict::Valid(b"bob"), 20, &at(10, 0));
-    assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Valid(20), b"bob".to_vec()));
+    assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Valid(until(20)), b"bob".to_vec()));
 }
 
 #[test]

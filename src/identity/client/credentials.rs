@@ -1,6 +1,7 @@
 //! Who the module is to the identity service.
 
 use keystone_token::secret::Secret;
+use keystone_zone::Lease;
 
 /// As whom to ask.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,13 +46,19 @@ pub struct ServiceToken {
 impl ServiceToken {
     /// Whether it can still be used; a token is given up some time before its end.
     pub fn is_fresh(&self, now: i64) -> bool {
+        // Obtained before the clock was set back: when it ends is not known.  Another worker's
+        // second may have begun a little earlier.
+        if self.issued_at > now.saturating_add(1) {
+            return false;
+        }
         let lifetime = self.expires_at.saturating_sub(self.issued_at);
         let margin = (lifetime / 4).clamp(0, RENEW_AHEAD);
         now < self.expires_at.saturating_sub(margin)
     }
 }
 
-/// Where the service token is kept, so that workers need not obtain one each.
+/// What workers share: the service token, so that they need not obtain one each, and what keeps them
+/// from asking.
 pub trait TokenStore {
     /// The token, if there is one.
     fn load(&self) -> Option<ServiceToken>;
@@ -62,18 +69,21 @@ pub trait TokenStore {
     /// Forgets the token.
     fn clear(&self);
 
-    /// Takes the right to obtain a token for all workers; `false` while another one has it.
-    fn try_lead(&self) -> bool;
+    /// Which worker may obtain a token for all; `None` where there is nobody to share it with.
+    fn login_lease(&self) -> Option<Lease<'static>>;
 
-    /// Gives that right back.
-    fn end_lead(&self);
-
-    /// Before when (in unix seconds) the credentials are not to be tried, and how many times in a
-    /// row they have been refused.
-    fn refused(&self) -> (i64, u32);
+    /// Before when (on nginx's millisecond clock) the credentials are not to be tried, and how many
+    /// times in a row they have been refused.
+    fn refused(&self) -> (u64, u32);
 
     /// Sets what [`TokenStore::refused`] tells.
-    fn set_refused(&self, not_before: i64, times: u32);
+    fn set_refused(&self, not_before: u64, times: u32);
+
+    /// Before when (on the same clock) an endpoint is not to be asked, as far as it is known here.
+    fn held_until(&self, endpoint: usize) -> u64;
+
+    /// Sets what [`TokenStore::held_until`] tells.
+    fn set_held_until(&self, endpoint: usize, until: u64);
 }
 
 /// A token is renewed this many seconds before it ends, or after three quarters of a short life.

@@ -51,7 +51,7 @@ impl ClientError {
     }
 
     /// Whether the same question may be answered at the next try.
-    pub(super) fn is_transient(&self) -> bool {
+    pub(in crate::identity) fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
 }

@@ -14,7 +14,8 @@ use keystone_token::secret::Secret;
 use super::credentials::{Credentials, ServiceToken, TokenStore};
 use super::error::ClientError;
 use super::KeystoneClient;
-use crate::net::{now_sec, Timer};
+use crate::identity::lease::{claim, Claim};
+use crate::net::{now_msec, now_sec};
 
 /// The service token of a worker's client.
 pub(super) struct Login {
@@ -114,14 +115,14 @@ impl Login {
     /// Obtains a token, unless another worker does: then that one's is as good.
     async fn obtain(&self, client: &KeystoneClient) -> Result<ServiceToken, ClientError> {
         let turn = Turn::take(self);
-        while !self.store.try_lead() {
-            Timer::new(POLL).await;
-        }
-        let lead = Lead { store: &*self.store };
-        // The one that had the lead before may have got a token, or a refusal.
-        if let Some(token) = self.known() {
-            return Ok(token);
-        }
+        let lease = match self.store.login_lease() {
+            None => None,
+            // The worker that had the lease before may have got a token, or a refusal.
+            Some(lease) => match claim(lease, || self.known()).await {
+                Claim::Done(token) => return Ok(token),
+                Claim::Mine(lease) => lease,
+            },
+        };
         let result = match self.hold(client) {
             Some(held) => Err(held),
             None => self.log_in(client).await,
@@ -137,15 +138,15 @@ impl Login {
             Err(err) => drop(self.failure.replace(Some(err.clone()))),
         }
         self.finished.set(self.finished.get().wrapping_add(1));
-        drop(lead);
+        drop(lease);
         drop(turn);
         result
     }
 
     /// Why the credentials are not to be tried now, if they are not.
     pub(super) fn hold(&self, client: &KeystoneClient) -> Option<ClientError> {
-        let (not_before, times) = self.store.refused();
-        (now_sec() < not_before).then(|| ClientError::Refused {
+        let times = self.store.refused().1;
+        self.hold_left().map(|_| ClientError::Refused {
             uri: client.uri(client.current.get()),
             reason: format!(
                 "service credentials, or a token got with them, were refused {times} times, not \
@@ -154,10 +155,17 @@ impl Login {
         })
     }
 
+    /// How long the credentials are not to be tried.
+    pub(super) fn hold_left(&self) -> Option<Duration> {
+        let left = self.store.refused().0.saturating_sub(now_msec());
+        // What is longer than any hold was noted before the clock was set back.
+        (1..=LONGEST_BACK_OFF).contains(&left).then(|| Duration::from_millis(left))
+    }
+
     /// Notes that the credentials, or a token just obtained with them, were refused.
     pub(super) fn note_refusal(&self) {
         let times = self.store.refused().1.saturating_add(1);
-        self.store.set_refused(now_sec() + back_off(times), times);
+        self.store.set_refused(now_msec().saturating_add(back_off(times)), times);
     }
 
     async fn log_in(&self, client: &KeystoneClient) -> Result<ServiceToken, ClientError> {
@@ -268,27 +276,13 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// The right to obtain a token for all workers, given back on drop.
-struct Lead<'a> {
-    store: &'a dyn TokenStore,
-}
-
-impl Drop for Lead<'_> {
-    fn drop(&mut self) {
-        self.store.end_lead();
-    }
-}
-
-/// Between two looks at whether the other worker is done.
-const POLL: Duration = Duration::from_millis(20);
-
-/// For how many seconds credentials that were refused this many times are left alone.
-fn back_off(times: u32) -> i64 {
+/// For how many milliseconds credentials that were refused this many times are left alone.
+fn back_off(times: u32) -> u64 {
     (FIRST_BACK_OFF << times.saturating_sub(1).min(6)).min(LONGEST_BACK_OFF)
 }
 
-const FIRST_BACK_OFF: i64 = 5;
-const LONGEST_BACK_OFF: i64 = 60;
+const FIRST_BACK_OFF: u64 = 5_000;
+const LONGEST_BACK_OFF: u64 = 60_000;
 
 /// A token older than this, in seconds, that meets a 403 is replaced.
 const RECONSIDER: i64 = 300;

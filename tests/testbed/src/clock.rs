@@ -10,6 +10,21 @@ pub fn iso_micros(unix: i64) -> String {
     format!("{}.000000Z", date_and_time(unix))
 }
 
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, as in a header.
+pub fn http_date(unix: i64) -> String {
+    let (days, seconds) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    // The first day was a Thursday.
+    let weekday = WEEKDAYS[(days + 4).rem_euclid(7) as usize];
+    let month = MONTHS[month as usize - 1];
+    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
+const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 fn date_and_time(unix: i64) -> String {
     let (days, seconds) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
     let (year, month, day) = civil(days);
@@ -45,5 +60,6 @@ mod tests {
         assert_eq!(iso(1_275_490_054), "2010-06-02T14:47:34Z");
         assert_eq!(iso_micros(1_795_401_426), "2026-11-23T02:37:06.000000Z");
         assert_eq!(iso(-1), "1969-12-31T23:59:59Z");
+        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 }

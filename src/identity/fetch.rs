@@ -1,0 +1,251 @@
+//! What a refresh fetches, and how it is published to all workers.
+
+use std::time::Duration;
+
+use keystone_token::cms::{CertificateError, Signers};
+use ngx::log::ngx_cycle_log;
+
+use super::client::{ClientError, RevocationAnswer};
+use super::snapshot::{List, Snapshot};
+use super::{verify_list, ListError, Worker};
+use crate::net::{exiting, now_micros, now_msec, now_sec, Timer};
+use crate::signing_dir;
+
+/// Why certificates or revocation list are no newer than before.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RefreshError {
+    #[error("the signing certificates cannot be used: {0}")]
+    Certificates(#[from] CertificateError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    List(#[from] ListError),
+    #[error("another worker's attempt to fetch them failed")]
+    OtherWorker,
+    #[error("other workers keep publishing others")]
+    Overtaken,
+    #[error("this worker's configuration is too old")]
+    Retired,
+    #[error(
+        "certificates and revocation list take {0} bytes, more than keystone_cache_zone has room \
+         for: make the zone larger"
+    )]
+    TooLarge(usize),
+}
+
+impl RefreshError {
+    /// Whether the next attempt may have another outcome soon.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Client(error) => error.is_transient(),
+            Self::OtherWorker | Self::Overtaken => true,
+            Self::Certificates(_) | Self::List(_) | Self::Retired | Self::TooLarge(_) => false,
+        }
+    }
+}
+
+/// A snapshot that the next one is made from.
+struct Draft {
+    /// The generation that was published when it was read.
+    base: u64,
+    snapshot: Snapshot,
+}
+
+/// When a question was sent, on nginx's millisecond clock and on the exact one.
+struct Asked {
+    tick: u64,
+    micros: u64,
+}
+
+impl Worker {
+    /// Fetches the revocation list, and the certificates where there are none.
+    pub(super) async fn fetch_list(&self) -> Result<(), RefreshError> {
+        for _ in 0..OVERTAKEN_TRIES {
+            match self.fetch_list_once().await {
+                Err(RefreshError::Overtaken) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(RefreshError::Overtaken)
+    }
+
+    /// Fetches the certificates.  Where they cannot be had, those of before stay.
+    pub(super) async fn fetch_rotated_certificates(&self) -> Result<(), RefreshError> {
+        for _ in 0..OVERTAKEN_TRIES {
+            let mut draft = self.draft()?;
+            match self.fetch_certificates(&mut draft).await {
+                Err(RefreshError::Overtaken) => {}
+                outcome => return outcome.map(drop),
+            }
+        }
+        Err(RefreshError::Overtaken)
+    }
+
+    async fn fetch_list_once(&self) -> Result<(), RefreshError> {
+        let log = ngx_cycle_log();
+        let mut draft = self.draft()?;
+        let usable = Signers::from_pem(&draft.snapshot.signing, &draft.snapshot.ca, now_sec());
+        let mut signers = match usable {
+            Ok(signers) => signers,
+            Err(_) => self.fetch_certificates(&mut draft).await?,
+        };
+        if !self.service.settings.revocation {
+            return Ok(());
+        }
+
+        debug!(log, "keystone: fetching the revocation list from \"{}\"", self.service.name());
+        // The answer tells what was revoked until the question was sent, not until it came.
+        let asked = Asked { tick: now_msec(), micros: now_micros() };
+        let list = match self.client.revocation_list().await? {
+            RevocationAnswer::NoList { status } => {
+                if draft.snapshot.list != List::Absent {
+                    let name = self.service.name();
+                    warn!(
+                        log,
+                        "keystone: identity service \"{name}\" has no revocation list, status \
+                         {status}: it is asked about signed tokens"
+                    );
+                }
+                List::Absent
+            }
+            RevocationAnswer::Signed(signed) => {
+                let mut content = verify_list(signed.as_bytes(), &signers, now_sec());
+                let may_look = self.time_to_rotation().is_zero();
+                if matches!(content, Err(ListError::Signature(_))) && may_look {
+                    self.state.set_rotation_tried_at(now_msec());
+                    signers = self.fetch_certificates(&mut draft).await?;
+                    content = verify_list(signed.as_bytes(), &signers, now_sec());
+                }
+                let content = content?;
+                self.write_file(signing_dir::REVOKED, signed.as_bytes());
+                List::Content(content)
+            }
+        };
+        let next = Snapshot { list, ..draft.snapshot.clone() };
+        self.publish(&mut draft, next, Some(&asked))?;
+        self.restore_files(&draft.snapshot);
+        Ok(())
+    }
+
+    /// Looks after the files where no list is fetched that would be a reason to.
+    pub(super) async fn keep_files(&self) {
+        while !exiting() {
+            Timer::cancelable(FILES_INTERVAL).await;
+            let published = self.state.snapshot().load().filter(|_| self.is_current());
+            let snapshot = published.and_then(|bytes| Snapshot::decode(&bytes));
+            if let Some(snapshot) = snapshot.filter(|snapshot| !snapshot.signing.is_empty()) {
+                self.restore_files(&snapshot);
+            }
+        }
+    }
+
+    /// Writes the certificates again where somebody has deleted their files.
+    fn restore_files(&self, snapshot: &Snapshot) {
+        let directory = &self.service.settings.signing_dir;
+        for (name, bytes) in [
+            (signing_dir::CA_CERTIFICATE, &snapshot.ca),
+            (signing_dir::SIGNING_CERTIFICATE, &snapshot.signing),
+        ] {
+            if signing_dir::is_missing(directory, name) {
+                self.write_file(name, bytes);
+            }
+        }
+    }
+
+    /// Fetches the certificates, and publishes them if they are others.
+    async fn fetch_certificates(&self, draft: &mut Draft) -> Result<Signers, RefreshError> {
+        let log = ngx_cycle_log();
+        debug!(log, "keystone: fetching certificates from \"{}\"", self.service.name());
+        let signing = self.client.signing_certificates().await?;
+        let ca = self.client.ca_certificates().await?;
+        let signers = Signers::from_pem(&signing, &ca, now_sec())?;
+        let (signing, ca) = (signing.to_vec(), ca.to_vec());
+        let next = Snapshot { signing, ca, ..draft.snapshot.clone() };
+        self.publish(draft, next, None)?;
+        self.write_file(signing_dir::CA_CERTIFICATE, &draft.snapshot.ca);
+        self.write_file(signing_dir::SIGNING_CERTIFICATE, &draft.snapshot.signing);
+        Ok(signers)
+    }
+
+    /// What is published now, to start from.
+    fn draft(&self) -> Result<Draft, RefreshError> {
+        let published = || {
+            let bytes = self.state.snapshot().load()?;
+            Some((self.state.generation(), Snapshot::decode(&bytes)?))
+        };
+        // Under the mutex no writer is at work: what cannot be read now was left by one that died.
+        let found = self.zone.locked(|| match published() {
+            Some((generation, snapshot)) if snapshot.generation > generation => {
+                // A writer died between its two stores.
+                self.state.set_generation(snapshot.generation);
+                Some(snapshot)
+            }
+            found => found.map(|(_, snapshot)| snapshot),
+        });
+        match self.is_current() {
+            true => {
+                Ok(Draft { base: self.state.generation(), snapshot: found.unwrap_or_default() })
+            }
+            false => Err(RefreshError::Retired),
+        }
+    }
+
+    /// Publishes the next snapshot, unless another worker has published something since the draft
+    /// was read.
+    fn publish(
+        &self,
+        draft: &mut Draft,
+        mut next: Snapshot,
+        list_asked: Option<&Asked>,
+    ) -> Result<(), RefreshError> {
+        let generation = draft.base + 1;
+        let bytes = (next != draft.snapshot).then(|| {
+            next.generation = generation;
+            next.encode()
+        });
+        self.zone.locked(|| {
+            if !self.is_current() {
+                return Err(RefreshError::Retired);
+            }
+            let is_older =
+                list_asked.is_some_and(|asked| self.list_was_asked_since(asked.micros + 1));
+            if is_older || self.state.generation() != draft.base {
+                return Err(RefreshError::Overtaken);
+            }
+            if let Some(bytes) = &bytes {
+                if !self.state.snapshot().store(bytes) {
+                    return Err(RefreshError::TooLarge(bytes.len()));
+                }
+                self.state.set_generation(generation);
+                draft.base = generation;
+            }
+            if let Some(asked) = list_asked {
+                self.state.set_list_asked_at(asked.micros);
+                self.state.set_list_checked_at(asked.tick.cast_signed());
+            }
+            Ok(())
+        })?;
+        draft.snapshot = next;
+        Ok(())
+    }
+
+    /// Without the file, a restart has to ask; nothing else depends on it.
+    fn write_file(&self, name: &str, bytes: &[u8]) {
+        let directory = &self.service.settings.signing_dir;
+        let (log, shown) = (ngx_cycle_log(), directory.display());
+        match signing_dir::store(directory, name, bytes) {
+            Ok(()) if self.unwritable.works() => {
+                notice!(log, "keystone: {shown} can be written again");
+            }
+            Err(error) if self.unwritable.fails() => {
+                error!(log, "keystone: {shown}/{name} cannot be written: {error}");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+const OVERTAKEN_TRIES: usize = 3;
+
+/// Between two looks at whether the files are there.
+const FILES_INTERVAL: Duration = Duration::from_secs(5);

@@ -1,0 +1,67 @@
+//! Work that one worker does for all: who may do it now.
+
+use std::time::Duration;
+
+use keystone_zone::{Lease, LeaseGuard};
+
+use crate::net::{exiting, now_msec, Timer};
+use crate::zone::is_alive;
+
+/// What waiting for a lease has come to.
+pub(super) enum Claim<T> {
+    /// The work is this worker's.  Without the lease only in a worker that is to exit, where
+    /// no other worker does it.
+    Mine(Option<LeaseGuard<'static>>),
+    /// Another worker's work has had this outcome.
+    Done(T),
+}
+
+/// Waits until the work is this worker's, or another worker's outcome is there.
+///
+/// A worker that is to exit takes no lease: it may be gone before the work ends.  Its own requests
+/// wait for what another worker does, and where none does it, as when nginx quits, for this one.
+pub(super) async fn claim<T>(
+    lease: Lease<'static>,
+    mut outcome: impl FnMut() -> Option<T>,
+) -> Claim<T> {
+    let mut left = GRACE;
+    loop {
+        let guard = take(lease);
+        // Looked at when the lease is held: its last holder has told of its outcome by then.
+        if let Some(outcome) = outcome() {
+            return Claim::Done(outcome);
+        }
+        if guard.is_some() {
+            return Claim::Mine(guard);
+        }
+        left = match exiting() && is_free(lease) {
+            true if left.is_zero() => return Claim::Mine(None),
+            true => left.saturating_sub(POLL),
+            false => GRACE,
+        };
+        Timer::new(POLL).await;
+    }
+}
+
+/// Takes a lease for this process, if no other one that lives has it and this one is to stay.
+pub(super) fn take(lease: Lease<'static>) -> Option<LeaseGuard<'static>> {
+    match exiting() {
+        true => None,
+        false => lease.try_take(std::process::id(), now_msec(), LEASE, is_alive),
+    }
+}
+
+/// Whether no process that lives is at work.
+pub(super) fn is_free(lease: Lease<'static>) -> bool {
+    lease.is_free(now_msec(), LEASE, is_alive)
+}
+
+/// Milliseconds; longer than the work takes unless the identity service hangs.  Then another worker
+/// may try as well.
+const LEASE: u64 = 30_000;
+
+/// Between two looks at whether the other worker is done.
+const POLL: Duration = Duration::from_millis(20);
+
+/// For how long a worker that is to exit lets others take a free lease.
+const GRACE: Duration = Duration::from_millis(200);

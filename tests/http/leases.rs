@@ -1,0 +1,159 @@
+//! One worker asks the identity service for all, and a worker that is to exit leaves that to others.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use keystone_testbed::http::{Client, Request};
+use keystone_testbed::identity::{Fault, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::mint::{new_uuid, Payload};
+use keystone_testbed::wait_for;
+use keystone_testbed::world::{Setup, World};
+
+const LIST: &str = "/v3/auth/tokens/OS-PKI/revoked";
+
+/// A world in which the list alone is slow, with a file that no socket buffer holds.
+fn slow_list(cache_time: &str) -> World {
+    let large = |dir: &std::path::Path| {
+        fs::write(dir.join("html/files/large.bin"), vec![b'x'; 64 << 20]).unwrap();
+    };
+    let world = World::setup().set("keystone_revocation_cache_time", cache_time).files(large);
+    let world = world.start();
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    world.identity.fault(LIST, Fault::Delay(Duration::from_millis(400)));
+    world
+}
+
+/// Starts a download whose worker cannot end before the client is dropped.
+fn start_download(world: &World) -> Client {
+    let mut client = world.nginx.connect().unwrap();
+    let request = Request::get("/files/large.bin").token(&world.pki(&Payload::v3()));
+    client.write(&request.bytes()).unwrap();
+    client.wait_for_answer().unwrap();
+    client
+}
+
+/// Sends new tokens for a while; how long the slowest answer took.
+fn slowest_of_new_tokens(world: &World, time: Duration) -> Duration {
+    let start = Instant::now();
+    let mut slowest = Duration::ZERO;
+    while start.elapsed() < time {
+        let sent = Instant::now();
+        assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+        slowest = slowest.max(sent.elapsed());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    slowest
+}
+
+#[test]
+fn a_long_download_and_a_reload_with_all_defaults_but_a_slow_list() {
+    let world = slow_list("10s");
+    let download = start_download(&world);
+    world.nginx.reload().unwrap();
+    let slowest = slowest_of_new_tokens(&world, Duration::from_secs(12));
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert_eq!(world.nginx.leaving_pids().len(), 1);
+    drop(download);
+    world.nginx.wait_for_old_workers().unwrap();
+    world.assert_quiet_log();
+}
+
+#[test]
+fn old_workers_ask_nothing_and_end_with_their_last_download() {
+    let world = slow_list("2s");
+    let mut downloads = Vec::new();
+    for _ in 0..3 {
+        downloads.push(start_download(&world));
+        world.nginx.reload().unwrap();
+    }
+    assert_eq!(world.nginx.leaving_pids().len(), 3);
+    world.identity.forget_requests();
+    let start = Instant::now();
+    let slowest = slowest_of_new_tokens(&world, Duration::from_secs(8));
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    // The one worker at work asks when three quarters of the two seconds are over.
+    let most = start.elapsed().as_secs_f64() / 1.5 + 2.0;
+    let asked = world.identity.count(LIST);
+    assert!(asked > 0 && (asked as f64) < most, "asked {asked} times in {:?}", start.elapsed());
+    drop(downloads);
+    world.nginx.wait_for_old_workers().unwrap();
+    world.assert_quiet_log();
+}
+
+/// A request that waits for its service token, and then needs the list, in a worker that has been
+/// told to exit meanwhile.
+fn waits_for_its_service_token(setup: Setup) -> (World, Client, keystone_testbed::identity::Gate) {
+    let world = setup.set("keystone_revocation_cache_time", "0").start();
+    let service = world.uuid(&Payload::v3_service());
+    let gate = world.identity.hold_validations();
+    let request = Request::get("/").token(&world.pki(&Payload::v3()));
+    let mut client = world.nginx.connect().unwrap();
+    client.write(&request.header("X-Service-Token", &service).bytes()).unwrap();
+    world.wait_for_questions(1);
+    (world, client, gate)
+}
+
+#[test]
+fn a_request_of_a_quitting_worker_that_needs_the_list_is_answered() {
+    let (mut world, mut client, gate) = waits_for_its_service_token(World::setup());
+    world.nginx.signal(libc::SIGQUIT).unwrap();
+    wait_for("nginx to stop listening", || world.nginx.connect().is_err().then_some(())).unwrap();
+    assert_eq!(world.identity.count(LIST), 0);
+    gate.open();
+    assert_eq!(client.read(false).unwrap().status, 200);
+    assert!(world.nginx.quit().unwrap().success());
+    world.assert_quiet_log();
+}
+
+#[test]
+fn a_request_of_an_old_worker_that_needs_the_list_is_answered() {
+    let (world, mut client, gate) = waits_for_its_service_token(World::setup().workers(2));
+    world.nginx.reload().unwrap();
+    gate.open();
+    assert_eq!(client.read(false).unwrap().status, 200);
+    world.nginx.wait_for_old_workers().unwrap();
+    world.assert_quiet_log();
+}
+
+#[test]
+fn a_request_of_a_quitting_worker_that_needs_a_service_token_is_answered() {
+    let mut world = World::setup()
+        .unset("keystone_admin_token")
+        .set("keystone_username", SERVICE_USER)
+        .set("keystone_password", SERVICE_PASSWORD)
+        .set("keystone_project_name", SERVICE_PROJECT)
+        .start();
+    let gate = keystone_testbed::identity::Gate::default();
+    world.identity.fault("/v3/OS-SIMPLE-CERT", Fault::Hold(gate.clone()));
+    let mut client = world.nginx.connect().unwrap();
+    client.write(&Request::get("/").token(&world.pki(&Payload::v3())).bytes()).unwrap();
+    let asked = || (world.identity.count("/v3/OS-SIMPLE-CERT") > 0).then_some(());
+    wait_for("the question for certificates", asked).unwrap();
+    world.nginx.signal(libc::SIGQUIT).unwrap();
+    wait_for("nginx to stop listening", || world.nginx.connect().is_err().then_some(())).unwrap();
+    assert_eq!(world.identity.logins(), 0);
+    gate.open();
+    assert_eq!(client.read(false).unwrap().status, 200);
+    assert_eq!(world.identity.logins(), 1);
+    assert!(world.nginx.quit().unwrap().success());
+    world.assert_quiet_log();
+}
+
+#[test]
+fn a_lease_whose_holder_was_killed_is_taken_at_once() {
+    let world = World::setup().set("keystone_revocation_cache_time", "0").start();
+    let gate = keystone_testbed::identity::Gate::default();
+    world.identity.fault_times(1, LIST, Fault::Hold(gate.clone()));
+    let mut client = world.nginx.connect().unwrap();
+    client.write(&Request::get("/").token(&world.pki(&Payload::v3())).bytes()).unwrap();
+    let asked = || (world.identity.count(LIST) > 0).then_some(());
+    wait_for("the question for the list", asked).unwrap();
+    let holder = world.nginx.worker_pids()[0];
+    keystone_testbed::nginx::kill(holder, libc::SIGKILL).unwrap();
+    let start = Instant::now();
+    let next = || world.nginx.send(&Request::get("/open/").token(&new_uuid())).ok();
+    wait_for("another worker", next).unwrap();
+    assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    gate.open();
+}

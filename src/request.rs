@@ -16,6 +16,7 @@ use ngx::http::{
     HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
 };
 
+use crate::client_address::ClientAddress;
 use crate::conf::directive::bytes;
 use crate::conf::location::LocationConf;
 use crate::conf::server::ServerConf;
@@ -57,6 +58,16 @@ impl Request {
 
     fn connection(&self) -> *mut ngx_connection_t {
         self.get().connection
+    }
+
+    /// Where the client's connection comes from, as nginx knows it now: realip may have replaced the
+    /// address of the peer.
+    pub fn client_address(&self) -> ClientAddress {
+        // SAFETY: a request has a connection, whose address is null or as long as nginx says.
+        unsafe {
+            let connection = &*self.connection();
+            ClientAddress::from_sockaddr(connection.sockaddr, connection.socklen)
+        }
     }
 
     /// Whether this is not a subrequest.

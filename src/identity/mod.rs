@@ -35,7 +35,7 @@ use crate::zone::{is_alive, ServiceState, Tally, Zone};
 
 pub use self::refresh::{Need, Unavailable};
 pub use self::snapshot::{Material, Revocations};
-pub use self::validation::Question;
+pub use self::validation::{Bound, Question};
 
 /// An identity service as it is configured.
 pub struct Service {

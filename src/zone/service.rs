@@ -236,6 +236,18 @@ impl ServiceState {
         self.words[RETRIES].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many requests `keystone_max_pending` has refused, and how many
+    /// `keystone_max_pending_per_address`.
+    pub fn limited(&self) -> [u64; 2] {
+        [LIMITED, LIMITED_BY_ADDRESS].map(|at| self.words[at].load(Ordering::Relaxed))
+    }
+
+    /// See [`ServiceState::limited`].
+    pub fn count_limited(&self, by_address: bool) {
+        let which = if by_address { LIMITED_BY_ADDRESS } else { LIMITED };
+        self.words[which].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Why the last refresh that failed did.
     pub fn last_error(&self) -> Blob<'static> {
         Blob::new(&self.words[LAST_ERROR..SNAPSHOT])
@@ -336,7 +348,9 @@ const PENDING_AT: usize = 19;
 const REFRESHES_OK: usize = 20;
 const REFRESHES_FAILED: usize = 21;
 const RETRIES: usize = 22;
-const HEADER: usize = 23;
+const LIMITED: usize = 23;
+const LIMITED_BY_ADDRESS: usize = 24;
+const HEADER: usize = 25;
 
 /// What a state keeps when another service gets it.
 const KEPT: [usize; 11] = [

@@ -15,7 +15,7 @@ use keystone_token::token::{Malformed, Refusal};
 
 use crate::conf::server::ServerConf;
 use crate::context::{Authentication, CacheStatus, Context, Outcome, Subject};
-use crate::identity::{self, Need, Question};
+use crate::identity::{self, Bound, Need, Question};
 use crate::request::Request;
 use crate::token_cache::{Found, Looked, Source, TokenCache};
 use crate::worker::Worker;
@@ -150,10 +150,14 @@ impl Way<'_> {
         Step::Done(Authentication::Unavailable)
     }
 
-    /// 503, for want of room and not of the identity service.
-    fn turned_away(&self, reason: &str) -> Step {
-        warn!(self.request, "keystone: a request is turned away: {reason}");
-        self.unavailable(&reason)
+    /// 503, because of a bound and not of the identity service.
+    fn limited(&self, bound: Bound) -> Step {
+        let service = self.service.service().name();
+        // A flood does not fill the log: each request has its line at `info` only.
+        if self.service.note_limited(bound) {
+            warn!(self.request, "keystone: {}, identity service \"{service}\"", bound.as_str());
+        }
+        self.unavailable(&bound.as_str())
     }
 }
 

@@ -9,6 +9,7 @@ mod log;
 mod access;
 mod answer;
 mod authenticate;
+mod client_address;
 mod conf;
 mod context;
 mod headers_in;

@@ -29,6 +29,7 @@ use ngx::http::{
     HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
 };
 
+use crate::client_address::ClientAddress;
 use crate::conf::directive::bytes;
 use crate::conf::location::LocationConf;
 use crate::conf::server::ServerConf;
@@ -82,6 +83,16 @@ impl Request {
         let satisfies_any =
             |core: &ngx_http_core_loc_conf_t| core.satisfy == NGX_HTTP_SATISFY_ANY as usize;
         self.core_location().is_some_and(satisfies_any) && self.get().access_code == 0
+    }
+
+    /// Where the client's connection comes from, as nginx knows it now: realip may have replaced the
+    /// address of the peer.
+    pub fn client_address(&self) -> ClientAddress {
+        // SAFETY: a request has a connection, whose address is null or as long as nginx says.
+        unsafe {
+            let connection = &*self.connection();
+            ClientAddress::from_sockaddr(connection.sockaddr, connection.socklen)
+        }
     }
 
     /// Whether this is not a subrequest.

@@ -159,6 +159,8 @@ const SCRIPT: &str = r#"
 local number = 0
 function request()
   number = number + 1
-  return wrk.format("GET", nil, {["@HEADER@"] = "gAAAAABn@PREFIX@" .. number})
+  local token = "gAAAAABn@PREFIX@" .. number
+  token = token .. string.rep("x", 204 - #token)
+  return wrk.format("GET", nil, {["@HEADER@"] = token})
 end
 "#;

@@ -9,6 +9,9 @@ mod armour;
 
 use std::str::FromStr;
 
+use base64::alphabet::URL_SAFE;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::DecodePaddingMode;
 use md5::{Digest as _, Md5};
 use openssl::hash::MessageDigest;
 
@@ -91,6 +94,16 @@ fn is_jws(token: &[u8]) -> bool {
 /// Bound on a token without a signature, in bytes: with its header's name it has to fit into the
 /// line that Keystone's web server takes (8190 bytes in gunicorn and Apache, less in uwsgi).
 pub const MAX_UNSIGNED_LEN: usize = 8_000;
+
+/// The base64url of tokens that only Keystone can judge, without padding.  Python ignores the bits
+/// behind the last byte, and so does Keystone.
+pub(crate) const BASE64URL: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
 
 /// An algorithm that revocation ids may be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,7 +5,8 @@
 //!
 //! A signed token goes through [`mod@format`] (which kind, and off with its armour), [`cms`] (the
 //! one form of message, the signature), [`identity`] (what was signed) and [`revocation`];
-//! [`token`] is that way as one. An [`identity::Identity`] is kept as a [`record`], from which
+//! [`token`] is that way as one. Of the tokens that only Keystone can judge, [`fernet`] and [`jws`]
+//! know which cannot be any. An [`identity::Identity`] is kept as a [`record`], from which
 //! [`headers`] and [`policy`] read, the latter with the [`access_rules`] that are in it, and
 //! [`swift`], which knows whose an account is. The [`revocation_events`] tell which records to
 //! drop, of tokens that Keystone was asked about. [`memcache`] is how gateways hand records to each
@@ -20,10 +21,12 @@ pub mod access_rules;
 pub mod api;
 pub mod catalog;
 pub mod cms;
+pub mod fernet;
 pub mod format;
 pub mod headers;
 pub mod identity;
 pub mod json;
+pub mod jws;
 pub mod memcache;
 pub mod policy;
 pub mod record;

@@ -14,8 +14,8 @@ mod report;
 
 pub use form::Form;
 pub use report::{
-    distinct, Area, Bucket, Cache, Durations, Events, Exchange, List, Lookups, Memcached, Report,
-    Service, ServiceToken, SigningCertificate, Validations,
+    distinct, Area, Bucket, Cache, Durations, Events, Exchange, Limited, List, Lookups, Memcached,
+    Report, Service, ServiceToken, SigningCertificate, Validations,
 };
 
 #[cfg(test)]

@@ -3,14 +3,53 @@
 use std::fmt;
 
 use crate::cms::{CmsError, SignatureError, SignedData, Signers};
+use crate::fernet::{self, FernetError};
 use crate::format::{self, ArmourError, TokenFormat};
 use crate::identity::{Identity, IdentityError};
+use crate::jws::{Jws, JwsError, JwsKeys};
 
 /// Takes a PKI or PKIZ token apart. Nothing is verified yet.
 pub fn parse(token: &[u8], format: TokenFormat) -> Result<ParsedToken<'_>, Refusal> {
     let der = format::unarmour(token, format).map_err(Malformed::Armour)?;
     let signed = SignedData::parse(der).map_err(Malformed::Cms)?;
     Ok(ParsedToken { text: token, format, signed })
+}
+
+/// What is known about tokens that only Keystone can judge.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OnlineRules<'k> {
+    /// The time, in unix seconds.
+    pub now: i64,
+    /// Whether Keystone is asked about tokens that have expired too.
+    pub allow_expired: bool,
+    /// Keystone's public keys for JWS tokens, where they are known.
+    pub jws_keys: Option<&'k JwsKeys>,
+}
+
+/// Refuses a token that claims to be Fernet or JWS and cannot be valid, so that Keystone need not
+/// be asked about it.  That a token is not refused says nothing about it.
+pub fn check_form(
+    token: &[u8],
+    format: TokenFormat,
+    rules: &OnlineRules<'_>,
+) -> Result<(), Refusal> {
+    match format {
+        TokenFormat::Fernet => Ok(fernet::check(token, rules.now).map_err(Malformed::Fernet)?),
+        TokenFormat::Jws => check_jws(token, rules),
+        TokenFormat::Pki | TokenFormat::Pkiz | TokenFormat::Unknown | TokenFormat::Uuid => Ok(()),
+    }
+}
+
+fn check_jws(token: &[u8], rules: &OnlineRules<'_>) -> Result<(), Refusal> {
+    let jws = Jws::parse(token).map_err(Malformed::Jws)?;
+    jws.check_issue(rules.now).map_err(Malformed::Jws)?;
+    if jws.has_expired(rules.now) && !rules.allow_expired {
+        return Err(Refusal::Expired);
+    }
+    match rules.jws_keys {
+        Some(keys) if !keys.verify(&jws) => Err(Refusal::BadSignature),
+        _ => Ok(()),
+    }
 }
 
 /// A token that has the form of one, and whose signature is not verified.
@@ -204,9 +243,15 @@ pub enum Malformed {
     /// The message in it.
     #[error(transparent)]
     Cms(CmsError),
+    /// It claims to be a Fernet token.
+    #[error("the token is no Fernet token: {0}")]
+    Fernet(FernetError),
     /// What it says.
     #[error("the token's content is malformed: {0}")]
     Identity(IdentityError),
+    /// It claims to be a JWS token.
+    #[error("the token is no JWS token: {0}")]
+    Jws(JwsError),
     /// Its characters.
     #[error("the token has characters that no token has")]
     Text,
@@ -251,6 +296,41 @@ mod tests {
             assert_eq!(refusal.as_str(), "malformed");
             assert!(!refusal.may_be_rotation());
         }
+    }
+
+    #[test]
+    fn only_what_claims_to_be_fernet_or_jws_is_checked() {
+        let rules = OnlineRules::default();
+        for token in ["ec6c0710ec2f471498484c1b53ab4f9d", "hello", "eyJh.eyJz", "gAAAA", "MII"] {
+            let format = TokenFormat::of(token.as_bytes());
+            assert_eq!(check_form(token.as_bytes(), format, &rules), Ok(()), "{token}");
+        }
+        for token in ["gAAAAABYq", "a.b.c"] {
+            let format = TokenFormat::of(token.as_bytes());
+            let refusal = check_form(token.as_bytes(), format, &rules).unwrap_err();
+            assert_eq!(refusal.as_str(), "malformed", "{token}");
+        }
+    }
+
+    #[test]
+    fn a_jws_is_refused_for_its_form_its_time_and_its_signature() {
+        let token = include_bytes!("jws/vectors/es256.jws");
+        let pem = |pem: &[u8]| JwsKeys::from_pem(pem).unwrap();
+        let key = pem(include_bytes!("jws/vectors/es256.pem"));
+        let other = pem(include_bytes!("jws/vectors/other.pem"));
+        let check = |now, allow_expired, jws_keys| {
+            check_form(token, TokenFormat::Jws, &OnlineRules { now, allow_expired, jws_keys })
+        };
+        let (issued_at, expires_at) = (1_767_225_600, 1_767_229_200);
+        let future = Refusal::Malformed(Malformed::Jws(JwsError::Future));
+        assert_eq!(check(issued_at - 61, false, None), Err(future));
+        for keys in [None, Some(&key)] {
+            assert_eq!(check(issued_at, false, keys), Ok(()));
+            assert_eq!(check(expires_at, false, keys), Err(Refusal::Expired));
+            assert_eq!(check(expires_at, true, keys), Ok(()));
+        }
+        assert_eq!(check(issued_at, false, Some(&other)), Err(Refusal::BadSignature));
+        assert_eq!(check(expires_at, true, Some(&other)), Err(Refusal::BadSignature));
     }
 
     #[test]

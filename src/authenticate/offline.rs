@@ -8,7 +8,7 @@ use keystone_zone::Moment;
 
 use super::{Step, Wait, Way};
 use crate::context::Authentication;
-use crate::identity::{Material, Need, Revocations};
+use crate::identity::{Bound, Material, Need, Revocations};
 use crate::net::now_sec;
 use crate::token_cache::Source;
 use crate::zone::Identity;
@@ -94,7 +94,7 @@ impl Way<'_> {
                 self.online(token)
             }
             (Lack::Missing(reason), Err(_)) => self.unavailable(&reason),
-            (Lack::TooMany, _) => self.turned_away("too many requests wait already"),
+            (Lack::TooMany, _) => self.limited(Bound::Worker),
         }
     }
 

@@ -1,19 +1,21 @@
 //! Tokens that only the identity service can judge.
 
 use keystone_token::api::Validation;
+use keystone_token::format::TokenFormat;
 use keystone_token::record::Record;
+use keystone_token::token::{self, OnlineRules, Refusal};
 use zeroize::Zeroizing;
 
 use super::{Step, Wait, Way};
 use crate::context::Authentication;
 use crate::identity::Question;
+use crate::net::now_sec;
 use crate::token_cache::{Found, Source};
 use crate::zone::Answer;
 
 impl Way<'_> {
     /// What the identity service says of the token, now or a short while ago.
     pub(super) fn online(&self, token: &str) -> Step {
-        self.service.note_online_use();
         let bytes = token.as_bytes();
         let validated = self.subject.validated.borrow().clone();
         if let Some(validated) = validated {
@@ -26,7 +28,13 @@ impl Way<'_> {
         if let Some(found) = self.look_up_online(bytes) {
             return Step::Done(found);
         }
+        // Behind the caches, since it costs more than they do.  It is not remembered: with other
+        // keys a token that is refused now may pass.
+        if let Err(refusal) = self.check_form(bytes) {
+            return self.refuse_judged(&refusal, None);
+        }
 
+        self.service.note_online_use();
         let source = if self.allow_expired { Source::OnlineExpired } else { Source::Online };
         let key = self.cache().key(bytes, source);
         let valid_key = match source {
@@ -39,11 +47,22 @@ impl Way<'_> {
             key,
             valid_key,
             moment: self.cache().moment(source),
+            client: self.request.client_address(),
         };
         match self.service.may_ask(&question) {
-            true => Step::Wait(Wait::Validation(question)),
-            false => self.turned_away("too many questions are under way already"),
+            Ok(()) => Step::Wait(Wait::Validation(question)),
+            Err(bound) => self.limited(bound),
         }
+    }
+
+    /// Refuses what no identity service would accept, without asking it.
+    fn check_form(&self, token: &[u8]) -> Result<(), Refusal> {
+        let rules = OnlineRules {
+            now: now_sec(),
+            allow_expired: self.allow_expired,
+            jws_keys: self.server.jws_keys.as_deref(),
+        };
+        token::check_form(token, TokenFormat::of(token), &rules)
     }
 
     fn look_up_online(&self, token: &[u8]) -> Option<Authentication> {

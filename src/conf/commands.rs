@@ -13,6 +13,7 @@ use nginx_sys::{
 use ngx::ngx_string;
 
 use super::directive::{once, read, Directive, Refused};
+use super::jws_keys;
 use super::location::{Auth, LocationConf};
 use super::server::ServerConf;
 use super::swift::{AclValue, Roles};
@@ -65,7 +66,7 @@ macro_rules! location {
 }
 
 /// All directives, and nginx's end of the list.
-pub static mut COMMANDS: [ngx_command_t; 61] = [
+pub static mut COMMANDS: [ngx_command_t; 63] = [
     location!("keystone_auth", LIMIT_EXCEPT, NGX_CONF_TAKE1, set_auth),
     server!("keystone_auth_uri", NGX_CONF_TAKE1, |d, conf| {
         let uri = uri(d, d.argument())?;
@@ -117,6 +118,13 @@ pub static mut COMMANDS: [ngx_command_t; 61] = [
     }),
     server!("keystone_max_pending", NGX_CONF_TAKE1, |d, conf| {
         once(&mut conf.max_pending, d.number(1)?)
+    }),
+    server!("keystone_max_pending_per_address", NGX_CONF_TAKE1, |d, conf| {
+        once(&mut conf.max_pending_per_address, d.number(0)?)
+    }),
+    server!("keystone_jws_keys", NGX_CONF_1MORE, |d, conf| {
+        let paths = d.paths()?;
+        once(&mut conf.jws_keys, jws_keys::read(&paths)?)
     }),
     server!("keystone_revocation_events", NGX_CONF_TAKE1, |d, conf| {
         once(&mut conf.revocation_events, d.time_or_off()?)

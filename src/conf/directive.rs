@@ -215,6 +215,11 @@ impl<'a> Directive<'a> {
         self.full_path(&path)
     }
 
+    /// All words as paths.
+    pub fn paths(&mut self) -> Result<Vec<PathBuf>, Refused> {
+        self.words()?.iter().map(|path| self.full_path(path)).collect()
+    }
+
     /// A path of a file that can be read now.
     pub fn readable_file(&mut self) -> Result<PathBuf, Refused> {
         let path = self.path()?;

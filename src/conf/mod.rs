@@ -12,6 +12,7 @@ macro_rules! inherit {
 
 pub mod commands;
 pub mod directive;
+mod jws_keys;
 pub mod location;
 pub mod memcached;
 pub mod server;

@@ -1,6 +1,7 @@
 //! Which identity service a server uses, and how (http, server).
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::directive::Refused;
@@ -9,6 +10,7 @@ use crate::identity::client::Credentials;
 use crate::net::{Resolver, TlsSettings};
 use keystone_token::api::AuthVersion;
 use keystone_token::format::HashAlgorithm;
+use keystone_token::jws::JwsKeys;
 use keystone_token::secret::Secret;
 
 /// The directives of one level, and, once merged, of all levels around it.
@@ -34,6 +36,11 @@ pub struct ServerConf {
     pub keepalive: Option<usize>,
     /// `keystone_max_pending`.
     pub max_pending: Option<usize>,
+    /// `keystone_max_pending_per_address`.
+    pub max_pending_per_address: Option<usize>,
+    /// `keystone_jws_keys`.  No setting of the identity service: what it has said of tokens stays
+    /// true when its keys change.
+    pub jws_keys: Option<Rc<JwsKeys>>,
     /// `keystone_revocation_events`.
     pub revocation_events: Option<Option<Duration>>,
     /// `keystone_ssl_trusted_certificate`.
@@ -72,7 +79,8 @@ impl ServerConf {
     /// Takes from the level around this one what this one leaves open.
     pub fn inherit(&mut self, outer: &Self) {
         inherit!(self, outer: auth_uri identity_uris auth_version connect_timeout send_timeout read_timeout);
-        inherit!(self, outer: max_retries keepalive max_pending revocation_events);
+        inherit!(self, outer: max_retries keepalive max_pending max_pending_per_address);
+        inherit!(self, outer: jws_keys revocation_events);
         inherit!(self, outer: ssl_trusted_certificate ssl_verify ssl_name ssl_certificate ssl_certificate_key);
         inherit!(self, outer: signing_dir hash_algorithms revocation revocation_cache_time revocation_stale);
         inherit!(self, outer: token_cache_time invalid_cache_time);
@@ -108,6 +116,7 @@ impl ServerConf {
                         be set together"
                 .to_owned());
         }
+        let max_pending = self.max_pending.unwrap_or(512);
         Ok(ServiceSettings {
             identity_uris: self.identity_uris.clone().unwrap_or_else(|| vec![auth_uri]),
             auth_version: self.auth_version.unwrap_or(AuthVersion::Auto),
@@ -117,7 +126,10 @@ impl ServerConf {
             read_timeout: self.read_timeout.unwrap_or(Duration::from_secs(10)),
             max_retries: self.max_retries.unwrap_or(3),
             keepalive: self.keepalive.unwrap_or(16),
-            max_pending: self.max_pending.unwrap_or(512),
+            max_pending,
+            max_pending_per_address: self
+                .max_pending_per_address
+                .unwrap_or(max_pending.div_ceil(4)),
             revocation_events: self.revocation_events.flatten(),
             tls: TlsSettings {
                 trusted_certificate: self.ssl_trusted_certificate.clone(),
@@ -161,6 +173,8 @@ pub struct ServiceSettings {
     pub keepalive: usize,
     /// Validations under way, per worker.
     pub max_pending: usize,
+    /// Of these, how many one client address may have; 0 for all.
+    pub max_pending_per_address: usize,
     /// How often revocation events are fetched, if they are.
     pub revocation_events: Option<Duration>,
     /// For https.

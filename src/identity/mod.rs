@@ -37,7 +37,7 @@ use crate::zone::{ServiceState, Tally, Zone};
 
 pub use self::refresh::{Need, Unavailable};
 pub use self::snapshot::{Material, Revocations};
-pub use self::validation::Question;
+pub use self::validation::{Bound, Question};
 
 /// An identity service as it is configured.
 pub struct Service {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use keystone_token::status::{distinct, Events, List, Service, ServiceToken, SigningCertificate};
+use keystone_token::status::{
+    distinct, Events, Limited, List, Service, ServiceToken, SigningCertificate,
+};
 
 use super::client::{Credentials, TokenStore};
 use super::events::Revoked;
@@ -27,6 +29,8 @@ impl Worker {
         }
         report.retries = self.state.retries();
         report.pending = self.zone.pending(&self.state);
+        let [max_pending, max_pending_per_address] = self.state.limited();
+        report.limited = Limited { max_pending, max_pending_per_address };
         report.service_token = self.report_service_token();
         report.revocation_events = self.report_events_known();
         self.report_material(&mut report);

@@ -2,6 +2,7 @@
 //! token.
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use super::client::{ClientError, Subject};
 use super::flight::Flight;
 use super::refresh::Unavailable;
 use super::Worker;
+use crate::client_address::ClientAddress;
+use crate::incident::Seldom;
 use crate::net::{now_sec, spawn};
 use crate::zone::{Answer, Identity};
 
@@ -34,6 +37,27 @@ pub struct Question {
     pub valid_key: Key,
     /// By whose rules the answer is kept; its generation is that of the time of the question.
     pub moment: Moment,
+    /// Who sent the token: the question counts for this address until it is answered.
+    pub client: ClientAddress,
+}
+
+/// What bounds the questions that are under way, in this worker and for this service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// `keystone_max_pending_per_address`.
+    Address,
+    /// `keystone_max_pending`.
+    Worker,
+}
+
+impl Bound {
+    /// What was limited, as it reads on in a log line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "limiting validations by client address",
+            Self::Worker => "limiting validations",
+        }
+    }
 }
 
 type Outcome = Result<Answer, Unavailable>;
@@ -42,6 +66,10 @@ type Outcome = Result<Answer, Unavailable>;
 #[derive(Default)]
 pub(super) struct Validations {
     flights: RefCell<HashMap<Asked, Rc<Flight<Outcome>>>>,
+    /// How many of them are for each address; none is 0.
+    by_address: RefCell<HashMap<ClientAddress, usize>>,
+    limited_by_address: Seldom,
+    limited: Seldom,
 }
 
 /// What makes two questions one: the key, and how old an answer may be.
@@ -64,13 +92,53 @@ impl Validations {
         let flights: Vec<_> = self.flights.borrow().values().cloned().collect();
         flights.into_iter().for_each(|flight| flight.cancel());
     }
+
+    fn of_address(&self, client: ClientAddress) -> usize {
+        self.by_address.borrow().get(&client).copied().unwrap_or(0)
+    }
+
+    fn begin(&self, asked: Asked, client: ClientAddress, flight: Rc<Flight<Outcome>>) {
+        self.flights.borrow_mut().insert(asked, flight);
+        *self.by_address.borrow_mut().entry(client).or_default() += 1;
+    }
+
+    fn end(&self, asked: &Asked, client: ClientAddress) {
+        self.flights.borrow_mut().remove(asked);
+        if let Entry::Occupied(mut number) = self.by_address.borrow_mut().entry(client) {
+            *number.get_mut() -= 1;
+            if *number.get() == 0 {
+                number.remove();
+            }
+        }
+    }
 }
 
 impl Worker {
-    /// Whether this question may be asked (`keystone_max_pending`); one that is under way may.
-    pub fn may_ask(&self, question: &Question) -> bool {
-        let has_room = || self.validations.under_way() < self.service.settings.max_pending;
-        self.validations.flights.borrow().contains_key(&question.asked()) || has_room()
+    /// Whether this question may be asked, or which bound it would exceed.  A question that is under
+    /// way is not asked again, whoever needs the answer: that exceeds nothing.
+    pub fn may_ask(&self, question: &Question) -> Result<(), Bound> {
+        if self.validations.flights.borrow().contains_key(&question.asked()) {
+            return Ok(());
+        }
+        let per_address = self.service.settings.max_pending_per_address;
+        if per_address > 0 && self.validations.of_address(question.client) >= per_address {
+            return Err(Bound::Address);
+        }
+        match self.validations.under_way() < self.service.settings.max_pending {
+            true => Ok(()),
+            false => Err(Bound::Worker),
+        }
+    }
+
+    /// Counts a request that a bound has refused; whether the log is to be told of it at `warn`.
+    pub fn note_limited(&self, bound: Bound) -> bool {
+        if self.is_current() {
+            self.state.count_limited(bound == Bound::Address);
+        }
+        match bound {
+            Bound::Address => self.validations.limited_by_address.is_due(),
+            Bound::Worker => self.validations.limited.is_due(),
+        }
     }
 
     /// Asks, or waits for the answer to the same question.
@@ -93,13 +161,14 @@ impl Worker {
 
     fn start_validation(self: &Rc<Self>, question: Question) -> Rc<Flight<Outcome>> {
         let (flight, asked) = (Rc::<Flight<Outcome>>::default(), question.asked());
-        self.validations.flights.borrow_mut().insert(asked, flight.clone());
+        let client = question.client;
+        self.validations.begin(asked, client, flight.clone());
         self.note_pending();
         let (worker, ended) = (self.clone(), self.clone());
         flight.launch(
             async move { worker.answer(&question).await },
             move || {
-                ended.validations.flights.borrow_mut().remove(&asked);
+                ended.validations.end(&asked, client);
                 ended.note_pending();
             },
             Err(Unavailable::given_up()),

@@ -275,6 +275,18 @@ impl ServiceState {
         self.words[RETRIES].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many requests `keystone_max_pending` has refused, and how many
+    /// `keystone_max_pending_per_address`.
+    pub fn limited(&self) -> [u64; 2] {
+        [LIMITED, LIMITED_BY_ADDRESS].map(|at| self.words[at].load(Ordering::Relaxed))
+    }
+
+    /// See [`ServiceState::limited`].
+    pub fn count_limited(&self, by_address: bool) {
+        let which = if by_address { LIMITED_BY_ADDRESS } else { LIMITED };
+        self.words[which].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Why the last refresh that failed did.
     pub fn last_error(&self) -> Blob<'static> {
         Blob::new(&self.words[LAST_ERROR..SNAPSHOT])
@@ -384,7 +396,9 @@ const ROTATION_LEASE: usize = 23;
 const LIST_ASKED_AT: usize = 24;
 const FAILURES: usize = 25;
 const HELD_UNTIL: usize = 26;
-const HEADER: usize = HELD_UNTIL + cells::ENDPOINTS;
+const LIMITED: usize = HELD_UNTIL + cells::ENDPOINTS;
+const LIMITED_BY_ADDRESS: usize = LIMITED + 1;
+const HEADER: usize = LIMITED_BY_ADDRESS + 1;
 
 /// What a state keeps when another service gets it.
 const KEPT: [usize; 12] = [

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
-use keystone_testbed::mint::{md5, new_uuid, Payload};
+use keystone_testbed::mint::{md5, new_fernet, new_jws, new_uuid, Payload};
 use keystone_testbed::world::World;
 
 #[test]
@@ -85,9 +85,7 @@ fn a07_pkiz_with_bad_padding_makes_no_traffic() {
 #[test]
 fn a08_neither_pki_nor_pkiz() {
     let world = World::setup().start();
-    let jws = "eyJhbGciOiJFUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
-    let fernet = format!("gAAAAAB{}", "x".repeat(180));
-    let tokens = [new_uuid(), new_uuid().to_uppercase(), fernet, jws.into(), "x".into()];
+    let tokens = [new_uuid(), new_uuid().to_uppercase(), new_fernet(), new_jws(), "x".into()];
     for token in &tokens {
         let answer = world.send(&Request::get("/").token(token));
         expect::refused(&answer);

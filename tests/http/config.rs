@@ -7,7 +7,7 @@ use std::path::Path;
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::ADMIN_TOKEN;
-use keystone_testbed::mint::Payload;
+use keystone_testbed::mint::{JwsKey, Payload};
 use keystone_testbed::nginx::{check, check_in, worker_ids, Check, Config};
 use keystone_testbed::temp::{mode, set_mode, TempDir};
 use keystone_testbed::world::{fill_signing_dir, make_signing_dir, shared_pki, World};
@@ -45,6 +45,8 @@ fn every_directive_in_every_context() {
     fs::write(certificate.join("c.pem"), pair.pem().unwrap()).unwrap();
     fs::write(certificate.join("k.pem"), pair.key_pem().unwrap()).unwrap();
     let (cert, key) = (certificate.join("c.pem"), certificate.join("k.pem"));
+    let public = certificate.join("jws.pem");
+    fs::write(&public, JwsKey::new().unwrap().public_pem().unwrap()).unwrap();
     let server = [
         "keystone_auth_uri https://keystone.example.com:5000;",
         "keystone_identity_uri http://127.0.0.1:1 https://127.0.0.1:2/identity/;",
@@ -55,6 +57,8 @@ fn every_directive_in_every_context() {
         "keystone_http_request_max_retries 0;",
         "keystone_keepalive 0;",
         "keystone_max_pending 1;",
+        "keystone_max_pending_per_address 0;",
+        &format!("keystone_jws_keys {};", public.display()),
         "keystone_revocation_events off;",
         &format!("keystone_ssl_trusted_certificate {};", cert.display()),
         "keystone_ssl_verify off;",
@@ -135,6 +139,11 @@ fn bad_values() {
         "keystone_keepalive -1;",
         "keystone_max_pending 0;",
         "keystone_max_pending x;",
+        "keystone_max_pending_per_address -1;",
+        "keystone_max_pending_per_address x;",
+        "keystone_jws_keys;",
+        "keystone_jws_keys \"\";",
+        "keystone_jws_keys /nonexistent/public.pem;",
         "keystone_revocation_events sometimes;",
         "keystone_ssl_trusted_certificate /nonexistent/ca.pem;",
         "keystone_ssl_verify maybe;",

@@ -6,7 +6,7 @@
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::{Fault, Identity};
-use keystone_testbed::mint::{md5, new_audit_id, new_uuid, sha256, Payload, Revoked};
+use keystone_testbed::mint::{md5, new_audit_id, new_fernet, sha256, Payload, Revoked};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
 
@@ -59,7 +59,7 @@ fn d16_the_tokens_own_id_is_listed() {
 fn d16_the_tokens_hash_is_listed() {
     let world = world().set("keystone_hash_algorithms", "sha256 md5").start();
     for hash in [md5, sha256] {
-        let token = format!("gAAAAAB{}", new_uuid());
+        let token = new_fernet();
         world.identity.know(&token, &Payload::v3());
         cache_of_all_workers(&world, &token);
         revoke(&world.identity, &token, Revoked::id(hash(&token)));

@@ -6,7 +6,7 @@
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::ADMIN_TOKEN;
-use keystone_testbed::mint::{self, new_uuid, Payload};
+use keystone_testbed::mint::{self, new_fernet, new_fernet_of, new_jws, new_uuid, Payload};
 use keystone_testbed::nginx::{check, Config};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
@@ -61,8 +61,9 @@ fn e01_e02_tokens_of_every_format() {
     let formats = [
         ("uuid", new_uuid()),
         ("uuid", new_uuid().to_uppercase()),
-        ("fernet", format!("gAAAAAB{}_-{}==", new_uuid(), new_uuid())),
-        ("jws", format!("eyJhbGciOiJFUzI1NiJ9.{}.c2ln-_", new_uuid())),
+        ("fernet", new_fernet()),
+        ("fernet", format!("{}==", new_fernet_of(7))),
+        ("jws", new_jws()),
         ("unknown", format!("something-else-{}", new_uuid())),
         ("unknown", mint::sha256(&new_uuid())),
     ];

@@ -84,7 +84,10 @@ fn a_hundred_requests_in_a_crowd() {
 
 #[test]
 fn past_the_bound_the_answer_comes_at_once() {
-    let world = World::setup().set("keystone_max_pending", "3").start();
+    let world = World::setup()
+        .set("keystone_max_pending", "3")
+        .set("keystone_max_pending_per_address", "0")
+        .start();
     let tokens: Vec<_> = (0..4).map(|_| world.uuid(&Payload::v3())).collect();
     let cached = world.uuid(&Payload::v3());
     assert_eq!(world.status(&cached), 200);

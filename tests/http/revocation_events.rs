@@ -4,7 +4,7 @@
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::Fault;
-use keystone_testbed::mint::{new_uuid, Payload, Revoked};
+use keystone_testbed::mint::{new_fernet, Payload, Revoked};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
 use serde_json::{json, Value};
@@ -18,7 +18,7 @@ fn watchful() -> Setup {
 
 /// Makes a token that the identity service knows.
 fn known(world: &World, payload: &Payload) -> String {
-    let token = format!("gAAAAAB{}{}", new_uuid(), new_uuid());
+    let token = new_fernet();
     world.identity.know(&token, payload);
     token
 }

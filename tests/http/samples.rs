@@ -5,7 +5,7 @@ use keystone_testbed::expect;
 use keystone_testbed::http::{send, Client, Request};
 use keystone_testbed::identity::{Identity, Tls};
 use keystone_testbed::memcached::Memcached;
-use keystone_testbed::mint::{new_uuid, Payload};
+use keystone_testbed::mint::{new_fernet, new_uuid, Payload};
 use keystone_testbed::pki::{Pki, TlsFiles};
 use keystone_testbed::port::Port;
 use keystone_testbed::sample::{auto, Sample};
@@ -162,7 +162,7 @@ fn fernet_fleet() {
     let ports = [Port::free().unwrap(), Port::free().unwrap()];
     let [one, other] = ports.each_ref().map(|port| sample(port).start(auto()));
 
-    let member = format!("gAAAAAB{}", new_uuid());
+    let member = new_fernet();
     identity.know(&member, &Payload::v3());
     let with_token = Request::get("/v1/AUTH_tenant_id1").token(&member);
     expect::v3_user(&Seen::of(&one.send(&with_token).unwrap()).unwrap());
@@ -181,7 +181,7 @@ fn fernet_fleet() {
 
     // Its access rules tell the two services apart.
     let rules = json!([{"id": "1", "service": "image", "method": "GET", "path": "/v2/**"}]);
-    let limited = format!("gAAAAAB{}", new_uuid());
+    let limited = new_fernet();
     identity.know(&limited, &Payload::v3().access_rules(rules));
     let images = Request::get("/v2/images").token(&limited);
     expect::v3_user(&Seen::of(&send(ports[0].address(), &images).unwrap()).unwrap());
@@ -190,7 +190,7 @@ fn fernet_fleet() {
 
     // Once it has had the revocation events, the other gateway has answers from memcached.
     wait_for("the other gateway to take the word of the first one", || {
-        let token = format!("gAAAAAB{}", new_uuid());
+        let token = new_fernet();
         identity.know(&token, &Payload::v3());
         let request = Request::get("/v1/AUTH_tenant_id1").token(&token);
         for gateway in [&one, &other] {

@@ -8,7 +8,7 @@ use keystone_testbed::identity::{
 };
 use keystone_testbed::memcached::Memcached;
 use keystone_testbed::metrics::{lint, Metrics};
-use keystone_testbed::mint::{new_uuid, Payload};
+use keystone_testbed::mint::{new_fernet, new_uuid, Payload};
 use keystone_testbed::nginx::{check, kill, Config, Nginx};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{stranger, Setup, World};
@@ -233,6 +233,7 @@ fn what_is_told_is_well_formed_and_holds_no_secret() {
         "keystone_build_info",
         "keystone_cache_capacity_entries",
         "keystone_cache_evictions_total",
+        "keystone_identity_limited_total",
         "keystone_identity_pending",
         "keystone_identity_request_duration_seconds_bucket",
         "keystone_identity_retries_total",

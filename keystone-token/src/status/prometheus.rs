@@ -157,6 +157,21 @@ impl<'r> Services<'r> {
         self.each(text, ("keystone_identity_pending", "gauge", pending), |service| {
             Some(service.pending)
         });
+        text.family(
+            "keystone_identity_limited_total",
+            "counter",
+            "Requests refused because too many validations were under way, by the limit.",
+            self.0.iter().flat_map(|service| {
+                let limited = &service.limited;
+                [
+                    ("max_pending", limited.max_pending),
+                    ("max_pending_per_address", limited.max_pending_per_address),
+                ]
+                .map(|(limit, n)| {
+                    Sample::new([("service", service.service.as_str()), ("limit", limit)], n)
+                })
+            }),
+        );
         let token = "When the service token ends.";
         self.each(
             text,

@@ -97,6 +97,8 @@ pub struct Service {
     pub retries: u64,
     /// Questions without an answer yet, and requests that wait for certificates or the list.
     pub pending: u64,
+    /// Requests that were answered with 503 because of a bound.
+    pub limited: Limited,
     /// The revocation list.
     pub revocation_list: List,
     /// The certificates that signed tokens are verified with.
@@ -107,6 +109,15 @@ pub struct Service {
     pub revocation_events: Option<Events>,
     /// What the memcached servers were asked.
     pub memcached: Vec<Memcached>,
+}
+
+/// Requests that were refused by each bound on validations under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Limited {
+    /// By `keystone_max_pending`.
+    pub max_pending: u64,
+    /// By `keystone_max_pending_per_address`.
+    pub max_pending_per_address: u64,
 }
 
 /// Exchanges of one kind.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::Fault;
-use keystone_testbed::mint::{digest, new_uuid, Payload};
+use keystone_testbed::mint::{digest, new_fernet_of, new_uuid, Payload};
 use keystone_testbed::world::World;
 use keystone_testbed::{expect, now, wait_for};
 use openssl::hash::MessageDigest;
@@ -223,7 +223,7 @@ fn names_tell_nothing_of_tokens() {
             assert_eq!(user_at(&gateway, &token), "user_id1");
             fleet.wait_for_entries(entries + 1);
         }
-        let long = format!("gAAAAA{}", "A".repeat(3000));
+        let long = new_fernet_of(140);
         fleet.world.identity.know(&long, &Payload::v3());
         fleet.tell(&long);
 

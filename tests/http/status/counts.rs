@@ -60,7 +60,7 @@ fn signed_tokens() {
 fn tokens_that_the_identity_service_judges() {
     let world = setup().set("keystone_auth_version", "v3").start();
     let good = world.uuid(&Payload::v3());
-    let fernet = format!("gAAAAAB{}", new_uuid());
+    let fernet = new_fernet();
     world.identity.know(&fernet, &Payload::v3());
     let bad = new_uuid();
     for token in [&good, &good, &fernet, &bad, &bad] {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use keystone_testbed::http::{Client, Request, Response};
 use keystone_testbed::identity::{Identity, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
-use keystone_testbed::mint::{new_uuid, Payload};
+use keystone_testbed::mint::{new_fernet, Payload};
 use keystone_testbed::nginx::{self, Config, Nginx};
 use keystone_testbed::pki::Pki;
 use keystone_testbed::port::Port;
@@ -146,7 +146,7 @@ impl Stage {
         self.story.check(asked == 1, &format!("Keystone was asked {asked} times about one token"));
 
         self.story.title("A token that Keystone does not know is refused, and remembered so.")?;
-        let unknown = fernet_like();
+        let unknown = new_fernet();
         for cache in ["MISS", "HIT"] {
             let answer = self.ask(client, Some(&unknown))?;
             self.story.expect_status(&answer, 401);
@@ -183,7 +183,7 @@ impl Stage {
 
     /// A token that the identity service knows.
     fn fernet(&self, payload: &Payload) -> String {
-        let token = fernet_like();
+        let token = new_fernet();
         self.identity.know(&token, payload);
         token
     }
@@ -292,11 +292,6 @@ impl Stage {
         wait_for_interrupt();
         Ok(())
     }
-}
-
-/// What looks like a Fernet token.
-fn fernet_like() -> String {
-    format!("gAAAAABn{}{}{}", new_uuid(), new_uuid(), new_uuid())
 }
 
 /// A token with one character in its middle, in the signed JSON, changed to another.

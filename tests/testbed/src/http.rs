@@ -1,7 +1,7 @@
 //! An HTTP/1.1 client that sends exactly the bytes it is given.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -109,6 +109,14 @@ impl Client {
         Ok(Self { reader: BufReader::new(Stream::Plain(tcp(address)?)) })
     }
 
+    /// Connects from another address of this machine, such as 127.0.0.2.
+    pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Result<Self> {
+        let stream = wire::tcp_from(source, address, TIMEOUT)
+            .during(format!("connecting from {source} to {address}"))?;
+        prepare(&stream)?;
+        Ok(Self { reader: BufReader::new(Stream::Plain(stream)) })
+    }
+
     /// Connects with TLS to a server called `name`, whose authority is in the file `ca`; shows
     /// the certificate and key of the given files if the server asks.
     pub fn connect_tls(
@@ -192,10 +200,14 @@ pub fn send(address: SocketAddr, request: &Request) -> Result<Response> {
 fn tcp(address: SocketAddr) -> Result<TcpStream> {
     let tcp =
         TcpStream::connect_timeout(&address, TIMEOUT).during(format!("connecting to {address}"))?;
+    prepare(&tcp)?;
+    Ok(tcp)
+}
+
+fn prepare(tcp: &TcpStream) -> Result<()> {
     tcp.set_read_timeout(Some(TIMEOUT)).during("setting a time-out")?;
     tcp.set_write_timeout(Some(TIMEOUT)).during("setting a time-out")?;
-    tcp.set_nodelay(true).during("setting TCP_NODELAY")?;
-    Ok(tcp)
+    tcp.set_nodelay(true).during("setting TCP_NODELAY")
 }
 
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,7 +6,11 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use base64::Engine;
 use flate2::write::ZlibEncoder;
 use flate2::Compression;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::ecdsa::EcdsaSig;
 use openssl::hash::{hash, MessageDigest};
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
 use serde_json::{json, Map, Value};
 
 use crate::clock::{iso, iso_micros};
@@ -332,6 +336,79 @@ pub fn new_uuid() -> String {
     let mut id = [0; 16];
     let _ = openssl::rand::rand_bytes(&mut id);
     hex(&id)
+}
+
+/// A new Fernet token, as far as anybody can tell who has not Keystone's keys: one of `blocks` blocks
+/// of ciphertext, issued now.
+pub fn new_fernet_of(blocks: usize) -> String {
+    let mut token = vec![0x80];
+    token.extend(now().to_be_bytes());
+    let mut rest = vec![0; 16 + 16 * blocks + 32];
+    let _ = openssl::rand::rand_bytes(&mut rest);
+    token.extend(rest);
+    URL_SAFE_NO_PAD.encode(token)
+}
+
+/// The same with as many blocks as a token that is scoped to a project has.
+pub fn new_fernet() -> String {
+    new_fernet_of(6)
+}
+
+/// A key pair for JWS tokens.
+pub struct JwsKey(PKey<Private>);
+
+impl JwsKey {
+    /// A new one.
+    pub fn new() -> Result<Self> {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+        Ok(Self(PKey::from_ec_key(EcKey::generate(&group)?)?))
+    }
+
+    /// The public key, as Keystone keeps it in `jws_public_key_repository`.
+    pub fn public_pem(&self) -> Result<Vec<u8>> {
+        Ok(self.0.public_key_to_pem()?)
+    }
+
+    /// The private key, in PKCS #8.
+    pub fn private_pem(&self) -> Result<Vec<u8>> {
+        Ok(self.0.private_key_to_pem_pkcs8()?)
+    }
+
+    /// A new JWS token as Keystone makes them, whose time is over in so many seconds.
+    pub fn token(&self, expires_in: i64) -> Result<String> {
+        self.token_of(r#"{"alg":"ES256","typ":"JWT"}"#, &jws_claims(expires_in))
+    }
+
+    /// A JWS of any header and payload.
+    pub fn token_of(&self, header: &str, payload: &str) -> Result<String> {
+        let signed =
+            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let digest = hash(MessageDigest::sha256(), signed.as_bytes())?;
+        let signature = EcdsaSig::sign(&digest, &*self.0.ec_key()?)?;
+        let (r, s) = (signature.r().to_vec_padded(32)?, signature.s().to_vec_padded(32)?);
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode([r, s].concat())))
+    }
+}
+
+/// Keystone's claims, of a token that was issued now.
+pub fn jws_claims(expires_in: i64) -> String {
+    let now = now();
+    json!({
+        "sub": "user_id1",
+        "iat": now.min(now + expires_in - 1),
+        "exp": now + expires_in,
+        "openstack_methods": ["password"],
+        "openstack_audit_ids": [new_audit_id()],
+        "openstack_project_id": "tenant_id1",
+    })
+    .to_string()
+}
+
+/// A new JWS token of a Keystone whose key nobody knows.
+pub fn new_jws() -> String {
+    static KEY: std::sync::OnceLock<Option<JwsKey>> = std::sync::OnceLock::new();
+    let key = KEY.get_or_init(|| JwsKey::new().ok()).as_ref();
+    key.and_then(|key| key.token(3600).ok()).unwrap_or_default()
 }
 
 /// A CMS in the armour of a PKI token.

@@ -1,7 +1,9 @@
 //! HTTP/1.1 messages on a socket, for both of its ends.
 
 use std::io::{self, BufRead, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::FromRawFd;
+use std::time::Duration;
 
 use openssl::ssl::SslStream;
 
@@ -210,5 +212,41 @@ mod tests {
         let mut wire = &b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc"[..];
         let head = read_head(&mut wire).unwrap().unwrap();
         assert!(read_body(&mut wire, &head.headers, true).is_err());
+    }
+}
+
+/// A TCP connection that comes from `source`, made within `timeout`.
+pub fn tcp_from(source: Ipv4Addr, address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let SocketAddr::V4(address) = address else {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "not an IPv4 address"));
+    };
+    // SAFETY: a system call without pointers.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new, and nobody else's.
+    let stream = unsafe { TcpStream::from_raw_fd(fd) };
+    // Linux bounds connecting by the time-out for writing.
+    stream.set_write_timeout(Some(timeout))?;
+    let (own, peer) = (socket_address(SocketAddrV4::new(source, 0)), socket_address(address));
+    let len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    // SAFETY: both addresses are as long as `len` says, and live until the calls return.
+    let connected = unsafe {
+        libc::bind(fd, (&raw const own).cast(), len) == 0
+            && libc::connect(fd, (&raw const peer).cast(), len) == 0
+    };
+    match connected {
+        true => Ok(stream),
+        false => Err(io::Error::last_os_error()),
+    }
+}
+
+fn socket_address(address: SocketAddrV4) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+        sin_zero: [0; 8],
     }
 }

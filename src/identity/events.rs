@@ -103,7 +103,7 @@ impl Worker {
         let tick = (interval / 4).max(Duration::from_millis(50));
         loop {
             Timer::cancelable(tick).await;
-            // A worker that is to go leaves them to the others.
+            // The workers that stay do it.
             if exiting() {
                 return;
             }

@@ -188,7 +188,7 @@ impl Worker {
 
     /// Fetches the list in the background, if that is not under way and has not failed just now.
     pub fn refresh_ahead(self: &Rc<Self>) {
-        // Those that stay see to it.
+        // The workers that stay do it.
         if !exiting() && !self.failed_recently() {
             // Nobody waits for it, and its failure is logged where it happens.
             self.start_refresh(Need::List);
@@ -218,10 +218,11 @@ impl Worker {
         let tick = (cache_time / 8).max(Duration::from_millis(100));
         Timer::cancelable(Duration::from_millis(1)).await;
         while !exiting() {
-            // What may be used when it is older than it should be is kept from becoming so.
+            // A list that may be used while it is stale is kept from becoming stale.
+            let may_be_stale = !settings.revocation_stale.is_zero();
             let is_wanted = match is_eager {
-                true => self.compares_online_tokens(),
-                false => self.is_in_use() || !settings.revocation_stale.is_zero(),
+                true => self.compares_online_tokens() || may_be_stale && self.is_failing(),
+                false => self.is_in_use() || may_be_stale,
             };
             if is_wanted && self.list_age().is_some_and(|age| age >= ahead) {
                 self.refresh_ahead();
@@ -318,13 +319,16 @@ impl Worker {
         let name = self.service.name();
         match &outcome {
             Ok(()) if self.not_rotating.works() => {
-                notice!(log, "keystone: identity service \"{name}\" gives certificates again");
+                notice!(
+                    log,
+                    "keystone: signing certificates of identity service \"{name}\" fetched again"
+                );
             }
             Err(error) if self.not_rotating.fails() => {
                 error!(
                     log,
-                    "keystone: new certificates cannot be had from \"{name}\", the known ones \
-                     stay in use: {error}"
+                    "keystone: signing certificates of identity service \"{name}\" cannot be \
+                     fetched, the known ones stay in use: {error}"
                 );
             }
             Err(error) => debug!(log, "keystone: no certificates from \"{name}\": {error}"),

@@ -70,8 +70,8 @@ impl Config {
         Self { raw: Some(text.into()), workers, ..Self::new() }
     }
 
-    /// With modules of Debian's beside the module; a name is what is between `ngx_http_` and
-    /// `_module`.
+    /// With other modules beside the module: Debian's by what is between `ngx_http_` and `_module`
+    /// in their names, others by their path.
     pub fn beside(self, order: Order, modules: &[&str]) -> Self {
         let modules = modules.iter().map(|module| (*module).to_owned()).collect();
         Self { neighbours: Some((order, modules)), ..self }

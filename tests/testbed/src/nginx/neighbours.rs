@@ -19,11 +19,13 @@ impl Order {
     pub const BOTH: [Self; 2] = [Self::After, Self::Before];
 }
 
-/// The file of one of Debian's modules, by the name between `ngx_http_` and `_module`.
+/// The file of one of Debian's modules, by the name between `ngx_http_` and `_module`; a path is
+/// that of another module.
 ///
 /// A module that is missing is an error of the machine's: `make test-neighbours` installs them.
 pub(super) fn file(name: &str) -> PathBuf {
     let file = match name {
+        path if path.contains('/') => return path.into(),
         "ndk" => "ndk_http_module.so".to_owned(),
         name => format!("ngx_http_{name}_module.so"),
     };

@@ -2,7 +2,6 @@
 //! one of the tests' own that treats requests as no module should.
 
 mod as_auth_basic;
-mod headers;
 mod hostile;
 mod in_use;
 mod phases;

@@ -85,8 +85,8 @@ fn headers_more_sets_and_clears_headers_around_the_identity() {
         let world = setup(order, &["headers_more_filter"])
             .location(
                 "/input/",
-                "keystone_auth on; more_set_input_headers 'X-Roles: admin' 'X-Mine: 1';
-                 proxy_pass @UPSTREAM@;",
+                "keystone_auth on; more_set_input_headers 'X-Mine: 1';
+                 more_clear_input_headers X-Theirs; proxy_pass @UPSTREAM@;",
             )
             .location(
                 "/output/",
@@ -95,10 +95,11 @@ fn headers_more_sets_and_clears_headers_around_the_identity() {
             )
             .start();
         let token = world.uuid(&Payload::v3());
-        // The identity is the token's, and no value stands beside it.
-        let seen = world.seen(&Request::get("/input/").token(&token));
+        let request = Request::get("/input/").header("X-Theirs", "1").header("X-Roles", "admin");
+        let seen = world.seen(&request.header("X-Mine", "2").token(&token));
         expect::v3_user(&seen);
         assert_eq!(seen.header("X-Mine").as_deref(), Some("1"), "{order:?}");
+        assert_eq!(seen.header("X-Theirs"), None, "{order:?}");
 
         let answer = world.send(&Request::get("/output/").token(&token));
         assert_eq!(answer.header("X-Set"), Some("user_id1"), "{order:?}");

@@ -62,7 +62,7 @@ fn cve_2013_2104_an_expired_token() {
 }
 
 /// CVE-2013-1865: Keystone itself did not look at the revocation list when it was asked about a PKI
-/// token. Here the list that Keystone has signed has the last word: a PKI token that it names is
+/// token. Here the list that Keystone has signed decides: a PKI token that it names is
 /// refused, though the identity service would call it valid.
 #[test]
 fn cve_2013_1865_a_revoked_token_that_keystone_calls_valid() {

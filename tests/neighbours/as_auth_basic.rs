@@ -1,8 +1,8 @@
-//! Whatever other modules do with a request, `keystone_auth on` lets in whom `auth_basic` in the
-//! same place lets in.
+//! Whatever other modules do with a request, `keystone_auth on` allows it where `auth_basic` in the
+//! same place would.
 //!
-//! Each case stands twice in one configuration: below `/basic`, where nginx's own `auth_basic` is
-//! asked, and below `/keystone`.  Both get the same requests.
+//! Each case is in one configuration twice: below `/basic`, protected by nginx's own `auth_basic`,
+//! and below `/keystone`.  Both get the same requests.
 
 use std::path::Path;
 
@@ -27,10 +27,10 @@ struct Case {
     is_open: bool,
 }
 
+/// Where a case says nothing else.
 const CASE: Case =
     Case { name: "", locations: &[], method: "GET", refused: 401, granted: 200, is_open: false };
 
-/// What is served when nothing else happens.
 const CASES: &[Case] = &[
     // Code that runs in the location itself.
     Case {
@@ -452,11 +452,11 @@ fn check_all(http: &str) {
 }
 
 #[test]
-fn whoever_is_let_in_by_auth_basic_is_let_in_here_and_nobody_else() {
+fn auth_basic_and_keystone_auth_allow_the_same_requests() {
     check_all("");
 }
 
 #[test]
-fn also_where_lua_runs_before_the_access_modules() {
+fn they_do_so_where_lua_runs_before_the_access_modules() {
     check_all(NO_POSTPONE);
 }

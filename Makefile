@@ -29,6 +29,12 @@ BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config 
 PACKAGE_PACKAGES := build-essential debhelper dpkg-dev
 DEBIAN_PACKAGES := buildah curl debootstrap iproute2 lintian procps
 TEST_PACKAGES := python3 python3-venv curl openssl memcached
+# Debian's modules that the module is tested beside.
+NEIGHBOUR_PACKAGES := $(addprefix libnginx-mod-http-,dav-ext echo geoip geoip2 headers-more-filter image-filter js \
+	lua memc modsecurity ndk perl set-misc srcache-filter) geoip-database
+# The tests over HTTP that are run once more beside them; ModSecurity reads a body before any token is judged.
+NEIGHBOUR_TESTS := a_no_token:: b_offline:: cache:: e_online:: e_waiting:: e_ways:: edges:: f_headers:: g_delay:: \
+	nginx_ways:: partial_requests:: variables:: who_may_pass:: --skip a_body_that_comes_while_the_request_waits
 LINT_PACKAGES := shellcheck
 FUZZ_PACKAGES := g++ libssl-dev pkg-config
 # For each target.
@@ -43,7 +49,7 @@ say = printf '\n== %s\n' "$(1)"
 
 .PHONY: help
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: configure ## Build the module for the installed nginx
@@ -76,13 +82,14 @@ demo-swift: build keystone ## Play it with Swift's client: keep objects in files
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
-test: build vendored oracle keystone prometheus lint fuzz-smoke ## Run every test, with Debian's nginx and with nginx 1.28
+test: build vendored oracle keystone prometheus neighbour-packages lint fuzz-smoke ## Run every test, with Debian's nginx and with nginx 1.28
 	@$(call say,Tests of the libraries)
 	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
 		-p keystone-testbed -p keystone-bench
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
 		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=/usr/sbin/nginx cargo test --locked --release -p ngx_http_keystone_module
+	@$(MAKE) --no-print-directory test-beside-neighbours
 	@nginx=$$(ls -t $(VENDORED)/release/build/nginx-sys-*/out/objs/nginx | head -n 1); \
 	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
 	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
@@ -90,6 +97,21 @@ test: build vendored oracle keystone prometheus lint fuzz-smoke ## Run every tes
 	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
 		$(MAKE) --no-print-directory test-package test-image; \
 	else $(call say,Only root that may make namespaces can test the package and the image: left out); fi
+
+.PHONY: test-neighbours
+test-neighbours: build neighbour-packages ## Test the module beside Debian's other modules, loaded before and after them
+	@$(call say,The module and its neighbours)
+	KEYSTONE_MODULE=$(MODULE) NGINX_BINARY=/usr/sbin/nginx \
+		cargo test --locked --release -p ngx_http_keystone_module --test neighbours
+	@$(MAKE) --no-print-directory test-beside-neighbours
+
+.PHONY: test-beside-neighbours
+test-beside-neighbours:
+	@for order in before after; do \
+		$(call say,Tests over HTTP with Debian's modules loaded $$order ours); \
+		KEYSTONE_NEIGHBOURS=$$order KEYSTONE_MODULE=$(MODULE) NGINX_BINARY=/usr/sbin/nginx \
+			cargo test --locked --release -p ngx_http_keystone_module --test http -- $(NEIGHBOUR_TESTS) || exit 1; \
+	done
 
 .PHONY: test-package
 test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (as root)
@@ -212,6 +234,10 @@ package-packages:
 .PHONY: debian-packages
 debian-packages:
 	$(call install_packages,$(DEBIAN_PACKAGES))
+
+.PHONY: neighbour-packages
+neighbour-packages:
+	$(call install_packages,$(NEIGHBOUR_PACKAGES))
 
 .PHONY: test-packages
 test-packages:

@@ -304,6 +304,44 @@ fn anchors(text: &str) -> BTreeSet<String> {
     found
 }
 
+/// The names of all functions in the Rust files below a directory.
+fn functions(dir: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            functions(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let tests = text.split("#[test]\nfn ").skip(1);
+            found.extend(tests.filter_map(|rest| Some(rest.split_once('(')?.0.to_owned())));
+        }
+    }
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let mut tests = BTreeSet::new();
+    functions(&root().join("tests"), &mut tests);
+    let text = read("SECURITY.md");
+    let (_, table) = text.split_once("| promise | tests |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with("| "));
+    let mut promises = 0;
+    for row in rows {
+        let (_, named) = row.trim_end_matches(" |").rsplit_once(" | ").unwrap();
+        for test in named.split(", ").map(|name| name.trim_matches('`')) {
+            assert!(tests.contains(test), "SECURITY.md names a test {test}, and there is none");
+        }
+        promises += 1;
+    }
+    assert!(promises > 10, "{promises}");
+    // Each advisory that a test is named by is in the table.
+    let advisories =
+        tests.iter().filter(|name| name.starts_with("cve_") || name.starts_with("ossn_"));
+    for test in advisories.filter(|name| *name != "cve_2015_7546_in_any_algorithm") {
+        assert!(table.contains(test.as_str()), "{test} is not in SECURITY.md");
+    }
+}
+
 #[test]
 fn the_readme_is_short() {
     let words = read("README.md").split_whitespace().count();

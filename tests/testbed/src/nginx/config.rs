@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::neighbours::{self, Order};
+use super::neighbours::{Neighbours, Order};
 use super::{module, worker_user, WORKER};
 
 /// An nginx configuration with one server on 127.0.0.1.
@@ -15,7 +15,7 @@ pub struct Config {
     pub workers: usize,
     level: String,
     load: bool,
-    neighbours: Option<(Order, Vec<String>)>,
+    neighbours: Option<Neighbours>,
     shared_socket: bool,
     main: String,
     http: String,
@@ -39,7 +39,7 @@ impl Config {
             workers: 1,
             level: std::env::var("KEYSTONE_TESTBED_LOG").unwrap_or_else(|_| "info".into()),
             load: true,
-            neighbours: None,
+            neighbours: Neighbours::of_environment(),
             shared_socket: false,
             main: String::new(),
             http: String::new(),
@@ -61,7 +61,7 @@ impl Config {
 
     /// Like [`Config::new`] without the module.
     pub fn without_module() -> Self {
-        Self { load: false, ..Self::new() }
+        Self { load: false, neighbours: None, ..Self::new() }
     }
 
     /// A whole configuration file, in which `@DIR@`, `@PORT@` and `@MODULE@` are replaced; it
@@ -70,11 +70,10 @@ impl Config {
         Self { raw: Some(text.into()), workers, ..Self::new() }
     }
 
-    /// With modules of Debian's beside the module; a name is what is between `ngx_http_` and
-    /// `_module`.
+    /// With other modules beside the module: Debian's by what is between `ngx_http_` and `_module`
+    /// in their names, others by their path.
     pub fn beside(self, order: Order, modules: &[&str]) -> Self {
-        let modules = modules.iter().map(|module| (*module).to_owned()).collect();
-        Self { neighbours: Some((order, modules)), ..self }
+        Self { neighbours: Some(Neighbours::new(order, modules)), ..self }
     }
 
     /// With so many workers.
@@ -171,6 +170,7 @@ impl Config {
         add(&mut text, &self.main);
         add(&mut text, MAIN);
         add(&mut text, HTTP);
+        add(&mut text, self.neighbours.as_ref().map_or("", Neighbours::http));
         for (name, value) in &self.keystone {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name} {value};");
@@ -189,20 +189,13 @@ impl Config {
     }
 
     fn load_modules(&self, text: &mut String) {
-        let beside = |wanted: Order| match &self.neighbours {
-            Some((order, modules)) if *order == wanted => modules.as_slice(),
-            _ => &[],
-        };
-        let load = |text: &mut String, modules: &[String]| {
-            for module in modules {
-                add(text, &format!("load_module {};", neighbours::file(module).display()));
-            }
-        };
-        load(text, beside(Order::Before));
+        let neighbours =
+            |place| self.neighbours.as_ref().map_or(String::new(), |it| it.load(place));
+        add(text, &neighbours(Order::Before));
         if self.load {
             add(text, "load_module @MODULE@;");
         }
-        load(text, beside(Order::After));
+        add(text, &neighbours(Order::After));
     }
 }
 

@@ -38,7 +38,7 @@ test_with() {
     # Workers write there, whoever they run as.
     chmod 1777 "$reports"
     ASAN_OPTIONS=$options:log_path=$reports/report LSAN_OPTIONS=print_suppressions=0 \
-        cargo test --locked --release -p ngx_http_keystone_module --test "$name" -- "$@"
+        KEYSTONE_TESTBED_PATIENCE=6 cargo test --locked --release -p ngx_http_keystone_module --test "$name" -- "$@"
 }
 
 options=abort_on_error=1:detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1

@@ -8,7 +8,7 @@ use std::time::Duration;
 use openssl::ssl::{SslConnector, SslFiletype, SslMethod};
 
 use crate::wire::{self, Headers, Stream};
-use crate::{During, Error, Result};
+use crate::{patience, During, Error, Result};
 
 /// A request; header names and values are sent as they are, in this order.
 #[derive(Clone, Debug)]
@@ -185,10 +185,11 @@ pub fn send(address: SocketAddr, request: &Request) -> Result<Response> {
 }
 
 fn tcp(address: SocketAddr) -> Result<TcpStream> {
+    let timeout = patience(TIMEOUT);
     let tcp =
-        TcpStream::connect_timeout(&address, TIMEOUT).during(format!("connecting to {address}"))?;
-    tcp.set_read_timeout(Some(TIMEOUT)).during("setting a time-out")?;
-    tcp.set_write_timeout(Some(TIMEOUT)).during("setting a time-out")?;
+        TcpStream::connect_timeout(&address, timeout).during(format!("connecting to {address}"))?;
+    tcp.set_read_timeout(Some(timeout)).during("setting a time-out")?;
+    tcp.set_write_timeout(Some(timeout)).during("setting a time-out")?;
     tcp.set_nodelay(true).during("setting TCP_NODELAY")?;
     Ok(tcp)
 }

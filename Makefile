@@ -125,6 +125,16 @@ test-image: packages debian-packages ## Build the Dockerfile with buildah, and r
 	@$(call say,The image)
 	tests/image.sh $(BUILD) $(TARGET)/release/keystone-testbed
 
+.PHONY: test-asan
+test-asan: configure test-packages prometheus ## Run the tests over HTTP with AddressSanitizer in nginx and the module
+	@$(call say,The tests over HTTP with AddressSanitizer)
+	PROMETHEUS_DIR=$(PROMETHEUS) tests/sanitizer/run.sh $(BUILD)/asan
+
+.PHONY: miri
+miri: ## Run the tests of keystone-zone, and some of keystone-token, in Miri (needs a nightly toolchain)
+	@$(call say,Miri)
+	tests/sanitizer/miri.sh $(BUILD)/miri
+
 .PHONY: fuzz
 fuzz: fuzz-packages ## Fuzz what parses, FUZZ_SECONDS for each target
 	@$(call say,The fuzz targets ($(FUZZ_SECONDS) seconds for each))
@@ -155,7 +165,8 @@ lint: build
 	cargo clippy --locked --release --manifest-path fuzz/Cargo.toml --no-default-features \
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
-	shellcheck -x -a fuzz/run.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh
+	shellcheck -x -a fuzz/run.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh \
+		tests/sanitizer/miri.sh tests/sanitizer/run.sh
 
 .PHONY: oracle
 oracle: test-packages

@@ -88,3 +88,13 @@ fn load_bytes(words: &[AtomicU64], len: usize, out: &mut Vec<u8>) -> bool {
 fn zeroed(words: usize) -> Vec<AtomicU64> {
     (0..words).map(|_| AtomicU64::new(0)).collect()
 }
+
+/// How often a test repeats something; less often under Miri, which is slower by orders of magnitude.
+#[cfg(test)]
+const fn repetitions(usual: u64) -> u64 {
+    if cfg!(miri) {
+        usual / 200
+    } else {
+        usual
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use openssl::ssl::{SslConnector, SslFiletype, SslMethod};
 
 use crate::wire::{self, Headers, Stream};
-use crate::{During, Error, Result};
+use crate::{patience, During, Error, Result};
 
 /// A request; header names and values are sent as they are, in this order.
 #[derive(Clone, Debug)]
@@ -198,15 +198,16 @@ pub fn send(address: SocketAddr, request: &Request) -> Result<Response> {
 }
 
 fn tcp(address: SocketAddr) -> Result<TcpStream> {
+    let timeout = patience(TIMEOUT);
     let tcp =
-        TcpStream::connect_timeout(&address, TIMEOUT).during(format!("connecting to {address}"))?;
+        TcpStream::connect_timeout(&address, timeout).during(format!("connecting to {address}"))?;
     prepare(&tcp)?;
     Ok(tcp)
 }
 
 fn prepare(tcp: &TcpStream) -> Result<()> {
-    tcp.set_read_timeout(Some(TIMEOUT)).during("setting a time-out")?;
-    tcp.set_write_timeout(Some(TIMEOUT)).during("setting a time-out")?;
+    tcp.set_read_timeout(Some(patience(TIMEOUT))).during("setting a time-out")?;
+    tcp.set_write_timeout(Some(patience(TIMEOUT))).during("setting a time-out")?;
     tcp.set_nodelay(true).during("setting TCP_NODELAY")
 }
 

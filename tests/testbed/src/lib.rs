@@ -99,9 +99,9 @@ pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
-/// Asks `probe` again and again until it has an answer, for ten seconds at most.
+/// Asks `probe` again and again until it has an answer, for ten seconds at most ([`patience`]).
 pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
-    let deadline = Instant::now() + WAIT;
+    let deadline = Instant::now() + patience(WAIT);
     loop {
         if let Some(value) = probe() {
             return Ok(value);
@@ -111,6 +111,13 @@ pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> Result<T
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// How long to wait for what should take no longer than `usual`: as many times that as
+/// `KEYSTONE_TESTBED_PATIENCE` says, once where it is not set. Under a sanitizer all takes longer.
+pub fn patience(usual: Duration) -> Duration {
+    let times = std::env::var("KEYSTONE_TESTBED_PATIENCE").ok();
+    usual * times.and_then(|times| times.parse().ok()).unwrap_or(1)
 }
 
 /// Locks a mutex; what a panicking thread left behind is good enough for a test.

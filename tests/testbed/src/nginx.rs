@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::http::{send, Client, Request, Response};
 use crate::port::Port;
 use crate::temp::TempDir;
-use crate::{wait_for, During, Error, Result};
+use crate::{patience, wait_for, During, Error, Result};
 
 mod config;
 mod neighbours;
@@ -236,7 +236,7 @@ impl Drop for Nginx {
         }
         let workers = children(self.pid());
         let _ = self.signal(libc::SIGTERM);
-        let deadline = Instant::now() + STOP;
+        let deadline = Instant::now() + patience(STOP);
         while Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;

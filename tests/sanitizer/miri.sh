@@ -1,0 +1,33 @@
+#!/bin/sh
+# Runs the tests of keystone-zone, and those of keystone-token that call no C, in Miri:
+#
+#     tests/sanitizer/miri.sh DIRECTORY
+#
+# See README.md beside this file. What is compiled goes to DIRECTORY.
+set -eu
+
+[ $# = 1 ] || { echo "miri: which directory to build in?" >&2; exit 2; }
+cargo +nightly miri --version 2>/dev/null || {
+    echo "miri: there is no Miri here: rustup toolchain install nightly --component miri,rust-src" >&2
+    exit 1
+}
+# proptest looks for the failures of earlier runs in files.
+isolation=-Zmiri-disable-isolation
+export CARGO_TARGET_DIR="$1" PROPTEST_CASES=4
+
+test_in_miri() {
+    flags=$1
+    shift
+    MIRIFLAGS="$isolation $flags" cargo +nightly miri test --locked "$@"
+}
+
+echo "miri: keystone-zone"
+test_in_miri "" -p keystone-zone
+echo "miri: keystone-zone's threads, in 16 orders"
+test_in_miri -Zmiri-many-seeds=0..16 -p keystone-zone --lib -- \
+    counters::tests::threads_lose_no_count cache::tests::readers_never_see_a_mixture
+
+# The other modules call OpenSSL or zlib.
+echo "miri: keystone-token"
+test_in_miri "" -p keystone-token --lib -- \
+    access_rules headers identity::delegation policy status swift text time

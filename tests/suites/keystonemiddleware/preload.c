@@ -91,7 +91,8 @@ time(time_t *out)
 int
 epoll_wait(int fd, struct epoll_event *events, int size, int timeout)
 {
-    if (timeout < 0 || timeout > LONGEST_WAIT) {
+    /* Without an end nginx waits for events only, and no clock changes that. */
+    if (timeout > LONGEST_WAIT) {
         timeout = LONGEST_WAIT;
     }
 

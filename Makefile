@@ -16,6 +16,7 @@ VENDORED_MODULE := $(VENDORED)/release/libngx_http_keystone_module.so
 ORACLE := $(BUILD)/oracle-venv
 KEYSTONE := $(BUILD)/keystone-venv
 PROMETHEUS := $(BUILD)/prometheus
+KSM_SUITE := $(BUILD)/suites/keystonemiddleware
 PACKAGE := $(BUILD)/package
 
 DESTDIR ?=
@@ -94,6 +95,7 @@ test: build vendored oracle keystone prometheus neighbour-packages lint fuzz-smo
 	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
 	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
 		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=$$nginx cargo test --locked --release -p ngx_http_keystone_module
+	@$(MAKE) --no-print-directory test-suite-keystonemiddleware
 	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
 		$(MAKE) --no-print-directory test-package test-image; \
 	else $(call say,Only root that may make namespaces can test the package and the image: left out); fi
@@ -112,6 +114,14 @@ test-beside-neighbours:
 		KEYSTONE_NEIGHBOURS=$$order KEYSTONE_MODULE=$(MODULE) NGINX_BINARY=/usr/sbin/nginx \
 			cargo test --locked --release -p ngx_http_keystone_module --test http -- $(NEIGHBOUR_TESTS) || exit 1; \
 	done
+
+.PHONY: test-suite-keystonemiddleware
+test-suite-keystonemiddleware: build oracle keystone ## Run keystonemiddleware's own tests of auth_token with nginx in its place
+	@$(call say,The tests of keystonemiddleware 4.9.1 and 13.0.1)
+	tests/suites/keystonemiddleware/setup.sh $(KSM_SUITE) $(ORACLE) $(KEYSTONE)
+	@$(ORACLE)/bin/python -B tests/suites/keystonemiddleware/test_report.py
+	KEYSTONE_MODULE=$(MODULE) $(ORACLE)/bin/python -B tests/suites/keystonemiddleware/run.py $(KSM_SUITE)/4.9.1
+	KEYSTONE_MODULE=$(MODULE) $(KEYSTONE)/bin/python -B tests/suites/keystonemiddleware/run.py $(KSM_SUITE)/13.0.1
 
 .PHONY: test-package
 test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (as root)
@@ -166,7 +176,8 @@ lint: build
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
 	shellcheck -x -a fuzz/run.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh \
-		tests/sanitizer/miri.sh tests/sanitizer/run.sh
+		tests/sanitizer/miri.sh tests/sanitizer/run.sh \
+		tests/suites/keystonemiddleware/setup.sh
 
 .PHONY: oracle
 oracle: test-packages

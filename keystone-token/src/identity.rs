@@ -166,7 +166,7 @@ struct AccessToken {
     tenant: Option<Option<Object<Named>>>,
     #[serde(rename = "tenantId")]
     tenant_id: Option<String>,
-    audit_ids: Option<Vec<String>>,
+    audit_ids: Option<Vec<Option<String>>>,
     bind: Option<Bind>,
 }
 
@@ -247,7 +247,7 @@ impl Access<'_> {
             is_admin_project: true,
             expires_at: expiry(token.expires)?,
             issued_at: issue(token.issued_at),
-            audit_ids: token.audit_ids.unwrap_or_default(),
+            audit_ids: present_ids(token.audit_ids),
             catalog: service_catalog.map(Catalog::v2),
             bind: token.bind.map(|bind| bind.0),
             trust: trust.map(Trust::new),
@@ -272,7 +272,7 @@ struct Token<'a> {
     roles: Option<Vec<Object<Role>>>,
     #[serde(default, deserialize_with = "present")]
     is_admin_project: Option<Option<bool>>,
-    audit_ids: Option<Vec<String>>,
+    audit_ids: Option<Vec<Option<String>>>,
     bind: Option<Bind>,
     #[serde(borrow)]
     catalog: Option<&'a RawValue>,
@@ -352,7 +352,7 @@ impl Token<'_> {
             is_admin_project: self.is_admin_project.is_none_or(|it| it == Some(true)),
             expires_at: expiry(self.expires_at)?,
             issued_at: issue(self.issued_at),
-            audit_ids: self.audit_ids.unwrap_or_default(),
+            audit_ids: present_ids(self.audit_ids),
             catalog: self.catalog.map(Catalog::v3),
             bind: self.bind.map(|bind| bind.0),
             access_rules: access_rules.map(compact).transpose()?,
@@ -381,6 +381,11 @@ fn bare_ids(roles: &[MetadataRole]) -> Option<Vec<String>> {
 
 fn split_roles(names: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>) {
     names.partition(|name| !name.contains(',') && text::strip(name) == name)
+}
+
+/// The audit ids that are there: null stands for a parent that the token does not have.
+fn present_ids(ids: Option<Vec<Option<String>>>) -> Vec<String> {
+    ids.into_iter().flatten().flatten().collect()
 }
 
 /// The same JSON without white space.

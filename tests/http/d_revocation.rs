@@ -110,6 +110,21 @@ fn d12_d13_other_audit_ids_or_none() {
 }
 
 #[test]
+fn null_among_the_audit_ids_is_no_id() {
+    let world = eager().start();
+    for (payload, at) in [(Payload::v2(), "/token/audit_ids"), (Payload::v3(), "/audit_ids")] {
+        let own = new_audit_id();
+        let payload = payload.with(at, json!([own, null]));
+        let token = world.pki(&payload);
+        assert_eq!(world.status(&token), 200);
+        world.identity.revoke(Revoked::audit_id(&own));
+        assert_revoked(&world, &world.pkiz(&payload));
+    }
+    let validated = Payload::v3().with("/audit_ids", json!([new_audit_id(), null]));
+    assert_eq!(world.status(&world.uuid(&validated)), 200);
+}
+
+#[test]
 fn d14_d15_d17_a_cached_token_dies_with_the_next_list() {
     let world = World::setup().set("keystone_revocation_cache_time", "1s").workers(2).start();
     let tokens = [world.pki(&Payload::v3()), world.pkiz(&Payload::v3())];

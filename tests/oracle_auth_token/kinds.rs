@@ -40,6 +40,7 @@ pub const KINDS: &[Kind] = &[
     ("bound to both", bound_to_both),
     ("bound to nothing", |m| v3_with(m, "/bind", json!({}))),
     ("null for audit ids", |m| v3_with(m, "/audit_ids", Value::Null)),
+    ("null among the audit ids", |m| v3_with(m, "/audit_ids", json!(["own", null]))),
     ("bound to null", |m| v3_with(m, "/bind", Value::Null)),
     ("revoked by hash", revoked_by_hash),
     ("revoked by another hash", revoked_by_another_hash),

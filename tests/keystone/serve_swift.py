@@ -68,7 +68,7 @@ use = egg:swift#{server}
 # As nginx-conf/swift-edge.conf wants it.
 PROXY = '''
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck proxy-logging bulk tempurl keystoneauth slo proxy-logging proxy-server
+pipeline = catch_errors gatekeeper healthcheck proxy-logging tempurl keystoneauth bulk slo proxy-logging proxy-server
 
 [app:proxy-server]
 use = egg:swift#proxy

@@ -15,24 +15,41 @@ import os
 import pathlib
 import signal
 import sys
+import warnings
 
+warnings.simplefilter('ignore')  # eventlet says that it is old
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.with_name('keystone')))
 
-import serve_swift
+from swift.common import constraints, storage_policy, utils
 
-SWIFT = serve_swift.SWIFT + '''
-[storage-policy:1]
-name = Policy-1
+# A small limit of the size of files, so that the tests of it need not send 5 GiB. ext4 has room for 4 KiB of extended
+# attributes, where Swift keeps the metadata of an object.
+SWIFT = '''\
+[swift-hash]
+swift_hash_path_prefix = prefix
+swift_hash_path_suffix = suffix
 
-# A small limit, so that the tests of it need not send 5 GiB.
 [swift-constraints]
 max_file_size = 8388610
+max_meta_count = 30
+max_meta_overall_size = 1536
+
+[storage-policy:0]
+name = Policy-0
+default = yes
+
+[storage-policy:1]
+name = Policy-1
 '''
 
-BEFORE_AUTH = 'catch_errors gatekeeper healthcheck proxy-logging cache etag-quoter listing_formats container_sync ' \
-              'domain_remap bulk tempurl ratelimit formpost'
-AFTER_AUTH = 'keystoneauth staticweb copy container-quotas account-quotas slo dlo versioned_writes symlink ' \
-             'proxy-logging proxy-server'
+SERVERS = ['account', 'container', 'object', 'proxy']
+
+# As in Swift's sample.
+WITH_AUTHTOKEN = 'catch_errors gatekeeper healthcheck proxy-logging cache etag-quoter listing_formats container_sync ' \
+                 'domain_remap bulk tempurl ratelimit formpost authtoken keystoneauth staticweb copy ' \
+                 'container-quotas account-quotas slo dlo versioned_writes symlink proxy-logging proxy-server'
+# As nginx-conf/swift-edge.conf has it: without authtoken, and bulk behind keystoneauth.
+BEHIND_EDGE = WITH_AUTHTOKEN.replace(' bulk', '').replace('authtoken keystoneauth', 'keystoneauth bulk')
 
 PROXY = '''
 [pipeline:main]
@@ -95,18 +112,24 @@ PLAIN_FILTERS = ['catch_errors', 'gatekeeper', 'healthcheck', 'proxy-logging', '
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('directory', type=pathlib.Path)
-    for server in serve_swift.SERVERS:
+    for server in SERVERS:
         parser.add_argument(f'--{server}', type=int, required=True, metavar='PORT')
     parser.add_argument('--memcached', required=True)
     parser.add_argument('--identity')
     parser.add_argument('--password')
     arguments = parser.parse_args()
     directory = arguments.directory.resolve()
+    directory.mkdir()
+    directory.joinpath('swift.conf').write_text(SWIFT)
+    # The servers take policies and limits from there when they are imported.
+    utils.set_swift_dir(str(directory))
+    storage_policy.reload_storage_policies()
+    constraints.reload_constraints()
+    import serve_swift
 
     serve_swift.PROXY = proxy(arguments)
     serve_swift.make_device(directory / 'node' / 'd1')
-    directory.joinpath('swift.conf').write_text(SWIFT)
-    for server in serve_swift.SERVERS:
+    for server in SERVERS:
         serve_swift.configure(directory, server, getattr(arguments, server))
     # The devices are the same for both policies.
     ring = directory.joinpath('object.ring.gz').read_bytes()
@@ -122,10 +145,8 @@ def main():
 
 def proxy(arguments):
     """The proxy's configuration, behind its [DEFAULT]."""
-    auth = 'authtoken ' if arguments.identity else ''
-    text = PROXY.format(pipeline=f'{BEFORE_AUTH} {auth}{AFTER_AUTH}', memcached=arguments.memcached,
-                        # As nginx-conf/swift-edge.conf says: without authtoken, names have no domain.
-                        names='true' if arguments.identity else 'false')
+    pipeline, names = (WITH_AUTHTOKEN, 'true') if arguments.identity else (BEHIND_EDGE, 'false')
+    text = PROXY.format(pipeline=pipeline, memcached=arguments.memcached, names=names)
     if arguments.identity:
         text += AUTHTOKEN.format(identity=arguments.identity, password=arguments.password)
     filters = (f"[filter:{name}]\nuse = egg:swift#{name.replace('-', '_')}\n" for name in PLAIN_FILTERS)

@@ -44,9 +44,9 @@ name = Policy-1
 
 SERVERS = ['account', 'container', 'object', 'proxy']
 
-# As in Swift's sample.
-WITH_AUTHTOKEN = 'catch_errors gatekeeper healthcheck proxy-logging cache etag-quoter listing_formats container_sync ' \
-                 'domain_remap bulk tempurl ratelimit formpost authtoken keystoneauth staticweb copy ' \
+# As in Swift's sample; all that is not said of authtoken stays at its default.
+WITH_AUTHTOKEN = 'catch_errors gatekeeper healthcheck proxy-logging cache domain_remap etag-quoter listing_formats ' \
+                 'container_sync bulk tempurl ratelimit formpost authtoken keystoneauth staticweb copy ' \
                  'container-quotas account-quotas slo dlo versioned_writes symlink proxy-logging proxy-server'
 # As nginx-conf/swift-edge.conf has it: without authtoken, and bulk behind keystoneauth.
 BEHIND_EDGE = WITH_AUTHTOKEN.replace(' bulk', '').replace('authtoken keystoneauth', 'keystoneauth bulk')
@@ -59,6 +59,7 @@ pipeline = {pipeline}
 use = egg:swift#proxy
 account_autocreate = true
 allow_account_management = true
+allow_open_expired = true
 
 [filter:cache]
 use = egg:swift#memcache
@@ -97,8 +98,6 @@ user_domain_id = default
 project_name = service
 project_domain_id = default
 delay_auth_decision = true
-service_token_roles = service
-service_token_roles_required = true
 include_service_catalog = false
 cache = swift.cache
 '''

@@ -323,7 +323,11 @@ fn a_bulk_request_acts_as_its_user() {
     assert_eq!(edge.does("alice", &["list", "bulk"]), "o\np\n");
 
     let kept = ask("bob", "POST", "?bulk-delete", b"bulk/o\nbulk/p\n");
-    assert_eq!((&kept["Number Deleted"], &kept["Errors"][0][1]), (&0.into(), &"403 Forbidden".into()), "{kept}");
+    assert_eq!(
+        (&kept["Number Deleted"], &kept["Errors"][0][1]),
+        (&0.into(), &"403 Forbidden".into()),
+        "{kept}"
+    );
     let gone = ask("alice", "POST", "?bulk-delete", b"bulk/o\nbulk/p\n");
     assert_eq!(gone["Number Deleted"], 2, "{gone}");
     assert_eq!(edge.does("alice", &["list", "bulk"]), "");

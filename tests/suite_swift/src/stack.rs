@@ -59,7 +59,7 @@ impl Stack {
         let swift = start_swift(&dir, &ports, &keystone, &memcached, front)?;
         let proxy = ports[3].address();
         let nginx = match front {
-            Front::Edge => Some(Sample::swift_edge(&keystone, proxy).start(auto())),
+            Front::Edge => Some(edge(&keystone, proxy)),
             Front::Plain => None,
         };
         let address = nginx.as_ref().map_or(proxy, Nginx::address);
@@ -86,6 +86,14 @@ impl Stack {
     pub fn log(&self, name: &str) -> Result<File, Error> {
         Ok(File::create(self.dir.join(name)).during("making a log")?)
     }
+}
+
+/// nginx with the sample. Service tokens need no role, as is authtoken's default: the tests use
+/// them without.
+fn edge(keystone: &Keystone, proxy: SocketAddr) -> Nginx {
+    let mut sample = Sample::swift_edge(keystone, proxy);
+    sample.set("http {", "http {\nkeystone_service_token_roles_required off;");
+    sample.start(auto())
 }
 
 fn start_swift(

@@ -32,7 +32,7 @@ PACKAGE = 'test.functional.'
 OTHER_CLIENTS = ['test_openstackclient', 'test_openstacksdk']
 
 # No test takes so long unless it hangs.
-TIMEOUT = 180
+TIMEOUT = 900
 
 
 def main():

@@ -11,7 +11,7 @@ use crate::worker::{End, Job, Outcome, Suite, Worker};
 use crate::Error;
 
 /// Runs every job on one of a number of stacks, which share nothing. If it is `verbose`, each
-/// outcome is told as it comes.
+/// outcome is told when its class has ended, and else how many of the class have passed.
 pub fn run(
     front: Front,
     mut jobs: Vec<Job>,
@@ -32,8 +32,9 @@ pub fn run(
             };
             let worker = workers.entry(job.suite).or_insert(worker);
             let done = worker.run(&job)?;
-            if is_verbose {
-                done.iter().for_each(tell);
+            match is_verbose {
+                true => done.iter().for_each(tell),
+                false => tell_class(&job, &done),
             }
             let done = done.into_iter().map(|outcome| (job.suite, outcome));
             outcomes.lock().unwrap_or_else(PoisonError::into_inner).extend(done);
@@ -45,6 +46,11 @@ pub fn run(
         threads.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
     })?;
     Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn tell_class(job: &Job, outcomes: &[Outcome]) {
+    let passed = outcomes.iter().filter(|outcome| outcome.end == End::Passed).count();
+    println!("{}: {passed} of {} pass", job.class, job.tests.len());
 }
 
 fn tell(outcome: &Outcome) {

@@ -130,8 +130,8 @@ def make_device(device):
                  'set TMPDIR to a directory on ext4 or XFS')
 
 
-def configure(directory, server, port):
-    text = SERVER + (PROXY if server == 'proxy' else STORAGE)
+def configure(directory, server, port, proxy=PROXY):
+    text = SERVER + (proxy if server == 'proxy' else STORAGE)
     user = pathlib.Path('/proc/self').owner()
     text = text.format(port=port, user=user, directory=directory, server=server)
     directory.joinpath(f'{server}-server.conf').write_text(text)

@@ -126,10 +126,9 @@ def main():
     constraints.reload_constraints()
     import serve_swift
 
-    serve_swift.PROXY = proxy(arguments)
     serve_swift.make_device(directory / 'node' / 'd1')
     for server in SERVERS:
-        serve_swift.configure(directory, server, getattr(arguments, server))
+        serve_swift.configure(directory, server, getattr(arguments, server), proxy(arguments))
     # The devices are the same for both policies.
     ring = directory.joinpath('object.ring.gz').read_bytes()
     directory.joinpath('object-1.ring.gz').write_bytes(ring)

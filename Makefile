@@ -15,7 +15,7 @@ VENDORED := $(TARGET)/vendored
 VENDORED_MODULE := $(VENDORED)/release/libngx_http_keystone_module.so
 ORACLE := $(BUILD)/oracle-venv
 KEYSTONE := $(BUILD)/keystone-venv
-SUITE_SWIFT := $(BUILD)/suite-swift
+SUITE_SWIFT := $(BUILD)/suites/swift
 PROMETHEUS := $(BUILD)/prometheus
 PACKAGE := $(BUILD)/package
 
@@ -146,7 +146,7 @@ lint: build
 	cargo clippy --locked --release --manifest-path fuzz/Cargo.toml --no-default-features \
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
-	shellcheck -x -a fuzz/run.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh tests/suite_swift/setup.sh
+	shellcheck -x -a fuzz/run.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh tests/suites/swift/setup.sh
 
 .PHONY: oracle
 oracle: test-packages
@@ -161,7 +161,7 @@ keystone: test-packages
 .PHONY: suite-swift
 suite-swift: keystone
 	@$(call say,The tests of Swift and python-swiftclient)
-	KEYSTONE_VENV=$(KEYSTONE) tests/suite_swift/setup.sh $(SUITE_SWIFT)
+	KEYSTONE_VENV=$(KEYSTONE) tests/suites/swift/setup.sh $(SUITE_SWIFT)
 
 .PHONY: prometheus
 prometheus:

@@ -18,7 +18,7 @@ import sys
 import warnings
 
 warnings.simplefilter('ignore')  # eventlet says that it is old
-sys.path.append(str(pathlib.Path(__file__).resolve().parent.with_name('keystone')))
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / 'keystone'))
 
 from swift.common import constraints, storage_policy, utils
 

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Fetches the sdists of Swift and of python-swiftclient, for the tests in them:
 #
-#     tests/suite_swift/setup.sh [DIRECTORY]
+#     tests/suites/swift/setup.sh [DIRECTORY]
 #
-# DIRECTORY defaults to build/suite-swift at the root of the checkout, and gets
+# DIRECTORY defaults to build/suites/swift at the root of the checkout, and gets
 # the folders `swift` and `python-swiftclient`. pip comes from the environment of
 # tests/keystone/setup.sh, build/keystone-venv or KEYSTONE_VENV. Where all is there
 # already, nothing happens.
@@ -11,10 +11,10 @@ set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 who=suite-swift
-venv=${1:-$here/../../build/suite-swift}
-. "$here/../venv.sh"
+venv=${1:-$here/../../../build/suites/swift}
+. "$here/../../venv.sh"
 
-python=${KEYSTONE_VENV:-$here/../../build/keystone-venv}/bin/python
+python=${KEYSTONE_VENV:-$here/../../../build/keystone-venv}/bin/python
 stamp=$venv/stamp
 wanted=$(cat "$here/requirements.txt" "$here/build-constraints.txt" "$0" | sha256sum | cut -d' ' -f1)
 

@@ -21,7 +21,7 @@ enum Error {
     #[error("{name}, line {line}: {complaint}")]
     List { name: String, line: usize, complaint: String },
     #[error(
-        "the sources of Swift are missing: fetch them with tests/suite_swift/setup.sh, or name \
+        "the sources of Swift are missing: fetch them with tests/suites/swift/setup.sh, or name \
          another directory in SUITE_SWIFT_DIR ({0} has none)"
     )]
     Sources(PathBuf),
@@ -144,7 +144,7 @@ fn source(name: &str) -> PathBuf {
 
 /// Where the sdists are.
 fn sources() -> Result<PathBuf, Error> {
-    let built = || source("../../build/suite-swift");
+    let built = || source("../../../build/suites/swift");
     let dir = std::env::var_os("SUITE_SWIFT_DIR").map_or_else(built, PathBuf::from);
     match dir.join("stamp").exists() {
         true => Ok(dir),

@@ -12,6 +12,7 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 who=suite-swift
 venv=${1:-$here/../../../build/suites/swift}
+# shellcheck source=tests/venv.sh
 . "$here/../../venv.sh"
 
 python=${KEYSTONE_VENV:-$here/../../../build/keystone-venv}/bin/python

@@ -15,6 +15,7 @@ VENDORED := $(TARGET)/vendored
 VENDORED_MODULE := $(VENDORED)/release/libngx_http_keystone_module.so
 ORACLE := $(BUILD)/oracle-venv
 KEYSTONE := $(BUILD)/keystone-venv
+SUITE_SWIFT := $(BUILD)/suites/swift
 PROMETHEUS := $(BUILD)/prometheus
 KSM_SUITE := $(BUILD)/suites/keystonemiddleware
 PACKAGE := $(BUILD)/package
@@ -46,11 +47,14 @@ BENCH_PACKAGES := openssl wrk
 CARGO_FAILED := || { echo 'cargo could not build it, and says why above: it needs Rust 1.88 or later (rustup update), \
 and the network for the crates that the first build fetches.' >&2; exit 1; }
 
+RUN_SUITE_SWIFT := KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) SUITE_SWIFT_DIR=$(SUITE_SWIFT) \
+	NGINX_BINARY=/usr/sbin/nginx $(TARGET)/release/keystone-suite-swift
+
 say = printf '\n== %s\n' "$(1)"
 
 .PHONY: help
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-31s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: configure ## Build the module for the installed nginx
@@ -83,7 +87,7 @@ demo-swift: build keystone ## Play it with Swift's client: keep objects in files
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
-test: build vendored oracle keystone prometheus neighbour-packages lint fuzz-smoke ## Run every test, with Debian's nginx and with nginx 1.28
+test: build vendored oracle keystone suite-swift prometheus neighbour-packages lint fuzz-smoke ## Run every test, with Debian's nginx and with nginx 1.28
 	@$(call say,Tests of the libraries)
 	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
 		-p keystone-testbed -p keystone-bench
@@ -91,6 +95,9 @@ test: build vendored oracle keystone prometheus neighbour-packages lint fuzz-smo
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
 		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=/usr/sbin/nginx cargo test --locked --release -p ngx_http_keystone_module
 	@$(MAKE) --no-print-directory test-beside-neighbours
+	@$(call say,Tests of Swift with nginx in front)
+	@cargo build --locked --release -p keystone-suite-swift $(CARGO_FAILED)
+	$(RUN_SUITE_SWIFT) core
 	@nginx=$$(ls -t $(VENDORED)/release/build/nginx-sys-*/out/objs/nginx | head -n 1); \
 	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
 	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
@@ -122,6 +129,12 @@ test-suite-keystonemiddleware: build oracle keystone ## Run keystonemiddleware's
 	@$(ORACLE)/bin/python -B tests/suites/keystonemiddleware/test_report.py
 	KEYSTONE_MODULE=$(MODULE) $(ORACLE)/bin/python -B tests/suites/keystonemiddleware/run.py $(KSM_SUITE)/4.9.1
 	KEYSTONE_MODULE=$(MODULE) $(KEYSTONE)/bin/python -B tests/suites/keystonemiddleware/run.py $(KSM_SUITE)/13.0.1
+
+.PHONY: test-suite-swift
+test-suite-swift: build keystone suite-swift ## Run all tests of Swift and python-swiftclient, with and without nginx in front
+	@cargo build --locked --release -p keystone-suite-swift $(CARGO_FAILED)
+	@$(call say,Tests of Swift (some fifteen minutes))
+	$(RUN_SUITE_SWIFT) all
 
 .PHONY: test-package
 test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (as root)
@@ -177,7 +190,7 @@ lint: build
 	$(call install_packages,$(LINT_PACKAGES))
 	shellcheck -x -a fuzz/run.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh \
 		tests/sanitizer/miri.sh tests/sanitizer/run.sh \
-		tests/suites/keystonemiddleware/setup.sh
+		tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh
 
 .PHONY: oracle
 oracle: test-packages
@@ -188,6 +201,11 @@ oracle: test-packages
 keystone: test-packages
 	@$(call say,A real Keystone and a real Swift: keystone 30 and swift 2.38)
 	tests/keystone/setup.sh $(KEYSTONE)
+
+.PHONY: suite-swift
+suite-swift: keystone
+	@$(call say,The tests of Swift and python-swiftclient)
+	KEYSTONE_VENV=$(KEYSTONE) tests/suites/swift/setup.sh $(SUITE_SWIFT)
 
 .PHONY: prometheus
 prometheus:

@@ -68,7 +68,7 @@ use = egg:swift#{server}
 # As nginx-conf/swift-edge.conf wants it.
 PROXY = '''
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck proxy-logging bulk tempurl keystoneauth slo proxy-logging proxy-server
+pipeline = catch_errors gatekeeper healthcheck proxy-logging tempurl keystoneauth bulk slo proxy-logging proxy-server
 
 [app:proxy-server]
 use = egg:swift#proxy
@@ -130,8 +130,8 @@ def make_device(device):
                  'set TMPDIR to a directory on ext4 or XFS')
 
 
-def configure(directory, server, port):
-    text = SERVER + (PROXY if server == 'proxy' else STORAGE)
+def configure(directory, server, port, proxy=PROXY):
+    text = SERVER + (proxy if server == 'proxy' else STORAGE)
     user = pathlib.Path('/proc/self').owner()
     text = text.format(port=port, user=user, directory=directory, server=server)
     directory.joinpath(f'{server}-server.conf').write_text(text)

@@ -304,6 +304,36 @@ fn large_bodies_are_passed_on_as_they_come() {
 }
 
 #[test]
+fn a_bulk_request_acts_as_its_user() {
+    let edge = Edge::start();
+    edge.container("bulk");
+    let account = edge.cloud.account("demo");
+    let ask = |user: &str, method: &str, query: &str, body: &[u8]| {
+        let request = Request::new(method, &format!("{account}{query}"));
+        let request = request.token(&edge.cloud.token(user)).header("Accept", "application/json");
+        let answer = edge.ask(request.header("Content-Type", "text/plain").body(body));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json().unwrap()
+    };
+
+    fs::write(edge.files.join("p"), "packed").unwrap();
+    let tar = Command::new("tar").arg("-C").arg(edge.files.path()).args(["-cf", "-", "p"]).output();
+    let made = ask("alice", "PUT", "/bulk?extract-archive=tar", &tar.unwrap().stdout);
+    assert_eq!(made["Number Files Created"], 1, "{made}");
+    assert_eq!(edge.does("alice", &["list", "bulk"]), "o\np\n");
+
+    let kept = ask("bob", "POST", "?bulk-delete", b"bulk/o\nbulk/p\n");
+    assert_eq!(
+        (&kept["Number Deleted"], &kept["Errors"][0][1]),
+        (&0.into(), &"403 Forbidden".into()),
+        "{kept}"
+    );
+    let gone = ask("alice", "POST", "?bulk-delete", b"bulk/o\nbulk/p\n");
+    assert_eq!(gone["Number Deleted"], 2, "{gone}");
+    assert_eq!(edge.does("alice", &["list", "bulk"]), "");
+}
+
+#[test]
 fn what_needs_no_token_has_none() {
     let edge = Edge::start();
     assert_eq!(edge.ask(Request::get("/healthcheck")).text(), "OK");

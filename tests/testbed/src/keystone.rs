@@ -232,7 +232,8 @@ impl Keystone {
         roles.iter().try_for_each(|role| self.grant(name, project, role))
     }
 
-    fn administer(&self, request: Request) -> Result<Response> {
+    /// Sends a request of the administrator to the v3 API; any answer but a good one is an error.
+    pub fn administer(&self, request: Request) -> Result<Response> {
         self.ask(request.token(&self.token("admin")?))
     }
 

@@ -91,6 +91,14 @@ test: build vendored oracle keystone prometheus lint fuzz-smoke ## Run every tes
 		$(MAKE) --no-print-directory test-package test-image; \
 	else $(call say,Only root that may make namespaces can test the package and the image: left out); fi
 
+.PHONY: test-faults
+test-faults: build ## Kill, starve and cut off nginx under load, and print what came of it (twenty minutes)
+	@$(call say,Faults under load)
+	@rm -f $(BUILD)/faults.md && mkdir -p $(BUILD)
+	KEYSTONE_MODULE=$(MODULE) NGINX_BINARY=/usr/sbin/nginx KEYSTONE_FAULTS=full KEYSTONE_FAULTS_TABLE=$(BUILD)/faults.md \
+		cargo test --locked --release -p ngx_http_keystone_module --test faults -- --test-threads=1
+	@echo; printf '| %s | %s | %s | %s |\n' fault tried outcome figures --- --- --- ---; cat $(BUILD)/faults.md
+
 .PHONY: test-package
 test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (as root)
 	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)

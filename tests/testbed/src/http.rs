@@ -1,6 +1,6 @@
 //! An HTTP/1.1 client that sends exactly the bytes it is given.
 
-use std::io::{BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -166,6 +166,11 @@ impl Client {
             };
             return Ok(Response { status, headers: head.headers, body });
         }
+    }
+
+    /// Waits until the answer has begun; its rest may stay unread.
+    pub fn wait_for_answer(&mut self) -> Result<()> {
+        self.reader.fill_buf().during("waiting for an answer").map(drop)
     }
 
     /// Whether the peer has closed the connection.

@@ -18,26 +18,31 @@ const CLIENTS: usize = 150;
 
 #[test]
 fn more_clients_than_descriptors() {
-    let seconds = times(3, 30) as u64;
-    let world = World::setup().config(few).start();
-    let signed: Vec<_> = (0..20).map(|_| world.pki(&Payload::v3())).collect();
-    let request =
-        |number: usize| Request::get("/files/hello.txt").token(&signed[number % signed.len()]);
-    let alone = Nginx::start(&few(Config::without_module().location("/files/", ""))).unwrap();
+    let seconds = times(2, 30) as u64;
+    let world =
+        World::setup().config(few).location("= /pixel", "keystone_auth on; empty_gif;").start();
+    let alone = Config::without_module().location("= /pixel", "empty_gif;");
+    let alone = Nginx::start(&few(alone)).unwrap();
     std::fs::create_dir_all(alone.dir().join("html/files")).unwrap();
     std::fs::write(alone.dir().join("html/files/hello.txt"), "hello\n").unwrap();
-    for (keeps, manner) in [(false, "a connection for each request"), (true, "connections kept")] {
+    let signed: Vec<_> = (0..20).map(|_| world.pki(&Payload::v3())).collect();
+    for (target, keeps, what) in [
+        ("/files/hello.txt", false, "a static file, a connection for each request"),
+        ("/files/hello.txt", true, "a static file, connections kept"),
+        ("/pixel", true, "an answer from memory, connections kept"),
+    ] {
+        let request = |number: usize| Request::get(target).token(&signed[number % signed.len()]);
         let with = crowd(&world.nginx, keeps, seconds, request);
         let without = crowd(&alone, keeps, seconds, request);
         // A file that cannot be opened is nginx's own 500.
-        compare(&format!("a static file, {manner}"), seconds, &with, &without, &[200, 500]);
+        compare(what, seconds, &with, &without, &[200, 500]);
     }
     assert_only_sockets_failed(&world);
 }
 
 #[test]
 fn more_clients_than_descriptors_when_each_token_is_asked_about() {
-    let seconds = times(3, 30) as u64;
+    let seconds = times(2, 30) as u64;
     let world = World::setup()
         .config(few)
         .set("keystone_auth_version", "v3")
@@ -109,7 +114,7 @@ fn the_identity_service_cannot_be_asked_without_a_descriptor() {
     );
 }
 
-/// nginx has an alert for a socket that it cannot have, whoever wants it.
+/// nginx logs an alert for each socket that cannot be opened, the module's and its own.
 #[track_caller]
 fn assert_only_sockets_failed(world: &World) {
     let log = world.nginx.error_log();
@@ -154,7 +159,7 @@ fn crowd(
     let load = load.patience(Duration::from_secs(seconds));
     let load = if keeps { load.keep_alive() } else { load };
     let (outcome, ()) = load.during(&request, |_| std::thread::sleep(Duration::from_secs(seconds)));
-    // Whoever waited has gone: the next one is served.
+    // The clients have gone: the next one is served.
     let served = || nginx.send(&request(0)).is_ok_and(|answer| answer.status == 200).then_some(());
     wait_for("a request to be served again", served).unwrap();
     outcome

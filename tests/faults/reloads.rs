@@ -12,13 +12,13 @@ use crate::table::{row, times};
 
 const LIST: &str = "/v3/auth/tokens/OS-PKI/revoked";
 
-/// More than the 250 ms after which an old worker looks whether anybody waits for it.
+/// More than the 250 ms after which an old worker drops a request that nothing waits for.
 const SLOW: Duration = Duration::from_millis(400);
 
 #[test]
 fn reloads_while_the_list_takes_long() {
     let reloads = times(2, 10);
-    // All is as by default; so the list is due after ten seconds.
+    // With all defaults, the list is due after ten seconds.
     let world = setup().start();
     world.identity.fault(LIST, Fault::Delay(SLOW));
     let outcome = signed_tokens(&world, |load, downloads| {
@@ -53,7 +53,7 @@ fn old_workers_do_not_ask_for_the_list() {
         asked = (world.identity.count(LIST) - before, start.elapsed());
     });
     assert_answered(&world, &outcome, "a list that is due every two seconds");
-    // Once in 1.5 seconds by the workers of now; twice as often is more than chance.
+    // The new workers ask once in 1.5 seconds; twice as often is more than chance.
     let (asked, time) = (asked.0 as f64, asked.1.as_secs_f64());
     assert!(asked <= 2.0 + time / 1.5 * 2.0, "asked for the list {asked} times in {time:.1} s");
     row(
@@ -127,18 +127,18 @@ fn reload(world: &World, downloads: &mut Vec<Client>) {
     assert_eq!(world.nginx.leaving_pids().len(), downloads.len(), "each keeps its worker alive");
 }
 
-/// Lets the load go on for a while.  It may stand still: that is what the tests look for.
+/// Lets the load go on for a while, even if it stalls: that is what the tests look for.
 fn beyond(load: &Running<'_>, time: Duration) {
     let before = load.ended();
     std::thread::sleep(time);
     eprintln!("{} requests ended in {time:?}", load.ended() - before);
 }
 
-/// All were answered with 200 and none waited for long, and the old workers go when they can.
+/// All were answered with 200 and none waited long, and the old workers exit when they can.
 #[track_caller]
 fn assert_answered(world: &World, outcome: &Outcome, what: &str) {
     outcome.assert_only(&[200], what);
-    // The list takes 0.4 seconds; what a lease that is not given back costs is 30.
+    // The list takes 0.4 seconds; a lease that is not given back costs 30.
     assert!(outcome.percentile(100) < Duration::from_secs(6), "{what}: {outcome}");
     world.nginx.wait_for_old_workers().unwrap();
     world.assert_quiet_log();

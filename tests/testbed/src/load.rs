@@ -39,8 +39,8 @@ impl Load {
     }
 
     /// Each client has a request to send each so often, and is late where the last answer took
-    /// longer.  An answer's time counts from when its request was due: who waits for four seconds
-    /// has kept hundreds of requests waiting, and all of them are in the percentiles.
+    /// longer.  An answer's time counts from when its request was due: a wait of four seconds delays
+    /// the requests behind it too, and all of them are in the percentiles.
     pub fn every(self, interval: Duration) -> Self {
         Self { interval: Some(interval), ..self }
     }
@@ -86,7 +86,7 @@ impl Load {
     ) {
         let (begin, mut kept) = (Instant::now(), None);
         let mut due = begin;
-        // What was due before the end is still sent.
+        // Requests that were due before the end are still sent.
         while stop.get().is_none_or(|at| due < *at) && begin.elapsed() < LONGEST {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let answer = self.send(request(number.fetch_add(1, Ordering::SeqCst)), &mut kept);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_late_counts_from_when_it_was_due() {
+    fn a_late_request_counts_from_when_it_was_due() {
         let upstream = Upstream::start().unwrap();
         let load = Load::on(upstream.address()).clients(1).every(Duration::from_millis(10));
         let slow = |number| {
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_without_an_answer_are_told() {
+    fn requests_without_an_answer_are_counted() {
         let address = crate::port::Port::free().unwrap().address();
         let load = Load::on(address).clients(1);
         let (outcome, ()) =

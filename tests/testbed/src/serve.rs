@@ -207,7 +207,7 @@ pub fn send(stream: &mut Stream, bytes: &[u8]) -> After {
     }
 }
 
-/// Breaks the connection with RST instead of FIN, whoever else holds its socket.
+/// Breaks the connection with RST instead of FIN, even if its socket is open elsewhere.
 pub fn reset(stream: &Stream) {
     // SAFETY: an address of zeros is a valid one, of the family AF_UNSPEC.
     let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };

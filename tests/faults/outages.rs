@@ -88,7 +88,7 @@ fn status_500() {
 /// and is never refused as invalid; after the outage it passes.
 #[track_caller]
 fn cached_tokens_pass(name: &str, outage: Outage) {
-    let (calm, time) = (times(1, 10) as u64, times(4, 30) as u64);
+    let (calm, time) = (times(1, 10) as u64, times(4, 20) as u64);
     let mut world = World::setup()
         .workers(2)
         .config(|config| config.shared_socket())
@@ -98,6 +98,7 @@ fn cached_tokens_pass(name: &str, outage: Outage) {
         .set("keystone_connect_timeout", "2s")
         .set("keystone_read_timeout", "2s")
         .set("keystone_http_request_max_retries", "1")
+        .location("/plain/", "alias @DIR@/html/files/;")
         .start();
     let payload = Payload::v3().expires_in(7_200);
     let signed: Vec<_> = (0..20).map(|_| world.pki(&payload)).collect();
@@ -123,43 +124,50 @@ fn cached_tokens_pass(name: &str, outage: Outage) {
     let load = Load::on(world.nginx.address()).every(Duration::from_millis(10)).keep_alive();
     let (before, ()) = load.during(request, |_| std::thread::sleep(Duration::from_secs(calm)));
     before.assert_only(&[200], &format!("{name}: before"));
+    // What the machine does to any request of nginx at the same time.
+    let unprotected = load.clone().clients(2);
     let newcomers = Load::on(world.nginx.address()).clients(1).patience(Duration::from_secs(30));
     let newcomers = newcomers.pause(Duration::from_millis(200));
-    let ask =
-        |number: usize| Request::get("/files/hello.txt").token(&unasked[number % unasked.len()]);
-    let (nginx, identity) = (&world.nginx, &mut world.identity);
-    let (during, (new, ())) = load.during(request, |_| {
-        newcomers.during(ask, |_| hold(identity, &outage, Duration::from_secs(time)))
+    let new = |number: usize| Request::get("/files/hello.txt").token(&unasked[number % 1_000]);
+    let identity = &mut world.identity;
+    let mut fail = || hold(identity, &outage, Duration::from_secs(time));
+    let (during, (plain, (new, ()))) = load.during(request, |_| {
+        let plain = |_| Request::get("/plain/hello.txt");
+        unprotected.during(plain, |_| newcomers.during(new, |_| fail()))
     });
-    assert!(new.ended() > 0);
     during.assert_only(&[200], name);
+    plain.assert_only(&[200], name);
     new.assert_only(&[200, 503], name);
-    // Generous: the machine may have other things to do. The figures tell the ratio.
-    assert!(during.percentile(99) < Duration::from_secs(1), "{name}: {during}");
-    assert_eq!(nginx.worker_pids().len(), 2);
+    assert_as_fast(name, &before, &during, &plain);
 
     wait_for("a new token to pass", || (world.status(&world.uuid(&payload)) == 200).then_some(()))
         .unwrap();
     assert_eq!(world.status(&new_uuid()), 401);
+    assert_eq!(world.nginx.worker_pids().len(), 2);
     world.assert_quiet_log();
-    let ratio = ratio(&before, &during);
+    let p99 = |outcome: &Outcome| Shown(outcome.percentile(99));
     row(
         &format!("identity service: {name}"),
         format!("{time} s"),
         "cached tokens and signed ones are served; new others 200 or 503; all as before afterwards",
         format!(
-            "p99 {} before, {} meanwhile ({ratio:.1} times); {during}; new tokens: {new}",
-            Shown(before.percentile(99)),
-            Shown(during.percentile(99)),
+            "p99 {} before, {} meanwhile, {} meanwhile of unprotected files; {during}; new tokens: {new}",
+            p99(&before),
+            p99(&during),
+            p99(&plain),
         ),
     );
 }
 
-/// Below a millisecond there is nothing but the noise of the machine.
-fn ratio(before: &Outcome, during: &Outcome) -> f64 {
-    let floor = Duration::from_millis(1);
-    let at = |outcome: &Outcome| outcome.percentile(99).max(floor).as_secs_f64();
-    at(during) / at(before)
+/// A short run asserts only that nothing waits for the identity service; a full one that the 99th
+/// percentile is within twice that of before, or of unprotected files at the same time where the
+/// machine has become slower.
+#[track_caller]
+fn assert_as_fast(name: &str, before: &Outcome, during: &Outcome, plain: &Outcome) {
+    let floor = Duration::from_millis(20);
+    let usual = before.percentile(99).max(plain.percentile(99)).max(floor) * 2;
+    let bound = times(1_000, usual.as_millis() as usize) as u64;
+    assert!(during.percentile(99) <= Duration::from_millis(bound), "{name}: {during}, {plain}");
 }
 
 /// Has the identity service fail for a while, and heals it.

@@ -126,7 +126,8 @@ fn cached_tokens_pass(name: &str, outage: Outage) {
     before.assert_only(&[200], &format!("{name}: before"));
     // What the machine does to any request of nginx at the same time.
     let unprotected = load.clone().clients(2);
-    let newcomers = Load::on(world.nginx.address()).clients(1).patience(Duration::from_secs(30));
+    // Two tries, each with a time-out of its own for a whole answer.
+    let newcomers = Load::on(world.nginx.address()).clients(1).patience(Duration::from_secs(60));
     let newcomers = newcomers.pause(Duration::from_millis(200));
     let new = |number: usize| Request::get("/files/hello.txt").token(&unasked[number % 1_000]);
     let identity = &mut world.identity;

@@ -136,6 +136,14 @@ test-suite-swift: build keystone suite-swift ## Run all tests of Swift and pytho
 	@$(call say,Tests of Swift (some fifteen minutes))
 	$(RUN_SUITE_SWIFT) all
 
+.PHONY: test-faults
+test-faults: build ## Kill, starve and cut off nginx under load, and print what came of it (twenty minutes)
+	@$(call say,Faults under load)
+	@rm -f $(BUILD)/faults.md && mkdir -p $(BUILD)
+	KEYSTONE_MODULE=$(MODULE) NGINX_BINARY=/usr/sbin/nginx KEYSTONE_FAULTS=full KEYSTONE_FAULTS_TABLE=$(BUILD)/faults.md \
+		cargo test --locked --release -p ngx_http_keystone_module --test faults -- --test-threads=1
+	@echo; printf '| %s | %s | %s | %s |\n' fault tried outcome figures --- --- --- ---; cat $(BUILD)/faults.md
+
 .PHONY: test-package
 test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (as root)
 	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)

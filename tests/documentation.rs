@@ -265,6 +265,130 @@ fn every_reason_for_a_refusal_has_its_remedy() {
     assert_eq!(told.keys().cloned().collect::<BTreeSet<_>>(), known);
 }
 
+/// The text of every Rust file below a directory.
+fn sources(dir: &Path, found: &mut String) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+/// The string literals of Rust code.
+fn literals(code: &str) -> Vec<String> {
+    let (mut found, mut rest) = (Vec::new(), code);
+    while let Some(at) = rest.find(['"', '/', '\'']) {
+        let (start, from) = (&rest[at..], &rest[at + 1..]);
+        if start.starts_with("//") {
+            rest = start.split_once('\n').map_or("", |(_, rest)| rest);
+        } else if let Some(after) = ["'\"'", "'\\\"'"].iter().find_map(|it| start.strip_prefix(it))
+        {
+            rest = after;
+        } else if rest[..at].ends_with("r#") {
+            rest = from.split_once("\"#").map_or("", |(_, rest)| rest);
+        } else if start.starts_with('"') {
+            let mut escaped = false;
+            let is_end = |c: char| {
+                let ends = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            };
+            let end = from.find(is_end).expect("a literal has an end");
+            // A line that ends with a backslash goes on where the next one begins.
+            let mut lines = from[..end].split("\\\n");
+            let first = lines.next().unwrap_or_default().to_owned();
+            let joined = lines.fold(first, |text, line| text + line.trim_start());
+            found.push(joined.replace("\\\"", "\""));
+            rest = &from[end + 1..];
+        } else {
+            rest = from;
+        }
+    }
+    found
+}
+
+/// Whether a format string makes a text; what it has in braces can be anything.
+fn makes(format: &str, text: &str) -> bool {
+    let Some((fixed, rest)) = format.split_once('{') else { return format == text };
+    let Some(text) = text.strip_prefix(fixed) else { return false };
+    let Some((_, rest)) = rest.split_once('}') else { return false };
+    rest.is_empty() || text.char_indices().any(|(at, _)| makes(rest, &text[at..]))
+}
+
+#[test]
+fn the_log_lines_for_operators_are_those_of_the_sources() {
+    let mut code = String::new();
+    sources(&root().join("src"), &mut code);
+    sources(&root().join("keystone-token/src"), &mut code);
+    let literals = literals(&code);
+    // What the system and OpenSSL say.
+    let foreign = ["Connection refused", "certificate has expired", "(os error 28)"];
+
+    let text = read("docs/operations.md");
+    let blocks = text.split("\n```").skip(1).step_by(2).flat_map(str::lines);
+    let lines = blocks.filter(|line| line.starts_with('['));
+    let ours: Vec<_> = lines.filter_map(|line| line.split_once("] keystone: ")).collect();
+    assert!(ours.len() > 20, "{ours:?}");
+    for (level, line) in ours {
+        let whole = format!("keystone: {line}");
+        // The one that says most, as some are nothing but a name and a reason.
+        let fixed = |format: &str| {
+            format.split('{').map(|part| part.rsplit('}').next().unwrap().len()).sum::<usize>()
+        };
+        let formats =
+            literals.iter().filter(|it| it.starts_with("keystone: ") && makes(it, &whole));
+        let format = formats.max_by_key(|format| fixed(format)).filter(|it| fixed(it) > 24);
+        let format = format.unwrap_or_else(|| panic!("nobody logs {whole:?}"));
+        let has_level = |at: &usize| {
+            // The macro is the last one before the literal.
+            let before = &code[..*at];
+            let macros = ["error!(", "warn!(", "notice!(", "info!(", "debug!("];
+            let last = macros.iter().max_by_key(|name| before.rfind(**name)).unwrap();
+            last.trim_end_matches("!(") == &level[1..]
+        };
+        let beginning = format.split(['{', '\\', '"']).next().unwrap();
+        let at = code.match_indices(beginning).map(|(at, _)| at);
+        assert!(at.into_iter().any(|at| has_level(&at)), "{whole:?} is not logged at {level}]");
+        // The reason at the end is somebody's, too.
+        let reasons = whole.split(", token: ").next().unwrap();
+        let told = || {
+            reasons.match_indices(": ").any(|(at, _)| {
+                let reason = &reasons[at + 2..];
+                literals.iter().any(|it| it.len() > 12 && !it.starts_with('{') && makes(it, reason))
+            })
+        };
+        let is_foreign = foreign.iter().any(|words| reasons.ends_with(words));
+        assert!(!format.ends_with('}') || is_foreign || told(), "nobody says {reasons:?}");
+    }
+}
+
+#[test]
+fn operators_find_every_alert_and_only_metrics_that_exist() {
+    let text = read("docs/operations.md");
+    let words = |prefix: &'static str, text: &str| -> BTreeSet<String> {
+        let is_end = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+        let found = text.match_indices(prefix).map(|(at, _)| &text[at..]);
+        found.map(|rest| rest.split(is_end).next().unwrap().to_owned()).collect()
+    };
+    let alerts = read("docs/prometheus/alerts.yml");
+    let alerts = alerts.lines().filter_map(|line| line.split_once("- alert: "));
+    let alerts: BTreeSet<_> = alerts.map(|(_, name)| name.to_owned()).collect();
+    let (_, rest) = text.split_once("| alert | section |").unwrap();
+    let (table, _) = rest.split_once("\n\n").unwrap();
+    assert_eq!(words("Keystone", &table.replace("Keystone ", "")), alerts);
+
+    let monitoring = read("docs/monitoring.md");
+    let directives = sections();
+    for name in words("keystone_", &text) {
+        let is_metric = monitoring.contains(&format!("`{name}`"));
+        let is_other = ["keystone_auth_result", "keystone_status"].contains(&name.as_str());
+        assert!(is_metric || is_other || directives.contains_key(&name), "{name}");
+    }
+}
+
 /// The Markdown files of the project.
 fn documents() -> Vec<PathBuf> {
     fn walk(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -9,7 +9,8 @@ use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::{Fault, Identity};
 use keystone_testbed::mint::{self, Payload, Revoked};
-use keystone_testbed::nginx::{worker_ids, WORKER};
+use keystone_testbed::mount::Mount;
+use keystone_testbed::nginx::WORKER;
 use keystone_testbed::pki::{Pki, Shape};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{make_signing_dir, put, shared_pki, stranger, Setup, World};
@@ -380,21 +381,17 @@ fn a_directory_in_place_of_a_file() {
 
 #[test]
 fn a_full_disk() {
-    let full = Mount::small();
-    let Some(mount) = full else {
-        eprintln!("skipped: mounting a small file system is not permitted here");
-        return;
-    };
-    let path = mount.path.display().to_string();
+    let Some(mount) = Mount::small().unwrap() else { return };
+    let path = mount.path().display().to_string();
     let world = World::setup()
         .set("keystone_signing_dir", &format!("{path}/keystone"))
         .set("keystone_revocation_cache_time", "0")
         .start();
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
-    let list = mount.path.join("keystone/revoked.pem");
+    let list = mount.path().join("keystone/revoked.pem");
     wait_for("revoked.pem", || list.exists().then_some(())).unwrap();
     let kept = fs::read(&list).unwrap();
-    mount.fill_up();
+    mount.fill_up().unwrap();
     let revoked = world.pki(&Payload::v3());
     world.identity.revoke_token(&revoked);
     for _ in 0..400 {
@@ -406,7 +403,7 @@ fn a_full_disk() {
     }
     assert_eq!(fs::read(&list).unwrap(), kept, "half a list was left behind");
     world.nginx.wait_for_log("No space left on device").unwrap();
-    let names: Vec<_> = fs::read_dir(mount.path.join("keystone"))
+    let names: Vec<_> = fs::read_dir(mount.path().join("keystone"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -453,46 +450,6 @@ fn a_second_identity_service_takes_over() {
     world.reconfigure(|config| config.set("keystone_identity_uri", &format!("{first} {uri}")));
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
     assert!(second.count("/v3/OS-SIMPLE-CERT") > 0);
-}
-
-/// A file system of its own, with little room.
-struct Mount {
-    path: std::path::PathBuf,
-    _dir: keystone_testbed::temp::TempDir,
-}
-
-impl Mount {
-    fn small() -> Option<Self> {
-        let dir = keystone_testbed::temp::TempDir::new("disk").unwrap();
-        let path = dir.join("mounted");
-        fs::create_dir(&path).unwrap();
-        let done = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs"])
-            .arg(&path)
-            .output();
-        done.is_ok_and(|done| done.status.success()).then(|| Self { path, _dir: dir })
-    }
-
-    fn fill_up(&self) {
-        let mut size = 64 * 1024;
-        let mut number = 0;
-        while size > 0 {
-            number += 1;
-            let path = self.path.join(format!("fill-{number}"));
-            if fs::write(&path, vec![0; size]).is_err() {
-                let _ = fs::remove_file(&path);
-                size /= 2;
-            }
-        }
-        let (user, _) = worker_ids();
-        assert_ne!(user, 0, "root may write to a full disk");
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.path).status();
-    }
 }
 
 fn millis(time: u64) -> Duration {

@@ -40,7 +40,7 @@ impl Nginx {
     /// Starts one in a directory that may hold files already, on the given port.
     pub fn start_in(dir: TempDir, port: Port, config: &Config) -> Result<Self> {
         write_config(&dir, &port, config)?;
-        let child = spawn(dir.path())?;
+        let child = spawn(dir.path(), config)?;
         let mut nginx = Self { child, workers: config.workers, port, dir, raw: config.is_raw() };
         nginx.wait_until_it_answers()?;
         Ok(nginx)
@@ -123,7 +123,7 @@ impl Nginx {
         self.quit()?;
         self.write_config(config)?;
         self.workers = config.workers;
-        self.child = spawn(self.dir.path())?;
+        self.child = spawn(self.dir.path(), config)?;
         self.wait_until_it_answers()
     }
 
@@ -376,15 +376,15 @@ fn command(dir: &Path) -> Command {
     command
 }
 
-fn spawn(dir: &Path) -> Result<Child> {
+fn spawn(dir: &Path, config: &Config) -> Result<Child> {
     let stderr = File::create(dir.join("stderr")).during("making a file for stderr")?;
     let command = &mut command(dir);
-    command.stdout(Stdio::null()).stderr(stderr);
+    command.envs(config.environment()).stdout(Stdio::null()).stderr(stderr);
     command.spawn().during(format!("starting {}", binary().display()))
 }
 
 /// The processes whose parent is `pid`.
-fn children(pid: i32) -> Vec<i32> {
+pub fn children(pid: i32) -> Vec<i32> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let names = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     names.filter(|child| parent(*child) == Some(pid)).collect()
@@ -397,7 +397,8 @@ fn parent(pid: i32) -> Option<i32> {
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn title(pid: i32) -> String {
+/// What a process calls itself, as `ps` shows it; empty when there is no such process.
+pub fn title(pid: i32) -> String {
     let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&command_line).trim_end_matches('\0').to_owned()
 }

@@ -3,7 +3,7 @@
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{During, Result};
+use crate::{During, Error, Result};
 
 /// A running process; dropping it ends it.
 #[derive(Debug)]
@@ -39,6 +39,21 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// The memory that a process has for itself, in KiB; shared memory does not count.
+pub fn private_memory(pid: i32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).during(format!("reading {path}"))?;
+    let size = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let size = size.and_then(|size| size.trim().strip_suffix("kB")?.trim().parse().ok());
+    size.ok_or_else(|| Error::Nginx(format!("{path} has no RssAnon")))
+}
+
+/// How many descriptors a process has open.
+pub fn descriptors(pid: i32) -> Result<usize> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(std::fs::read_dir(&path).during(format!("reading {path}"))?.count())
 }
 
 /// Has `last` called when this process exits, as statics are never dropped.

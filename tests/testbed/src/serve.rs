@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufReader, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -204,6 +205,16 @@ pub fn send(stream: &mut Stream, bytes: &[u8]) -> After {
         Ok(()) => After::Keep,
         Err(_) => After::Close,
     }
+}
+
+/// Breaks the connection with RST instead of FIN, even if its socket is open elsewhere.
+pub fn reset(stream: &Stream) {
+    // SAFETY: an address of zeros is a valid one, of the family AF_UNSPEC.
+    let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
+    let length = std::mem::size_of_val(&nowhere) as libc::socklen_t;
+    // SAFETY: the descriptor is open for as long as `stream` lives, and the address for the call.
+    // Where it fails, the peer has closed the connection already.
+    let _ = unsafe { libc::connect(stream.tcp().as_raw_fd(), &nowhere, length) };
 }
 
 /// The words after a status.

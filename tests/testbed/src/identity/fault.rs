@@ -32,6 +32,8 @@ pub enum Fault {
     Header(&'static str, String),
     /// The answer waits until the gate is opened.
     Hold(Gate),
+    /// The connection is reset before anything is answered.
+    Reset,
     /// Nothing is ever answered; the connection stays open.
     Silence,
     /// Another status, with a body that fits it.
@@ -131,6 +133,10 @@ pub(super) fn send(
             Fault::Half => half = true,
             Fault::Hold(gate) => gate.pass(),
             Fault::Header(name, value) => answer.headers.push((name, value.clone())),
+            Fault::Reset => {
+                serve::reset(stream);
+                return After::Close;
+            }
             Fault::Silence => {
                 // Until the peer gives up or the server is stopped.
                 let _ = std::io::copy(stream, &mut std::io::sink());

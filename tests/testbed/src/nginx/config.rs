@@ -24,6 +24,7 @@ pub struct Config {
     server: String,
     locations: Vec<(String, String)>,
     raw: Option<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Default for Config {
@@ -48,6 +49,7 @@ impl Config {
             server: String::new(),
             locations: Vec::new(),
             raw: None,
+            environment: Vec::new(),
         }
     }
 
@@ -145,11 +147,22 @@ impl Config {
         self
     }
 
+    /// With an environment variable for nginx itself.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    pub(super) fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub(super) fn is_raw(&self) -> bool {
         self.raw.is_some()
     }
 
-    pub(super) fn text(&self, dir: &Path, port: u16) -> String {
+    /// The text of the file, for an nginx in `dir` that listens on `port`.
+    pub fn text(&self, dir: &Path, port: u16) -> String {
         let text = self.raw.clone().unwrap_or_else(|| self.built());
         text.replace("@DIR@", &dir.display().to_string())
             .replace("@PORT@", &port.to_string())

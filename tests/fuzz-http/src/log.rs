@@ -1,0 +1,72 @@
+//! What nginx must not write into its logs.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use keystone_testbed::{During, Result};
+
+use crate::wallet::Wallet;
+
+/// A log that is read as it grows, and cut when it is long.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    read: u64,
+}
+
+impl Log {
+    /// A log of nginx.
+    pub fn new(dir: &Path, name: &str) -> Self {
+        Self { path: dir.join(name), read: 0 }
+    }
+
+    /// The whole lines that are new.
+    pub fn new_text(&mut self) -> Result<String> {
+        let what = || format!("reading {}", self.path.display());
+        let mut file = File::open(&self.path).during(what())?;
+        file.seek(SeekFrom::Start(self.read)).during(what())?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).during(what())?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.read += whole as u64;
+        if self.read > LONGEST && whole == bytes.len() {
+            // nginx appends, so that it goes on at the new end.
+            OpenOptions::new().write(true).truncate(true).open(&self.path).during(what())?;
+            self.read = 0;
+        }
+        Ok(String::from_utf8_lossy(&bytes[..whole]).into_owned())
+    }
+}
+
+/// The lines of an error log that tell of a fault.
+pub fn faults(text: &str, wallet: &Wallet) -> Vec<String> {
+    text.lines()
+        .filter(|line| is_fault(line) || tells_token(line, wallet))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The lines of an access log in which there is a token.
+pub fn told_tokens(text: &str, wallet: &Wallet) -> Vec<String> {
+    let tells = |line: &&str| wallet.traces().any(|trace| line.contains(trace));
+    text.lines().filter(tells).map(str::to_owned).collect()
+}
+
+fn is_fault(line: &str) -> bool {
+    ["[alert]", "[emerg]", "[crit]", "panic", "exited on signal"].iter().any(|word| line.contains(word))
+        // A client that ends a TLS handshake in the middle is told at this level by nginx.
+        && !(line.contains("[crit]") && line.contains("SSL_do_handshake() failed"))
+}
+
+/// Whether a line of the module's own holds a token; what nginx itself writes of a request, as
+/// its request line, is behind `client:`, and it shows header lines that it does not accept.
+fn tells_token(line: &str, wallet: &Wallet) -> bool {
+    let own = line.split(", client: ").next().unwrap_or_default();
+    let is_nginx_s = NGINX_TELLS.iter().any(|words| own.contains(words));
+    !is_nginx_s && wallet.traces().any(|trace| own.contains(trace))
+}
+
+const NGINX_TELLS: [&str; 3] =
+    ["client sent duplicate header", "client sent invalid", "client sent too long header"];
+const LONGEST: u64 = 8 << 20;

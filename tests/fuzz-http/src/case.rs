@@ -60,6 +60,23 @@ pub enum Ending {
     Wait,
 }
 
+/// Bytes as one can read them; a byte that comes very often in a row is shown with its number.
+pub fn shown(bytes: &[u8]) -> String {
+    let mut text = String::from("b\"");
+    for run in bytes.chunk_by(|one, next| one == next) {
+        match run {
+            [byte, ..] if run.len() > LONG_RUN => {
+                text.push_str(&format!("\" + b\"{}\" * {} + b\"", byte.escape_ascii(), run.len()));
+            }
+            _ => text.push_str(&run.escape_ascii().to_string()),
+        }
+    }
+    text.push('"');
+    text
+}
+
+const LONG_RUN: usize = 40;
+
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { number, door, alpn, ending, quiet, grants, .. } = self;
@@ -68,7 +85,7 @@ impl fmt::Display for Case {
         for step in &self.steps {
             match step {
                 Step::Pause(time) => writeln!(f, "  pause {time:?}")?,
-                Step::Send(bytes) => writeln!(f, "  send  b\"{}\"", bytes.escape_ascii())?,
+                Step::Send(bytes) => writeln!(f, "  send  {}", shown(bytes))?,
             }
         }
         Ok(())

@@ -259,4 +259,4 @@ fn judge(case: &Case, outcome: &Outcome) -> Vec<Finding> {
 }
 
 /// How many connections there are at once.
-const PLAYERS: usize = 12;
+const PLAYERS: usize = 48;

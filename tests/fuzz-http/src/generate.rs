@@ -47,20 +47,25 @@ impl Generator<'_> {
             copies: 1,
             requests: 0,
             streams: 0,
+            is_tame: random.percent(50),
             random,
         };
         let door = maker.random.pick(DOORS);
         let speaks_h2 = match door {
-            Door::H2 => !maker.random.percent(3),
-            Door::Plain => maker.random.percent(2),
+            Door::H2 => maker.is_tame || !maker.random.percent(6),
+            Door::Plain => !maker.is_tame && maker.random.percent(4),
             Door::Tls => maker.random.percent(50),
         };
         let alpn: Option<&[u8]> = match door {
-            Door::Tls if maker.random.percent(90) => Some(alpn(speaks_h2, &mut maker.random)),
+            Door::Tls if maker.is_tame || maker.random.percent(80) => {
+                Some(alpn(speaks_h2, &mut maker.random))
+            }
             _ => None,
         };
         let steps = match speaks_h2 {
-            _ if door != Door::Tls && maker.random.percent(1) => maker.client_hello(),
+            _ if !maker.is_tame && door != Door::Tls && maker.random.percent(2) => {
+                maker.client_hello()
+            }
             true => maker.http2(),
             false => maker.http1(),
         };
@@ -93,15 +98,19 @@ struct Maker<'a> {
     copies: usize,
     requests: usize,
     streams: usize,
+    /// Whether nothing on the connection is such that nginx refuses it, so that there are good
+    /// answers too.
+    is_tame: bool,
 }
 
 impl Maker<'_> {
     fn ending(&mut self) -> Ending {
         match self.random.below(100) {
-            0..50 => Ending::Close,
-            50..75 => Ending::HalfClose,
-            75..84 => Ending::Wait,
-            84..92 => Ending::Abandon,
+            0..55 => Ending::Close,
+            55..80 => Ending::HalfClose,
+            // This takes as long as nginx's time-outs.
+            80..82 => Ending::Wait,
+            82..91 => Ending::Abandon,
             _ => Ending::Reset,
         }
     }

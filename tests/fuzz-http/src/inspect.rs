@@ -69,8 +69,9 @@ impl Inspector {
     /// Looks at a request: `way` is how it came, and `fields` are its header fields with the names
     /// that the way gives them.
     pub fn inspect(&self, way: &str, guard: Guard, fields: &[(Vec<u8>, Vec<u8>)]) {
-        let fields: Vec<Field> =
-            fields.iter().map(|(name, value)| Field::new(name, value)).collect();
+        let is_cgi = !matches!(way, "HTTP" | "GRPC");
+        let field = |(name, value): &(Vec<u8>, Vec<u8>)| Field::new(name, value, is_cgi);
+        let fields: Vec<Field> = fields.iter().map(field).collect();
         let confirmed = fields.iter().any(|f| f.is("X_IDENTITY_STATUS") && f.value == "Confirmed");
         let status = if confirmed { "confirmed" } else { "other" };
         let name = format!("{way} {} {status}", guard.name());
@@ -145,10 +146,10 @@ struct Field {
 }
 
 impl Field {
-    fn new(name: &[u8], value: &[u8]) -> Self {
+    fn new(name: &[u8], value: &[u8], is_cgi: bool) -> Self {
         let name = String::from_utf8_lossy(name).into_owned();
         let value = String::from_utf8_lossy(value).into_owned();
-        Self { folded: fold(&name), name, value }
+        Self { folded: fold(&name, is_cgi), name, value }
     }
 
     fn is(&self, folded: &str) -> bool {
@@ -167,11 +168,15 @@ impl std::fmt::Display for Field {
     }
 }
 
-/// A name as CGI, PHP, WSGI or Rack may read it: what is neither letter nor digit is `_`.
-fn fold(name: &str) -> String {
+/// A name as CGI, PHP, WSGI or Rack may read it: what is neither letter nor digit is `_`.  Variables
+/// of CGI have `HTTP_` before the name.
+fn fold(name: &str, is_cgi: bool) -> String {
     let fold = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let folded: String = name.chars().map(fold).collect();
-    folded.strip_prefix("HTTP_").map_or_else(|| folded.clone(), str::to_owned)
+    match folded.strip_prefix("HTTP_") {
+        Some(bare) if is_cgi => bare.to_owned(),
+        _ => folded,
+    }
 }
 
 fn case_of(value: &str) -> Option<u64> {
@@ -185,21 +190,26 @@ mod tests {
     use super::*;
 
     fn wrongs(guard: Guard, fields: &[(&str, &str)]) -> usize {
+        wrongs_of("HTTP", guard, fields)
+    }
+
+    fn wrongs_of(way: &str, guard: Guard, fields: &[(&str, &str)]) -> usize {
         let inspector = Inspector::new(Arc::default(), true);
         let own =
             |(name, value): &(&str, &str)| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
-        inspector.inspect("test", guard, &fields.iter().map(own).collect::<Vec<_>>());
+        inspector.inspect(way, guard, &fields.iter().map(own).collect::<Vec<_>>());
         inspector.take().len()
     }
 
     #[test]
     fn a_forged_header_is_found_under_every_spelling() {
-        for name in
-            ["X.User.Id", "HTTP_X_USER_ID", "x-service~user-id", "OpenStack_Service-System_Scope"]
-        {
+        for name in ["X.User.Id", "x-service~user-id", "OpenStack_Service-System_Scope"] {
             assert_eq!(wrongs(Guard::Stripped, &[(name, "FORGED-7")]), 1, "{name}");
             assert_eq!(wrongs(Guard::Off, &[(name, "FORGED-7")]), 0, "{name}");
         }
+        let variable = [("HTTP_X_USER_ID", "FORGED-7")];
+        assert_eq!(wrongs_of("FASTCGI", Guard::Stripped, &variable), 1);
+        assert_eq!(wrongs_of("HTTP", Guard::Stripped, &variable), 0);
         assert_eq!(wrongs(Guard::Stripped, &[("X-User-Identity", "FORGED-7")]), 0);
         assert_eq!(case_of("admin FORGED-12,x"), Some(12));
     }
@@ -209,8 +219,8 @@ mod tests {
         assert_eq!(wrongs(Guard::On, &[]), 1);
         let strange = [("X-Identity-Status", "Confirmed"), ("X-User-Id", "somebody")];
         assert_eq!(wrongs(Guard::On, &strange), 1);
-        assert_eq!(wrongs(Guard::Delay, &[("HTTP_X_IDENTITY_STATUS", "Invalid")]), 0);
-        assert_eq!(wrongs(Guard::On, &[("HTTP_X_IDENTITY_STATUS", "Invalid")]), 1);
+        assert_eq!(wrongs(Guard::Delay, &[("X-Identity-Status", "Invalid")]), 0);
+        assert_eq!(wrongs(Guard::On, &[("X-Identity-Status", "Invalid")]), 1);
     }
 
     #[test]

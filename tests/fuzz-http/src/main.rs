@@ -119,7 +119,7 @@ fn replay(fuzzer: &mut Fuzzer, numbers: &[u64]) -> Result<bool, Failure> {
     for number in numbers {
         let case = fuzzer.case(*number);
         println!("{}: {case}", fuzzer.place(&case));
-        println!("received b\"{}\"", fuzzer.answer(&case).received.escape_ascii());
+        println!("received {}", case::shown(&fuzzer.answer(&case).received));
         for finding in fuzzer.run(&[*number])? {
             sound = false;
             println!("FOUND {}: {}", finding.kind, finding.what);
@@ -128,23 +128,11 @@ fn replay(fuzzer: &mut Fuzzer, numbers: &[u64]) -> Result<bool, Failure> {
     Ok(sound)
 }
 
-/// Tells what was found; where one of many cases is to blame, each is played again alone.
+/// Tells what was found, and the cases that bring it back.
 fn report(fuzzer: &mut Fuzzer, seed: u64, findings: &[Finding]) -> Result<(), Failure> {
     for finding in findings {
         println!("FOUND {}: {}", finding.kind, finding.what);
-        let mut guilty = finding.cases.clone();
-        if guilty.len() > 1 {
-            let mut alone = Vec::new();
-            for number in &finding.cases {
-                let again = fuzzer.run(&[*number])?;
-                if again.iter().any(|other| other.kind == finding.kind) {
-                    alone.push(*number);
-                }
-            }
-            if !alone.is_empty() {
-                guilty = alone;
-            }
-        }
+        let guilty = narrow(fuzzer, finding)?;
         let numbers: Vec<_> = guilty.iter().map(u64::to_string).collect();
         println!("  again with SEED={seed} CASE={}", numbers.join(","));
         for number in guilty.iter().take(SHOWN) {
@@ -155,8 +143,29 @@ fn report(fuzzer: &mut Fuzzer, seed: u64, findings: &[Finding]) -> Result<(), Fa
     Ok(())
 }
 
+/// The cases that are enough for a finding: halves are played again for as long as one of them
+/// brings it back.
+fn narrow(fuzzer: &mut Fuzzer, finding: &Finding) -> Result<Vec<u64>, Failure> {
+    let mut guilty = finding.cases.clone();
+    while guilty.len() > 1 {
+        let (first, second) = guilty.split_at(guilty.len() / 2);
+        let mut smaller = None;
+        for half in [first, second] {
+            if fuzzer.run(half)?.iter().any(|other| other.kind == finding.kind) {
+                smaller = Some(half.to_vec());
+                break;
+            }
+        }
+        match smaller {
+            Some(half) => guilty = half,
+            None => break,
+        }
+    }
+    Ok(guilty)
+}
+
 /// How many cases are played before anybody looks.
-const BATCH: u64 = 48;
+const BATCH: u64 = 384;
 /// From how many cases on a run must have seen all that there is to see.
 const ENOUGH: u64 = 5000;
 const REPORT: Duration = Duration::from_secs(600);

@@ -11,7 +11,7 @@ impl Maker<'_> {
     pub(super) fn fields(&mut self, tame: bool) -> Vec<Field> {
         let mut fields = self.tokens(tame);
         for _ in 0..self.random.pick(&[0, 0, 1, 1, 2, 5, 20]) {
-            let field = self.forged();
+            let field = self.forged(tame);
             let at = self.random.below(fields.len() + 1);
             fields.insert(at, field);
         }
@@ -64,7 +64,7 @@ impl Maker<'_> {
         let name = self.random.pick(names);
         match tame || self.random.percent(70) {
             true => name.as_bytes().to_vec(),
-            false => self.spelled(name),
+            false => self.spelled(name, tame),
         }
     }
 
@@ -81,25 +81,26 @@ impl Maker<'_> {
     }
 
     /// An identity header that a client must not send, in any spelling.
-    fn forged(&mut self) -> Field {
+    fn forged(&mut self, tame: bool) -> Field {
         let mut name = self.random.pick(IDENTITY).to_owned();
         if self.random.percent(30) {
             name = name.replacen('_', "_SERVICE_", 1);
         }
         let words = ["", "", "Confirmed ", "admin,", "{\"x\":1} "];
         let value = format!("{}{FORGED}{}", self.random.pick(&words), self.number);
-        (self.spelled(&name.replace('_', "-")), value.into_bytes())
+        (self.spelled(&name.replace('_', "-"), tame), value.into_bytes())
     }
 
-    /// A name with another case and other bytes between its words.
-    fn spelled(&mut self, name: &str) -> Vec<u8> {
+    /// A name with another case and other bytes between its words; a tame one is a token of HTTP.
+    fn spelled(&mut self, name: &str, tame: bool) -> Vec<u8> {
+        let separators = if tame { TOKEN_SEPARATORS } else { SEPARATORS };
         let case = self.random.below(4);
-        let every = self.random.pick(SEPARATORS);
+        let every = self.random.pick(separators);
         let mixed = self.random.percent(30);
         let mut spelled = Vec::new();
         for byte in name.bytes() {
             spelled.push(match (byte, case) {
-                (b'-', _) if mixed => self.random.pick(SEPARATORS),
+                (b'-', _) if mixed => self.random.pick(separators),
                 (b'-', _) => every,
                 (byte, 0) => byte,
                 (byte, 1) => byte.to_ascii_lowercase(),
@@ -109,6 +110,7 @@ impl Maker<'_> {
             });
         }
         match self.random.below(20) {
+            _ if tame => {}
             0 => spelled.push(self.random.pick(b" \t\0-_.")),
             1 => spelled.insert(0, self.random.pick(b" \t-_.")),
             2 => spelled.splice(0..0, *b"HTTP_").for_each(drop),
@@ -172,6 +174,7 @@ impl Maker<'_> {
     }
 }
 
+const TOKEN_SEPARATORS: &[u8] = b"----------______....!#$%&'*+^`|~";
 const SEPARATORS: &[u8] = b"-------__....!#$%&'*+^`|~ /@\x7f\x80";
 const LENGTHS: &[&str] = &["0", "5", "-1", "99999999999999999999", "5, 5", "+3", "0x5", "", "1e3"];
 const ENCODINGS: &[&str] = &["chunked", "identity", "chunked, chunked", "gzip", "", "xchunked"];

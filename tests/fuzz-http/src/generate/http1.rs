@@ -13,11 +13,11 @@ impl Maker<'_> {
         let pipelined = self.random.percent(60);
         let (mut steps, mut bytes) = (Vec::new(), Vec::new());
         for left in (0..count).rev() {
-            let mut request = match self.random.percent(60) {
+            let mut request = match self.is_tame || self.random.percent(30) {
                 true => self.tame_request(left == 0),
                 false => self.wild_request(),
             };
-            if self.random.percent(8) {
+            if !self.is_tame && self.random.percent(15) {
                 self.damage(&mut request);
             }
             bytes.extend(request);

@@ -13,10 +13,10 @@ impl Maker<'_> {
     /// A connection with some streams.
     pub(super) fn http2(&mut self) -> Vec<Step> {
         let mut bytes = PREFACE.to_vec();
-        if self.random.percent(3) {
+        if !self.is_tame && self.random.percent(5) {
             self.damage(&mut bytes);
         }
-        if self.random.percent(97) {
+        if self.is_tame || self.random.percent(95) {
             let settings = self.settings();
             bytes.extend(settings);
         }
@@ -27,14 +27,14 @@ impl Maker<'_> {
         for _ in 0..count {
             streams.push_back(self.stream(id, &mut table));
             id += self.random.pick(&[2, 2, 2, 2, 2, 4, 100]);
-            if self.random.percent(2) {
+            if !self.is_tame && self.random.percent(4) {
                 id = self.random.pick(&[1, 2, 0, 0x7fff_ffff]);
             }
         }
         self.streams = count;
         let mixed = self.mix(streams);
         bytes.extend(mixed);
-        if self.random.percent(6) {
+        if !self.is_tame && self.random.percent(12) {
             self.damage(&mut bytes);
             // Whatever is indexed by chance may be a token.
             self.grants.add(self.grants);
@@ -45,24 +45,24 @@ impl Maker<'_> {
 
     fn settings(&mut self) -> Vec<u8> {
         let mut payload = Vec::new();
-        for _ in 0..self.random.below(4) {
+        for _ in 0..if self.is_tame { 0 } else { self.random.below(4) } {
             let id = self.random.pick(&[1u16, 2, 3, 4, 5, 6, 8, 0x99]);
             let value =
                 self.random.pick(&[0u32, 1, 100, 4096, 16_384, 65_535, 0x7fff_ffff, u32::MAX]);
             payload.extend(id.to_be_bytes());
             payload.extend(value.to_be_bytes());
         }
-        if self.random.percent(3) {
+        if !self.is_tame && self.random.percent(5) {
             payload.push(0);
         }
-        let id = if self.random.percent(98) { 0 } else { 1 };
+        let id = if self.is_tame || self.random.percent(96) { 0 } else { 1 };
         Frame::new(kind::SETTINGS, 0, id, payload).bytes()
     }
 
     /// The frames of a request; those with its header fields are one piece, mostly.
     fn stream(&mut self, id: u32, table: &mut Grants) -> VecDeque<Vec<u8>> {
         self.requests += 1;
-        let tame = self.random.percent(60);
+        let tame = self.is_tame || self.random.percent(50);
         let method = match tame {
             true => self.random.pick(&["GET", "GET", "GET", "HEAD", "PUT", "POST", "DELETE"]),
             false => self.random.pick(METHODS),
@@ -86,7 +86,7 @@ impl Maker<'_> {
             fields.push(again);
             self.grants.add(self.grants);
         }
-        if has_body && self.random.percent(50) {
+        if has_body && !tame && self.random.percent(50) {
             let length = self.random.pick(&["0", "100", "5000", "x", "-1"]);
             fields.push((b"content-length".to_vec(), length.into()));
         }
@@ -248,7 +248,7 @@ impl Maker<'_> {
     /// Mixes the frames of all streams, with others between them.
     fn mix(&mut self, mut streams: VecDeque<VecDeque<Vec<u8>>>) -> Vec<u8> {
         let in_order = self.random.percent(40);
-        let disturbed = self.random.percent(35);
+        let disturbed = !self.is_tame && self.random.percent(50);
         let (mut bytes, mut opened) = (Vec::new(), 1);
         while !streams.is_empty() {
             // A stream opens after those with smaller numbers have.

@@ -70,7 +70,12 @@ impl Generator<'_> {
             false => maker.http1(),
         };
         let ending = maker.ending();
-        let quiet = Duration::from_millis(maker.random.pick(QUIET));
+        let quiet = match maker.is_tame {
+            // nginx says when it is at its end, and may be busy.
+            true => 5000,
+            false => maker.random.pick(QUIET),
+        };
+        let quiet = Duration::from_millis(quiet);
         Case {
             number,
             instance,

@@ -109,7 +109,8 @@ impl Inspector {
         let (statuses, users) = (all("X_IDENTITY_STATUS"), all("X_USER_ID"));
         match statuses.as_slice() {
             ["Confirmed"] => {
-                let known = matches!(users.as_slice(), [user] if self.wallet.is_user(user));
+                let served = all("X_SERVICE_IDENTITY_STATUS") == ["Confirmed"];
+                let known = matches!(users.as_slice(), [user] if self.wallet.is_user(user, served));
                 if !known {
                     wrongs.push(format!("confirmed users {users:?}"));
                 }

@@ -54,9 +54,9 @@ pub fn told_tokens(text: &str, wallet: &Wallet) -> Vec<String> {
 }
 
 fn is_fault(line: &str) -> bool {
-    ["[alert]", "[emerg]", "[crit]", "panic", "exited on signal"].iter().any(|word| line.contains(word))
-        // A client that ends a TLS handshake in the middle is told at this level by nginx.
-        && !(line.contains("[crit]") && line.contains("SSL_do_handshake() failed"))
+    let is_grave = ["[alert]", "[emerg]", "panic"].iter().any(|word| line.contains(word));
+    // nginx itself says `crit` of a file that it cannot rename, or of a TLS handshake that fails.
+    is_grave || line.contains("[crit]") && line.contains("keystone: ")
 }
 
 /// Whether a line holds a token.  What nginx tells of a request, as its request line, is behind

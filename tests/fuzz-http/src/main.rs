@@ -1,5 +1,6 @@
 //! Sends HTTP/1 and HTTP/2, right and wrong, to a live nginx with the module.  See README.md.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -128,10 +129,14 @@ fn replay(fuzzer: &mut Fuzzer, numbers: &[u64]) -> Result<bool, Failure> {
     Ok(sound)
 }
 
-/// Tells what was found, and the cases that bring it back.
+/// Tells what was found; the first of each kind with the cases that bring it back.
 fn report(fuzzer: &mut Fuzzer, seed: u64, findings: &[Finding]) -> Result<(), Failure> {
+    let mut kinds = BTreeSet::new();
     for finding in findings {
         println!("FOUND {}: {}", finding.kind, finding.what);
+        if !kinds.insert(finding.kind) {
+            continue;
+        }
         let guilty = narrow(fuzzer, finding)?;
         let numbers: Vec<_> = guilty.iter().map(u64::to_string).collect();
         println!("  again with SEED={seed} CASE={}", numbers.join(","));

@@ -16,6 +16,19 @@ pub struct Token {
     pub text: String,
     /// What it opens.
     pub grants: Grants,
+    /// Whether it opens that only where a valid service token comes along: such a one lets a token
+    /// pass that has expired, is bound to another, or has access rules.
+    pub needs_service: bool,
+}
+
+impl Token {
+    fn opening(grants: Grants, text: impl Into<String>) -> Self {
+        Self { text: text.into(), grants, needs_service: false }
+    }
+
+    fn bad(text: impl Into<String>) -> Self {
+        Self::opening(Grants::NONE, text)
+    }
 }
 
 /// Every token that a case may use.
@@ -51,37 +64,33 @@ impl Wallet {
                 payload.user(&id, "user").roles(roles).audit_ids(&[&new_audit_id()])
             };
             for payload in [like(Payload::v3()), like(Payload::v2())] {
-                wallet.valid.push(Token { text: payload.pki(signer)?, grants });
-                wallet.valid.push(Token { text: payload.pkiz(signer)?, grants });
+                wallet.valid.push(Token::opening(grants, payload.pki(signer)?));
+                wallet.valid.push(Token::opening(grants, payload.pkiz(signer)?));
             }
             for _ in 0..ONLINE {
                 for payload in [like(Payload::v3()), like(Payload::v2())] {
                     let text = new_uuid();
                     identities.iter().for_each(|identity| identity.know(&text, &payload));
-                    wallet.valid.push(Token { text, grants });
+                    wallet.valid.push(Token::opening(grants, text));
                 }
             }
         }
 
         let service = Payload::v3_service();
-        wallet.services.push(Token { text: service.pki(signer)?, grants: Grants::NONE });
+        wallet.services.push(Token::bad(service.pki(signer)?));
         let text = new_uuid();
         identities.iter().for_each(|identity| identity.know(&text, &service));
-        wallet.services.push(Token { text, grants: Grants::NONE });
+        wallet.services.push(Token::bad(text));
 
         let fresh = || Payload::v3().audit_ids(&[&new_audit_id()]);
-        let expired = fresh().expires_in(-60);
         let revoked = fresh().pki(signer)?;
         identities.iter().for_each(|identity| identity.revoke_token(&revoked));
         let fernet = format!("gAAAAA{}", "Bd-_".repeat(40));
         let jws = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
         for text in [
-            expired.pki(signer)?,
-            expired.pkiz(signer)?,
             revoked,
             fresh().pki(&stranger.signing)?,
             fresh().pkiz(&stranger.signing)?,
-            fresh().bind("kerberos", "user@REALM").pki(signer)?,
             Payload::v2_unscoped().pki(signer)?,
             fernet,
             jws.into(),
@@ -92,14 +101,20 @@ impl Wallet {
             "a".into(),
             "x".repeat(3000),
         ] {
-            wallet.bad.push(Token { text, grants: Grants::NONE });
+            wallet.bad.push(Token::bad(text));
         }
 
-        // With a service token, this one passes where there is `keystone_service_type`.
-        let rules = fresh().user("known-by-rules", "user");
-        let rules = rules.access_rules(Vec::<String>::new().into());
-        wallet.users.insert("known-by-rules".into());
-        wallet.bad.push(Token { text: rules.pki(signer)?, grants: user });
+        let helped = || fresh().user(HELPED, "user");
+        let no_rules = Vec::<String>::new();
+        for payload in [
+            helped().expires_in(-60),
+            helped().bind("kerberos", "user@REALM"),
+            helped().access_rules(no_rules.into()),
+        ] {
+            for text in [payload.pki(signer)?, payload.pkiz(signer)?] {
+                wallet.bad.push(Token { text, grants: user, needs_service: true });
+            }
+        }
         Ok(wallet)
     }
 
@@ -108,7 +123,7 @@ impl Wallet {
         &self.valid[random.below(self.valid.len())]
     }
 
-    /// Something else that is sent as a token.
+    /// Something else that is sent as a token: on its own, none of these opens anything.
     pub fn bad(&self, random: &mut Random) -> &Token {
         &self.bad[random.below(self.bad.len())]
     }
@@ -118,9 +133,9 @@ impl Wallet {
         &self.services[random.below(self.services.len())]
     }
 
-    /// Whether a valid token is this user's.
-    pub fn is_user(&self, id: &str) -> bool {
-        self.users.contains(id)
+    /// Whether this user has a token that is valid, or would be with that of a service.
+    pub fn is_user(&self, id: &str, with_service: bool) -> bool {
+        self.users.contains(id) || with_service && id == HELPED
     }
 
     /// A part of each token that is long enough to tell that it was logged.
@@ -133,6 +148,8 @@ impl Wallet {
 
 /// How many tokens of a user only the identity service can judge.
 const ONLINE: usize = 8;
+/// Whose tokens are valid only with that of a service.
+const HELPED: &str = "known-with-service";
 const TRACE: usize = 32;
 
 #[cfg(test)]

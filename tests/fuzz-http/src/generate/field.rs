@@ -33,16 +33,19 @@ impl Maker<'_> {
     fn tokens(&mut self, tame: bool) -> Vec<Field> {
         let mut fields = Vec::new();
         let share = if tame { 75 } else { 45 };
+        let service = self.random.percent(15);
         if self.random.percent(share) {
             let token = match self.random.percent(75) {
                 true => self.wallet.valid(&mut self.random).clone(),
                 false => self.wallet.bad(&mut self.random).clone(),
             };
             let name = self.token_name(&["X-Auth-Token", "X-Auth-Token", "X-Storage-Token"], tame);
-            self.grants.add(token.grants);
+            if service || !token.needs_service {
+                self.grants.add(token.grants);
+            }
             fields.push((name, self.padded(token.text, tame)));
         }
-        if self.random.percent(15) {
+        if service {
             let token = match self.random.percent(60) {
                 true => self.wallet.service(&mut self.random).clone(),
                 false => self.wallet.bad(&mut self.random).clone(),

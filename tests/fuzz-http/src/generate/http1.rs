@@ -55,7 +55,7 @@ impl Maker<'_> {
                 fields.push((b"Expect".to_vec(), b"100-continue".to_vec()));
             }
         }
-        if is_last && self.random.percent(85) {
+        if is_last && (self.is_tame || self.random.percent(85)) {
             fields.push((b"Connection".to_vec(), b"close".to_vec()));
         }
         let line = [method.as_bytes(), b" ", &target, b" HTTP/1.1\r\n"].concat();

@@ -172,9 +172,9 @@ impl Watched {
         if workers != self.workers {
             find("worker died", format!("workers were {:?} and are {workers:?}", self.workers));
             // The next look is about the new one; what the old one has counted stays.
-            self.workers = keystone_testbed::wait_for("a new worker", || {
+            self.workers = keystone_testbed::wait_for("new workers", || {
                 let pids = self.instance.nginx.worker_pids();
-                (pids.len() == 1).then_some(pids)
+                (pids.len() == self.instance.plan.workers).then_some(pids)
             })?;
             self.idle = self.ask().unwrap_or(self.idle);
         }

@@ -30,11 +30,13 @@ pub struct Plan {
     pub identity_delay: u64,
     /// Whether it removes tokens.
     pub tokens_removed: bool,
+    /// How many workers it has.
+    pub workers: usize,
 }
 
 /// The instances: each has all servers.
 pub const PLANS: [Plan; 4] = [
-    Plan { name: "default", lines: "", identity_delay: 0, tokens_removed: false },
+    Plan { name: "default", lines: "", identity_delay: 0, tokens_removed: false, workers: 1 },
     Plan {
         name: "lenient",
         lines: "ignore_invalid_headers off;
@@ -43,6 +45,7 @@ pub const PLANS: [Plan; 4] = [
             keystone_include_service_catalog on;",
         identity_delay: 0,
         tokens_removed: false,
+        workers: 1,
     },
     Plan {
         name: "tight",
@@ -59,6 +62,7 @@ pub const PLANS: [Plan; 4] = [
             keepalive_requests 3;",
         identity_delay: 0,
         tokens_removed: true,
+        workers: 1,
     },
     Plan {
         name: "slow",
@@ -70,6 +74,7 @@ pub const PLANS: [Plan; 4] = [
             lingering_close off;",
         identity_delay: 40,
         tokens_removed: false,
+        workers: 2,
     },
 ];
 
@@ -106,6 +111,7 @@ impl Instance {
             .replace("@USER@", &worker_user().map(|u| format!("user {u};")).unwrap_or_default())
             .replace("@IDENTITY@", &identity.uri())
             .replace("@ADMIN_TOKEN@", ADMIN_TOKEN)
+            .replace("@WORKERS@", &plan.workers.to_string())
             .replace("@HTTP@", plan.lines);
         let connections = "location = /-/connections { stub_status; }";
         text = text.replace("@CONNECTIONS@", if counts_connections { connections } else { "" });
@@ -138,7 +144,7 @@ impl Instance {
         }
 
         fill(&dir, &sites)?;
-        let nginx = Nginx::start_in(dir, Port::free()?, &Config::raw(&text, 1))?;
+        let nginx = Nginx::start_in(dir, Port::free()?, &Config::raw(&text, plan.workers))?;
         if plan.identity_delay > 0 {
             let delay = std::time::Duration::from_millis(plan.identity_delay);
             identity.fault_validations(keystone_testbed::identity::Fault::Delay(delay));

@@ -39,12 +39,27 @@ impl Log {
     }
 }
 
-/// The lines of an error log that tell of a fault.
+/// The entries of an error log that tell of a fault.
 pub fn faults(text: &str, wallet: &Wallet) -> Vec<String> {
-    text.lines()
-        .filter(|line| is_fault(line) || tells_token(line, wallet))
-        .map(str::to_owned)
-        .collect()
+    let is_one = |entry: &String| is_fault(entry) || tells_token(entry, wallet);
+    entries(text).into_iter().filter(is_one).collect()
+}
+
+/// An entry begins with a time: nginx writes a header of HTTP/2 that it does not accept as it is,
+/// with what may be the end of a line in it.
+fn entries(text: &str) -> Vec<String> {
+    let mut entries: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let begins = line.starts_with("20") && line.get(4..5) == Some("/");
+        match entries.last_mut() {
+            Some(entry) if !begins => {
+                entry.push('\n');
+                entry.push_str(line);
+            }
+            _ => entries.push(line.to_owned()),
+        }
+    }
+    entries
 }
 
 /// The lines of an access log in which there is a token.
@@ -68,3 +83,33 @@ fn tells_token(line: &str, wallet: &Wallet) -> bool {
 }
 
 const LONGEST: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nginx_tells_of_a_request_is_not_ours() {
+        let wallet = crate::wallet::tests::small();
+        let token = wallet.traces().next().unwrap();
+        let ours =
+            format!("2026/11/29 03:13:27 [info] 1#1: *1 keystone: refused {token}, client: x");
+        assert_eq!(faults(&ours, &wallet).len(), 1);
+        let nginx_s = format!(
+            "2026/11/29 03:13:27 [info] 1#1: *1 client sent invalid header: \"\n{token}\"\n"
+        );
+        assert_eq!(faults(&nginx_s, &wallet).len(), 0);
+        let request = format!("2026/11/29 03:13:27 [error] 1#1: *1 x, client: x, request: {token}");
+        assert_eq!(faults(&request, &wallet).len(), 0);
+    }
+
+    #[test]
+    fn an_alert_is_a_fault_wherever_it_comes() {
+        let text = "2026/11/29 03:13:27 [info] 1#1: x\n2026/11/29 03:13:27 [alert] 1#1: worker\n";
+        assert_eq!(faults(text, &Wallet::default()).len(), 1);
+        let renamed = "2026/11/29 03:13:27 [crit] 1#1: rename() failed\n";
+        assert_eq!(faults(renamed, &Wallet::default()).len(), 0);
+        let skipped = "2026/11/29 03:13:27 [crit] 1#1: *1 keystone: skipped\n";
+        assert_eq!(faults(skipped, &Wallet::default()).len(), 1);
+    }
+}

@@ -123,7 +123,7 @@ fuzz-http: build ## Fuzz a live nginx over HTTP/1 and HTTP/2, FUZZ_SECONDS long
 fuzz-http-smoke: build
 	@cargo build --locked --release -p keystone-fuzz-http $(CARGO_FAILED)
 	@$(call say,The fuzzer of HTTP (about two minutes))
-	KEYSTONE_MODULE=$(MODULE) SEED=1 CASES=15360 $(TARGET)/release/keystone-fuzz-http
+	KEYSTONE_MODULE=$(MODULE) SEED=1 CASES=23040 $(TARGET)/release/keystone-fuzz-http
 
 .PHONY: fuzz-packages
 fuzz-packages:

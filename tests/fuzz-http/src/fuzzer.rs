@@ -260,3 +260,46 @@ fn judge(case: &Case, outcome: &Outcome) -> Vec<Finding> {
 
 /// How many connections there are at once.
 const PLAYERS: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Ending;
+    use crate::guard::Grants;
+    use crate::site::Door;
+
+    fn kinds(grants: Grants, received: &str, is_over: bool) -> Vec<&'static str> {
+        let case = Case {
+            number: 1,
+            instance: 0,
+            site: 0,
+            door: Door::Plain,
+            alpn: None,
+            steps: Vec::new(),
+            ending: Ending::Wait,
+            quiet: Duration::ZERO,
+            grants,
+            copies: 1,
+            requests: 1,
+            streams: 0,
+        };
+        let outcome = Outcome { received: received.into(), is_over, connected: true };
+        judge(&case, &outcome).into_iter().map(|finding| finding.kind).collect()
+    }
+
+    #[test]
+    fn content_comes_no_more_often_than_tokens_were_sent() {
+        let user = Grants { valid: 1, ..Grants::NONE };
+        let (on, admin) = (Guard::On.content(), Guard::Admin.content());
+        assert!(kinds(user, &on, true).is_empty());
+        assert_eq!(kinds(Grants::NONE, &on, true), ["content without a token"]);
+        assert_eq!(kinds(user, &on.repeat(2), true), ["content without a token"]);
+        assert_eq!(kinds(user, &admin, true), ["content without a token"]);
+        assert!(kinds(Grants::NONE, &Guard::Off.content(), true).is_empty());
+    }
+
+    #[test]
+    fn a_connection_is_answered_or_closed() {
+        assert_eq!(kinds(Grants::NONE, "", false), ["not closed"]);
+    }
+}

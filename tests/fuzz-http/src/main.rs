@@ -1,6 +1,6 @@
 //! Sends HTTP/1 and HTTP/2, right and wrong, to a live nginx with the module.  See README.md.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -131,10 +131,14 @@ fn replay(fuzzer: &mut Fuzzer, numbers: &[u64]) -> Result<bool, Failure> {
 
 /// Tells what was found; the first of each kind with the cases that bring it back.
 fn report(fuzzer: &mut Fuzzer, seed: u64, findings: &[Finding]) -> Result<(), Failure> {
-    let mut kinds = BTreeSet::new();
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for finding in findings {
-        println!("FOUND {}: {}", finding.kind, finding.what);
-        if !kinds.insert(finding.kind) {
+        let times = kinds.entry(finding.kind).or_default();
+        *times += 1;
+        if *times <= TOLD {
+            println!("FOUND {}: {}", finding.kind, finding.what);
+        }
+        if *times > 1 {
             continue;
         }
         let guilty = narrow(fuzzer, finding)?;
@@ -144,6 +148,9 @@ fn report(fuzzer: &mut Fuzzer, seed: u64, findings: &[Finding]) -> Result<(), Fa
             let case = fuzzer.case(*number);
             println!("  {}: {case}", fuzzer.place(&case));
         }
+    }
+    for (kind, times) in kinds.into_iter().filter(|(_, times)| *times > TOLD) {
+        println!("  {kind}: {} more in this batch", times - TOLD);
     }
     Ok(())
 }
@@ -174,4 +181,6 @@ const BATCH: u64 = 384;
 /// From how many cases on a run must have seen all that there is to see.
 const ENOUGH: u64 = 5000;
 const REPORT: Duration = Duration::from_secs(600);
+/// How many findings of a kind are told, and how many cases are shown.
+const TOLD: usize = 5;
 const SHOWN: usize = 3;

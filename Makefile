@@ -87,10 +87,10 @@ demo-swift: build keystone ## Play it with Swift's client: keep objects in files
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
-test: build vendored oracle keystone suite-swift prometheus neighbour-packages lint fuzz-smoke ## Run every test, with Debian's nginx and with nginx 1.28
+test: build vendored oracle keystone suite-swift prometheus neighbour-packages lint fuzz-smoke fuzz-http-smoke ## Run every test, with Debian's nginx and with nginx 1.28
 	@$(call say,Tests of the libraries)
 	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
-		-p keystone-testbed -p keystone-bench
+		-p keystone-testbed -p keystone-bench -p keystone-fuzz-http
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
 		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=/usr/sbin/nginx cargo test --locked --release -p ngx_http_keystone_module
@@ -175,6 +175,18 @@ fuzz: fuzz-packages ## Fuzz what parses, FUZZ_SECONDS for each target
 fuzz-smoke: fuzz-packages
 	@$(call say,The fuzz targets (some seconds for each))
 	fuzz/run.sh $(BUILD)/fuzz -runs=300000 -seed=1
+
+.PHONY: fuzz-http
+fuzz-http: build ## Fuzz a live nginx over HTTP/1 and HTTP/2, FUZZ_SECONDS long
+	@cargo build --locked --release -p keystone-fuzz-http $(CARGO_FAILED)
+	@$(call say,The fuzzer of HTTP ($(FUZZ_SECONDS) seconds))
+	KEYSTONE_MODULE=$(MODULE) FUZZ_SECONDS=$(FUZZ_SECONDS) $(TARGET)/release/keystone-fuzz-http
+
+.PHONY: fuzz-http-smoke
+fuzz-http-smoke: build
+	@cargo build --locked --release -p keystone-fuzz-http $(CARGO_FAILED)
+	@$(call say,The fuzzer of HTTP (about two minutes))
+	KEYSTONE_MODULE=$(MODULE) SEED=1 CASES=23040 $(TARGET)/release/keystone-fuzz-http
 
 .PHONY: fuzz-packages
 fuzz-packages:

@@ -161,10 +161,26 @@ inspect() {
     buildah inspect --format "$template" "$container"
 }
 
+# buildah COMMAND: what races with itself is tried once more, and any other failure stays one.
 buildah() {
+    local errors=$work/buildah.errors code=0
+    try_buildah "$@" 2>"$errors" || code=$?
+    cat "$errors" >&2
+    if [ "$code" != 0 ] && grep -q "$RACE" "$errors"; then
+        say "\"buildah $1\" raced with itself: trying once more" >&2
+        code=0
+        try_buildah "$@" || code=$?
+    fi
+    return "$code"
+}
+
+try_buildah() {
     STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot command buildah \
         --root "$work/storage" --runroot "$work/run" "$@"
 }
+
+# What buildah says when its own processes disturb each other as it starts.
+RACE='sealing memfd copy: Device or resource busy'
 
 [ $# -ge 2 ] || fail "usage: image.sh BUILD TESTBED"
 build=$1

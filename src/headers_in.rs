@@ -155,6 +155,6 @@ fn hash_key(name: &[u8]) -> usize {
 const TOKEN_HEADERS: [&str; 3] = ["x-auth-token", "x-storage-token", "x-service-token"];
 
 fn token_header(name: &[u8]) -> Option<usize> {
-    let is_name = |known: &&str| known.bytes().eq(name.iter().copied().map(folded));
-    TOKEN_HEADERS.iter().position(|known| known.len() == name.len() && is_name(&known))
+    let name = || name.iter().copied().map(folded);
+    TOKEN_HEADERS.iter().position(|known| known.bytes().eq(name()))
 }

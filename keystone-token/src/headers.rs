@@ -64,8 +64,8 @@ pub fn is_stripped(name: &[u8]) -> bool {
     if name.len() > LONGEST {
         return false;
     }
-    let is_name = |stripped: &&str| stripped.bytes().cmp(name.iter().copied().map(folded));
-    STRIPPED.binary_search_by(|stripped| is_name(&stripped)).is_ok()
+    let name = || name.iter().copied().map(folded);
+    STRIPPED.binary_search_by(|stripped| stripped.bytes().cmp(name())).is_ok()
 }
 
 /// A byte of a header name as it counts for a comparison: letters in lower case, and `-` for every

@@ -61,7 +61,8 @@ impl Request {
     pub unsafe fn add_header(&self, name: HeaderName, value: &str) -> Option<()> {
         let list = self.header_list()?;
         // SAFETY: the list is intact.
-        let header: *mut ngx_table_elt_t = unsafe { nginx_sys::ngx_list_push(list) }.cast();
+        let header: *mut ngx_table_elt_t =
+            unsafe { nginx_sys::ngx_list_push(list.as_ptr()) }.cast();
         if header.is_null() {
             return None;
         }
@@ -85,7 +86,8 @@ impl Request {
         if !self.headers().any(|(name, _)| remove(name)) {
             return Some(());
         }
-        let list = self.header_list()?;
+        // SAFETY: the list belongs to the request; nothing else uses it meanwhile.
+        let list = unsafe { self.header_list()?.as_mut() };
         // SAFETY: the elements are headers, whose names live as long as the request.
         let removed = |header: &ngx_table_elt_t| remove(unsafe { bytes(&header.key) });
         // What stays, as runs of elements that lie side by side.

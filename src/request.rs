@@ -162,10 +162,8 @@ impl Request {
 
     /// What the client accepts, all `Accept` headers as one.
     pub fn accept(&self) -> String {
-        let accepted = self.headers().filter_map(|(name, value)| {
-            name.eq_ignore_ascii_case(b"accept").then(|| String::from_utf8_lossy(value))
-        });
-        accepted.collect::<Vec<_>>().join(",")
+        let accepted = self.headers().filter(|(name, _)| name.eq_ignore_ascii_case(b"accept"));
+        accepted.map(|(_, value)| String::from_utf8_lossy(value)).collect::<Vec<_>>().join(",")
     }
 
     /// The request's headers, as name and value; none where nginx has not read any. They live as
@@ -179,7 +177,7 @@ impl Request {
 
     /// nginx's list of the request's headers, made here where nginx has not made it; `None` where
     /// nginx has no memory.
-    pub(crate) fn header_list(&self) -> Option<&mut ngx_list_t> {
+    pub(crate) fn header_list(&self) -> Option<NonNull<ngx_list_t>> {
         // SAFETY: the list belongs to the request; nothing else uses it while the reference lives.
         let list = unsafe { &mut (*self.as_ptr()).headers_in.headers };
         if list.last.is_null() {
@@ -196,7 +194,7 @@ impl Request {
             list.nalloc = HEADERS;
             list.pool = pool;
         }
-        Some(list)
+        Some(NonNull::from(list))
     }
 
     /// Sends a page that is not to be kept, as the answer to the request; gives the code for nginx.

@@ -52,7 +52,7 @@ impl Way<'_> {
     fn refused_without_list(&self, token: &[u8], parsed: ParsedToken<'_>) -> Option<Step> {
         let material = self.service.material();
         let refusal = parsed.verify_signature(material.signers.as_ref()?, now_sec()).err()?;
-        match Refusal::from(refusal) {
+        match refusal {
             refusal if self.may_be_rotation(&refusal) => {
                 Some(Step::Wait(Wait::Refresh(Need::Rotation)))
             }

@@ -194,27 +194,6 @@ fn malformed(what: &str) -> io::Error {
 
 const MAX_HEAD: usize = 1 << 20;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_are_joined() {
-        let mut wire = &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
-            3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\nrest"[..];
-        let head = read_head(&mut wire).unwrap().unwrap();
-        assert_eq!(read_body(&mut wire, &head.headers, true).unwrap(), b"abcde");
-        assert_eq!(wire, b"rest");
-    }
-
-    #[test]
-    fn a_short_body_is_an_error() {
-        let mut wire = &b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc"[..];
-        let head = read_head(&mut wire).unwrap().unwrap();
-        assert!(read_body(&mut wire, &head.headers, true).is_err());
-    }
-}
-
 /// A TCP connection that comes from `source`, made within `timeout`.
 pub fn tcp_from(source: Ipv4Addr, address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     let SocketAddr::V4(address) = address else {
@@ -248,5 +227,26 @@ fn socket_address(address: SocketAddrV4) -> libc::sockaddr_in {
         sin_port: address.port().to_be(),
         sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
         sin_zero: [0; 8],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_joined() {
+        let mut wire = &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+            3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\nrest"[..];
+        let head = read_head(&mut wire).unwrap().unwrap();
+        assert_eq!(read_body(&mut wire, &head.headers, true).unwrap(), b"abcde");
+        assert_eq!(wire, b"rest");
+    }
+
+    #[test]
+    fn a_short_body_is_an_error() {
+        let mut wire = &b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc"[..];
+        let head = read_head(&mut wire).unwrap().unwrap();
+        assert!(read_body(&mut wire, &head.headers, true).is_err());
     }
 }

@@ -31,8 +31,8 @@ swift_hash_path_suffix = suffix
 
 [swift-constraints]
 max_file_size = 8388610
-max_meta_count = 30
-max_meta_overall_size = 1536
+max_meta_count = 20
+max_meta_overall_size = 1024
 
 [storage-policy:0]
 name = Policy-0

@@ -133,7 +133,7 @@ test-suite-keystonemiddleware: build oracle keystone ## Run keystonemiddleware's
 .PHONY: test-suite-swift
 test-suite-swift: build keystone suite-swift ## Run all tests of Swift and python-swiftclient, with and without nginx in front
 	@cargo build --locked --release -p keystone-suite-swift $(CARGO_FAILED)
-	@$(call say,Tests of Swift (some fifteen minutes))
+	@$(call say,Tests of Swift (half an hour))
 	$(RUN_SUITE_SWIFT) all
 
 .PHONY: test-faults

@@ -31,8 +31,8 @@ swift_hash_path_suffix = suffix
 
 [swift-constraints]
 max_file_size = 8388610
-max_meta_count = 30
-max_meta_overall_size = 1536
+max_meta_count = 20
+max_meta_overall_size = 1024
 
 [storage-policy:0]
 name = Policy-0
@@ -44,7 +44,7 @@ name = Policy-1
 
 SERVERS = ['account', 'container', 'object', 'proxy']
 
-# As in Swift's sample; all that is not said of authtoken stays at its default.
+# As in Swift's sample.
 WITH_AUTHTOKEN = 'catch_errors gatekeeper healthcheck proxy-logging cache domain_remap etag-quoter listing_formats ' \
                  'container_sync bulk tempurl ratelimit formpost authtoken keystoneauth staticweb copy ' \
                  'container-quotas account-quotas slo dlo versioned_writes symlink proxy-logging proxy-server'
@@ -99,6 +99,7 @@ project_name = service
 project_domain_id = default
 delay_auth_decision = true
 include_service_catalog = false
+service_token_roles_required = false
 cache = swift.cache
 '''
 

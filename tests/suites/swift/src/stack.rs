@@ -88,8 +88,8 @@ impl Stack {
     }
 }
 
-/// nginx with the sample. Service tokens need no role, as is authtoken's default: the tests use
-/// them without.
+/// nginx with the sample. Service tokens need no role, as with the authtoken of `cluster.py`: the
+/// tests use them without.
 fn edge(keystone: &Keystone, proxy: SocketAddr) -> Nginx {
     let mut sample = Sample::swift_edge(keystone, proxy);
     sample.set("http {", "http {\nkeystone_service_token_roles_required off;");

@@ -357,7 +357,7 @@ fn the_log_lines_for_operators_are_those_of_the_sources() {
         let told = || {
             reasons.match_indices(": ").any(|(at, _)| {
                 let reason = &reasons[at + 2..];
-                literals.iter().any(|it| it.len() > 12 && !it.starts_with('{') && makes(it, reason))
+                literals.iter().any(|it| fixed(it) > 9 && makes(it, reason))
             })
         };
         let is_foreign = foreign.iter().any(|words| reasons.ends_with(words));

@@ -160,15 +160,14 @@ fn cached_tokens_pass(name: &str, outage: Outage) {
     );
 }
 
-/// A short run asserts only that nothing waits for the identity service; a full one that the 99th
-/// percentile is within twice that of before, or of unprotected files at the same time where the
-/// machine has become slower.
+/// The 99th percentile is within twice that of before, or of unprotected files at the same time
+/// where the machine has become slower.  In a short run a second is no failure: it shows whether
+/// anything waits for the identity service.
 #[track_caller]
 fn assert_as_fast(name: &str, before: &Outcome, during: &Outcome, plain: &Outcome) {
-    let floor = Duration::from_millis(20);
-    let usual = before.percentile(99).max(plain.percentile(99)).max(floor) * 2;
-    let bound = times(1_000, usual.as_millis() as usize) as u64;
-    assert!(during.percentile(99) <= Duration::from_millis(bound), "{name}: {during}, {plain}");
+    let floor = Duration::from_millis(times(500, 20) as u64);
+    let bound = before.percentile(99).max(plain.percentile(99)).max(floor) * 2;
+    assert!(during.percentile(99) <= bound, "{name}: {during}; before {before}; plain {plain}");
 }
 
 /// Has the identity service fail for a while, and heals it.

@@ -1,10 +1,12 @@
 //! Plays cases in batches and looks after each whether all is still as it should be.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use keystone_testbed::http::{send, Request};
+use keystone_testbed::identity::Identity;
 use keystone_testbed::nginx::WORKER;
 use keystone_testbed::pki::{Pki, TlsFiles};
 use keystone_testbed::Result;
@@ -13,7 +15,7 @@ use crate::case::Case;
 use crate::exchange::{Outcome, Player, PATIENCE};
 use crate::generate::Generator;
 use crate::guard::Guard;
-use crate::instance::{self, Instance, PLANS};
+use crate::instance::{Instance, PLANS};
 use crate::log::{self, Log};
 use crate::tally::{self, Tally};
 use crate::wallet::Wallet;
@@ -54,7 +56,7 @@ impl Fuzzer {
     pub fn start(seed: u64) -> Result<Self> {
         let (pki, stranger, tls) = (Pki::new()?, Pki::new()?, TlsFiles::new()?);
         let identities: Vec<_> =
-            PLANS.iter().map(|_| instance::identity(&pki)).collect::<Result<_>>()?;
+            PLANS.iter().map(|_| Identity::start(&pki)).collect::<Result<_>>()?;
         let wallet =
             Arc::new(Wallet::new(&pki, &stranger, &identities.iter().collect::<Vec<_>>())?);
         let mut instances = Vec::new();
@@ -110,8 +112,8 @@ impl Fuzzer {
     }
 
     /// How many requests came to upstreams by which way.
-    pub fn seen(&self) -> std::collections::BTreeMap<String, u64> {
-        let mut seen = std::collections::BTreeMap::new();
+    pub fn seen(&self) -> BTreeMap<String, u64> {
+        let mut seen = BTreeMap::new();
         for (way, times) in self.instances.iter().flat_map(|w| w.instance.inspector.seen()) {
             *seen.entry(way).or_default() += times;
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use keystone_testbed::identity::{Identity, ADMIN_TOKEN};
 use keystone_testbed::nginx::{was_built_with, worker_user, Config, Nginx};
-use keystone_testbed::pki::{Pki, TlsFiles};
+use keystone_testbed::pki::TlsFiles;
 use keystone_testbed::port::Port;
 use keystone_testbed::temp::TempDir;
 use keystone_testbed::world::make_signing_dir;
@@ -165,11 +165,6 @@ impl Instance {
     pub fn control(&self) -> SocketAddr {
         self.nginx.address()
     }
-}
-
-/// An identity service for an instance.
-pub fn identity(pki: &Pki) -> Result<Identity> {
-    Identity::start(pki)
 }
 
 fn directory(file: &Path) -> String {

@@ -61,7 +61,8 @@ impl Wallet {
             let id = format!("known-user-{number}");
             wallet.users.insert(id.clone());
             let like = |payload: Payload| {
-                payload.user(&id, "user").roles(roles).audit_ids(&[&new_audit_id()])
+                let payload = payload.user(&id, "user").roles(roles).expires_in(LONGEST_RUN);
+                payload.audit_ids(&[&new_audit_id()])
             };
             for payload in [like(Payload::v3()), like(Payload::v2())] {
                 wallet.valid.push(Token::opening(grants, payload.pki(signer)?));
@@ -76,13 +77,13 @@ impl Wallet {
             }
         }
 
-        let service = Payload::v3_service();
+        let service = Payload::v3_service().expires_in(LONGEST_RUN);
         wallet.services.push(Token::bad(service.pki(signer)?));
         let text = new_uuid();
         identities.iter().for_each(|identity| identity.know(&text, &service));
         wallet.services.push(Token::bad(text));
 
-        let fresh = || Payload::v3().audit_ids(&[&new_audit_id()]);
+        let fresh = || Payload::v3().expires_in(LONGEST_RUN).audit_ids(&[&new_audit_id()]);
         let revoked = fresh().pki(signer)?;
         identities.iter().for_each(|identity| identity.revoke_token(&revoked));
         let fernet = format!("gAAAAA{}", "Bd-_".repeat(40));
@@ -150,6 +151,8 @@ impl Wallet {
 const ONLINE: usize = 8;
 /// Whose tokens are valid only with that of a service.
 const HELPED: &str = "known-with-service";
+/// For how long tokens are valid, in seconds: a run that outlives them says little.
+const LONGEST_RUN: i64 = 7 * 86_400;
 const TRACE: usize = 32;
 
 #[cfg(test)]

@@ -126,6 +126,7 @@ fn unknown_tokens_that_fill_all_places_keep_no_signed_token_waiting() {
     let world = World::setup()
         .set("keystone_revocation_cache_time", "1s")
         .set("keystone_max_pending", "4")
+        .set("keystone_max_pending_per_address", "0")
         .start();
     let cached = world.pki(&Payload::v3());
     assert_eq!(world.status(&cached), 200);

@@ -1,6 +1,7 @@
 //! Requests that nginx has set up in part only when it enters the module: HTTP/0.9, and request
 //! lines that it refuses and `error_page` redirects into a location.
 
+use keystone_testbed::http::Client;
 use keystone_testbed::mint::Payload;
 use keystone_testbed::nginx::{exchange, was_built_with};
 use keystone_testbed::pki::TlsFiles;
@@ -188,6 +189,14 @@ fn bytes_of_the_other_protocol() {
         exchange(port.address(), bytes).unwrap();
         assert_alive(&world, &workers, bytes);
     }
+    for line in [&b"GET /delay/x\r\n"[..], b"GET /files/hello.txt\r\n", b"garbage\r\n\r\n"] {
+        let ca = files.ca();
+        let mut client = Client::connect_tls(port.address(), "localhost", &ca, None).unwrap();
+        client.write(line).unwrap();
+        client.wait_for_answer().unwrap();
+        assert_alive(&world, &workers, line);
+    }
+    assert!(!world.upstream.requests().is_empty());
     for request in world.upstream.requests() {
         assert_eq!(request.headers.text("X-Identity-Status"), Some("Invalid"));
     }

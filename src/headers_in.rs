@@ -12,7 +12,7 @@ use keystone_token::headers::{folded, is_stripped, HeaderName};
 use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_str_t, ngx_table_elt_t};
 
 use crate::conf::directive::bytes;
-use crate::request::{elements, static_name, Request};
+use crate::request::{elements, make_list, static_name, Request};
 
 /// The tokens of a request, as sent; none is empty.  They point into the request's headers.
 #[derive(Clone, Copy, Default)]
@@ -114,10 +114,8 @@ fn rebuild(
     runs: &[(*const ngx_table_elt_t, usize)],
 ) -> Option<()> {
     let Some(((first, count), more)) = runs.split_first() else {
-        list.part.nelts = 0;
-        list.part.next = std::ptr::null_mut();
-        list.last = &mut list.part;
-        return Some(());
+        // The first part may begin anywhere in its array, and then has less room than `nalloc` says.
+        return make_list(list, pool);
     };
     let mut parts = Vec::new();
     for (start, count) in more {

@@ -181,18 +181,7 @@ impl Request {
         // SAFETY: the list belongs to the request; nothing else uses it while the reference lives.
         let list = unsafe { &mut (*self.as_ptr()).headers_in.headers };
         if list.last.is_null() {
-            // What nginx's `ngx_list_init()` does, which is an inline function of C.
-            let (size, pool) = (size_of::<ngx_table_elt_t>(), self.get().pool);
-            // SAFETY: the pool is the request's.
-            let elements = unsafe { ngx_palloc(pool, HEADERS * size) };
-            if elements.is_null() {
-                return None;
-            }
-            list.part = ngx_list_part_t { elts: elements, nelts: 0, next: ptr::null_mut() };
-            list.last = &mut list.part;
-            list.size = size;
-            list.nalloc = HEADERS;
-            list.pool = pool;
+            make_list(list, &self.pool())?;
         }
         Some(NonNull::from(list))
     }
@@ -354,6 +343,23 @@ pub unsafe fn elements<'l>(list: *const ngx_list_t) -> impl Iterator<Item = &'l 
         Some(elements)
     })
     .flatten()
+}
+
+/// Makes an empty list of headers; `None` where nginx has no memory. It is what `ngx_list_init()`
+/// does, which is an inline function of C.
+pub fn make_list(list: &mut ngx_list_t, pool: &Pool) -> Option<()> {
+    let size = size_of::<ngx_table_elt_t>();
+    // SAFETY: the pool is that of a live request.
+    let elements = unsafe { ngx_palloc(pool.as_ptr(), HEADERS * size) };
+    if elements.is_null() {
+        return None;
+    }
+    list.part = ngx_list_part_t { elts: elements, nelts: 0, next: ptr::null_mut() };
+    list.last = &mut list.part;
+    list.size = size;
+    list.nalloc = HEADERS;
+    list.pool = pool.as_ptr();
+    Some(())
 }
 
 /// A string of the program as nginx's.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keystone_testbed::http::{Request, Response};
 use keystone_testbed::memcached::Memcached;
-use keystone_testbed::mint::{new_uuid, Payload};
+use keystone_testbed::mint::{new_fernet, Payload};
 use keystone_testbed::nginx::{Config, Nginx};
 use keystone_testbed::upstream::Seen;
 use keystone_testbed::wait_for;
@@ -18,7 +18,7 @@ fn shares(config: Config, memcached: &Memcached, strategy: &str, secret: &str) -
 }
 
 fn known(world: &World, payload: &Payload) -> String {
-    let token = format!("gAAAAAB{}{}", new_uuid(), new_uuid());
+    let token = new_fernet();
     world.identity.know(&token, payload);
     token
 }

@@ -3,7 +3,7 @@
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::memcached::Memcached;
-use keystone_testbed::mint::{new_uuid, Payload};
+use keystone_testbed::mint::{new_fernet, Payload};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::World;
 
@@ -92,7 +92,7 @@ fn ossn_0056_a_cached_token_that_is_revoked() {
         .set("keystone_revocation_events", "200ms")
         .start();
     let (pki, pkiz) = (world.pki(&Payload::v3()), world.pkiz(&Payload::v3()));
-    let online = format!("gAAAAAB{}{}", new_uuid(), new_uuid());
+    let online = new_fernet();
     world.identity.know(&online, &Payload::v3());
     for token in [&pki, &pkiz, &online] {
         assert_eq!(world.status(token), 200);

@@ -113,6 +113,35 @@ fn a_token_header_is_one_in_every_spelling() {
 }
 
 #[test]
+fn f01_a_request_of_which_no_header_stays() {
+    // nginx keeps twenty headers in an array. What stays first is the last one of these, and then
+    // goes as well: what is added has to find room elsewhere. In small pools the array is a piece of
+    // memory of its own, and what is written behind it ends the worker.
+    let world = World::setup()
+        .config(|config| config.http("connection_pool_size 256; request_pool_size 256;"))
+        .location(
+            "/hidden/",
+            "keystone_auth delay; keystone_forward_token off; proxy_pass @UPSTREAM@;",
+        )
+        .start();
+    let workers = world.nginx.worker_pids();
+    let tokens =
+        ["X-Auth-Token", "X-Storage-Token", "X-Service-Token"].map(|it| format!("{it}: x\r\n"));
+    for forged in 0..24 {
+        let forged = "X-User-Id: forged\r\n".repeat(forged);
+        let request = format!("GET /hidden/x HTTP/1.0\r\n{forged}{}\r\n", tokens.concat());
+        for _ in 0..20 {
+            let answer = world.nginx.exchange(request.as_bytes()).unwrap();
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(answer.contains(r#"["X-Service-Identity-Status","Invalid"]"#), "{answer}");
+            assert!(!answer.contains("forged") && !answer.contains("-Token"), "{answer}");
+        }
+    }
+    assert_eq!(world.nginx.worker_pids(), workers);
+    world.assert_quiet_log();
+}
+
+#[test]
 fn f01_forged_headers_to_a_cgi_like_upstream() {
     let captures = ["fastcgi", "scgi", "uwsgi"].map(|kind| (kind, Capture::start()));
     let port = Port::free().unwrap();

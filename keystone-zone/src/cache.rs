@@ -75,7 +75,7 @@ pub struct Moment {
 
 /// A bounded cache in shared memory.
 ///
-/// It is set-associative: a key belongs to one set of [`WAYS`] slots, and a new entry takes the
+/// It is set-associative: a key belongs to one set of `WAYS` slots, and a new entry takes the
 /// place of an empty or expired one of its set, else of the one least recently used.  There are no
 /// pointers, lists or free lists that a writer killed in the middle could leave broken.  Three
 /// areas of fixed-size slots share the memory: small identities, large ones (a catalog), and

@@ -1,4 +1,4 @@
-//! Section A of the behaviours: no token, and tokens that are none.
+//! Section A of `docs/behaviour.md`: no token, and tokens that are none.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Section B of the behaviours: PKI and PKIZ tokens, with certificates and list at hand.
+//! Section B of `docs/behaviour.md`: PKI and PKIZ tokens, with certificates and list at hand.
 
 use std::time::{Duration, Instant};
 

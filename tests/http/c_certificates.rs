@@ -1,4 +1,4 @@
-//! Section C of the behaviours: where certificates come from and where they are kept.
+//! Section C of `docs/behaviour.md`: where certificates come from and where they are kept.
 
 use std::fs;
 use std::os::unix::fs::{chown, MetadataExt};

@@ -1,5 +1,5 @@
-//! Section D of the behaviours for tokens that the identity service has judged: what is cached of
-//! them dies with the revocation list that names them.
+//! Section D of `docs/behaviour.md` for tokens that the identity service has judged: what is cached
+//! of them dies with the revocation list that names them.
 //!
 //! The list is fetched for as long as signed tokens come, so these do here.
 

@@ -1,4 +1,4 @@
-//! Section D of the behaviours: the revocation list.
+//! Section D of `docs/behaviour.md`: the revocation list.
 
 use std::fs;
 use std::time::{Duration, Instant};

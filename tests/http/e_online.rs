@@ -1,4 +1,4 @@
-//! Section E of the behaviours: tokens that only the identity service can judge.
+//! Section E of `docs/behaviour.md`: tokens that only the identity service can judge.
 //!
 //! What becomes of them where it does not answer well is in `e_online_faults`, its credentials are
 //! in `e_credentials`, and how requests wait for it in `e_waiting`.

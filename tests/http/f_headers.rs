@@ -1,4 +1,4 @@
-//! Section F of the behaviours: what an upstream is sent, and what comes back.
+//! Section F of `docs/behaviour.md`: what an upstream is sent, and what comes back.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};

@@ -1,4 +1,4 @@
-//! Section G of the behaviours: `keystone_auth delay`.
+//! Section G of `docs/behaviour.md`: `keystone_auth delay`.
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;

@@ -1,4 +1,4 @@
-//! Section H of the behaviours: a service hands on a user's request, with a token of its own.
+//! Section H of `docs/behaviour.md`: a service hands on a user's request, with a token of its own.
 
 use keystone_testbed::expect::{
     self, NO_SERVICE, NO_USER, V2_SERVICE, V2_USER, V3_DOMAINS, V3_SERVICE_DOMAINS,

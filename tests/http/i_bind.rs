@@ -1,4 +1,4 @@
-//! Section I of the behaviours: tokens that are bound to something.
+//! Section I of `docs/behaviour.md`: tokens that are bound to something.
 //!
 //! Those lines in which a kerberos user is there need a module that authenticates by `Negotiate`;
 //! [`Negotiate`] stands in for one.

@@ -267,7 +267,8 @@ proptest! {
         prop_assert_eq!(record.get(Field::DomainId), identity.domain_id.as_deref());
         prop_assert_eq!(record.get(Field::DomainName), identity.domain_name.as_deref());
         prop_assert_eq!(record.get(Field::AuditId), identity.audit_ids.first().map(String::as_str));
-        prop_assert_eq!(record.get(Field::Roles), Some(&*identity.roles.join(",")));
+        let roles = identity.roles.join(",");
+        prop_assert_eq!(record.get(Field::Roles), Some(roles.as_str()));
         prop_assert_eq!(record.expires_at(), identity.expires_at);
         prop_assert_eq!(record.is_admin_project(), identity.is_admin_project);
         let expires_at = record.get(Field::ExpiresAt).unwrap();

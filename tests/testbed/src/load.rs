@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::http::{Client, Request, Response};
 use crate::{lock, wait_for, Result};
 
-/// Some clients. They stop when they are told to, and after [`LONGEST`] at the latest.
+/// Some clients. They stop when they are told to, and after `LONGEST` at the latest.
 #[derive(Clone, Debug)]
 pub struct Load {
     address: SocketAddr,

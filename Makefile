@@ -95,6 +95,8 @@ test: build vendored oracle keystone suite-swift prometheus neighbour-packages c
 	@$(call say,Tests of the libraries)
 	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
 		-p keystone-testbed -p keystone-bench -p keystone-fuzz-http
+	@$(call say,Tests of contrib/keystone-edge)
+	$(KEYSTONE)/bin/python -B -m unittest discover contrib/keystone-edge/tests
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
 		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=/usr/sbin/nginx cargo test --locked --release -p ngx_http_keystone_module

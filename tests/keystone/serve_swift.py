@@ -5,7 +5,9 @@ and the configurations. The four servers listen on 127.0.0.1 at the ports given,
 and end with this program, which ends when its stdin does.
 
 The proxy has no authtoken in its pipeline: whoever reaches it is who its
-headers say, as behind a gateway.
+headers say, as behind a gateway. With --memcached HOST:PORT and --identity URI
+contrib/keystone-edge takes the place of authtoken, among the middlewares that
+need it: bulk in front of keystoneauth, s3api and s3token, and TempAuth.
 """
 
 import argparse
@@ -66,9 +68,14 @@ use = egg:swift#{server}
 '''
 
 # As nginx-conf/swift-edge.conf wants it.
+PIPELINE = 'catch_errors gatekeeper healthcheck proxy-logging tempurl keystoneauth bulk slo proxy-logging proxy-server'
+# As contrib/keystone-edge/README.md has it, with TempAuth.
+FILTER_PIPELINE = 'catch_errors gatekeeper healthcheck proxy-logging cache keystone-edge bulk tempurl s3api s3token ' \
+                  'keystone-edge keystoneauth tempauth slo proxy-logging proxy-server'
+
 PROXY = '''
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck proxy-logging tempurl keystoneauth bulk slo proxy-logging proxy-server
+pipeline = {pipeline}
 
 [app:proxy-server]
 use = egg:swift#proxy
@@ -97,7 +104,29 @@ operator_roles = admin, swiftoperator, member
 project_reader_roles = reader
 SERVICE_service_roles = service
 reseller_admin_role = ResellerAdmin
-allow_names_in_acls = false
+allow_names_in_acls = {names}
+'''
+
+FILTERS = '''
+[filter:keystone-edge]
+use = egg:keystone-edge#keystone_edge
+gateway_addresses = 127.0.0.1
+
+[filter:cache]
+use = egg:swift#memcache
+memcache_servers = {memcached}
+
+[filter:s3api]
+use = egg:swift#s3api
+
+[filter:s3token]
+use = egg:swift#s3token
+auth_uri = {identity}
+
+[filter:tempauth]
+use = egg:swift#tempauth
+reseller_prefix = TEMP
+user_temporary_tester = testing .admin
 '''
 
 
@@ -106,18 +135,27 @@ def main():
     parser.add_argument('directory')
     for server in SERVERS:
         parser.add_argument(f'--{server}', type=int, required=True, metavar='PORT')
+    parser.add_argument('--memcached', metavar='HOST:PORT')
+    parser.add_argument('--identity', metavar='URI')
     arguments = vars(parser.parse_args())
     directory = pathlib.Path(arguments['directory']).resolve()
     make_device(directory / 'node' / 'd1')
     directory.joinpath('swift.conf').write_text(SWIFT)
     for server in SERVERS:
-        configure(directory, server, arguments[server])
+        configure(directory, server, arguments[server], proxy(arguments))
 
     children = [start(directory / f'{server}-server.conf', module) for server, module in SERVERS.items()]
     while sys.stdin.buffer.read(4096):
         pass
     for child in children:
         os.kill(child, signal.SIGKILL)
+
+
+def proxy(arguments):
+    """The proxy's configuration, behind its [DEFAULT]."""
+    if not arguments['identity']:
+        return PROXY.format(pipeline=PIPELINE, names='false')
+    return PROXY.format(pipeline=FILTER_PIPELINE, names='true') + FILTERS.format(**arguments)
 
 
 def make_device(device):
@@ -130,7 +168,7 @@ def make_device(device):
                  'set TMPDIR to a directory on ext4 or XFS')
 
 
-def configure(directory, server, port, proxy=PROXY):
+def configure(directory, server, port, proxy):
     text = SERVER + (proxy if server == 'proxy' else STORAGE)
     user = pathlib.Path('/proc/self').owner()
     text = text.format(port=port, user=user, directory=directory, server=server)

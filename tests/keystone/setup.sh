@@ -15,7 +15,8 @@ venv=${1:-$here/../../build/keystone-venv}
 . "$here/../venv.sh"
 
 packages=$venv/keystone-stamp
-wanted="$venv $(cat "$here/requirements.txt" "$0" | sha256sum | cut -d' ' -f1)"
+edge=$here/../../contrib/keystone-edge
+wanted="$venv $(cat "$here/requirements.txt" "$edge/pyproject.toml" "$edge/keystone_edge.py" "$0" | sha256sum | cut -d' ' -f1)"
 people=$venv/cloud/stamp
 wanted_people=$(cat "$here/requirements.txt" "$here/cloud.py" "$here/settings.py" | sha256sum | cut -d' ' -f1)
 
@@ -36,6 +37,9 @@ if ! has_packages; then
     echo "keystone: making $venv (Keystone 30, keystonemiddleware 13 and Swift 2.38, about half a minute)"
     make_venv
     pip_install "Keystone and its parts" --only-binary :all: -r "$here/requirements.txt"
+    # Of a copy: setuptools leaves files beside what it builds.
+    rm -rf "$venv/keystone-edge" && cp -R "$edge" "$venv/keystone-edge"
+    pip_install "contrib/keystone-edge" --no-build-isolation "$venv/keystone-edge"
     echo "$wanted" >"$packages"
 fi
 

@@ -13,16 +13,22 @@ use keystone_testbed::upstream::{Seen, Upstream};
 
 use crate::cloud::{cloud, Cloud};
 
-struct Edge {
-    cloud: Arc<Cloud>,
+/// A gateway in front of a Swift, and files for the client.
+pub struct Edge {
+    pub cloud: Arc<Cloud>,
     nginx: Nginx,
-    files: TempDir,
+    pub files: TempDir,
 }
 
 impl Edge {
     fn start() -> Self {
         let cloud = cloud();
         let sample = Sample::swift_edge(&cloud.keystone, cloud.swift.address());
+        Self::of(cloud, sample)
+    }
+
+    /// One with a configuration of its own.
+    pub fn of(cloud: Arc<Cloud>, sample: Sample) -> Self {
         Self { cloud, nginx: sample.start(auto()), files: TempDir::new("files").unwrap() }
     }
 
@@ -39,7 +45,7 @@ impl Edge {
 
     /// The client has done it.
     #[track_caller]
-    fn does(&self, user: &str, words: &[&str]) -> String {
+    pub fn does(&self, user: &str, words: &[&str]) -> String {
         let output = self.swift(user, words);
         assert_eq!(output.code, 0, "{words:?} of {user}: {output:?}");
         output.stdout
@@ -55,7 +61,7 @@ impl Edge {
 
     /// Makes a container with an object, as alice.
     #[track_caller]
-    fn container(&self, name: &str) -> String {
+    pub fn container(&self, name: &str) -> String {
         let (alice, path) = (self.cloud.token("alice"), self.path(name));
         let made = self.ask(Request::new("PUT", &path).token(&alice));
         assert_eq!(made.status, 201, "{}", made.text());
@@ -64,17 +70,17 @@ impl Edge {
         path
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.cloud.account("demo"))
     }
 
     #[track_caller]
-    fn ask(&self, request: Request) -> Response {
+    pub fn ask(&self, request: Request) -> Response {
         self.nginx.send(&request).unwrap()
     }
 
     #[track_caller]
-    fn status(&self, user: Option<&str>, path: &str) -> u16 {
+    pub fn status(&self, user: Option<&str>, path: &str) -> u16 {
         let request = Request::get(path);
         match user {
             Some(user) => self.ask(request.token(&self.cloud.token(user))).status,
@@ -83,7 +89,7 @@ impl Edge {
     }
 
     #[track_caller]
-    fn share(&self, path: &str, acl: &str) {
+    pub fn share(&self, path: &str, acl: &str) {
         let alice = self.cloud.token("alice");
         let request = Request::new("POST", path).token(&alice).header("X-Container-Read", acl);
         assert_eq!(self.ask(request).status, 204);

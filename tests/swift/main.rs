@@ -4,5 +4,6 @@
 mod agreement;
 mod cloud;
 mod edge;
+mod filter;
 mod on_disk;
 mod store;

@@ -1,13 +1,14 @@
 """A Swift with the pipeline of its own sample, for its functional tests.
 
     cluster.py DIRECTORY --account N --container N --object N --proxy N --memcached HOST:PORT
-               [--identity URI --password PASSWORD]
+               [--identity URI --password PASSWORD | --filter]
 
 The servers, rings and devices are those of tests/keystone/serve_swift.py. The
 proxy has every middleware that the functional tests ask for, and a second
 storage policy. With --identity its pipeline has authtoken, which validates
-tokens there as the user "gateway"; without, the proxy believes the identity
-headers that it gets, as behind a gateway.
+tokens there as the user "gateway"; with --filter it has contrib/keystone-edge in
+the place of authtoken; without, the proxy believes the identity headers that it
+gets, as behind a gateway.
 """
 
 import argparse
@@ -50,6 +51,8 @@ WITH_AUTHTOKEN = 'catch_errors gatekeeper healthcheck proxy-logging cache domain
                  'container-quotas account-quotas slo dlo versioned_writes symlink proxy-logging proxy-server'
 # As nginx-conf/swift-edge.conf has it: without authtoken, and bulk behind keystoneauth.
 BEHIND_EDGE = WITH_AUTHTOKEN.replace(' bulk', '').replace('authtoken keystoneauth', 'keystoneauth bulk')
+# As contrib/keystone-edge/README.md has it: behind cache, and in the place of authtoken.
+WITH_FILTER = WITH_AUTHTOKEN.replace(' cache ', ' cache keystone-edge ').replace('authtoken', 'keystone-edge')
 
 PROXY = '''
 [pipeline:main]
@@ -103,6 +106,12 @@ service_token_roles_required = false
 cache = swift.cache
 '''
 
+FILTER = '''
+[filter:keystone-edge]
+use = egg:keystone-edge#keystone_edge
+gateway_addresses = 127.0.0.1
+'''
+
 # Those that need no setting.
 PLAIN_FILTERS = ['catch_errors', 'gatekeeper', 'healthcheck', 'proxy-logging', 'listing_formats', 'container_sync',
                  'bulk', 'tempurl', 'ratelimit', 'formpost', 'staticweb', 'copy', 'container-quotas',
@@ -117,6 +126,7 @@ def main():
     parser.add_argument('--memcached', required=True)
     parser.add_argument('--identity')
     parser.add_argument('--password')
+    parser.add_argument('--filter', action='store_true')
     arguments = parser.parse_args()
     directory = arguments.directory.resolve()
     directory.mkdir()
@@ -144,10 +154,13 @@ def main():
 
 def proxy(arguments):
     """The proxy's configuration, behind its [DEFAULT]."""
-    pipeline, names = (WITH_AUTHTOKEN, 'true') if arguments.identity else (BEHIND_EDGE, 'false')
-    text = PROXY.format(pipeline=pipeline, memcached=arguments.memcached, names=names)
-    if arguments.identity:
-        text += AUTHTOKEN.format(identity=arguments.identity, password=arguments.password)
+    pipeline, names, identity = BEHIND_EDGE, 'false', ''
+    if arguments.filter:
+        pipeline, names, identity = WITH_FILTER, 'true', FILTER
+    elif arguments.identity:
+        pipeline, names = WITH_AUTHTOKEN, 'true'
+        identity = AUTHTOKEN.format(identity=arguments.identity, password=arguments.password)
+    text = PROXY.format(pipeline=pipeline, memcached=arguments.memcached, names=names) + identity
     filters = (f"[filter:{name}]\nuse = egg:swift#{name.replace('-', '_')}\n" for name in PLAIN_FILTERS)
     return text + '\n' + ''.join(filters)
 

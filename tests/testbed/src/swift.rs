@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::http::{send, Request};
 use crate::keystone::{python, source, Keystone};
+use crate::memcached::Memcached;
 use crate::port::Port;
 use crate::process::Process;
 use crate::temp::TempDir;
@@ -40,6 +41,19 @@ impl Swift {
     /// Starts an empty one: a proxy, and an account, a container and an object server with one
     /// replica on one device.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one whose proxy believes 127.0.0.1 only, by `contrib/keystone-edge`, and has TempAuth
+    /// and the API of S3 as well.
+    pub fn start_with_filter(keystone: &Keystone, memcached: &Memcached) -> Result<Self> {
+        Self::start_with(&[
+            ("--memcached", &memcached.server()),
+            ("--identity", &format!("{}/v3", keystone.uri())),
+        ])
+    }
+
+    fn start_with(options: &[(&str, &str)]) -> Result<Self> {
         let dir = TempDir::new("swift")?;
         let [account, container, object, proxy] =
             [Port::free()?, Port::free()?, Port::free()?, Port::free()?];
@@ -55,6 +69,7 @@ impl Swift {
         for (option, port) in servers {
             command.args([option, &port.number().to_string()]);
         }
+        command.args(options.iter().flat_map(|(option, value)| [option, value]));
         command.env("PYTHONDONTWRITEBYTECODE", "1").stdout(Stdio::null()).stderr(stderr);
         let mut process = Process::start(&mut command)?;
 

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         ["all"] => all(),
         ["core"] => core(),
         ["edge", wanted @ ..] => functional(Front::Edge, &Choice::Named(wanted)),
+        ["filter", wanted @ ..] => functional(Front::Filter, &Choice::Named(wanted)),
         ["keystoneauth", wanted @ ..] => keystoneauth(wanted),
         ["plain", wanted @ ..] => functional(Front::Plain, &Choice::Named(wanted)),
         _ => {
@@ -78,6 +79,7 @@ fn all() -> Result<Vec<Report>, Error> {
     let mut reports = keystoneauth(&[])?;
     reports.extend(functional(Front::Plain, &Choice::Named(&[]))?);
     reports.extend(functional(Front::Edge, &Choice::Named(&[]))?);
+    reports.extend(functional(Front::Filter, &Choice::Named(&[]))?);
     Ok(reports)
 }
 
@@ -156,14 +158,15 @@ const USAGE: &str = "\
 usage: keystone-suite-swift core
        keystone-suite-swift all
        keystone-suite-swift keystoneauth [TEST...]
-       keystone-suite-swift plain|edge [TEST...]
+       keystone-suite-swift plain|edge|filter [TEST...]
 
 core          the decisions of test_keystoneauth.py, and the functional tests of
               lists/core.txt through nginx
-all           these decisions, and every functional test on plain Swift and through
-              nginx
+all           these decisions, and every functional test on plain Swift, through
+              nginx, and through nginx and keystone-edge
 keystoneauth  the decisions only
-plain, edge   functional tests on plain Swift or through nginx
+plain         functional tests on plain Swift
+edge, filter  functional tests through nginx, the latter with keystone-edge in Swift
 
 TEST is how the names of tests start, as in test_account.TestAccount; without it,
 all are run.

@@ -24,6 +24,8 @@ use crate::{source, Error};
 pub enum Front {
     /// nginx with `nginx-conf/swift-edge.conf`, in front of a Swift without authtoken.
     Edge,
+    /// The same, and `contrib/keystone-edge` in the place of authtoken.
+    Filter,
     /// Swift with authtoken.
     Plain,
 }
@@ -33,6 +35,7 @@ impl Front {
     pub fn name(self) -> &'static str {
         match self {
             Self::Edge => "through swift-edge.conf",
+            Self::Filter => "through swift-edge.conf and keystone-edge",
             Self::Plain => "on plain Swift",
         }
     }
@@ -59,7 +62,7 @@ impl Stack {
         let swift = start_swift(&dir, &ports, &keystone, &memcached, front)?;
         let proxy = ports[3].address();
         let nginx = match front {
-            Front::Edge => Some(edge(&keystone, proxy)),
+            Front::Edge | Front::Filter => Some(edge(&keystone, proxy)),
             Front::Plain => None,
         };
         let address = nginx.as_ref().map_or(proxy, Nginx::address);
@@ -110,9 +113,13 @@ fn start_swift(
         command.args([option, &port.number().to_string()[..]]);
     }
     command.args(["--memcached", &memcached.server()]);
-    if front == Front::Plain {
-        command.args(["--identity", &keystone.uri()]);
-        command.args(["--password", &keystone.password("gateway")?]);
+    match front {
+        Front::Edge => {}
+        Front::Filter => drop(command.arg("--filter")),
+        Front::Plain => {
+            command.args(["--identity", &keystone.uri()]);
+            command.args(["--password", &keystone.password("gateway")?]);
+        }
     }
     command.env("PYTHONDONTWRITEBYTECODE", "1").stdout(Stdio::null());
     command.stderr(File::create(&log).during("making a log for Swift")?);

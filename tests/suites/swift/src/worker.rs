@@ -78,6 +78,7 @@ impl Suite {
     pub fn list(self, front: Front) -> String {
         let front = match front {
             Front::Edge => "edge",
+            Front::Filter => "filter",
             Front::Plain => "plain",
         };
         format!("{}-{front}.txt", self.name())

@@ -89,7 +89,7 @@ demo-swift: build keystone ## Play it with Swift's client: keep objects in files
 .PHONY: test
 test: build vendored oracle keystone suite-swift prometheus neighbour-packages lint fuzz-smoke fuzz-http-smoke ## Run every test, with Debian's nginx and with nginx 1.28
 	@$(call say,Tests of the libraries)
-	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
+	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-gateway -p keystone-zone -p keystone-doctor \
 		-p keystone-testbed -p keystone-bench -p keystone-fuzz-http
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
@@ -162,7 +162,7 @@ test-asan: configure test-packages prometheus ## Run the tests over HTTP with Ad
 	PROMETHEUS_DIR=$(PROMETHEUS) tests/sanitizer/run.sh $(BUILD)/asan
 
 .PHONY: miri
-miri: ## Run the tests of keystone-zone, and some of keystone-token, in Miri (needs a nightly toolchain)
+miri: ## Run the tests of keystone-zone, and some of keystone-token and keystone-gateway, in Miri (needs a nightly toolchain)
 	@$(call say,Miri)
 	tests/sanitizer/miri.sh $(BUILD)/miri
 

@@ -8,9 +8,9 @@ mod online;
 
 use std::rc::Rc;
 
+use keystone_gateway::status::cells::{self, Path};
 use keystone_token::format::{TokenFormat, MAX_UNSIGNED_LEN};
 use keystone_token::record::Record;
-use keystone_token::status::cells::{self, Path};
 use keystone_token::token::{Malformed, Refusal};
 
 use crate::conf::server::ServerConf;

@@ -5,7 +5,7 @@
 
 use std::ffi::CStr;
 
-use keystone_token::status::{distinct, Area, Cache, Form, Report};
+use keystone_gateway::status::{distinct, Area, Cache, Form, Report};
 use keystone_zone::Occupancy;
 use nginx_sys::{NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use keystone_gateway::status::cells::Look;
 use keystone_token::record::Record;
-use keystone_token::status::cells::Look;
 use keystone_zone::{Age, Key, Lookup, Moment};
 
 use crate::conf::server::ServerConf;

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use keystone_token::status::cells;
+use keystone_gateway::status::cells;
 use keystone_zone::{Age, Cache, Key, Moment, Row};
 use ngx::async_::Task;
 

@@ -323,6 +323,7 @@ fn the_log_lines_for_operators_are_those_of_the_sources() {
     let mut code = String::new();
     sources(&root().join("src"), &mut code);
     sources(&root().join("keystone-token/src"), &mut code);
+    sources(&root().join("keystone-gateway/src"), &mut code);
     let literals = literals(&code);
     // What the system and OpenSSL say.
     let foreign = ["Connection refused", "certificate has expired", "(os error 28)"];

@@ -9,8 +9,7 @@
 //! know which cannot be any. An [`identity::Identity`] is kept as a [`record`], from which
 //! [`headers`] and [`policy`] read, the latter with the [`access_rules`] that are in it, and
 //! [`swift`], which knows whose an account is. The [`revocation_events`] tell which records to
-//! drop, of tokens that Keystone was asked about. [`memcache`] is how gateways hand records to each
-//! other, and [`status`] what a gateway tells of its work.
+//! drop, of tokens that Keystone was asked about.
 
 #![forbid(unsafe_code)]
 
@@ -27,13 +26,11 @@ pub mod headers;
 pub mod identity;
 pub mod json;
 pub mod jws;
-pub mod memcache;
 pub mod policy;
 pub mod record;
 pub mod revocation;
 pub mod revocation_events;
 pub mod secret;
-pub mod status;
 pub mod swift;
 pub mod time;
 pub mod token;

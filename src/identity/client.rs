@@ -14,9 +14,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use keystone_gateway::status::cells;
 use keystone_token::api::{self, ApiVersion, AuthVersion, Validation, Versions};
 use keystone_token::secret::Secret;
-use keystone_token::status::cells;
 use nginx_sys::ngx_log_t;
 
 use super::{millis, millis_since};

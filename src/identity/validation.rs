@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use keystone_gateway::status::cells::Path;
 use keystone_token::api::Validation;
 use keystone_token::format::TokenFormat;
 use keystone_token::identity::{self, IdentityError};
-use keystone_token::status::cells::Path;
 use keystone_token::token::{Malformed, Refusal};
 use keystone_zone::{Key, Moment};
 use ngx::log::ngx_cycle_log;

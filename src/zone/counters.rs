@@ -8,9 +8,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use keystone_gateway::status::cells::{self, Asked, Path};
 use keystone_token::api::Kind;
 use keystone_token::format::TokenFormat;
-use keystone_token::status::cells::{self, Asked, Path};
 use keystone_zone::{Counters, Row, Rows};
 
 use super::{is_alive, ServiceState, Zone};

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use keystone_token::status::cells;
+use keystone_gateway::status::cells;
 use keystone_zone::{Blob, Counters, Lease, WORD};
 
 use super::counters;

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::cells::{self, Asked, Look, Path, BOUNDS, ENDPOINTS, RESULTS, SERVERS, STATUSES};
 use super::Form;
-use crate::api::Kind;
-use crate::cms;
-use crate::format::TokenFormat;
+use keystone_token::api::Kind;
+use keystone_token::cms;
+use keystone_token::format::TokenFormat;
 
 /// A gateway's report. Counts start with the shared memory zone and survive a reload.
 #[derive(Clone, Debug, Default, Serialize)]

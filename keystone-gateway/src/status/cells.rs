@@ -3,8 +3,8 @@
 //! A list of words is the one place where a word is known to the counters; a word that is in none
 //! is counted as [`OTHER`], the last of each list.
 
-use crate::api::Kind;
-use crate::format::TokenFormat;
+use keystone_token::api::Kind;
+use keystone_token::format::TokenFormat;
 
 /// What stands for a word that is not known here.
 pub const OTHER: &str = "other";

@@ -2,10 +2,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::cells::*;
 use super::*;
-use crate::api::Kind;
-use crate::format::TokenFormat;
-use crate::identity::IdentityError;
-use crate::token::{BindFailure, Malformed, Refusal};
+use keystone_token::api::Kind;
+use keystone_token::format::TokenFormat;
+use keystone_token::identity::IdentityError;
+use keystone_token::token::{BindFailure, Malformed, Refusal};
 
 #[test]
 fn every_reason_to_refuse_is_counted_by_its_word() {

@@ -4,18 +4,19 @@ use std::rc::Rc;
 
 use keystone_token::record::Field::UserId;
 use keystone_token::record::Record;
-use keystone_token::token::Refusal;
+use keystone_token::result::AuthResult;
 use keystone_token::{headers, policy};
 use nginx_sys::{NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_OK};
 
 use crate::answer;
-use crate::authenticate::{Step, Wait, Way};
+use crate::authenticate::{Wait, Way};
 use crate::conf::location::{Auth, LocationConf};
 use crate::context::{Context, Subject, Whose};
 use crate::identity;
 use crate::request::Request;
-use crate::standing::{Place, Standing};
+use crate::standing::Place;
 use crate::swift::{self, Answer};
+use crate::token_state::TokenState;
 use crate::worker::Worker;
 
 /// nginx's codes that a handler of the access phase returns, besides a status.
@@ -78,7 +79,7 @@ pub fn access(request: &Request) -> isize {
     }
     if let Some(duplicate) = context.duplicate() {
         info!(request, "keystone: refused: header \"{}\" came more than once", duplicate.0);
-        context.result.set(Some("malformed"));
+        context.result.set(Some(AuthResult::Malformed));
         return answer::BAD_REQUEST;
     }
     if location.swift().is_some() && !swift::is_plain(request) {
@@ -86,7 +87,7 @@ pub fn access(request: &Request) -> isize {
             request,
             "keystone: refused: bad_path: what is asked for depends on who reads the path"
         );
-        context.result.set(Some("bad_path"));
+        context.result.set(Some(AuthResult::BadPath));
         return answer::BAD_REQUEST;
     }
 
@@ -121,7 +122,7 @@ pub fn check_passed(request: &Request) -> isize {
         );
         if let Some(context) = Context::of_location(request) {
             context.stop_waiting();
-            context.result.set(Some("skipped"));
+            context.result.set(Some(AuthResult::Skipped));
         }
         return answer::INTERNAL_SERVER_ERROR;
     }
@@ -154,7 +155,7 @@ fn authenticate<'a>(
     let is_hopeless = context.user.token().is_none() && demands_token(place.location);
     let with_service = context.service.token().is_some() && !is_hopeless;
     for subject in [with_service.then_some(&context.service), Some(&context.user)] {
-        let Some(subject) = subject.filter(|it| it.authentication().is_none()) else { continue };
+        let Some(subject) = subject.filter(|it| it.state().is_none()) else { continue };
         let way = Way {
             request: place.request,
             subject,
@@ -164,8 +165,8 @@ fn authenticate<'a>(
             allow_expired: subject.whose() == Whose::User && place.allows_expired(),
         };
         match way.authenticate() {
-            Step::Done(authentication) => drop(subject.authenticate(authentication)),
-            Step::Wait(wait) => return Some((subject, wait)),
+            Ok(state) => subject.settle(state),
+            Err(wait) => return Some((subject, wait)),
         }
     }
     None
@@ -178,20 +179,20 @@ fn decide(place: &Place<'_>, worker: &Worker, identity: &identity::Worker) -> is
     let user = place.user(&service);
 
     let refused = match (&user, &service) {
-        (Standing::Unavailable, _) | (_, Standing::Unavailable) => {
-            context.result.set(Some("identity_unavailable"));
+        (TokenState::Unavailable, _) | (_, TokenState::Unavailable) => {
+            context.result.set(Some(AuthResult::IdentityUnavailable));
             return answer::unavailable(request, context, identity.retry_after());
         }
-        (Standing::Absent, _) => Some(Refusal::NoToken.as_str()),
-        (Standing::Refused(word), _) => Some(*word),
-        (Standing::Valid(_), Standing::Refused(_)) => Some("bad_service_token"),
-        (Standing::Valid(_), _) => None,
+        (TokenState::Absent, _) => Some(AuthResult::NoToken),
+        (TokenState::Refused(result), _) => Some(*result),
+        (TokenState::Valid(_), TokenState::Refused(_)) => Some(AuthResult::BadServiceToken),
+        (TokenState::Valid(_), _) => None,
     };
-    context.result.set(Some(refused.unwrap_or("ok")));
+    context.result.set(Some(refused.unwrap_or(AuthResult::Ok)));
     if refused.is_some() && demands_token(location) {
         return answer::unauthorized(request, context, server);
     }
-    if let Standing::Valid(record) = &user {
+    if let TokenState::Valid(record) = &user {
         if let Err(missing) = check_requirements(request, record, location) {
             return forbid(place, &user, missing);
         }
@@ -204,7 +205,7 @@ fn decide(place: &Place<'_>, worker: &Worker, identity: &identity::Worker) -> is
         Some(Answer::Unauthorized) => return answer::unauthorized(request, context, server),
     };
 
-    if let Standing::Valid(record) = &user {
+    if let TokenState::Valid(record) = &user {
         debug!(request, "keystone: user {} passes", record.get(UserId).unwrap_or("-"));
     }
     // SAFETY: the records lie in identities that the context holds until the request ends.
@@ -219,9 +220,9 @@ fn decide(place: &Place<'_>, worker: &Worker, identity: &identity::Worker) -> is
 }
 
 /// 403, and the line that tells an operator why.
-fn forbid(place: &Place<'_>, user: &Standing<'_>, reason: &str) -> isize {
+fn forbid(place: &Place<'_>, user: &TokenState<Record<'_>>, reason: &str) -> isize {
     let user = match user {
-        Standing::Valid(record) => record.get(UserId),
+        TokenState::Valid(record) => record.get(UserId),
         _ => None,
     };
     info!(
@@ -230,7 +231,7 @@ fn forbid(place: &Place<'_>, user: &Standing<'_>, reason: &str) -> isize {
         place.context.user.token_name(place.server),
         user.unwrap_or("-")
     );
-    place.context.result.set(Some(Refusal::Forbidden.as_str()));
+    place.context.result.set(Some(AuthResult::Forbidden));
     answer::forbidden(place.context)
 }
 
@@ -264,8 +265,8 @@ fn check_requirements(
 /// The records' bytes stay where they are until the request ends.
 unsafe fn set_headers(
     place: &Place<'_>,
-    user: &Standing<'_>,
-    service: &Standing<'_>,
+    user: &TokenState<Record<'_>>,
+    service: &TokenState<Record<'_>>,
 ) -> Option<()> {
     let Place { request, location, .. } = *place;
     if !location.sets_headers() {
@@ -274,24 +275,24 @@ unsafe fn set_headers(
     // Another module may have set such a header since the rewrite phase: an upstream that finds two
     // of a name may take either.
     request.strip_identity()?;
-    let status = |standing: &Standing<'_>| match standing.is_valid() {
+    let status = |standing: &TokenState<Record<'_>>| match standing.is_valid() {
         true => "Confirmed",
         false => "Invalid",
     };
     // SAFETY: the value is the program's.
     unsafe { request.add_header(headers::IDENTITY_STATUS, status(user)) }?;
-    if let Standing::Valid(record) = user {
+    if let TokenState::Valid(record) = user {
         for (name, value) in headers::user_headers(record, location.sets_catalog()) {
             // SAFETY: the value lies in the record.
             unsafe { request.add_header(name, value) }?;
         }
     }
-    if let Standing::Absent = service {
+    if let TokenState::Absent = service {
         return Some(());
     }
     // SAFETY: the value is the program's.
     unsafe { request.add_header(headers::SERVICE_IDENTITY_STATUS, status(service)) }?;
-    if let Standing::Valid(record) = service {
+    if let TokenState::Valid(record) = service {
         for (name, value) in headers::service_headers(record) {
             // SAFETY: the value lies in the record.
             unsafe { request.add_header(name, value) }?;

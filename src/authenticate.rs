@@ -9,24 +9,22 @@ mod online;
 use std::rc::Rc;
 
 use keystone_gateway::status::cells::{self, Path};
-use keystone_token::format::{TokenFormat, MAX_UNSIGNED_LEN};
+use keystone_token::format::TokenFormat;
 use keystone_token::record::Record;
-use keystone_token::token::{Malformed, Refusal};
+use keystone_token::result::AuthResult;
+use keystone_token::token::{self, Refusal, TokenClass};
 
 use crate::conf::server::ServerConf;
-use crate::context::{Authentication, CacheStatus, Context, Outcome, Subject};
+use crate::context::{CacheStatus, Context, Subject};
 use crate::identity::{self, Bound, Need, Question};
 use crate::request::Request;
-use crate::token_cache::{Found, Looked, Source, TokenCache};
+use crate::token_cache::{Looked, Source, TokenCache};
+use crate::token_state::TokenState;
 use crate::worker::Worker;
+use crate::zone::Identity;
 
-/// How the authentication goes on.
-pub enum Step {
-    /// It is known.
-    Done(Authentication),
-    /// The identity service must be asked first.
-    Wait(Wait),
-}
+/// What a token has come to, or what has to be had from the identity service first.
+pub type Step = Result<TokenState<Identity>, Wait>;
 
 /// What a token has to wait for.
 pub enum Wait {
@@ -60,15 +58,14 @@ impl Way<'_> {
         let format = TokenFormat::of(token);
         self.subject.format.set(Some(format));
         debug!(request, "keystone: token of {} bytes, format {}", token.len(), format.as_str());
-        let malformed = |how| self.refuse_judged(&Refusal::Malformed(how), None);
-        match std::str::from_utf8(token) {
-            // A signed one that could not be judged here, and Keystone has been asked.
-            Ok(text) if self.subject.validated.borrow().is_some() => self.online(text),
-            Ok(_) if format.is_signed() => self.offline(token, format),
-            // What no token is like is no question for Keystone.
-            Ok(_) if token.len() > MAX_UNSIGNED_LEN => malformed(Malformed::TooLong),
-            Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => self.online(text),
-            _ => malformed(Malformed::Text),
+        match token::classify(token) {
+            Err(refusal) => self.refuse_judged(&refusal, None),
+            Ok(TokenClass::Opaque(token)) => self.online(token),
+            // It could not be judged here, and Keystone has been asked.
+            Ok(TokenClass::Signed(token)) if self.subject.validated.borrow().is_some() => {
+                self.online(token)
+            }
+            Ok(TokenClass::Signed(token)) => self.offline(token),
         }
     }
 
@@ -87,22 +84,21 @@ impl Way<'_> {
         token: &[u8],
         source: Source,
         still_holds: impl FnOnce(&Record<'_>) -> bool,
-    ) -> Option<Authentication> {
+    ) -> Option<TokenState<Identity>> {
         let looked = self.cache().lookup(token, source, still_holds);
         self.note_look(&looked, source);
         let request = self.request;
         debug!(request, "keystone: cache {}", looked.status.as_str());
-        Some(match looked.found? {
-            Found::Refused(word) => {
-                info!(
-                    request,
-                    "keystone: refused again: {word}, token: {}",
-                    self.subject.token_name(self.server)
-                );
-                Authentication::Refused(word)
-            }
-            Found::Valid(identity) => Authentication::Valid(identity),
-        })
+        let found = looked.found?;
+        if let TokenState::Refused(result) = &found {
+            info!(
+                request,
+                "keystone: refused again: {}, token: {}",
+                result.as_str(),
+                self.subject.token_name(self.server)
+            );
+        }
+        Some(found)
     }
 
     /// Tells how the cache took part: as the first look has it, for after a wait the entry may be
@@ -122,19 +118,19 @@ impl Way<'_> {
     }
 
     /// Counts a token that was judged here, not found in the cache.
-    fn count_judged(&self, word: &str) {
+    fn count_judged(&self, result: AuthResult) {
         let format = self.subject.format.get().unwrap_or(TokenFormat::Unknown);
-        self.worker.zone.count_validation(format, Path::Offline, word);
+        self.worker.zone.count_validation(format, Path::Offline, result);
     }
 
     fn refuse_judged(&self, refusal: &Refusal, user: Option<&str>) -> Step {
-        self.count_judged(refusal.as_str());
+        self.count_judged(refusal.result());
         self.refuse(refusal, user)
     }
 
     fn refuse(&self, refusal: &Refusal, user: Option<&str>) -> Step {
         self.subject.log_refusal(self.request, self.server, refusal, user);
-        Step::Done(Authentication::Refused(refusal.as_str()))
+        Ok(TokenState::Refused(refusal.result()))
     }
 
     /// 503: that the identity service fails is told at `error` by whoever has asked it, once for
@@ -147,7 +143,7 @@ impl Way<'_> {
             self.service.service().name(),
             self.subject.token_name(self.server)
         );
-        Step::Done(Authentication::Unavailable)
+        Ok(TokenState::Unavailable)
     }
 
     /// 503, because of a bound and not of the identity service.
@@ -172,18 +168,15 @@ impl Context {
         let service = service.clone();
         match wait {
             Wait::Refresh(need) => {
-                let refresh = async move {
-                    let outcome = service.refresh(need).await;
-                    match need {
-                        Need::Certificates | Need::List => Outcome::Refreshed(outcome),
-                        Need::Rotation => Outcome::Rotated(outcome),
-                    }
+                let note = match need {
+                    Need::Certificates | Need::List => Subject::note_refresh,
+                    Need::Rotation => Subject::note_rotation,
                 };
-                self.wait_for(subject.whose(), refresh)
+                self.wait_for(subject.whose(), async move { service.refresh(need).await }, note)
             }
             Wait::Validation(question) => {
-                let validate = async move { Outcome::Validated(service.validate(question).await) };
-                self.wait_for(subject.whose(), validate)
+                let note = Subject::note_validation;
+                self.wait_for(subject.whose(), service.validate(question), note)
             }
         }
     }

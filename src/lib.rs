@@ -23,6 +23,7 @@ mod standing;
 mod status;
 mod swift;
 mod token_cache;
+mod token_state;
 mod variables;
 mod worker;
 mod zone;

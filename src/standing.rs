@@ -11,31 +11,12 @@ use keystone_token::token::Refusal;
 
 use crate::conf::location::LocationConf;
 use crate::conf::server::ServerConf;
-use crate::context::{Authentication, Context, Subject};
+use crate::context::{Context, Subject};
 use crate::net::now_sec;
 use crate::request::Request;
+use crate::token_state::TokenState;
 
-/// What a token comes to.
-#[derive(Clone, Copy)]
-pub enum Standing<'c> {
-    /// There is none.
-    Absent,
-    /// It is not valid here; the word says why.
-    Refused(&'static str),
-    /// Nobody could say.
-    Unavailable,
-    /// It stands for this one.
-    Valid(Record<'c>),
-}
-
-impl Standing<'_> {
-    /// Whether it stands for somebody.
-    pub fn is_valid(&self) -> bool {
-        matches!(self, Self::Valid(_))
-    }
-}
-
-/// All that the standing of a request's tokens goes by.
+/// All that the state of a request's tokens in a location goes by.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
     /// The request.
@@ -51,7 +32,7 @@ pub struct Place<'a> {
 impl<'a> Place<'a> {
     /// The service token.  It is valid without the roles of a service only where the location does
     /// not ask for them.
-    pub fn service(&self) -> Standing<'a> {
+    pub fn service(&self) -> TokenState<Record<'a>> {
         self.judge(&self.context.service, |record| self.check_service(record))
     }
 
@@ -59,11 +40,12 @@ impl<'a> Place<'a> {
     /// an expired token was good when its work began, and that the request is within the rules of an
     /// application credential.  A bind is then the service's own (auth_token/__init__.py,
     /// `process_request()`).
-    pub fn user(&self, service: &Standing<'_>) -> Standing<'a> {
+    pub fn user(&self, service: &TokenState<Record<'_>>) -> TokenState<Record<'a>> {
         self.judge(&self.context.user, |record| {
-            if record.expires_at() <= now_sec() && !self.allows_expired() {
-                return Err(Refusal::Expired);
-            }
+            record.check_expiry(now_sec()).or_else(|refusal| match self.allows_expired() {
+                true => Ok(()),
+                false => Err(refusal),
+            })?;
             if !service.is_valid() {
                 self.check_bind(record)?;
             }
@@ -80,7 +62,7 @@ impl<'a> Place<'a> {
     /// Whether a service token lets an expired user token pass: only one with the roles does, also
     /// where others are accepted.
     pub fn allows_expired(&self) -> bool {
-        let Some(Authentication::Valid(identity)) = self.context.service.authentication() else {
+        let Some(TokenState::Valid(identity)) = self.context.service.state() else {
             return false;
         };
         identity
@@ -109,23 +91,23 @@ impl<'a> Place<'a> {
         &self,
         subject: &'a Subject,
         check: impl FnOnce(&Record<'a>) -> Result<(), Refusal>,
-    ) -> Standing<'a> {
+    ) -> TokenState<Record<'a>> {
         subject.confirmed.set(false);
-        let identity = match subject.authentication() {
-            None => return Standing::Absent,
-            Some(Authentication::Refused(word)) => return Standing::Refused(word),
-            Some(Authentication::Unavailable) => return Standing::Unavailable,
-            Some(Authentication::Valid(identity)) => identity,
+        let identity = match subject.state() {
+            None | Some(TokenState::Absent) => return TokenState::Absent,
+            Some(TokenState::Refused(result)) => return TokenState::Refused(*result),
+            Some(TokenState::Unavailable) => return TokenState::Unavailable,
+            Some(TokenState::Valid(identity)) => identity,
         };
-        let Some(record) = identity.record() else { return Standing::Unavailable };
+        let Some(record) = identity.record() else { return TokenState::Unavailable };
         match check(&record) {
             Ok(()) => {
                 subject.confirmed.set(true);
-                Standing::Valid(record)
+                TokenState::Valid(record)
             }
             Err(refusal) => {
                 subject.log_refusal(self.request, self.server, &refusal, record.get(UserId));
-                Standing::Refused(refusal.as_str())
+                TokenState::Refused(refusal.result())
             }
         }
     }

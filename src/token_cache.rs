@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use keystone_gateway::status::cells::Look;
 use keystone_token::record::Record;
+use keystone_token::result::AuthResult;
 use keystone_zone::{Age, Key, Lookup, Moment};
 
 use crate::conf::server::ServerConf;
 use crate::context::CacheStatus;
 use crate::identity;
 use crate::net::{now_msec, now_sec};
+use crate::token_state::TokenState;
 use crate::worker::{Entry, Worker};
-use crate::zone::{refusal_word, Answer, Identity};
+use crate::zone::Identity;
 
 /// How an answer was had.  Each way has entries of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,22 +27,14 @@ pub enum Source {
     OnlineExpired,
 }
 
-/// What is known of a token.
-pub enum Found {
-    /// It was refused; the word says why.
-    Refused(&'static str),
-    /// It is valid.
-    Valid(Identity),
-}
-
 /// What a look into the caches has come to.
 pub struct Looked {
     /// How they took part.
     pub status: CacheStatus,
     /// The same for the counters; `None` where they are off.
     pub look: Option<Look>,
-    /// The answer.
-    pub found: Option<Found>,
+    /// What the token has come to before.
+    pub found: Option<TokenState<Identity>>,
 }
 
 /// The caches, as a request of one server sees them.
@@ -103,14 +97,14 @@ impl TokenCache<'_> {
         let cache = self.worker.zone.cache();
         if let Some(identity) = self.worker.recent.lookup(self.name(source), token, &moment, &cache)
         {
-            return hit(Look::WorkerHit, Found::Valid(identity));
+            return hit(Look::WorkerHit, TokenState::Valid(identity));
         }
         let key = self.key(token, source);
         let mut bytes = Vec::new();
         let (age, renewed) = match cache.lookup(&key, &moment, &mut bytes) {
             Lookup::Refused(code) => {
-                return match refusal_word(code) {
-                    Some(word) => hit(Look::ZoneHit, Found::Refused(word)),
+                return match AuthResult::from_code(code) {
+                    Some(result) => hit(Look::ZoneHit, TokenState::Refused(result)),
                     None => not_found(),
                 }
             }
@@ -129,7 +123,7 @@ impl TokenCache<'_> {
         }
         let entry = Entry::new(self.name(source), token, key, age, identity.clone(), &moment);
         self.worker.recent.insert(entry);
-        hit(Look::ZoneHit, Found::Valid(identity))
+        hit(Look::ZoneHit, TokenState::Valid(identity))
     }
 
     /// Remembers a token that was verified here, in this worker and in the zone, where `moment`'s
@@ -141,7 +135,7 @@ impl TokenCache<'_> {
         let (name, key) = (self.name(Source::Offline), self.key(token, Source::Offline));
         let age = Age { created: moment.now, created_tick: moment.tick, expires };
         self.worker.recent.insert(Entry::new(name, token, key, age, identity.clone(), moment));
-        self.worker.zone.keep(&key, &Answer::Valid(identity.clone()), moment)
+        self.worker.zone.keep_identity(&key, identity, moment)
     }
 
     /// Whose tokens: of which service, with or without their catalog, and from where.

@@ -131,12 +131,12 @@ impl Variable {
     fn text(self, request: &Request) -> Option<&[u8]> {
         let context = || Context::find(request);
         let text = match self {
-            Self::AuthResult => context()?.result.get()?,
+            Self::AuthResult => context()?.result.get()?.as_str(),
             Self::CacheStatus => context()?.user.cache_status.get()?.as_str(),
             Self::Identity(field) => field_text(&context()?.user, field)?,
             Self::IdentityStatus => {
                 let user = &context()?.user;
-                user.authentication()?;
+                user.state()?;
                 if user.identity().is_some() {
                     "Confirmed"
                 } else {

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use keystone_gateway::status::cells;
+use keystone_token::result::AuthResult;
 use keystone_zone::{Age, Cache, Key, Moment, Row};
 use ngx::async_::Task;
 
@@ -89,11 +90,11 @@ impl Worker {
     }
 
     /// Counts the result of a request that ends.
-    pub fn count_result(word: &str) {
+    pub fn count_result(result: AuthResult) {
         // A request may end when the worker has; then nobody counts any more.
         let _ = WORKER.try_with(|worker| {
             if let Ok(worker) = worker.try_borrow() {
-                worker.iter().for_each(|worker| worker.row.add(cells::result(word), 1));
+                worker.iter().for_each(|worker| worker.row.add(cells::result(result), 1));
             }
         });
     }

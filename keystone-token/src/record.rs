@@ -16,6 +16,7 @@
 
 use crate::identity::{Identity, OAuth, Trust};
 use crate::time;
+use crate::token::{check_expiry, Refusal};
 
 impl Identity {
     /// Writes the record. A catalog that cannot be converted to v2 is left out.
@@ -186,6 +187,11 @@ impl<'a> Record<'a> {
     /// When the token expires, in seconds since 1970.
     pub fn expires_at(&self) -> i64 {
         self.expires_at
+    }
+
+    /// Refuses a record whose token has expired at `now`, in unix seconds.
+    pub fn check_expiry(&self, now: i64) -> Result<(), Refusal> {
+        check_expiry(self.expires_at, now)
     }
 
     /// When the token was issued, in seconds since 1970, if it says so.

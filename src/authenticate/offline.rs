@@ -2,15 +2,15 @@
 
 use std::rc::Rc;
 
-use keystone_token::format::TokenFormat;
+use keystone_token::result::AuthResult;
 use keystone_token::token::{self, ParsedToken, Refusal, VerifiedToken};
 use keystone_zone::Moment;
 
 use super::{Step, Wait, Way};
-use crate::context::Authentication;
 use crate::identity::{Bound, Material, Need, Revocations};
 use crate::net::now_sec;
 use crate::token_cache::Source;
+use crate::token_state::TokenState;
 use crate::zone::Identity;
 
 /// Why a token cannot be judged here, or not yet.
@@ -25,21 +25,21 @@ enum Lack {
 
 impl Way<'_> {
     /// Verifies the token, or asks about it where that cannot be done.
-    pub(super) fn offline(&self, token: &[u8], format: TokenFormat) -> Step {
+    pub(super) fn offline(&self, token: &str) -> Step {
         self.service.note_use();
-        match self.look_up(token, Source::Offline, |_| false) {
-            Some(refused @ Authentication::Refused(_)) => Step::Done(refused),
-            Some(found) => match self.material(true) {
-                Ok(_) => Step::Done(found),
+        match self.look_up(token.as_bytes(), Source::Offline, |_| false) {
+            Some(found @ TokenState::Valid(_)) => match self.material(true) {
+                Ok(_) => Ok(found),
                 Err(lack) => self.without(token, lack),
             },
+            Some(refused) => Ok(refused),
             // Before anything is asked of anybody: what is malformed causes no traffic.
-            None => match token::parse(token, format) {
+            None => match token::parse(token.as_bytes()) {
                 Err(refusal) => self.refuse_judged(&refusal, None),
                 Ok(parsed) => match self.material(false) {
                     Ok(material) => self.judge(token, parsed, &material),
                     Err(lack @ (Lack::Fetch(Need::List) | Lack::TooMany)) => self
-                        .refused_without_list(token, parsed)
+                        .refused_without_list(parsed)
                         .unwrap_or_else(|| self.without(token, lack)),
                     Err(lack) => self.without(token, lack),
                 },
@@ -49,14 +49,12 @@ impl Way<'_> {
 
     /// What becomes of a token that no list can save.  Only one that Keystone has signed takes up
     /// room among the requests that wait for the list.
-    fn refused_without_list(&self, token: &[u8], parsed: ParsedToken<'_>) -> Option<Step> {
-        let material = self.service.material();
+    fn refused_without_list(&self, parsed: ParsedToken<'_>) -> Option<Step> {
+        let (token, material) = (parsed.text(), self.service.material());
         let refusal = parsed.verify_signature(material.signers.as_ref()?, now_sec()).err()?;
         match refusal {
-            refusal if self.may_be_rotation(&refusal) => {
-                Some(Step::Wait(Wait::Refresh(Need::Rotation)))
-            }
-            Refusal::CertificateExpired | Refusal::CertificateNotYetValid => None,
+            refusal if self.may_be_rotation(&refusal) => Some(Err(Wait::Refresh(Need::Rotation))),
+            refusal if refusal.is_undecided() => None,
             refusal => {
                 self.remember_refusal(token, &refusal, material.generation);
                 Some(self.refuse_judged(&refusal, None))
@@ -64,28 +62,26 @@ impl Way<'_> {
         }
     }
 
-    fn judge(&self, token: &[u8], parsed: ParsedToken<'_>, material: &Material) -> Step {
+    fn judge(&self, token: &str, parsed: ParsedToken<'_>, material: &Material) -> Step {
         match self.verify(parsed, material) {
             Ok(step) => step,
-            Err(refusal) if self.may_be_rotation(&refusal) => {
-                Step::Wait(Wait::Refresh(Need::Rotation))
-            }
-            Err(refusal @ (Refusal::CertificateExpired | Refusal::CertificateNotYetValid)) => {
+            Err(refusal) if self.may_be_rotation(&refusal) => Err(Wait::Refresh(Need::Rotation)),
+            Err(refusal) if refusal.is_undecided() => {
                 self.without(token, Lack::Missing(refusal.to_string()))
             }
             Err(refusal) => {
-                self.remember_refusal(token, &refusal, material.generation);
+                self.remember_refusal(token.as_bytes(), &refusal, material.generation);
                 self.refuse_judged(&refusal, None)
             }
         }
     }
 
     /// Goes on without what the token cannot be judged without here.
-    fn without(&self, token: &[u8], lack: Lack) -> Step {
+    fn without(&self, token: &str, lack: Lack) -> Step {
         let request = self.request;
-        match (lack, std::str::from_utf8(token)) {
-            (Lack::Fetch(need), _) => Step::Wait(Wait::Refresh(need)),
-            (Lack::Missing(reason), Ok(token)) => {
+        match lack {
+            Lack::Fetch(need) => Err(Wait::Refresh(need)),
+            Lack::Missing(reason) => {
                 info!(
                     request,
                     "keystone: to be validated online: {reason}, token: {}",
@@ -93,8 +89,7 @@ impl Way<'_> {
                 );
                 self.online(token)
             }
-            (Lack::Missing(reason), Err(_)) => self.unavailable(&reason),
-            (Lack::TooMany, _) => self.limited(Bound::Worker),
+            Lack::TooMany => self.limited(Bound::Worker),
         }
     }
 
@@ -168,10 +163,8 @@ impl Way<'_> {
         let verified = parsed.verify_signature(signers, now)?;
         debug!(request, "keystone: the signature holds");
         let judged = verified.check_expiry(now).and_then(|()| match &material.revocations {
-            Revocations::List(list)
-                if settings.revocation && list.revokes(&verified, &settings.hash_algorithms) =>
-            {
-                Err(Refusal::Revoked)
+            Revocations::List(list) if settings.revocation => {
+                verified.check_revocation(list, &settings.hash_algorithms)
             }
             _ => Ok(()),
         });
@@ -197,8 +190,8 @@ impl Way<'_> {
         let kept = self.cache().remember(token, &identity, &moment);
         let put = if kept { "put into" } else { "not put into" };
         debug!(request, "keystone: {put} the cache");
-        self.count_judged("ok");
-        Some(Step::Done(Authentication::Valid(identity)))
+        self.count_judged(AuthResult::Ok);
+        Some(Ok(TokenState::Valid(identity)))
     }
 
     /// Remembers a refusal that took work to find.
@@ -212,7 +205,7 @@ impl Way<'_> {
             false => u64::MAX,
         };
         let key = self.cache().key(token, Source::Offline);
-        self.worker.zone.keep_refusal(&key, refusal, expires, &moment);
+        self.worker.zone.keep_refusal(&key, refusal.result(), expires, &moment);
     }
 
     /// Whether other certificates were asked for because of this request, in vain.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use keystone_gateway::status::cells::{self, Asked, Path};
 use keystone_token::api::Kind;
 use keystone_token::format::TokenFormat;
+use keystone_token::result::AuthResult;
 use keystone_zone::{Counters, Row, Rows};
 
 use super::{is_alive, ServiceState, Zone};
@@ -38,8 +39,8 @@ impl Zone {
     }
 
     /// Counts a token that was validated, not found in the cache.
-    pub fn count_validation(&self, format: TokenFormat, path: Path, word: &str) {
-        self.validations().add(cells::validation(format, path, word), 1);
+    pub fn count_validation(&self, format: TokenFormat, path: Path, result: AuthResult) {
+        self.validations().add(cells::validation(format, path, result), 1);
     }
 
     /// A row for this process.  What dead ones have had open is nobody's business any more.

@@ -24,7 +24,7 @@ use nginx_sys::{
     ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_calloc, ngx_slab_pool_t,
 };
 
-pub use answers::{refusal_word, Answer, Identity};
+pub use answers::{Answer, Identity};
 pub use conf::ZoneConf;
 pub use counters::Tally;
 pub use service::ServiceState;
@@ -216,7 +216,7 @@ fn word_of(part: &[u8]) -> u64 {
 }
 
 /// Changes with every change of what lies in the zone.
-const LAYOUT: u64 = 0x6b65_7973_746f_0005;
+const LAYOUT: u64 = 0x6b65_7973_746f_0006;
 
 /// The cache's share of the zone; the rest is for the states of identity services.
 const CACHE_TENTHS: usize = 6;

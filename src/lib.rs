@@ -12,6 +12,7 @@ mod authenticate;
 mod client_address;
 mod conf;
 mod context;
+mod header_variables;
 mod headers_in;
 mod identity;
 mod incident;

@@ -1,15 +1,13 @@
 //! The variables.
 
-use keystone_token::headers;
 use keystone_token::record::Field;
 use keystone_token::swift::AccountPath;
 use nginx_sys::{
-    ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_t, ngx_int_t,
-    ngx_variable_value_t, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK,
+    ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_variable_value_t,
+    NGX_HTTP_VAR_NOCACHEABLE, NGX_OK,
 };
-use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 
-use crate::conf::directive::{bytes, pool_string};
+use crate::conf::directive::pool_string;
 use crate::context::{Context, Subject};
 use crate::net::shield;
 use crate::request::Request;
@@ -79,22 +77,6 @@ pub fn add(cf: &mut ngx_conf_t) -> Option<()> {
         variable.data = index;
     }
     Some(())
-}
-
-/// The indices of the variables that show a header which only the module may set, as far as the
-/// configuration uses them.
-pub fn of_stripped_headers() -> Vec<usize> {
-    // SAFETY: nginx's current cycle lives as long as the process serves it.
-    let cycle = unsafe { &*nginx_sys::ngx_cycle };
-    let Some(core) = NgxHttpCoreModule::main_conf(cycle) else { return Vec::new() };
-    // SAFETY: nginx keeps the indexed variables in this array.
-    let variables: &[ngx_http_variable_t] = unsafe { core.variables.as_slice() };
-    let shows_stripped = |variable: &ngx_http_variable_t| {
-        // SAFETY: the name lies in the configuration's pool.
-        let name = unsafe { bytes(&variable.name) };
-        name.strip_prefix(b"http_").is_some_and(headers::is_stripped)
-    };
-    (0..variables.len()).filter(|index| shows_stripped(&variables[*index])).collect()
 }
 
 unsafe extern "C" fn evaluate(

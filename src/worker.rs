@@ -9,8 +9,8 @@ use keystone_zone::{Age, Cache, Key, Moment, Row};
 use ngx::async_::Task;
 
 use crate::conf::MainConf;
+use crate::header_variables;
 use crate::identity;
-use crate::variables;
 use crate::zone::{Identity, Zone};
 
 /// The state of this worker process.
@@ -76,7 +76,7 @@ impl Worker {
             zone,
             row,
             recent: Recent::default(),
-            header_variables: variables::of_stripped_headers(),
+            header_variables: header_variables::indices(),
             _tasks: tasks,
         });
         WORKER.set(Some(worker));

@@ -192,6 +192,7 @@ pub fn revocation_events(base: &str) -> Request {
 
 /// Who asks for a token.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum Login<'a> {
     /// An application credential; v3 only.
     ApplicationCredential {
@@ -277,6 +278,7 @@ impl Versions {
 
 /// A token as issued.
 #[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct IssuedToken {
     /// What to send: a secret.
     pub id: String,
@@ -340,21 +342,22 @@ pub fn signed_revocation_list(body: &[u8]) -> Result<String, ApiError> {
 
 /// Why something is not as the API has it.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
 pub enum ApiError {
     /// The server's versions are none of those that this crate speaks, or not the configured one.
-    #[error("the server offers none of the versions v3 and v2.0 that could be used, only [{0}]")]
+    #[error("the server offers no usable version (v3 or v2.0), only [{0}]")]
     NoUsableVersion(String),
     /// Not a list of versions.
-    #[error("answer is not a version discovery document")]
+    #[error("the response is not a version discovery document")]
     NotDiscovery,
     /// Not a revocation list.
-    #[error("answer holds no signed revocation list")]
+    #[error("the response contains no signed revocation list")]
     NotRevocationList,
     /// Not a token.
-    #[error("answer holds no token with an expiry")]
+    #[error("the response contains no token with an expiry")]
     NotToken,
     /// A request could not be written.
-    #[error("request cannot be encoded")]
+    #[error("the request cannot be encoded")]
     Unencodable,
     /// Not a version.
     #[error("unknown version \"{0}\"")]

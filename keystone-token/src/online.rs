@@ -75,10 +75,10 @@ pub fn judge_answer(status: u16, body: &[u8]) -> Result<Answer, AnswerError> {
 #[non_exhaustive]
 pub enum AnswerError {
     /// The body is not that of a token.
-    #[error("invalid answer about a token: {0}")]
+    #[error("invalid response about a token: {0}")]
     Identity(IdentityError),
     /// A status that no answer about a token has.
-    #[error("unexpected status {0}")]
+    #[error("unexpected response status {0}")]
     Status(u16),
 }
 

@@ -263,11 +263,12 @@ impl<'a> Record<'a> {
 
 /// The bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an identity record")]
+#[error("the bytes are not an identity record")]
 pub struct RecordError;
 
 /// What a variable or a header shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Field {
     /// JSON of the access rules.
     AccessRules,

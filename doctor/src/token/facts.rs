@@ -99,7 +99,8 @@ impl Facts {
                     }
                 }
             }
-            TokenFormat::Uuid | TokenFormat::Unknown => {}
+            // Nothing can be read in the others.
+            _ => {}
         }
         facts
     }

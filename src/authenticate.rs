@@ -1,7 +1,7 @@
 //! From a token to an identity.
 //!
-//! What decides about a token is `keystone-token`, or Keystone itself; here it is told what it
-//! needs, and what comes of it is remembered.
+//! `keystone-token` or Keystone itself decides about a token. This passes them what they need, and
+//! caches the result.
 
 mod offline;
 mod online;
@@ -15,18 +15,18 @@ use keystone_token::result::AuthResult;
 use keystone_token::token::{self, Refusal, TokenClass};
 
 use crate::conf::server::ServerConf;
-use crate::context::{CacheStatus, Context, Subject};
+use crate::context::{CacheStatus, Context, RequestToken};
 use crate::identity::{self, Bound, Need, Question};
 use crate::request::Request;
-use crate::token_cache::{Looked, Source, TokenCache};
+use crate::token_cache::{CacheResult, Source, TokenCache};
 use crate::token_state::TokenState;
 use crate::worker::Worker;
 use crate::zone::Identity;
 
-/// What a token has come to, or what has to be had from the identity service first.
+/// The state of a token, or what the identity service has to be asked for first.
 pub type Step = Result<TokenState<Identity>, Wait>;
 
-/// What a token has to wait for.
+/// What the authentication of a token waits for.
 pub enum Wait {
     /// Certificates or the revocation list.
     Refresh(Need),
@@ -34,12 +34,12 @@ pub enum Wait {
     Validation(Question),
 }
 
-/// All that the authentication of one of a request's tokens goes by.
-pub struct Way<'a> {
+/// Authenticates one of a request's tokens.
+pub struct Authenticator<'a> {
     /// The request.
     pub request: &'a Request,
     /// The token.
-    pub subject: &'a Subject,
+    pub request_token: &'a RequestToken,
     /// Its server's configuration.
     pub server: &'a ServerConf,
     /// This process.
@@ -50,19 +50,21 @@ pub struct Way<'a> {
     pub allow_expired: bool,
 }
 
-impl Way<'_> {
-    /// From the token to an identity.  Entered again, from the start, when the request has waited.
+impl Authenticator<'_> {
+    /// Authenticates the token. Called again, from the start, when the request has waited.
     pub fn authenticate(&self) -> Step {
         let request = self.request;
-        let Some(token) = self.subject.token() else { return self.refuse(&Refusal::NoToken, None) };
+        let Some(token) = self.request_token.bytes() else {
+            return self.refuse(&Refusal::NoToken, None);
+        };
         let format = TokenFormat::of(token);
-        self.subject.format.set(Some(format));
+        self.request_token.format.set(Some(format));
         debug!(request, "keystone: token of {} bytes, format {}", token.len(), format.as_str());
         match token::classify(token) {
             Err(refusal) => self.refuse_judged(&refusal, None),
             Ok(TokenClass::Opaque(token)) => self.online(token),
             // It could not be judged here, and Keystone has been asked.
-            Ok(TokenClass::Signed(token)) if self.subject.validated.borrow().is_some() => {
+            Ok(TokenClass::Signed(token)) if self.request_token.validated.borrow().is_some() => {
                 self.online(token)
             }
             Ok(TokenClass::Signed(token)) => self.offline(token),
@@ -95,21 +97,24 @@ impl Way<'_> {
                 request,
                 "keystone: refused again: {}, token: {}",
                 result.as_str(),
-                self.subject.token_name(self.server)
+                self.request_token.token_name(self.server)
             );
         }
         Some(found)
     }
 
-    /// Tells how the cache took part: as the first look has it, for after a wait the entry may be
-    /// there.  Only where one source has no answer may another one have it.
-    fn note_look(&self, looked: &Looked, source: Source) {
-        let is_first = self.subject.cache_status.get().is_none();
+    /// Notes how the cache took part. The first lookup counts, for after a wait the entry may be
+    /// there. A later hit counts where the first source had no entry.
+    fn note_look(&self, looked: &CacheResult, source: Source) {
+        let is_first = self.request_token.cache_status.get().is_none();
         if is_first {
-            looked.look.into_iter().for_each(|look| self.worker.row.add(cells::look(look), 1));
+            looked
+                .look
+                .into_iter()
+                .for_each(|look| self.worker.row.add(cells::cache_lookup(look), 1));
         }
         if is_first || source != Source::Offline && looked.status == CacheStatus::Hit {
-            self.subject.cache_status.set(Some(looked.status));
+            self.request_token.cache_status.set(Some(looked.status));
         }
     }
 
@@ -119,7 +124,7 @@ impl Way<'_> {
 
     /// Counts a token that was judged here, not found in the cache.
     fn count_judged(&self, result: AuthResult) {
-        let format = self.subject.format.get().unwrap_or(TokenFormat::Unknown);
+        let format = self.request_token.format.get().unwrap_or(TokenFormat::Unknown);
         self.worker.zone.count_validation(format, Path::Offline, result);
     }
 
@@ -129,7 +134,7 @@ impl Way<'_> {
     }
 
     fn refuse(&self, refusal: &Refusal, user: Option<&str>) -> Step {
-        self.subject.log_refusal(self.request, self.server, refusal, user);
+        self.request_token.log_refusal(self.request, self.server, refusal, user);
         Ok(TokenState::Refused(refusal.result()))
     }
 
@@ -141,7 +146,7 @@ impl Way<'_> {
             request,
             "keystone: identity service \"{}\" is needed: {reason}, token: {}",
             self.service.service().name(),
-            self.subject.token_name(self.server)
+            self.request_token.token_name(self.server)
         );
         Ok(TokenState::Unavailable)
     }
@@ -161,7 +166,7 @@ impl Context {
     /// Makes the request wait; `None` where nginx cannot watch the client meanwhile.
     pub fn wait(
         &self,
-        subject: &Subject,
+        request_token: &RequestToken,
         wait: Wait,
         service: &Rc<identity::Worker>,
     ) -> Option<()> {
@@ -169,14 +174,18 @@ impl Context {
         match wait {
             Wait::Refresh(need) => {
                 let note = match need {
-                    Need::Certificates | Need::List => Subject::note_refresh,
-                    Need::Rotation => Subject::note_rotation,
+                    Need::Certificates | Need::List => RequestToken::note_refresh,
+                    Need::Rotation => RequestToken::note_rotation,
                 };
-                self.wait_for(subject.whose(), async move { service.refresh(need).await }, note)
+                self.wait_for(
+                    request_token.kind(),
+                    async move { service.refresh(need).await },
+                    note,
+                )
             }
             Wait::Validation(question) => {
-                let note = Subject::note_validation;
-                self.wait_for(subject.whose(), service.validate(question), note)
+                let note = RequestToken::note_validation;
+                self.wait_for(request_token.kind(), service.validate(question), note)
             }
         }
     }

@@ -54,16 +54,16 @@ impl CacheStatus {
 
 /// Which of a request's two tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum TokenKind {
     /// `X-Service-Token`: of the service that hands the user's request on.
     Service,
     /// `X-Auth-Token` or `X-Storage-Token`.
     User,
 }
 
-/// One of a request's tokens, and what is known of it.
-pub struct Subject {
-    whose: Whose,
+/// One of a request's tokens, and what is known about it.
+pub struct RequestToken {
+    kind: TokenKind,
     token: Option<NonNull<[u8]>>,
     digest: OnceCell<String>,
     state: OnceCell<TokenState<Identity>>,
@@ -81,10 +81,10 @@ pub struct Subject {
     pub validated: RefCell<Option<Result<Answer, Unavailable>>>,
 }
 
-impl Subject {
-    fn new(whose: Whose, token: Option<NonNull<[u8]>>) -> Self {
+impl RequestToken {
+    fn new(kind: TokenKind, token: Option<NonNull<[u8]>>) -> Self {
         Self {
-            whose,
+            kind,
             token,
             digest: OnceCell::new(),
             state: OnceCell::new(),
@@ -98,19 +98,19 @@ impl Subject {
     }
 
     /// Which of the two it is.
-    pub fn whose(&self) -> Whose {
-        self.whose
+    pub fn kind(&self) -> TokenKind {
+        self.kind
     }
 
     /// The token.
-    pub fn token(&self) -> Option<&[u8]> {
+    pub fn bytes(&self) -> Option<&[u8]> {
         // SAFETY: the token lies in the request's headers, as this lies in its pool.
         self.token.map(|token| unsafe { token.as_ref() })
     }
 
     /// The token's name for logs: its digest, never itself.
     pub fn token_name(&self, server: &ServerConf) -> &str {
-        self.digest.get_or_init(|| match self.token() {
+        self.digest.get_or_init(|| match self.bytes() {
             Some(token) => server.hash_algorithm().hex_digest(token),
             None => "-".to_owned(),
         })
@@ -143,9 +143,9 @@ impl Subject {
         refusal: &Refusal,
         user: Option<&str>,
     ) {
-        let what = match self.whose {
-            Whose::Service => "service token refused",
-            Whose::User => "refused",
+        let what = match self.kind {
+            TokenKind::Service => "service token refused",
+            TokenKind::User => "refused",
         };
         info!(
             request,
@@ -180,9 +180,9 @@ pub struct Context {
     request: Request,
     duplicate: Option<Duplicate>,
     /// The user token.
-    pub user: Subject,
+    pub user: RequestToken,
     /// The service token.
-    pub service: Subject,
+    pub service: RequestToken,
     /// `$keystone_auth_result`.
     pub result: Cell<Option<AuthResult>>,
     /// The status of the refusal whose page is still to be sent.
@@ -251,8 +251,8 @@ impl Context {
         let context = Self {
             request: *request,
             duplicate,
-            user: Subject::new(Whose::User, tokens.user),
-            service: Subject::new(Whose::Service, tokens.service),
+            user: RequestToken::new(TokenKind::User, tokens.user),
+            service: RequestToken::new(TokenKind::Service, tokens.service),
             result: Cell::new(None),
             refusal: Cell::new(None),
             waiting: RefCell::new(None),
@@ -286,10 +286,10 @@ impl Context {
     }
 
     /// One of the two tokens.
-    pub fn subject(&self, whose: Whose) -> &Subject {
-        match whose {
-            Whose::Service => &self.service,
-            Whose::User => &self.user,
+    pub fn token(&self, kind: TokenKind) -> &RequestToken {
+        match kind {
+            TokenKind::Service => &self.service,
+            TokenKind::User => &self.user,
         }
     }
 
@@ -312,9 +312,9 @@ impl Context {
     /// again when that has ended.  `None` where nginx cannot watch the client meanwhile.
     pub fn wait_for<T: 'static>(
         &self,
-        whose: Whose,
+        kind: TokenKind,
         work: impl Future<Output = T> + 'static,
-        note: fn(&Subject, T),
+        note: fn(&RequestToken, T),
     ) -> Option<()> {
         self.request.suspend()?;
         let this = NonNull::from(self);
@@ -322,7 +322,7 @@ impl Context {
             let outcome = work.await;
             // SAFETY: the task belongs to the context: if that is gone, this is not reached.
             let context = unsafe { this.as_ref() };
-            note(context.subject(whose), outcome);
+            note(context.token(kind), outcome);
             // Not from here: whoever woke this task is in the middle of something.
             // SAFETY: the event lies in the context, which takes it back when it is destroyed.
             unsafe { ngx_post_event(context.resume.get(), &raw mut ngx_posted_events) };

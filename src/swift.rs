@@ -10,10 +10,10 @@ use std::fmt::Arguments;
 use keystone_token::record::Record;
 use keystone_token::swift::{self, acl_kind, AccountPath, Acl, AclKind, Decision};
 
+use crate::authz::AuthzContext;
 use crate::conf::swift::{AclValue, SwiftConf};
 use crate::incident::Seldom;
 use crate::request::Request;
-use crate::standing::Place;
 use crate::token_state::TokenState;
 
 /// The account, container and object that the request is for, where accounts are authorised.
@@ -48,13 +48,13 @@ pub enum Answer {
 /// Decides as Swift's keystoneauth.  A request whose service token is not valid counts as nobody's,
 /// as it does there.
 pub fn authorize(
-    place: &Place<'_>,
+    authz: &AuthzContext<'_>,
     user: &TokenState<Record<'_>>,
     service: &TokenState<Record<'_>>,
 ) -> Option<Answer> {
-    let conf = &place.location.swift;
+    let conf = &authz.location.swift;
     let settings = conf.settings()?;
-    let request = place.request;
+    let request = authz.request;
     let Some(mut path) = AccountPath::split(request.path()) else { return Some(Answer::NotFound) };
     let method = request.method();
     let is_served = serves_files(request);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keystone_gateway::status::cells::Look;
+use keystone_gateway::status::cells::CacheLookup;
 use keystone_token::record::Record;
 use keystone_token::result::AuthResult;
 use keystone_zone::{Age, Key, Lookup, Moment};
@@ -28,11 +28,11 @@ pub enum Source {
 }
 
 /// What a look into the caches has come to.
-pub struct Looked {
+pub struct CacheResult {
     /// How they took part.
     pub status: CacheStatus,
     /// The same for the counters; `None` where they are off.
-    pub look: Option<Look>,
+    pub look: Option<CacheLookup>,
     /// What the token has come to before.
     pub found: Option<TokenState<Identity>>,
 }
@@ -44,7 +44,7 @@ pub struct TokenCache<'a> {
     pub worker: &'a Worker,
     /// Who vouches for the tokens.
     pub service: &'a identity::Worker,
-    /// Whose times count.
+    /// TokenKind times count.
     pub server: &'a ServerConf,
     /// Whether identities are kept with their catalog.
     pub keeps_catalog: bool,
@@ -79,32 +79,35 @@ impl TokenCache<'_> {
         token: &[u8],
         source: Source,
         still_holds: impl FnOnce(&Record<'_>) -> bool,
-    ) -> Looked {
+    ) -> CacheResult {
         let moment = self.moment(source);
-        let nothing = |status, look| Looked { status, look, found: None };
-        let hit =
-            |look, found| Looked { status: CacheStatus::Hit, look: Some(look), found: Some(found) };
+        let nothing = |status, look| CacheResult { status, look, found: None };
+        let hit = |look, found| CacheResult {
+            status: CacheStatus::Hit,
+            look: Some(look),
+            found: Some(found),
+        };
         if moment.valid_for == 0 && moment.refused_for == 0 {
             return nothing(CacheStatus::Bypass, None);
         }
         let is_kept = moment.valid_for > 0;
         let not_found = || {
             let status = if is_kept { CacheStatus::Miss } else { CacheStatus::Bypass };
-            nothing(status, Some(Look::ZoneMiss))
+            nothing(status, Some(CacheLookup::ZoneMiss))
         };
-        let outdated = || nothing(CacheStatus::Expired, Some(Look::ZoneExpired));
+        let outdated = || nothing(CacheStatus::Expired, Some(CacheLookup::ZoneExpired));
 
         let cache = self.worker.zone.cache();
         if let Some(identity) = self.worker.recent.lookup(self.name(source), token, &moment, &cache)
         {
-            return hit(Look::WorkerHit, TokenState::Valid(identity));
+            return hit(CacheLookup::WorkerHit, TokenState::Valid(identity));
         }
         let key = self.key(token, source);
         let mut bytes = Vec::new();
         let (age, renewed) = match cache.lookup(&key, &moment, &mut bytes) {
             Lookup::Refused(code) => {
                 return match AuthResult::from_code(code) {
-                    Some(result) => hit(Look::ZoneHit, TokenState::Refused(result)),
+                    Some(result) => hit(CacheLookup::ZoneHit, TokenState::Refused(result)),
                     None => not_found(),
                 }
             }
@@ -123,7 +126,7 @@ impl TokenCache<'_> {
         }
         let entry = Entry::new(self.name(source), token, key, age, identity.clone(), &moment);
         self.worker.recent.insert(entry);
-        hit(Look::ZoneHit, TokenState::Valid(identity))
+        hit(CacheLookup::ZoneHit, TokenState::Valid(identity))
     }
 
     /// Remembers a token that was verified here, in this worker and in the zone, where `moment`'s
@@ -138,7 +141,7 @@ impl TokenCache<'_> {
         self.worker.zone.keep_identity(&key, identity, moment)
     }
 
-    /// Whose tokens: of which service, with or without their catalog, and from where.
+    /// TokenKind tokens: of which service, with or without their catalog, and from where.
     fn name(&self, source: Source) -> u64 {
         let source = match source {
             Source::Offline => 0,

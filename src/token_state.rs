@@ -1,18 +1,18 @@
-//! What a token of a request has come to.
+//! The state of a token of a request.
 
 use keystone_token::result::AuthResult;
 
-/// What a token has come to: for the request as `TokenState<Identity>`, and in one of its locations
-/// as `TokenState<Record>`.
+/// The state of a token: of the request it is a `TokenState<Identity>`, and in one of its locations a
+/// `TokenState<Record>`.
 #[derive(Clone, Copy)]
 pub enum TokenState<T> {
     /// The request has no such token.
     Absent,
     /// It is not valid.
     Refused(AuthResult),
-    /// Nobody could say whether it is valid.
+    /// The identity service was needed and could not be asked.
     Unavailable,
-    /// It is valid, and this is whose it is.
+    /// It is valid, and has this identity.
     Valid(T),
 }
 

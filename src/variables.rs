@@ -8,7 +8,7 @@ use nginx_sys::{
 };
 
 use crate::conf::directive::pool_string;
-use crate::context::{Context, Subject};
+use crate::context::{Context, RequestToken};
 use crate::net::shield;
 use crate::request::Request;
 use crate::swift;
@@ -130,7 +130,7 @@ impl Variable {
             Self::TokenFormat => context()?.user.format.get()?.as_str(),
             Self::TokenId => {
                 let user = &context()?.user;
-                user.token()?;
+                user.bytes()?;
                 user.token_name(request.server()?)
             }
         };
@@ -148,6 +148,6 @@ impl Part {
     }
 }
 
-fn field_text(subject: &Subject, field: Field) -> Option<&str> {
-    subject.identity()?.record()?.get(field).filter(|text| !text.is_empty())
+fn field_text(request_token: &RequestToken, field: Field) -> Option<&str> {
+    request_token.identity()?.record()?.get(field).filter(|text| !text.is_empty())
 }

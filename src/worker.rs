@@ -23,7 +23,7 @@ pub struct Worker {
     /// Where this process counts.
     pub row: Row<'static>,
     /// Valid tokens that this worker has seen last.
-    pub recent: Recent,
+    pub recent: WorkerCache,
     /// The indices of those `$http_...` variables that show headers which only the module may set.
     pub header_variables: Vec<usize>,
     /// Dropped, and so ended, with the worker.
@@ -75,7 +75,7 @@ impl Worker {
             services,
             zone,
             row,
-            recent: Recent::default(),
+            recent: WorkerCache::default(),
             header_variables: header_variables::indices(),
             _tasks: tasks,
         });
@@ -112,7 +112,7 @@ impl Worker {
 
 /// A small cache in front of the shared one: a token is compared, not hashed, and its identity is
 /// shared, not copied.
-pub struct Recent {
+pub struct WorkerCache {
     slots: RefCell<Box<[Option<Entry>]>>,
 }
 
@@ -143,14 +143,14 @@ impl Entry {
     }
 }
 
-impl Default for Recent {
+impl Default for WorkerCache {
     fn default() -> Self {
         let slots = (0..SLOTS).map(|_| None).collect();
         Self { slots: RefCell::new(slots) }
     }
 }
 
-impl Recent {
+impl WorkerCache {
     /// The identity of a token that is still good.  `shared` hears of its use, a thousand times a
     /// second at most, lest it forgets the token.
     pub fn lookup(

@@ -6,18 +6,18 @@ use keystone_token::record::Record;
 use keystone_token::token::Refusal;
 use zeroize::Zeroizing;
 
-use super::{Step, Wait, Way};
+use super::{Authenticator, Step, Wait};
 use crate::identity::Question;
 use crate::net::now_sec;
 use crate::token_cache::Source;
 use crate::token_state::TokenState;
 use crate::zone::{Answer, Identity};
 
-impl Way<'_> {
+impl Authenticator<'_> {
     /// What the identity service says of the token, now or a short while ago.
     pub(super) fn online(&self, token: &str) -> Step {
         let bytes = token.as_bytes();
-        let validated = self.subject.validated.borrow().clone();
+        let validated = self.request_token.validated.borrow().clone();
         if let Some(validated) = validated {
             return match validated {
                 Ok(Answer::Valid(identity)) => Ok(TokenState::Valid(identity)),

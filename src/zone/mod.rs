@@ -160,7 +160,7 @@ impl Zone {
             return Some(state);
         }
         if let Some(state) = self.services().find(|state| !in_use.contains(&state.id())) {
-            self.locked(|| state.make_over(id));
+            self.locked(|| state.reassign(id));
             return Some(state);
         }
         let words = ServiceState::words(size);

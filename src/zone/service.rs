@@ -61,7 +61,7 @@ impl ServiceState {
     /// Gives the state to another service.  The caller holds the zone's mutex.
     ///
     /// A worker that still serves the service before tells it by the number.
-    pub(super) fn make_over(&self, id: u64) {
+    pub(super) fn reassign(&self, id: u64) {
         self.words[ID].store(id, Ordering::Release);
         self.token().store(&[]);
         self.snapshot().store(&[]);

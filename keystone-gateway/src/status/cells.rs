@@ -12,7 +12,7 @@ pub const OTHER: &str = "other";
 
 /// How the caches answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum CacheLookup {
     /// From what the worker has seen last.
     WorkerHit,
     /// There was an entry in the zone, which counts no more.
@@ -23,22 +23,22 @@ pub enum Look {
     ZoneMiss,
 }
 
-impl Look {
+impl CacheLookup {
     /// How many there are.
     pub const COUNT: usize = 4;
 }
 
 /// The cells that each worker has for itself, because requests from the cache count there.
-pub const WORKER: usize = AuthResult::ALL.len() + Look::COUNT;
+pub const WORKER: usize = AuthResult::ALL.len() + CacheLookup::COUNT;
 
 /// The cell of a result, among [`WORKER`].
 pub fn result(result: AuthResult) -> usize {
     usize::from(result.code())
 }
 
-/// The cell of a look into the caches, among [`WORKER`].
-pub fn look(look: Look) -> usize {
-    AuthResult::ALL.len() + look as usize
+/// The cell of cache lookups with this outcome, among [`WORKER`].
+pub fn cache_lookup(lookup: CacheLookup) -> usize {
+    AuthResult::ALL.len() + lookup as usize
 }
 
 /// Who has validated a token.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::cells::{self, Asked, Look, Path, BOUNDS, ENDPOINTS, SERVERS, STATUSES};
+use super::cells::{self, Asked, CacheLookup, Path, BOUNDS, ENDPOINTS, SERVERS, STATUSES};
 use super::Form;
 use keystone_token::api::Kind;
 use keystone_token::cms;
@@ -260,16 +260,16 @@ impl Report {
         let requests = AuthResult::ALL.into_iter();
         self.requests =
             requests.map(|result| (result.as_str(), read(cells::result(result)))).collect();
-        let looks = |look| read(cells::look(look));
+        let looks = |look| read(cells::cache_lookup(look));
         let cache = self.cache.get_or_insert_default();
         cache.zone = Lookups {
-            expired: looks(Look::ZoneExpired),
-            hit: looks(Look::ZoneHit),
-            miss: looks(Look::ZoneMiss),
+            expired: looks(CacheLookup::ZoneExpired),
+            hit: looks(CacheLookup::ZoneHit),
+            miss: looks(CacheLookup::ZoneMiss),
         };
         let Lookups { expired, hit, miss } = cache.zone;
         cache.worker =
-            Lookups { expired: 0, hit: looks(Look::WorkerHit), miss: expired + hit + miss };
+            Lookups { expired: 0, hit: looks(CacheLookup::WorkerHit), miss: expired + hit + miss };
     }
 
     /// Takes over the cells of [`cells::VALIDATIONS`].

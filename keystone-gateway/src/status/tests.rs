@@ -15,8 +15,13 @@ fn an_unknown_status_is_counted_as_another() {
 #[test]
 fn each_thing_has_a_cell_of_its_own() {
     let mut cells: Vec<usize> = AuthResult::ALL.map(result).to_vec();
-    let looks = [Look::WorkerHit, Look::ZoneExpired, Look::ZoneHit, Look::ZoneMiss];
-    cells.extend(looks.map(look));
+    let looks = [
+        CacheLookup::WorkerHit,
+        CacheLookup::ZoneExpired,
+        CacheLookup::ZoneHit,
+        CacheLookup::ZoneMiss,
+    ];
+    cells.extend(looks.map(cache_lookup));
     assert_all(cells, WORKER);
 
     let mut cells = Vec::new();

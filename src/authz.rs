@@ -1,7 +1,7 @@
-//! What the request's tokens come to in a location: bind, expiry, access rules, roles of a service.
+//! The state of a request's tokens in a location: bind, expiry, access rules, roles of a service.
 //!
-//! Who somebody is was settled before, once for the request; this is looked at again in each
-//! location that it is redirected to.
+//! The tokens are authenticated before, once for the request; what is here is checked again in each
+//! location that the request is redirected to.
 
 use keystone_token::access_rules::Action;
 use keystone_token::policy;
@@ -11,14 +11,14 @@ use keystone_token::token::Refusal;
 
 use crate::conf::location::LocationConf;
 use crate::conf::server::ServerConf;
-use crate::context::{Context, Subject};
+use crate::context::{Context, RequestToken};
 use crate::net::now_sec;
 use crate::request::Request;
 use crate::token_state::TokenState;
 
-/// All that the state of a request's tokens in a location goes by.
+/// What the state of a request's tokens in a location depends on.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct AuthzContext<'a> {
     /// The request.
     pub request: &'a Request,
     /// Its context.
@@ -29,9 +29,9 @@ pub struct Place<'a> {
     pub server: &'a ServerConf,
 }
 
-impl<'a> Place<'a> {
-    /// The service token.  It is valid without the roles of a service only where the location does
-    /// not ask for them.
+impl<'a> AuthzContext<'a> {
+    /// The service token. It is valid without the roles of a service only if the location does not
+    /// require them.
     pub fn service(&self) -> TokenState<Record<'a>> {
         self.judge(&self.context.service, |record| self.check_service(record))
     }
@@ -89,11 +89,11 @@ impl<'a> Place<'a> {
 
     fn judge(
         &self,
-        subject: &'a Subject,
+        request_token: &'a RequestToken,
         check: impl FnOnce(&Record<'a>) -> Result<(), Refusal>,
     ) -> TokenState<Record<'a>> {
-        subject.confirmed.set(false);
-        let identity = match subject.state() {
+        request_token.confirmed.set(false);
+        let identity = match request_token.state() {
             None | Some(TokenState::Absent) => return TokenState::Absent,
             Some(TokenState::Refused(result)) => return TokenState::Refused(*result),
             Some(TokenState::Unavailable) => return TokenState::Unavailable,
@@ -102,11 +102,11 @@ impl<'a> Place<'a> {
         let Some(record) = identity.record() else { return TokenState::Unavailable };
         match check(&record) {
             Ok(()) => {
-                subject.confirmed.set(true);
+                request_token.confirmed.set(true);
                 TokenState::Valid(record)
             }
             Err(refusal) => {
-                subject.log_refusal(self.request, self.server, &refusal, record.get(UserId));
+                request_token.log_refusal(self.request, self.server, &refusal, record.get(UserId));
                 TokenState::Refused(refusal.result())
             }
         }

@@ -110,7 +110,7 @@ pub fn access(request: &Request) -> isize {
     code
 }
 
-/// Precontent phase: a second lock, which does not depend on the first.  A request whose location
+/// Precontent phase: a second lock, which does not depend on the first. A request whose location
 /// asks for a decision of [`access`] and that has none was led past it by another module.
 pub fn check_passed(request: &Request) -> isize {
     let Some(location) = request.location() else { return ERROR };
@@ -236,7 +236,7 @@ fn forbid(authz: &AuthzContext<'_>, user: &TokenState<Record<'_>>, reason: &str)
     answer::forbidden(authz.context)
 }
 
-/// Whether a request without a valid token is refused here.  With `delay` that is the upstream's
+/// Whether a request without a valid token is refused here. With `delay` that is the upstream's
 /// business, unless the location demands something of the token itself.
 fn demands_token(location: &LocationConf) -> bool {
     location.auth() != Auth::Delay

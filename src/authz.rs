@@ -36,9 +36,9 @@ impl<'a> AuthzContext<'a> {
         self.judge(&self.context.service, |record| self.check_service(record))
     }
 
-    /// The user token.  A service that hands a request on vouches for more than the user can: that
+    /// The user token. A service that hands a request on vouches for more than the user can: that
     /// an expired token was good when its work began, and that the request is within the rules of an
-    /// application credential.  A bind is then the service's own (auth_token/__init__.py,
+    /// application credential. A bind is then the service's own (auth_token/__init__.py,
     /// `process_request()`).
     pub fn user(&self, service: &TokenState<Record<'_>>) -> TokenState<Record<'a>> {
         self.judge(&self.context.user, |record| {

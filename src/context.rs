@@ -121,7 +121,7 @@ impl RequestToken {
         self.state.get()
     }
 
-    /// Settles what it has come to.  A token is authenticated once, however often the request is
+    /// Settles what it has come to. A token is authenticated once, however often the request is
     /// redirected.
     pub fn settle(&self, state: TokenState<Identity>) {
         self.state.get_or_init(|| state);
@@ -172,7 +172,7 @@ impl RequestToken {
     }
 }
 
-/// A request's context.  It lives in nginx's pool of the request, at one address.
+/// A request's context. It lives in nginx's pool of the request, at one address.
 ///
 /// nginx may come back to it while one of its handlers runs (a variable in a `keystone_require`),
 /// so it is shared, and what changes is in cells.
@@ -309,7 +309,7 @@ impl Context {
     }
 
     /// Makes the request wait for `work`, whose outcome one of its tokens notes; its handler is entered
-    /// again when that has ended.  `None` where nginx cannot watch the client meanwhile.
+    /// again when that has ended. `None` where nginx cannot watch the client meanwhile.
     pub fn wait_for<T: 'static>(
         &self,
         kind: TokenKind,

@@ -15,14 +15,14 @@ use crate::token_state::TokenState;
 use crate::worker::{Entry, Worker};
 use crate::zone::Identity;
 
-/// How an answer was had.  Each way has entries of its own.
+/// How an answer was had. Each way has entries of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Verified here; good for one generation of certificates and revocation list.
     Offline,
     /// The identity service was asked.
     Online,
-    /// It was asked about a token that may have expired.  Of its answers only refusals are kept: a
+    /// It was asked about a token that may have expired. Of its answers only refusals are kept: a
     /// valid token that has not expired is one of [`Source::Online`].
     OnlineExpired,
 }
@@ -72,7 +72,7 @@ impl TokenCache<'_> {
         self.worker.zone.key(self.name(source), token)
     }
 
-    /// Looks a token up.  An identity that was found good in another generation is good in this one
+    /// Looks a token up. An identity that was found good in another generation is good in this one
     /// if `still_holds` says so.
     pub fn lookup(
         &self,

@@ -151,7 +151,7 @@ impl Default for WorkerCache {
 }
 
 impl WorkerCache {
-    /// The identity of a token that is still good.  `shared` hears of its use, a thousand times a
+    /// The identity of a token that is still good. `shared` hears of its use, a thousand times a
     /// second at most, lest it forgets the token.
     pub fn lookup(
         &self,

@@ -49,7 +49,7 @@ impl Authenticator<'_> {
         }
     }
 
-    /// What becomes of a token that no list can save.  Only one that Keystone has signed takes up
+    /// What becomes of a token that no list can save. Only one that Keystone has signed takes up
     /// room among the requests that wait for the list.
     fn refused_without_list(&self, parsed: ParsedToken<'_>) -> Option<Step> {
         let (token, material) = (parsed.text(), self.service.material());
@@ -95,7 +95,7 @@ impl Authenticator<'_> {
         }
     }
 
-    /// What to check a token against, once it is complete and new enough.  For a token that has
+    /// What to check a token against, once it is complete and new enough. For a token that has
     /// been checked before, only its being up to date counts.
     fn material(&self, cached: bool) -> Result<Rc<Material>, MissingMaterial> {
         // In this order: a list that comes in between may be taken for older than it is.

@@ -28,7 +28,7 @@ impl Authenticator<'_> {
         if let Some(found) = self.look_up_online(bytes) {
             return Ok(found);
         }
-        // Behind the caches, since it costs more than they do.  It is not remembered: with other
+        // Behind the caches, since it costs more than they do. It is not remembered: with other
         // keys a token that is refused now may pass.
         if let Err(refusal) = self.check_form(bytes) {
             return self.refuse_judged(&refusal, None);

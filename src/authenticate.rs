@@ -31,7 +31,7 @@ pub enum Wait {
     /// Certificates or the revocation list.
     Refresh(Need),
     /// What the identity service says of the token.
-    Validation(Question),
+    Validation(Box<Question>),
 }
 
 /// Authenticates one of a request's tokens.
@@ -185,7 +185,7 @@ impl Context {
             }
             Wait::Validation(question) => {
                 let note = RequestToken::note_validation;
-                self.wait_for(request_token.kind(), service.validate(question), note)
+                self.wait_for(request_token.kind(), service.validate(*question), note)
             }
         }
     }

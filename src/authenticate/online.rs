@@ -50,7 +50,7 @@ impl Authenticator<'_> {
             client: self.request.client_address(),
         };
         match self.service.may_ask(&question) {
-            Ok(()) => Err(Wait::Validation(question)),
+            Ok(()) => Err(Wait::Validation(Box::new(question))),
             Err(bound) => self.limited(bound),
         }
     }

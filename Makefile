@@ -93,7 +93,7 @@ demo-swift: build keystone ## Show the module with Swift's client: store objects
 .PHONY: test
 test: build vendored oracle keystone suite-swift prometheus neighbour-packages check fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (40 minutes)
 	@$(call say,Tests of the libraries)
-	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
+	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-gateway -p keystone-zone -p keystone-doctor \
 		-p keystone-testbed -p keystone-bench -p keystone-fuzz-http
 	@$(call say,Tests of contrib/keystone-edge)
 	$(KEYSTONE)/bin/python -B -m unittest discover contrib/keystone-edge/tests
@@ -168,7 +168,7 @@ test-asan: configure test-packages prometheus ## Run the tests over HTTP with Ad
 	PROMETHEUS_DIR=$(PROMETHEUS) tests/sanitizer/run.sh $(BUILD)/asan
 
 .PHONY: miri
-miri: ## Run the tests of keystone-zone, and some of keystone-token, in Miri (needs a nightly toolchain)
+miri: ## Run the tests of keystone-zone, and some of keystone-token and keystone-gateway, in Miri (needs a nightly toolchain)
 	@$(call say,Miri)
 	tests/sanitizer/miri.sh $(BUILD)/miri
 

@@ -5,7 +5,7 @@
 #
 # What is found that is new is kept in DIRECTORY/corpus, and what breaks a target in
 # DIRECTORY/artifacts. The flags are those of cargo-fuzz, without a sanitizer, which stable Rust has
-# not: keystone-token has no unsafe code, so what can go wrong is a panic.
+# not: the crates under test have no unsafe code, so what can go wrong is a panic.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)

@@ -1,21 +1,22 @@
-//! A request's way: who asks, and may they?
+//! The phase handlers: which user a request comes from, and whether it may pass.
 
 use std::rc::Rc;
 
 use keystone_token::record::Field::UserId;
 use keystone_token::record::Record;
-use keystone_token::token::Refusal;
+use keystone_token::result::AuthResult;
 use keystone_token::{headers, policy};
 use nginx_sys::{NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_OK};
 
 use crate::answer;
-use crate::authenticate::{Step, Wait, Way};
+use crate::authenticate::{Authenticator, Wait};
+use crate::authz::AuthzContext;
 use crate::conf::location::{Auth, LocationConf};
-use crate::context::{Context, Subject, Whose};
+use crate::context::{Context, RequestToken, TokenKind};
 use crate::identity;
 use crate::request::Request;
-use crate::standing::{Place, Standing};
 use crate::swift::{self, Answer};
+use crate::token_state::TokenState;
 use crate::worker::Worker;
 
 /// nginx's codes that a handler of the access phase returns, besides a status.
@@ -24,8 +25,8 @@ const AGAIN: isize = NGX_AGAIN as isize;
 const DECLINED: isize = NGX_DECLINED as isize;
 const ERROR: isize = NGX_ERROR as isize;
 
-/// Rewrite phase, before all else: what only the module may set goes away, whatever becomes of the
-/// request.
+/// Rewrite phase, before all else: removes the headers that only the module may set, whatever the
+/// result of the request.
 pub fn strip(request: &Request) -> isize {
     if request.location().map_or(Auth::Off, LocationConf::auth) == Auth::Off {
         return DECLINED;
@@ -47,8 +48,8 @@ pub fn strip(request: &Request) -> isize {
     }
 }
 
-/// Preaccess phase, when the location is settled: without `keystone_forward_token` the tokens go
-/// away, also where another module grants access and this one is not asked.
+/// Preaccess phase, when the location is settled: removes the tokens where `keystone_forward_token` is
+/// off, also if another module grants access and this one is not asked.
 pub fn strip_tokens(request: &Request) -> isize {
     let Some(location) = request.location() else { return ERROR };
     if location.auth() == Auth::Off || location.forwards_token() {
@@ -60,7 +61,7 @@ pub fn strip_tokens(request: &Request) -> isize {
     }
 }
 
-/// Access phase: the way itself.
+/// Access phase: authenticates the request and decides.
 pub fn access(request: &Request) -> isize {
     let (Some(location), Some(server)) = (request.location(), request.server()) else {
         return ERROR;
@@ -78,37 +79,38 @@ pub fn access(request: &Request) -> isize {
     }
     if let Some(duplicate) = context.duplicate() {
         info!(request, "keystone: refused: header \"{}\" came more than once", duplicate.0);
-        context.result.set(Some("malformed"));
+        context.result.set(Some(AuthResult::Malformed));
         return answer::BAD_REQUEST;
     }
     if location.swift().is_some() && !swift::is_plain(request) {
         info!(
             request,
-            "keystone: refused: bad_path: what is asked for depends on who reads the path"
+            "keystone: refused: bad_path: nginx and the service behind it could find different \
+             accounts or containers in the path"
         );
-        context.result.set(Some("bad_path"));
+        context.result.set(Some(AuthResult::BadPath));
         return answer::BAD_REQUEST;
     }
 
     let Some(worker) = worker(request) else { return ERROR };
     let service = server.service.and_then(|index| worker.service(index));
     let Some(service) = service else { return ERROR };
-    let place = Place { request, context, location, server };
-    if let Some((subject, wait)) = authenticate(&place, &worker, service) {
+    let authz = AuthzContext { request, context, location, server };
+    if let Some((request_token, wait)) = authenticate(&authz, &worker, service) {
         debug!(request, "keystone: the request waits");
-        return match context.wait(subject, wait, service) {
+        return match context.wait(request_token, wait, service) {
             Some(()) => AGAIN,
             None => ERROR,
         };
     }
-    let code = decide(&place, &worker, service);
+    let code = decide(&authz, &worker, service);
     if matches!(code, OK | DECLINED) {
         context.pass(location);
     }
     code
 }
 
-/// Precontent phase: a second lock, which does not depend on the first.  A request whose location
+/// Precontent phase: a second lock, which does not depend on the first. A request whose location
 /// asks for a decision of [`access`] and that has none was led past it by another module.
 pub fn check_passed(request: &Request) -> isize {
     let Some(location) = request.location() else { return ERROR };
@@ -121,7 +123,7 @@ pub fn check_passed(request: &Request) -> isize {
         );
         if let Some(context) = Context::of_location(request) {
             context.stop_waiting();
-            context.result.set(Some("skipped"));
+            context.result.set(Some(AuthResult::Skipped));
         }
         return answer::INTERNAL_SERVER_ERROR;
     }
@@ -142,73 +144,73 @@ fn has_passed(request: &Request, location: &'static LocationConf) -> bool {
     }
 }
 
-/// Settles whose the tokens are, once for the request, or says what that has to wait for.  The
+/// Authenticates the tokens, once for the request, or returns what the request has to wait for. The
 /// service token comes first: it may let an expired user token pass.
 fn authenticate<'a>(
-    place: &Place<'a>,
+    authz: &AuthzContext<'a>,
     worker: &Worker,
     service: &Rc<identity::Worker>,
-) -> Option<(&'a Subject, Wait)> {
-    let context = place.context;
-    // Without a user token nothing passes here: whose the service token is does not matter then.
-    let is_hopeless = context.user.token().is_none() && demands_token(place.location);
-    let with_service = context.service.token().is_some() && !is_hopeless;
-    for subject in [with_service.then_some(&context.service), Some(&context.user)] {
-        let Some(subject) = subject.filter(|it| it.authentication().is_none()) else { continue };
-        let way = Way {
-            request: place.request,
-            subject,
-            server: place.server,
+) -> Option<(&'a RequestToken, Wait)> {
+    let context = authz.context;
+    // Without a user token nothing passes here, whatever the service token is.
+    let is_hopeless = context.user.bytes().is_none() && demands_token(authz.location);
+    let with_service = context.service.bytes().is_some() && !is_hopeless;
+    for request_token in [with_service.then_some(&context.service), Some(&context.user)] {
+        let Some(request_token) = request_token.filter(|it| it.state().is_none()) else { continue };
+        let way = Authenticator {
+            request: authz.request,
+            request_token,
+            server: authz.server,
             worker,
             service,
-            allow_expired: subject.whose() == Whose::User && place.allows_expired(),
+            allow_expired: request_token.kind() == TokenKind::User && authz.allows_expired(),
         };
         match way.authenticate() {
-            Step::Done(authentication) => drop(subject.authenticate(authentication)),
-            Step::Wait(wait) => return Some((subject, wait)),
+            Ok(state) => request_token.settle(state),
+            Err(wait) => return Some((request_token, wait)),
         }
     }
     None
 }
 
-/// What the location makes of the tokens; also after a redirect from another one.
-fn decide(place: &Place<'_>, worker: &Worker, identity: &identity::Worker) -> isize {
-    let Place { request, context, location, server } = *place;
-    let service = place.service();
-    let user = place.user(&service);
+/// Decides by what the location requires; also after a redirect from another one.
+fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Worker) -> isize {
+    let AuthzContext { request, context, location, server } = *authz;
+    let service = authz.service();
+    let user = authz.user(&service);
 
     let refused = match (&user, &service) {
-        (Standing::Unavailable, _) | (_, Standing::Unavailable) => {
-            context.result.set(Some("identity_unavailable"));
+        (TokenState::Unavailable, _) | (_, TokenState::Unavailable) => {
+            context.result.set(Some(AuthResult::IdentityUnavailable));
             return answer::unavailable(request, context, identity.retry_after());
         }
-        (Standing::Absent, _) => Some(Refusal::NoToken.as_str()),
-        (Standing::Refused(word), _) => Some(*word),
-        (Standing::Valid(_), Standing::Refused(_)) => Some("bad_service_token"),
-        (Standing::Valid(_), _) => None,
+        (TokenState::Absent, _) => Some(AuthResult::NoToken),
+        (TokenState::Refused(result), _) => Some(*result),
+        (TokenState::Valid(_), TokenState::Refused(_)) => Some(AuthResult::BadServiceToken),
+        (TokenState::Valid(_), _) => None,
     };
-    context.result.set(Some(refused.unwrap_or("ok")));
+    context.result.set(Some(refused.unwrap_or(AuthResult::Ok)));
     if refused.is_some() && demands_token(location) {
         return answer::unauthorized(request, context, server);
     }
-    if let Standing::Valid(record) = &user {
+    if let TokenState::Valid(record) = &user {
         if let Err(missing) = check_requirements(request, record, location) {
-            return forbid(place, &user, missing);
+            return forbid(authz, &user, missing);
         }
     }
-    let passes = match swift::authorize(place, &user, &service) {
+    let passes = match swift::authorize(authz, &user, &service) {
         None => user.is_valid(),
         Some(Answer::Allow) => true,
-        Some(Answer::Forbidden) => return forbid(place, &user, "no right to the account"),
+        Some(Answer::Forbidden) => return forbid(authz, &user, "no right to the account"),
         Some(Answer::NotFound) => return answer::NOT_FOUND,
         Some(Answer::Unauthorized) => return answer::unauthorized(request, context, server),
     };
 
-    if let Standing::Valid(record) = &user {
+    if let TokenState::Valid(record) = &user {
         debug!(request, "keystone: user {} passes", record.get(UserId).unwrap_or("-"));
     }
     // SAFETY: the records lie in identities that the context holds until the request ends.
-    if unsafe { set_headers(place, &user, &service) }.is_none() {
+    if unsafe { set_headers(authz, &user, &service) }.is_none() {
         return ERROR;
     }
     request.forget_variables(&worker.header_variables);
@@ -219,22 +221,22 @@ fn decide(place: &Place<'_>, worker: &Worker, identity: &identity::Worker) -> is
 }
 
 /// 403, and the line that tells an operator why.
-fn forbid(place: &Place<'_>, user: &Standing<'_>, reason: &str) -> isize {
+fn forbid(authz: &AuthzContext<'_>, user: &TokenState<Record<'_>>, reason: &str) -> isize {
     let user = match user {
-        Standing::Valid(record) => record.get(UserId),
+        TokenState::Valid(record) => record.get(UserId),
         _ => None,
     };
     info!(
-        place.request,
+        authz.request,
         "keystone: forbidden: {reason}, token: {}, user: {}",
-        place.context.user.token_name(place.server),
+        authz.context.user.token_name(authz.server),
         user.unwrap_or("-")
     );
-    place.context.result.set(Some(Refusal::Forbidden.as_str()));
-    answer::forbidden(place.context)
+    authz.context.result.set(Some(AuthResult::Forbidden));
+    answer::forbidden(authz.context)
 }
 
-/// Whether a request without a valid token is refused here.  With `delay` that is the upstream's
+/// Whether a request without a valid token is refused here. With `delay` that is the upstream's
 /// business, unless the location demands something of the token itself.
 fn demands_token(location: &LocationConf) -> bool {
     location.auth() != Auth::Delay
@@ -258,40 +260,40 @@ fn check_requirements(
     Ok(())
 }
 
-/// Tells the upstream who is asking.
+/// Sets the identity headers for the upstream.
 ///
 /// # Safety
 /// The records' bytes stay where they are until the request ends.
 unsafe fn set_headers(
-    place: &Place<'_>,
-    user: &Standing<'_>,
-    service: &Standing<'_>,
+    authz: &AuthzContext<'_>,
+    user: &TokenState<Record<'_>>,
+    service: &TokenState<Record<'_>>,
 ) -> Option<()> {
-    let Place { request, location, .. } = *place;
+    let AuthzContext { request, location, .. } = *authz;
     if !location.sets_headers() {
         return Some(());
     }
     // Another module may have set such a header since the rewrite phase: an upstream that finds two
     // of a name may take either.
     request.strip_identity()?;
-    let status = |standing: &Standing<'_>| match standing.is_valid() {
+    let status = |state: &TokenState<Record<'_>>| match state.is_valid() {
         true => "Confirmed",
         false => "Invalid",
     };
     // SAFETY: the value is the program's.
     unsafe { request.add_header(headers::IDENTITY_STATUS, status(user)) }?;
-    if let Standing::Valid(record) = user {
+    if let TokenState::Valid(record) = user {
         for (name, value) in headers::user_headers(record, location.sets_catalog()) {
             // SAFETY: the value lies in the record.
             unsafe { request.add_header(name, value) }?;
         }
     }
-    if let Standing::Absent = service {
+    if let TokenState::Absent = service {
         return Some(());
     }
     // SAFETY: the value is the program's.
     unsafe { request.add_header(headers::SERVICE_IDENTITY_STATUS, status(service)) }?;
-    if let Standing::Valid(record) = service {
+    if let TokenState::Valid(record) = service {
         for (name, value) in headers::service_headers(record) {
             // SAFETY: the value lies in the record.
             unsafe { request.add_header(name, value) }?;

@@ -1,8 +1,8 @@
 //! The module's own answers: 401, 403 and 503.
 //!
 //! A refusal is a status that the access handler returns, so that `satisfy` and `error_page` work
-//! as for nginx's own access modules.  Where nginx then sends its built-in page, two filters put
-//! Keystone's JSON in the place of the HTML.  A page that `error_page` has redirected to is left
+//! as for nginx's own access modules. Where nginx then sends its built-in page, two filters put
+//! Keystone's JSON in the place of the HTML. A page that `error_page` has redirected to is left
 //! alone: a redirect makes nginx forget the request's context, and without that there is nothing to
 //! replace.
 
@@ -86,7 +86,7 @@ fn challenge(server: &ServerConf) -> ngx_str_t {
     ngx_str_t { len: server.challenge.len(), data: server.challenge.as_ptr().cast_mut() }
 }
 
-/// Puts the two filters in front of those that nginx has.  Called once for each configuration.
+/// Puts the two filters in front of those that nginx has. Called once for each configuration.
 pub fn install_filters() {
     // SAFETY: nginx reads a configuration in one thread, and runs no request meanwhile.
     unsafe {

@@ -1,47 +1,45 @@
 //! From a token to an identity.
 //!
-//! What decides about a token is `keystone-token`, or Keystone itself; here it is told what it
-//! needs, and what comes of it is remembered.
+//! `keystone-token` or Keystone itself decides about a token. This passes them what they need, and
+//! caches the result.
 
 mod offline;
 mod online;
 
 use std::rc::Rc;
 
-use keystone_token::format::{TokenFormat, MAX_UNSIGNED_LEN};
+use keystone_gateway::status::cells::{self, Path};
+use keystone_token::format::TokenFormat;
 use keystone_token::record::Record;
-use keystone_token::status::cells::{self, Path};
-use keystone_token::token::{Malformed, Refusal};
+use keystone_token::result::AuthResult;
+use keystone_token::token::{self, Refusal, TokenClass};
 
 use crate::conf::server::ServerConf;
-use crate::context::{Authentication, CacheStatus, Context, Outcome, Subject};
+use crate::context::{CacheStatus, Context, RequestToken};
 use crate::identity::{self, Bound, Need, Question};
 use crate::request::Request;
-use crate::token_cache::{Found, Looked, Source, TokenCache};
+use crate::token_cache::{CacheResult, Source, TokenCache};
+use crate::token_state::TokenState;
 use crate::worker::Worker;
+use crate::zone::Identity;
 
-/// How the authentication goes on.
-pub enum Step {
-    /// It is known.
-    Done(Authentication),
-    /// The identity service must be asked first.
-    Wait(Wait),
-}
+/// The state of a token, or what the identity service has to be asked for first.
+pub type Step = Result<TokenState<Identity>, Wait>;
 
-/// What a token has to wait for.
+/// What the authentication of a token waits for.
 pub enum Wait {
     /// Certificates or the revocation list.
     Refresh(Need),
     /// What the identity service says of the token.
-    Validation(Question),
+    Validation(Box<Question>),
 }
 
-/// All that the authentication of one of a request's tokens goes by.
-pub struct Way<'a> {
+/// Authenticates one of a request's tokens.
+pub struct Authenticator<'a> {
     /// The request.
     pub request: &'a Request,
     /// The token.
-    pub subject: &'a Subject,
+    pub request_token: &'a RequestToken,
     /// Its server's configuration.
     pub server: &'a ServerConf,
     /// This process.
@@ -52,23 +50,24 @@ pub struct Way<'a> {
     pub allow_expired: bool,
 }
 
-impl Way<'_> {
-    /// From the token to an identity.  Entered again, from the start, when the request has waited.
+impl Authenticator<'_> {
+    /// Authenticates the token. Called again, from the start, when the request has waited.
     pub fn authenticate(&self) -> Step {
         let request = self.request;
-        let Some(token) = self.subject.token() else { return self.refuse(&Refusal::NoToken, None) };
+        let Some(token) = self.request_token.bytes() else {
+            return self.refuse(&Refusal::NoToken, None);
+        };
         let format = TokenFormat::of(token);
-        self.subject.format.set(Some(format));
+        self.request_token.format.set(Some(format));
         debug!(request, "keystone: token of {} bytes, format {}", token.len(), format.as_str());
-        let malformed = |how| self.refuse_judged(&Refusal::Malformed(how), None);
-        match std::str::from_utf8(token) {
-            // A signed one that could not be judged here, and Keystone has been asked.
-            Ok(text) if self.subject.validated.borrow().is_some() => self.online(text),
-            Ok(_) if format.is_signed() => self.offline(token, format),
-            // What no token is like is no question for Keystone.
-            Ok(_) if token.len() > MAX_UNSIGNED_LEN => malformed(Malformed::TooLong),
-            Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => self.online(text),
-            _ => malformed(Malformed::Text),
+        match token::classify(token) {
+            Err(refusal) => self.refuse_judged(&refusal, None),
+            Ok(TokenClass::Opaque(token)) => self.online(token),
+            // It could not be judged here, and Keystone has been asked.
+            Ok(TokenClass::Signed(token)) if self.request_token.validated.borrow().is_some() => {
+                self.online(token)
+            }
+            Ok(TokenClass::Signed(token)) => self.offline(token),
         }
     }
 
@@ -87,33 +86,35 @@ impl Way<'_> {
         token: &[u8],
         source: Source,
         still_holds: impl FnOnce(&Record<'_>) -> bool,
-    ) -> Option<Authentication> {
+    ) -> Option<TokenState<Identity>> {
         let looked = self.cache().lookup(token, source, still_holds);
         self.note_look(&looked, source);
         let request = self.request;
         debug!(request, "keystone: cache {}", looked.status.as_str());
-        Some(match looked.found? {
-            Found::Refused(word) => {
-                info!(
-                    request,
-                    "keystone: refused again: {word}, token: {}",
-                    self.subject.token_name(self.server)
-                );
-                Authentication::Refused(word)
-            }
-            Found::Valid(identity) => Authentication::Valid(identity),
-        })
+        let found = looked.found?;
+        if let TokenState::Refused(result) = &found {
+            info!(
+                request,
+                "keystone: refused again: {}, token: {}",
+                result.as_str(),
+                self.request_token.token_name(self.server)
+            );
+        }
+        Some(found)
     }
 
-    /// Tells how the cache took part: as the first look has it, for after a wait the entry may be
-    /// there.  Only where one source has no answer may another one have it.
-    fn note_look(&self, looked: &Looked, source: Source) {
-        let is_first = self.subject.cache_status.get().is_none();
+    /// Notes how the cache took part. The first lookup counts, for after a wait the entry may be
+    /// there. A later hit counts where the first source had no entry.
+    fn note_look(&self, looked: &CacheResult, source: Source) {
+        let is_first = self.request_token.cache_status.get().is_none();
         if is_first {
-            looked.look.into_iter().for_each(|look| self.worker.row.add(cells::look(look), 1));
+            looked
+                .look
+                .into_iter()
+                .for_each(|look| self.worker.row.add(cells::cache_lookup(look), 1));
         }
         if is_first || source != Source::Offline && looked.status == CacheStatus::Hit {
-            self.subject.cache_status.set(Some(looked.status));
+            self.request_token.cache_status.set(Some(looked.status));
         }
     }
 
@@ -122,19 +123,19 @@ impl Way<'_> {
     }
 
     /// Counts a token that was judged here, not found in the cache.
-    fn count_judged(&self, word: &str) {
-        let format = self.subject.format.get().unwrap_or(TokenFormat::Unknown);
-        self.worker.zone.count_validation(format, Path::Offline, word);
+    fn count_judged(&self, result: AuthResult) {
+        let format = self.request_token.format.get().unwrap_or(TokenFormat::Unknown);
+        self.worker.zone.count_validation(format, Path::Offline, result);
     }
 
     fn refuse_judged(&self, refusal: &Refusal, user: Option<&str>) -> Step {
-        self.count_judged(refusal.as_str());
+        self.count_judged(refusal.result());
         self.refuse(refusal, user)
     }
 
     fn refuse(&self, refusal: &Refusal, user: Option<&str>) -> Step {
-        self.subject.log_refusal(self.request, self.server, refusal, user);
-        Step::Done(Authentication::Refused(refusal.as_str()))
+        self.request_token.log_refusal(self.request, self.server, refusal, user);
+        Ok(TokenState::Refused(refusal.result()))
     }
 
     /// 503: that the identity service fails is told at `error` by whoever has asked it, once for
@@ -145,9 +146,9 @@ impl Way<'_> {
             request,
             "keystone: identity service \"{}\" is needed: {reason}, token: {}",
             self.service.service().name(),
-            self.subject.token_name(self.server)
+            self.request_token.token_name(self.server)
         );
-        Step::Done(Authentication::Unavailable)
+        Ok(TokenState::Unavailable)
     }
 
     /// 503, because of a bound and not of the identity service.
@@ -165,25 +166,26 @@ impl Context {
     /// Makes the request wait; `None` where nginx cannot watch the client meanwhile.
     pub fn wait(
         &self,
-        subject: &Subject,
+        request_token: &RequestToken,
         wait: Wait,
         service: &Rc<identity::Worker>,
     ) -> Option<()> {
         let service = service.clone();
         match wait {
             Wait::Refresh(need) => {
-                let refresh = async move {
-                    let outcome = service.refresh(need).await;
-                    match need {
-                        Need::Certificates | Need::List => Outcome::Refreshed(outcome),
-                        Need::Rotation => Outcome::Rotated(outcome),
-                    }
+                let note = match need {
+                    Need::Certificates | Need::List => RequestToken::note_refresh,
+                    Need::Rotation => RequestToken::note_rotation,
                 };
-                self.wait_for(subject.whose(), refresh)
+                self.wait_for(
+                    request_token.kind(),
+                    async move { service.refresh(need).await },
+                    note,
+                )
             }
             Wait::Validation(question) => {
-                let validate = async move { Outcome::Validated(service.validate(question).await) };
-                self.wait_for(subject.whose(), validate)
+                let note = RequestToken::note_validation;
+                self.wait_for(request_token.kind(), service.validate(*question), note)
             }
         }
     }

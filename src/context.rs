@@ -6,6 +6,7 @@ use std::future::Future;
 use std::ptr::{fn_addr_eq, NonNull};
 
 use keystone_token::format::TokenFormat;
+use keystone_token::result::AuthResult;
 use keystone_token::token::Refusal;
 use nginx_sys::{
     ngx_delete_posted_event, ngx_event_t, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_post_event,
@@ -21,20 +22,10 @@ use crate::identity::Unavailable;
 use crate::log::AsLog;
 use crate::net::shield;
 use crate::request::Request;
+use crate::token_state::TokenState;
 use crate::worker::Worker;
 use crate::zone::{Answer, Identity};
 use crate::{HttpKeystoneModule, ACCESS_HANDLER};
-
-/// Whether the request comes from somebody.
-#[derive(Clone)]
-pub enum Authentication {
-    /// It has no token that is valid; the word says why.
-    Refused(&'static str),
-    /// That could not be found out.
-    Unavailable,
-    /// It comes from this one.
-    Valid(Identity),
-}
 
 /// How the cache took part (`$keystone_cache_status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,29 +54,19 @@ impl CacheStatus {
 
 /// Which of a request's two tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum TokenKind {
     /// `X-Service-Token`: of the service that hands the user's request on.
     Service,
     /// `X-Auth-Token` or `X-Storage-Token`.
     User,
 }
 
-/// What a request has waited for, and how it ended.
-pub enum Outcome {
-    /// A refresh of certificates or revocation list.
-    Refreshed(Result<(), Unavailable>),
-    /// A look for other certificates.
-    Rotated(Result<(), Unavailable>),
-    /// A question about the token.
-    Validated(Result<Answer, Unavailable>),
-}
-
-/// One of a request's tokens, and what is known of it.
-pub struct Subject {
-    whose: Whose,
+/// One of a request's tokens, and what is known about it.
+pub struct RequestToken {
+    kind: TokenKind,
     token: Option<NonNull<[u8]>>,
     digest: OnceCell<String>,
-    authentication: OnceCell<Authentication>,
+    state: OnceCell<TokenState<Identity>>,
     /// Whether the identity counts in this location.
     pub confirmed: Cell<bool>,
     /// The token's format.
@@ -100,13 +81,13 @@ pub struct Subject {
     pub validated: RefCell<Option<Result<Answer, Unavailable>>>,
 }
 
-impl Subject {
-    fn new(whose: Whose, token: Option<NonNull<[u8]>>) -> Self {
+impl RequestToken {
+    fn new(kind: TokenKind, token: Option<NonNull<[u8]>>) -> Self {
         Self {
-            whose,
+            kind,
             token,
             digest: OnceCell::new(),
-            authentication: OnceCell::new(),
+            state: OnceCell::new(),
             confirmed: Cell::new(false),
             format: Cell::new(None),
             cache_status: Cell::new(None),
@@ -117,38 +98,39 @@ impl Subject {
     }
 
     /// Which of the two it is.
-    pub fn whose(&self) -> Whose {
-        self.whose
+    pub fn kind(&self) -> TokenKind {
+        self.kind
     }
 
     /// The token.
-    pub fn token(&self) -> Option<&[u8]> {
+    pub fn bytes(&self) -> Option<&[u8]> {
         // SAFETY: the token lies in the request's headers, as this lies in its pool.
         self.token.map(|token| unsafe { token.as_ref() })
     }
 
     /// The token's name for logs: its digest, never itself.
     pub fn token_name(&self, server: &ServerConf) -> &str {
-        self.digest.get_or_init(|| match self.token() {
+        self.digest.get_or_init(|| match self.bytes() {
             Some(token) => server.hash_algorithm().hex_digest(token),
             None => "-".to_owned(),
         })
     }
 
-    /// Who it is, once that is known.
-    pub fn authentication(&self) -> Option<&Authentication> {
-        self.authentication.get()
+    /// What it has come to, once that is known.
+    pub fn state(&self) -> Option<&TokenState<Identity>> {
+        self.state.get()
     }
 
-    /// Settles who it is.  A token is authenticated once, however often the request is redirected.
-    pub fn authenticate(&self, authentication: Authentication) -> &Authentication {
-        self.authentication.get_or_init(|| authentication)
+    /// Settles what it has come to. A token is authenticated once, however often the request is
+    /// redirected.
+    pub fn settle(&self, state: TokenState<Identity>) {
+        self.state.get_or_init(|| state);
     }
 
     /// The identity, where it is valid and counts in this location.
     pub fn identity(&self) -> Option<&Identity> {
-        match self.authentication() {
-            Some(Authentication::Valid(identity)) if self.confirmed.get() => Some(identity),
+        match self.state() {
+            Some(TokenState::Valid(identity)) if self.confirmed.get() => Some(identity),
             _ => None,
         }
     }
@@ -161,29 +143,36 @@ impl Subject {
         refusal: &Refusal,
         user: Option<&str>,
     ) {
-        let what = match self.whose {
-            Whose::Service => "service token refused",
-            Whose::User => "refused",
+        let what = match self.kind {
+            TokenKind::Service => "service token refused",
+            TokenKind::User => "refused",
         };
         info!(
             request,
             "keystone: {what}: {}: {refusal}, token: {}, user: {}",
-            refusal.as_str(),
+            refusal.result().as_str(),
             self.token_name(server),
             user.unwrap_or("-")
         );
     }
 
-    fn note(&self, outcome: Outcome) {
-        match outcome {
-            Outcome::Refreshed(outcome) => drop(self.refreshed.replace(Some(outcome))),
-            Outcome::Rotated(outcome) => drop(self.rotated.replace(Some(outcome))),
-            Outcome::Validated(outcome) => drop(self.validated.replace(Some(outcome))),
-        }
+    /// Notes how a refresh of certificates or revocation list has ended.
+    pub fn note_refresh(&self, outcome: Result<(), Unavailable>) {
+        self.refreshed.replace(Some(outcome));
+    }
+
+    /// Notes how a look for other certificates has ended.
+    pub fn note_rotation(&self, outcome: Result<(), Unavailable>) {
+        self.rotated.replace(Some(outcome));
+    }
+
+    /// Notes what the identity service has said.
+    pub fn note_validation(&self, outcome: Result<Answer, Unavailable>) {
+        self.validated.replace(Some(outcome));
     }
 }
 
-/// A request's context.  It lives in nginx's pool of the request, at one address.
+/// A request's context. It lives in nginx's pool of the request, at one address.
 ///
 /// nginx may come back to it while one of its handlers runs (a variable in a `keystone_require`),
 /// so it is shared, and what changes is in cells.
@@ -191,11 +180,11 @@ pub struct Context {
     request: Request,
     duplicate: Option<Duplicate>,
     /// The user token.
-    pub user: Subject,
+    pub user: RequestToken,
     /// The service token.
-    pub service: Subject,
+    pub service: RequestToken,
     /// `$keystone_auth_result`.
-    pub result: Cell<Option<&'static str>>,
+    pub result: Cell<Option<AuthResult>>,
     /// The status of the refusal whose page is still to be sent.
     pub refusal: Cell<Option<usize>>,
     waiting: RefCell<Option<Task<()>>>,
@@ -262,8 +251,8 @@ impl Context {
         let context = Self {
             request: *request,
             duplicate,
-            user: Subject::new(Whose::User, tokens.user),
-            service: Subject::new(Whose::Service, tokens.service),
+            user: RequestToken::new(TokenKind::User, tokens.user),
+            service: RequestToken::new(TokenKind::Service, tokens.service),
             result: Cell::new(None),
             refusal: Cell::new(None),
             waiting: RefCell::new(None),
@@ -297,10 +286,10 @@ impl Context {
     }
 
     /// One of the two tokens.
-    pub fn subject(&self, whose: Whose) -> &Subject {
-        match whose {
-            Whose::Service => &self.service,
-            Whose::User => &self.user,
+    pub fn token(&self, kind: TokenKind) -> &RequestToken {
+        match kind {
+            TokenKind::Service => &self.service,
+            TokenKind::User => &self.user,
         }
     }
 
@@ -319,12 +308,13 @@ impl Context {
         self.waiting.borrow().is_some()
     }
 
-    /// Makes the request wait for `work`, whose outcome concerns one of its tokens; its handler is
-    /// entered again when that has ended.  `None` where nginx cannot watch the client meanwhile.
-    pub fn wait_for(
+    /// Makes the request wait for `work`, whose outcome one of its tokens notes; its handler is entered
+    /// again when that has ended. `None` where nginx cannot watch the client meanwhile.
+    pub fn wait_for<T: 'static>(
         &self,
-        whose: Whose,
-        work: impl Future<Output = Outcome> + 'static,
+        kind: TokenKind,
+        work: impl Future<Output = T> + 'static,
+        note: fn(&RequestToken, T),
     ) -> Option<()> {
         self.request.suspend()?;
         let this = NonNull::from(self);
@@ -332,7 +322,7 @@ impl Context {
             let outcome = work.await;
             // SAFETY: the task belongs to the context: if that is gone, this is not reached.
             let context = unsafe { this.as_ref() };
-            context.subject(whose).note(outcome);
+            note(context.token(kind), outcome);
             // Not from here: whoever woke this task is in the middle of something.
             // SAFETY: the event lies in the context, which takes it back when it is destroyed.
             unsafe { ngx_post_event(context.resume.get(), &raw mut ngx_posted_events) };
@@ -364,8 +354,8 @@ impl Drop for Context {
         // Before what the task and the event point to goes.
         self.stop_waiting();
         // Here, when it can change no more: a redirect may have led to another one.
-        if let Some(word) = self.result.get() {
-            Worker::count_result(word);
+        if let Some(result) = self.result.get() {
+            Worker::count_result(result);
         }
     }
 }

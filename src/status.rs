@@ -1,11 +1,11 @@
 //! `keystone_status`: what the module counts, and what workers know, as a page of nginx's.
 //!
-//! One worker tells for all: what they count lies in the zone.  Who may read it is decided as for
+//! One worker tells for all: what they count lies in the zone. Who may read it is decided as for
 //! any location, by `allow` and `deny` for one.
 
 use std::ffi::CStr;
 
-use keystone_token::status::{distinct, Area, Cache, Form, Report};
+use keystone_gateway::status::{distinct, Area, Cache, Form, Report};
 use keystone_zone::Occupancy;
 use nginx_sys::{NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED};
 

@@ -7,12 +7,14 @@ mod acl_file;
 
 use std::fmt::Arguments;
 
+use keystone_token::record::Record;
 use keystone_token::swift::{self, acl_kind, AccountPath, Acl, AclKind, Decision};
 
+use crate::authz::AuthzContext;
 use crate::conf::swift::{AclValue, SwiftConf};
 use crate::incident::Seldom;
 use crate::request::Request;
-use crate::standing::{Place, Standing};
+use crate::token_state::TokenState;
 
 /// The account, container and object that the request is for, where accounts are authorised.
 pub fn path<'r>(request: &'r Request) -> Option<AccountPath<'r>> {
@@ -43,12 +45,16 @@ pub enum Answer {
     Unauthorized,
 }
 
-/// Decides as Swift's keystoneauth.  A request whose service token is not valid counts as nobody's,
+/// Decides as Swift's keystoneauth. A request whose service token is not valid counts as nobody's,
 /// as it does there.
-pub fn authorize(place: &Place<'_>, user: &Standing<'_>, service: &Standing<'_>) -> Option<Answer> {
-    let conf = &place.location.swift;
+pub fn authorize(
+    authz: &AuthzContext<'_>,
+    user: &TokenState<Record<'_>>,
+    service: &TokenState<Record<'_>>,
+) -> Option<Answer> {
+    let conf = &authz.location.swift;
     let settings = conf.settings()?;
-    let request = place.request;
+    let request = authz.request;
     let Some(mut path) = AccountPath::split(request.path()) else { return Some(Answer::NotFound) };
     let method = request.method();
     let is_served = serves_files(request);
@@ -57,8 +63,8 @@ pub fn authorize(place: &Place<'_>, user: &Standing<'_>, service: &Standing<'_>)
         path.object = None;
     }
     let (user, service) = match (user, service) {
-        (Standing::Valid(user), Standing::Valid(service)) => (Some(user), Some(service)),
-        (Standing::Valid(user), Standing::Absent) => (Some(user), None),
+        (TokenState::Valid(user), TokenState::Valid(service)) => (Some(user), Some(service)),
+        (TokenState::Valid(user), TokenState::Absent) => (Some(user), None),
         _ => (None, None),
     };
     let referer = request.referer();

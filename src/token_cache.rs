@@ -2,45 +2,39 @@
 
 use std::time::Duration;
 
+use keystone_gateway::status::cells::CacheLookup;
 use keystone_token::record::Record;
-use keystone_token::status::cells::Look;
+use keystone_token::result::AuthResult;
 use keystone_zone::{Age, Key, Lookup, Moment};
 
 use crate::conf::server::ServerConf;
 use crate::context::CacheStatus;
 use crate::identity;
 use crate::net::{now_msec, now_sec};
+use crate::token_state::TokenState;
 use crate::worker::{Entry, Worker};
-use crate::zone::{refusal_word, Answer, Identity};
+use crate::zone::Identity;
 
-/// How an answer was had.  Each way has entries of its own.
+/// How an answer was had. Each way has entries of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Verified here; good for one generation of certificates and revocation list.
     Offline,
     /// The identity service was asked.
     Online,
-    /// It was asked about a token that may have expired.  Of its answers only refusals are kept: a
+    /// It was asked about a token that may have expired. Of its answers only refusals are kept: a
     /// valid token that has not expired is one of [`Source::Online`].
     OnlineExpired,
 }
 
-/// What is known of a token.
-pub enum Found {
-    /// It was refused; the word says why.
-    Refused(&'static str),
-    /// It is valid.
-    Valid(Identity),
-}
-
 /// What a look into the caches has come to.
-pub struct Looked {
+pub struct CacheResult {
     /// How they took part.
     pub status: CacheStatus,
     /// The same for the counters; `None` where they are off.
-    pub look: Option<Look>,
-    /// The answer.
-    pub found: Option<Found>,
+    pub look: Option<CacheLookup>,
+    /// What the token has come to before.
+    pub found: Option<TokenState<Identity>>,
 }
 
 /// The caches, as a request of one server sees them.
@@ -50,7 +44,7 @@ pub struct TokenCache<'a> {
     pub worker: &'a Worker,
     /// Who vouches for the tokens.
     pub service: &'a identity::Worker,
-    /// Whose times count.
+    /// TokenKind times count.
     pub server: &'a ServerConf,
     /// Whether identities are kept with their catalog.
     pub keeps_catalog: bool,
@@ -78,39 +72,42 @@ impl TokenCache<'_> {
         self.worker.zone.key(self.name(source), token)
     }
 
-    /// Looks a token up.  An identity that was found good in another generation is good in this one
+    /// Looks a token up. An identity that was found good in another generation is good in this one
     /// if `still_holds` says so.
     pub fn lookup(
         &self,
         token: &[u8],
         source: Source,
         still_holds: impl FnOnce(&Record<'_>) -> bool,
-    ) -> Looked {
+    ) -> CacheResult {
         let moment = self.moment(source);
-        let nothing = |status, look| Looked { status, look, found: None };
-        let hit =
-            |look, found| Looked { status: CacheStatus::Hit, look: Some(look), found: Some(found) };
+        let nothing = |status, look| CacheResult { status, look, found: None };
+        let hit = |look, found| CacheResult {
+            status: CacheStatus::Hit,
+            look: Some(look),
+            found: Some(found),
+        };
         if moment.valid_for == 0 && moment.refused_for == 0 {
             return nothing(CacheStatus::Bypass, None);
         }
         let is_kept = moment.valid_for > 0;
         let not_found = || {
             let status = if is_kept { CacheStatus::Miss } else { CacheStatus::Bypass };
-            nothing(status, Some(Look::ZoneMiss))
+            nothing(status, Some(CacheLookup::ZoneMiss))
         };
-        let outdated = || nothing(CacheStatus::Expired, Some(Look::ZoneExpired));
+        let outdated = || nothing(CacheStatus::Expired, Some(CacheLookup::ZoneExpired));
 
         let cache = self.worker.zone.cache();
         if let Some(identity) = self.worker.recent.lookup(self.name(source), token, &moment, &cache)
         {
-            return hit(Look::WorkerHit, Found::Valid(identity));
+            return hit(CacheLookup::WorkerHit, TokenState::Valid(identity));
         }
         let key = self.key(token, source);
         let mut bytes = Vec::new();
         let (age, renewed) = match cache.lookup(&key, &moment, &mut bytes) {
             Lookup::Refused(code) => {
-                return match refusal_word(code) {
-                    Some(word) => hit(Look::ZoneHit, Found::Refused(word)),
+                return match AuthResult::from_code(code) {
+                    Some(result) => hit(CacheLookup::ZoneHit, TokenState::Refused(result)),
                     None => not_found(),
                 }
             }
@@ -129,7 +126,7 @@ impl TokenCache<'_> {
         }
         let entry = Entry::new(self.name(source), token, key, age, identity.clone(), &moment);
         self.worker.recent.insert(entry);
-        hit(Look::ZoneHit, Found::Valid(identity))
+        hit(CacheLookup::ZoneHit, TokenState::Valid(identity))
     }
 
     /// Remembers a token that was verified here, in this worker and in the zone, where `moment`'s
@@ -141,10 +138,10 @@ impl TokenCache<'_> {
         let (name, key) = (self.name(Source::Offline), self.key(token, Source::Offline));
         let age = Age { created: moment.now, created_tick: moment.tick, expires };
         self.worker.recent.insert(Entry::new(name, token, key, age, identity.clone(), moment));
-        self.worker.zone.keep(&key, &Answer::Valid(identity.clone()), moment)
+        self.worker.zone.keep_identity(&key, identity, moment)
     }
 
-    /// Whose tokens: of which service, with or without their catalog, and from where.
+    /// TokenKind tokens: of which service, with or without their catalog, and from where.
     fn name(&self, source: Source) -> u64 {
         let source = match source {
             Source::Offline => 0,

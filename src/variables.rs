@@ -1,16 +1,14 @@
 //! The variables.
 
-use keystone_token::headers;
 use keystone_token::record::Field;
 use keystone_token::swift::AccountPath;
 use nginx_sys::{
-    ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_t, ngx_int_t,
-    ngx_variable_value_t, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK,
+    ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_variable_value_t,
+    NGX_HTTP_VAR_NOCACHEABLE, NGX_OK,
 };
-use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 
-use crate::conf::directive::{bytes, pool_string};
-use crate::context::{Context, Subject};
+use crate::conf::directive::pool_string;
+use crate::context::{Context, RequestToken};
 use crate::net::shield;
 use crate::request::Request;
 use crate::swift;
@@ -81,22 +79,6 @@ pub fn add(cf: &mut ngx_conf_t) -> Option<()> {
     Some(())
 }
 
-/// The indices of the variables that show a header which only the module may set, as far as the
-/// configuration uses them.
-pub fn of_stripped_headers() -> Vec<usize> {
-    // SAFETY: nginx's current cycle lives as long as the process serves it.
-    let cycle = unsafe { &*nginx_sys::ngx_cycle };
-    let Some(core) = NgxHttpCoreModule::main_conf(cycle) else { return Vec::new() };
-    // SAFETY: nginx keeps the indexed variables in this array.
-    let variables: &[ngx_http_variable_t] = unsafe { core.variables.as_slice() };
-    let shows_stripped = |variable: &ngx_http_variable_t| {
-        // SAFETY: the name lies in the configuration's pool.
-        let name = unsafe { bytes(&variable.name) };
-        name.strip_prefix(b"http_").is_some_and(headers::is_stripped)
-    };
-    (0..variables.len()).filter(|index| shows_stripped(&variables[*index])).collect()
-}
-
 unsafe extern "C" fn evaluate(
     r: *mut ngx_http_request_t,
     v: *mut ngx_variable_value_t,
@@ -131,12 +113,12 @@ impl Variable {
     fn text(self, request: &Request) -> Option<&[u8]> {
         let context = || Context::find(request);
         let text = match self {
-            Self::AuthResult => context()?.result.get()?,
+            Self::AuthResult => context()?.result.get()?.as_str(),
             Self::CacheStatus => context()?.user.cache_status.get()?.as_str(),
             Self::Identity(field) => field_text(&context()?.user, field)?,
             Self::IdentityStatus => {
                 let user = &context()?.user;
-                user.authentication()?;
+                user.state()?;
                 if user.identity().is_some() {
                     "Confirmed"
                 } else {
@@ -148,7 +130,7 @@ impl Variable {
             Self::TokenFormat => context()?.user.format.get()?.as_str(),
             Self::TokenId => {
                 let user = &context()?.user;
-                user.token()?;
+                user.bytes()?;
                 user.token_name(request.server()?)
             }
         };
@@ -166,6 +148,6 @@ impl Part {
     }
 }
 
-fn field_text(subject: &Subject, field: Field) -> Option<&str> {
-    subject.identity()?.record()?.get(field).filter(|text| !text.is_empty())
+fn field_text(request_token: &RequestToken, field: Field) -> Option<&str> {
+    request_token.identity()?.record()?.get(field).filter(|text| !text.is_empty())
 }

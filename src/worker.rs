@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use keystone_token::status::cells;
+use keystone_gateway::status::cells;
+use keystone_token::result::AuthResult;
 use keystone_zone::{Age, Cache, Key, Moment, Row};
 use ngx::async_::Task;
 
 use crate::conf::MainConf;
+use crate::header_variables;
 use crate::identity;
-use crate::variables;
 use crate::zone::{Identity, Zone};
 
 /// The state of this worker process.
@@ -22,7 +23,7 @@ pub struct Worker {
     /// Where this process counts.
     pub row: Row<'static>,
     /// Valid tokens that this worker has seen last.
-    pub recent: Recent,
+    pub recent: WorkerCache,
     /// The indices of those `$http_...` variables that show headers which only the module may set.
     pub header_variables: Vec<usize>,
     /// Dropped, and so ended, with the worker.
@@ -74,8 +75,8 @@ impl Worker {
             services,
             zone,
             row,
-            recent: Recent::default(),
-            header_variables: variables::of_stripped_headers(),
+            recent: WorkerCache::default(),
+            header_variables: header_variables::indices(),
             _tasks: tasks,
         });
         WORKER.set(Some(worker));
@@ -89,11 +90,11 @@ impl Worker {
     }
 
     /// Counts the result of a request that ends.
-    pub fn count_result(word: &str) {
+    pub fn count_result(result: AuthResult) {
         // A request may end when the worker has; then nobody counts any more.
         let _ = WORKER.try_with(|worker| {
             if let Ok(worker) = worker.try_borrow() {
-                worker.iter().for_each(|worker| worker.row.add(cells::result(word), 1));
+                worker.iter().for_each(|worker| worker.row.add(cells::result(result), 1));
             }
         });
     }
@@ -111,7 +112,7 @@ impl Worker {
 
 /// A small cache in front of the shared one: a token is compared, not hashed, and its identity is
 /// shared, not copied.
-pub struct Recent {
+pub struct WorkerCache {
     slots: RefCell<Box<[Option<Entry>]>>,
 }
 
@@ -142,15 +143,15 @@ impl Entry {
     }
 }
 
-impl Default for Recent {
+impl Default for WorkerCache {
     fn default() -> Self {
         let slots = (0..SLOTS).map(|_| None).collect();
         Self { slots: RefCell::new(slots) }
     }
 }
 
-impl Recent {
-    /// The identity of a token that is still good.  `shared` hears of its use, a thousand times a
+impl WorkerCache {
+    /// The identity of a token that is still good. `shared` hears of its use, a thousand times a
     /// second at most, lest it forgets the token.
     pub fn lookup(
         &self,

@@ -9,7 +9,7 @@ use keystone_testbed::mint::{self, new_audit_id, Revoked};
 use keystone_testbed::now;
 use keystone_testbed::pki::Pki;
 use keystone_token::cms::Signers;
-use keystone_token::format::{HashAlgorithm, TokenFormat};
+use keystone_token::format::HashAlgorithm;
 use keystone_token::headers::user_headers;
 use keystone_token::identity::Identity;
 use keystone_token::record::Record;
@@ -43,7 +43,7 @@ impl Parts {
         let signers = Rc::new(signers);
         let parsed: Vec<ParsedToken<'static>> = tokens
             .iter()
-            .map(|token| token::parse(token.clone().leak().as_bytes(), TokenFormat::Pki))
+            .map(|token| token::parse(token.clone().leak().as_bytes()))
             .collect::<Result<_, _>>()?;
         let parsed: Rc<[_]> = parsed.into();
         let verified: Vec<_> = parsed
@@ -65,7 +65,7 @@ impl Parts {
         let mut parts = Self(Vec::new());
         let texts = tokens.clone();
         parts.add("take a token apart (base64, CMS)", move |at| {
-            let _ = black_box(token::parse(texts[at].as_bytes(), TokenFormat::Pki));
+            let _ = black_box(token::parse(texts[at].as_bytes()));
         });
         let (texts, trusted) = (parsed.clone(), signers.clone());
         parts.add("its signature", move |at| {
@@ -77,7 +77,7 @@ impl Parts {
         });
         let texts = tokens.clone();
         parts.add("all of that, and its expiry", move |at| {
-            let parsed = token::parse(texts[at].as_bytes(), TokenFormat::Pki);
+            let parsed = token::parse(texts[at].as_bytes());
             let _ = black_box(parsed.and_then(|parsed| parsed.verify(&signers, time)));
         });
         parts.add("is it revoked (a list of 200)", move |at| {

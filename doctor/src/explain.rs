@@ -46,7 +46,7 @@ pub fn failure(
         AskError::NoCredentials => check
             .meaning("without credentials the module can ask neither about tokens nor for the list")
             .fix("set keystone_username, keystone_password and keystone_project_name"),
-        AskError::Identity(_) => check.meaning("Keystone has answered with what is no token"),
+        AskError::Answer(_) => check.meaning("Keystone has answered with what is no token"),
     }
 }
 

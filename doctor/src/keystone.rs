@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
 use bytes::Bytes;
 use http::header::{HeaderValue, ACCEPT, CONNECTION, CONTENT_TYPE, HOST};
 use keystone_token::api::{self, ApiError, ApiVersion, AuthVersion, Login, Validation, Versions};
-use keystone_token::identity::{Identity, IdentityError};
+use keystone_token::online::{self, AnswerError};
 use keystone_token::secret::Secret;
 use openssl::ssl::{SslContext, SslStream};
 use zeroize::Zeroizing;
@@ -117,9 +117,9 @@ pub enum AskError {
     /// It does not want to.
     #[error("status {0}")]
     Status(u16),
-    /// The token is none that Keystone could have issued.
-    #[error("the answer about the token cannot be used: {0}")]
-    Identity(IdentityError),
+    /// It has not said anything about the token.
+    #[error(transparent)]
+    Answer(AnswerError),
 }
 
 /// A connection's way, once it is known to be passable.
@@ -295,24 +295,23 @@ impl<'s> Endpoint<'s> {
         Ok(ServiceToken { id: Secret::new(issued.id), expires_at: Some(issued.expires_at) })
     }
 
-    /// Whether Keystone knows a token, and whose it is; `None` if it does not.
+    /// What Keystone says about a token.
     pub fn validate(
         &self,
         version: ApiVersion,
         token: &str,
         as_whom: &Secret,
-    ) -> Result<Option<Identity>, AskError> {
+    ) -> Result<online::Answer, AskError> {
         let how = Validation { allow_expired: false, catalog: false };
         let request = match api::validate(&self.uri.base, version, token, how) {
-            Err(ApiError::Unnameable) => return Ok(None),
-            request => request?,
+            Err(refusal) => return Ok(online::Answer::Refused(refusal)),
+            Ok(request) => request,
         };
         let answer = self.send(request, Some(as_whom))?;
-        match answer.status {
-            200 | 203 => Identity::from_json(&answer.body).map(Some).map_err(AskError::Identity),
-            404 => Ok(None),
-            status => Err(AskError::Status(status)),
-        }
+        online::judge_answer(answer.status, &answer.body).map_err(|error| match error {
+            AnswerError::Status(status) => AskError::Status(status),
+            error => AskError::Answer(error),
+        })
     }
 
     /// The signed revocation list, a CMS in PEM.

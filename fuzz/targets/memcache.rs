@@ -2,8 +2,8 @@
 //! difference, and nothing that was not sealed is taken for an answer of Keystone.
 #![no_main]
 
-use keystone_token::memcache::protocol::{GetReader, Got, SetReader};
-use keystone_token::memcache::seal::{Entry, Seal, Strategy};
+use keystone_gateway::memcache::protocol::{GetReader, Got, SetReader};
+use keystone_gateway::memcache::seal::{Entry, Seal, Strategy};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

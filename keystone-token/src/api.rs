@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::json::Object;
 use crate::time;
+use crate::token::Refusal;
 
 mod request;
 mod wire;
@@ -148,15 +149,16 @@ pub struct Validation {
 /// Asks whether a token is valid, and whose it is.
 ///
 /// The token must be visible ASCII, and for v2.0, where it is a part of the path, it may hold
-/// nothing that could make another path of it: no token of Keystone's does.
+/// nothing that could make another path of it: no token of Keystone's does. Another one is refused
+/// as unknown, for Keystone would say the same.
 pub fn validate(
     base: &str,
     version: ApiVersion,
     token: &str,
     how: Validation,
-) -> Result<Request, ApiError> {
+) -> Result<Request, Refusal> {
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(ApiError::Unnameable);
+        return Err(Refusal::UnknownToken);
     }
     let (path, subject) = match version {
         ApiVersion::V2 => ("tokens".to_owned(), Subject::Path(v2_segment(token)?)),
@@ -174,6 +176,12 @@ pub fn validate(
     Ok(request)
 }
 
+/// Whether a status says that Keystone does not have what was asked for, or not for these
+/// credentials: certificates, a revocation list or revocation events.
+pub fn is_not_offered(status: u16) -> bool {
+    matches!(status, 403 | 404 | 410)
+}
+
 /// Asks for the events that revoke tokens; v3 only. The answer is for
 /// [`RevocationEvents`](crate::revocation_events::RevocationEvents).
 pub fn revocation_events(base: &str) -> Request {
@@ -184,6 +192,7 @@ pub fn revocation_events(base: &str) -> Request {
 
 /// Who asks for a token.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum Login<'a> {
     /// An application credential; v3 only.
     ApplicationCredential {
@@ -269,6 +278,7 @@ impl Versions {
 
 /// A token as issued.
 #[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct IssuedToken {
     /// What to send: a secret.
     pub id: String,
@@ -332,25 +342,23 @@ pub fn signed_revocation_list(body: &[u8]) -> Result<String, ApiError> {
 
 /// Why something is not as the API has it.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
 pub enum ApiError {
     /// The server's versions are none of those that this crate speaks, or not the configured one.
-    #[error("the server offers none of the versions v3 and v2.0 that could be used, only [{0}]")]
+    #[error("the server offers no usable version (v3 or v2.0), only [{0}]")]
     NoUsableVersion(String),
     /// Not a list of versions.
-    #[error("answer is not a version discovery document")]
+    #[error("the response is not a version discovery document")]
     NotDiscovery,
     /// Not a revocation list.
-    #[error("answer holds no signed revocation list")]
+    #[error("the response contains no signed revocation list")]
     NotRevocationList,
     /// Not a token.
-    #[error("answer holds no token with an expiry")]
+    #[error("the response contains no token with an expiry")]
     NotToken,
     /// A request could not be written.
-    #[error("request cannot be encoded")]
+    #[error("the request cannot be encoded")]
     Unencodable,
-    /// What was given as a token can be none.
-    #[error("the token has characters that no token has")]
-    Unnameable,
     /// Not a version.
     #[error("unknown version \"{0}\"")]
     UnknownVersion(String),
@@ -412,12 +420,12 @@ fn v3_login<'a>(login: &Login<'a>) -> wire::V3Login<'a> {
 }
 
 /// A token as a segment of a path. Base64's `+` and `=` are good in one (RFC 3986, section 3.3).
-fn v2_segment(token: &str) -> Result<String, ApiError> {
+fn v2_segment(token: &str) -> Result<String, Refusal> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+=".contains(&byte);
     let is_other_path = token == "revoked" || token.bytes().all(|byte| byte == b'.');
     match token.bytes().all(plain) && !is_other_path {
         true => Ok(token.to_owned()),
-        false => Err(ApiError::Unnameable),
+        false => Err(Refusal::UnknownToken),
     }
 }
 

@@ -149,9 +149,10 @@ impl fmt::Debug for SignedData {
 
 /// Why a message is not one that Keystone issues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CmsError {
     /// Not PEM, or not canonical base64 in it.
-    #[error("the message is {0}")]
+    #[error("the message cannot be decoded: {0}")]
     Armour(#[from] ArmourError),
     /// Not DER, or other fields or values than the template's.
     #[error("the message does not have the form that Keystone issues")]

@@ -37,18 +37,19 @@ pub fn check(token: &[u8], now: i64) -> Result<(), FernetError> {
 
 /// Why a token that begins as a Fernet token is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FernetError {
     /// Not base64url.
-    #[error("not base64url")]
+    #[error("the text is not base64url")]
     Base64,
     /// The time of issue is to come.
-    #[error("issued more than {MAX_CLOCK_SKEW} seconds in the future; is the clock right?")]
+    #[error("it was issued more than {MAX_CLOCK_SKEW} seconds in the future, check the clocks")]
     Future,
     /// Too short, or the ciphertext is not made of whole blocks.
-    #[error("of a length that Fernet does not have")]
+    #[error("the length is not one of a Fernet token")]
     Length,
     /// Another version of Fernet.
-    #[error("of another version than 0x80")]
+    #[error("the version is not 0x80")]
     Version,
 }
 

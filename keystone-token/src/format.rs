@@ -23,6 +23,7 @@ use armour::PKIZ_PREFIX;
 /// What a token looks like. Nothing but its text was looked at: a format is no promise that the
 /// token is well formed, let alone valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TokenFormat {
     /// `gAAAAA...`, encrypted by Keystone.
     Fernet,
@@ -107,6 +108,7 @@ pub(crate) const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 
 /// An algorithm that revocation ids may be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum HashAlgorithm {
     /// The one that Keystone uses by default.
     Md5,

@@ -15,6 +15,7 @@ use crate::catalog::Catalog;
 use crate::json::{JsonError, Object, Text};
 use crate::text;
 use crate::time::{self, TimeError};
+use crate::token::{check_expiry, Refusal};
 
 pub use delegation::{OAuth, Trust};
 
@@ -92,6 +93,11 @@ impl Identity {
         }
     }
 
+    /// Refuses an identity whose token has expired at `now`, in unix seconds.
+    pub fn check_expiry(&self, now: i64) -> Result<(), Refusal> {
+        check_expiry(self.expires_at, now)
+    }
+
     /// All that ends up in a header, a variable or a record.
     fn has_control_character(&self) -> bool {
         let values = [
@@ -115,24 +121,25 @@ impl Identity {
 
 /// Why a document is no identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum IdentityError {
     /// A value would smuggle something into a header.
-    #[error("a value has a control character in it")]
+    #[error("a value contains a control character")]
     ControlCharacter,
     /// It does not say when it expires, or not in a time's form.
-    #[error("the expiry is missing or {0}")]
+    #[error("the expiry is missing or invalid: {0}")]
     Expiry(#[from] TimeError),
     /// Neither a v2 nor a v3 token, or both.
-    #[error("not a v2 or v3 token")]
+    #[error("the document is neither a v2 nor a v3 token")]
     Form,
     /// Not JSON, or a member of the wrong type, or a member twice.
-    #[error("not the JSON of a token: {0}")]
+    #[error("the document is not the JSON of a token: {0}")]
     Json(#[from] JsonError),
     /// A v3 token whose user has no domain.
     #[error("the user has no domain")]
     NoDomain,
     /// A v2 token that is not scoped to a tenant.
-    #[error("a v2 token without a tenant")]
+    #[error("a v2 token needs a tenant")]
     NoTenant,
 }
 

@@ -26,9 +26,9 @@ pub struct JsonError {
 impl From<serde_json::Error> for JsonError {
     fn from(error: serde_json::Error) -> Self {
         let problem = match error.classify() {
-            Category::Data => "a missing, double or misplaced value",
-            Category::Eof => "an early end",
-            Category::Io | Category::Syntax => "a syntax error",
+            Category::Data => "missing, duplicate or misplaced value",
+            Category::Eof => "unexpected end",
+            Category::Io | Category::Syntax => "syntax error",
         };
         Self { problem, line: error.line(), column: error.column() }
     }

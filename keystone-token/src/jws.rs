@@ -22,6 +22,7 @@ use serde::Deserialize;
 use crate::fernet::MAX_CLOCK_SKEW;
 use crate::format::BASE64URL;
 use crate::json::Object;
+use crate::openssl_error::OpenSslError;
 
 /// A token that has the form of Keystone's; its signature is not verified.
 pub struct Jws<'t> {
@@ -96,21 +97,22 @@ impl fmt::Debug for Jws<'_> {
 
 /// Why a token of three parts is none of Keystone's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum JwsError {
     /// Not three parts of base64url.
-    #[error("not three parts of base64url")]
+    #[error("the text is not three parts of base64url")]
     Base64,
     /// The time of issue is to come.
-    #[error("issued more than {MAX_CLOCK_SKEW} seconds in the future; is the clock right?")]
+    #[error("it was issued more than {MAX_CLOCK_SKEW} seconds in the future, check the clocks")]
     Future,
     /// The header is not one that Keystone writes.
-    #[error("without the header of Keystone's tokens")]
+    #[error("the header is not the one that Keystone writes")]
     Header,
     /// The payload lacks what Keystone writes.
-    #[error("without the claims of Keystone's tokens")]
+    #[error("the claims are not those that Keystone writes")]
     Payload,
     /// The signature is not as long as those of its algorithm.
-    #[error("with a signature of another length than its algorithm's")]
+    #[error("the signature does not have the length that its algorithm requires")]
     SignatureLength,
 }
 
@@ -127,7 +129,8 @@ impl JwsKeys {
             if !label.starts_with(PUBLIC_KEY) {
                 return Err(JwsKeyError::NotPublic);
             }
-            let key = PKey::public_key_from_pem(block.as_bytes()).map_err(JwsKeyError::Pem)?;
+            let key = PKey::public_key_from_pem(block.as_bytes())
+                .map_err(|e| JwsKeyError::Pem(OpenSslError::new(&e)))?;
             let curve = key.ec_key().ok().and_then(|key| key.group().curve_name());
             // What OpenSSL has to say of a key of another type is no news.
             drop(ErrorStack::get());
@@ -166,19 +169,20 @@ impl fmt::Debug for JwsKeys {
 
 /// Why a file has no keys to verify with.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum JwsKeyError {
     /// RSA, or another curve.
-    #[error("a key in it is not one for ES256 (on the curve P-256)")]
+    #[error("it contains a key that is not for ES256 (curve P-256)")]
     Curve,
     /// There is no PEM block in it.
-    #[error("there is no public key in PEM format in it")]
+    #[error("it contains no public key in PEM format")]
     Missing,
     /// A private key, which has no business on a gateway, or a certificate.
-    #[error("there is something else than public keys in it")]
+    #[error("it contains something other than public keys")]
     NotPublic,
     /// A block that OpenSSL cannot read.
-    #[error("a key in it cannot be read: {0}")]
-    Pem(#[source] ErrorStack),
+    #[error("it contains a key that cannot be read: {0}")]
+    Pem(OpenSslError),
 }
 
 /// The algorithms that Keystone signs with (`[jwt_tokens] jws_algorithm`).

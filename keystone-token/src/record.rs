@@ -16,6 +16,7 @@
 
 use crate::identity::{Identity, OAuth, Trust};
 use crate::time;
+use crate::token::{check_expiry, Refusal};
 
 impl Identity {
     /// Writes the record. A catalog that cannot be converted to v2 is left out.
@@ -188,6 +189,11 @@ impl<'a> Record<'a> {
         self.expires_at
     }
 
+    /// Refuses a record whose token has expired at `now`, in unix seconds.
+    pub fn check_expiry(&self, now: i64) -> Result<(), Refusal> {
+        check_expiry(self.expires_at, now)
+    }
+
     /// When the token was issued, in seconds since 1970, if it says so.
     pub fn issued_at(&self) -> Option<i64> {
         (self.flags & IS_DATED != 0).then_some(self.issued_at)
@@ -257,11 +263,12 @@ impl<'a> Record<'a> {
 
 /// The bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an identity record")]
+#[error("the bytes are not an identity record")]
 pub struct RecordError;
 
 /// What a variable or a header shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Field {
     /// JSON of the access rules.
     AccessRules,

@@ -132,12 +132,13 @@ fn other_texts(format: TokenFormat, signed: &SignedData) -> impl Iterator<Item =
 
 /// The document is no revocation list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RevocationError {
     /// It is other JSON, or none.
-    #[error("not the JSON of a revocation list: {0}")]
+    #[error("the document is not the JSON of a revocation list: {0}")]
     Json(#[from] JsonError),
     /// It is a token of v3 or v2.0.
-    #[error("a token in place of a revocation list")]
+    #[error("the document is a token, not a revocation list")]
     Token,
 }
 

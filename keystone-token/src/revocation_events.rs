@@ -92,7 +92,7 @@ impl RevocationEvents {
 
 /// The document is not one of revocation events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the JSON of revocation events: {0}")]
+#[error("the document is not the JSON of revocation events: {0}")]
 pub struct RevocationEventsError(#[from] JsonError);
 
 #[derive(Deserialize)]

@@ -11,7 +11,7 @@ pub fn parse(text: &str) -> Result<i64, TimeError> {
 
 /// The text is not a date and time of ISO 8601.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an ISO 8601 date and time")]
+#[error("it is not an ISO 8601 date and time")]
 pub struct TimeError;
 
 fn read(text: &str) -> Option<i64> {

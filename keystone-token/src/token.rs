@@ -1,55 +1,60 @@
-//! The way of a signed token, from its text to an identity: the one place that decides offline.
+//! The decision about a token, from its text to an identity: who can judge it, and whether a signed
+//! one is valid. [`online`](crate::online) decides about those that Keystone is asked about.
 
 use std::fmt;
 
 use crate::cms::{CmsError, SignatureError, SignedData, Signers};
-use crate::fernet::{self, FernetError};
-use crate::format::{self, ArmourError, TokenFormat};
+use crate::fernet::FernetError;
+use crate::format::{self, ArmourError, HashAlgorithm, TokenFormat, MAX_UNSIGNED_LEN};
 use crate::identity::{Identity, IdentityError};
-use crate::jws::{Jws, JwsError, JwsKeys};
+use crate::jws::JwsError;
+use crate::result::AuthResult;
+use crate::revocation::RevocationList;
+
+/// Tells who can judge a token, and refuses what no token of Keystone's looks like. Only the text is
+/// looked at, not what is in it.
+pub fn classify(token: &[u8]) -> Result<TokenClass<'_>, Refusal> {
+    if token.is_empty() {
+        return Err(Refusal::NoToken);
+    }
+    let text = std::str::from_utf8(token).map_err(|_| Malformed::Text)?;
+    if TokenFormat::of(token).is_signed() {
+        return Ok(TokenClass::Signed(text));
+    }
+    if token.len() > MAX_UNSIGNED_LEN {
+        return Err(Malformed::TooLong.into());
+    }
+    match token.iter().all(u8::is_ascii_graphic) {
+        true => Ok(TokenClass::Opaque(text)),
+        false => Err(Malformed::Text.into()),
+    }
+}
+
+/// A token, by who can judge it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum TokenClass<'t> {
+    /// UUID, Fernet, JWS or unknown: only Keystone can say whether it is valid. It is visible ASCII.
+    Opaque(&'t str),
+    /// PKI or PKIZ: it goes to [`parse`].
+    Signed(&'t str),
+}
+
+/// Without the token.
+impl fmt::Debug for TokenClass<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Opaque(_) => "Opaque",
+            Self::Signed(_) => "Signed",
+        })
+    }
+}
 
 /// Takes a PKI or PKIZ token apart. Nothing is verified yet.
-pub fn parse(token: &[u8], format: TokenFormat) -> Result<ParsedToken<'_>, Refusal> {
+pub fn parse(token: &[u8]) -> Result<ParsedToken<'_>, Refusal> {
+    let format = TokenFormat::of(token);
     let der = format::unarmour(token, format).map_err(Malformed::Armour)?;
     let signed = SignedData::parse(der).map_err(Malformed::Cms)?;
     Ok(ParsedToken { text: token, format, signed })
-}
-
-/// What is known about tokens that only Keystone can judge.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct OnlineRules<'k> {
-    /// The time, in unix seconds.
-    pub now: i64,
-    /// Whether Keystone is asked about tokens that have expired too.
-    pub allow_expired: bool,
-    /// Keystone's public keys for JWS tokens, where they are known.
-    pub jws_keys: Option<&'k JwsKeys>,
-}
-
-/// Refuses a token that claims to be Fernet or JWS and cannot be valid, so that Keystone need not
-/// be asked about it.  That a token is not refused says nothing about it.
-pub fn check_form(
-    token: &[u8],
-    format: TokenFormat,
-    rules: &OnlineRules<'_>,
-) -> Result<(), Refusal> {
-    match format {
-        TokenFormat::Fernet => Ok(fernet::check(token, rules.now).map_err(Malformed::Fernet)?),
-        TokenFormat::Jws => check_jws(token, rules),
-        TokenFormat::Pki | TokenFormat::Pkiz | TokenFormat::Unknown | TokenFormat::Uuid => Ok(()),
-    }
-}
-
-fn check_jws(token: &[u8], rules: &OnlineRules<'_>) -> Result<(), Refusal> {
-    let jws = Jws::parse(token).map_err(Malformed::Jws)?;
-    jws.check_issue(rules.now).map_err(Malformed::Jws)?;
-    if jws.has_expired(rules.now) && !rules.allow_expired {
-        return Err(Refusal::Expired);
-    }
-    match rules.jws_keys {
-        Some(keys) if !keys.verify(&jws) => Err(Refusal::BadSignature),
-        _ => Ok(()),
-    }
 }
 
 /// A token that has the form of one, and whose signature is not verified.
@@ -114,12 +119,21 @@ pub struct VerifiedToken<'t> {
 }
 
 impl<'t> VerifiedToken<'t> {
-    /// Refuses a token whose time is over.
+    /// Refuses a token that has expired.
     pub fn check_expiry(&self, now: i64) -> Result<(), Refusal> {
-        if now >= self.identity.expires_at {
-            return Err(Refusal::Expired);
+        self.identity.check_expiry(now)
+    }
+
+    /// Refuses a token that is on the revocation list, by whichever of its ids.
+    pub fn check_revocation(
+        &self,
+        list: &RevocationList,
+        algorithms: &[HashAlgorithm],
+    ) -> Result<(), Refusal> {
+        match list.revokes(self, algorithms) {
+            true => Err(Refusal::Revoked),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Whom it stands for.
@@ -138,9 +152,19 @@ impl<'t> VerifiedToken<'t> {
     }
 }
 
-/// Why a request is refused: as [`Refusal::as_str`] for `$keystone_auth_result`, and as `Display`
-/// for the log. Neither shows any of the token.
+/// Refuses what has expired: the second in which a token expires is the first in which it is not
+/// valid any more.
+pub(crate) fn check_expiry(expires_at: i64, now: i64) -> Result<(), Refusal> {
+    match now < expires_at {
+        true => Ok(()),
+        false => Err(Refusal::Expired),
+    }
+}
+
+/// Why a request is refused: [`Refusal::result`] has it in a word, `Display` in a sentence for the
+/// log. Neither shows any of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
     /// The token is one of an application credential that may only do certain things, and this is
     /// none of them, or it cannot be told.
@@ -150,7 +174,7 @@ pub enum Refusal {
     #[error("the signature does not match the content")]
     BadSignature,
     /// The token is bound to something that the request does not show.
-    #[error("the token is bound to {0}")]
+    #[error("the token's bind does not match: {0}")]
     BindFailed(BindFailure),
     /// The signing certificate or its CA is past its time.
     #[error("the signing certificate has expired")]
@@ -171,7 +195,7 @@ pub enum Refusal {
     #[error("the token is not scoped to a tenant")]
     NoTenant,
     /// The request has no token.
-    #[error("there is no token")]
+    #[error("the request has no token")]
     NoToken,
     /// On the revocation list.
     #[error("the token was revoked")]
@@ -183,34 +207,40 @@ pub enum Refusal {
     #[error("the signer is not a known signing certificate")]
     UnknownSigner,
     /// Keystone does not know it: it never did, or the token has expired or was revoked.
-    #[error("the token is not known to the identity service")]
+    #[error("the identity service does not know the token")]
     UnknownToken,
 }
 
 impl Refusal {
-    /// The word of `$keystone_auth_result`.
-    pub fn as_str(&self) -> &'static str {
+    /// The request's result.
+    pub fn result(&self) -> AuthResult {
         match self {
-            Self::AccessRules => "access_rules",
-            Self::BadSignature => "bad_signature",
-            Self::BindFailed(_) => "bind_failed",
-            Self::CertificateExpired => "certificate_expired",
-            Self::CertificateNotYetValid => "certificate_not_yet_valid",
-            Self::Expired => "expired",
-            Self::Forbidden => "forbidden",
-            Self::Malformed(_) => "malformed",
-            Self::NoTenant => "no_tenant",
-            Self::NoToken => "no_token",
-            Self::Revoked => "revoked",
-            Self::ServiceRole => "service_role",
-            Self::UnknownSigner => "unknown_signer",
-            Self::UnknownToken => "unknown_token",
+            Self::AccessRules => AuthResult::AccessRules,
+            Self::BadSignature => AuthResult::BadSignature,
+            Self::BindFailed(_) => AuthResult::BindFailed,
+            Self::CertificateExpired => AuthResult::CertificateExpired,
+            Self::CertificateNotYetValid => AuthResult::CertificateNotYetValid,
+            Self::Expired => AuthResult::Expired,
+            Self::Forbidden => AuthResult::Forbidden,
+            Self::Malformed(_) => AuthResult::Malformed,
+            Self::NoTenant => AuthResult::NoTenant,
+            Self::NoToken => AuthResult::NoToken,
+            Self::Revoked => AuthResult::Revoked,
+            Self::ServiceRole => AuthResult::ServiceRole,
+            Self::UnknownSigner => AuthResult::UnknownSigner,
+            Self::UnknownToken => AuthResult::UnknownToken,
         }
     }
 
     /// Whether Keystone may have got a new signing certificate, with which the token would pass.
     pub fn may_be_rotation(&self) -> bool {
         matches!(self, Self::BadSignature | Self::CertificateExpired | Self::UnknownSigner)
+    }
+
+    /// Whether it says nothing about the token: the certificate cannot be used at this time, and
+    /// Keystone itself has to be asked.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self, Self::CertificateExpired | Self::CertificateNotYetValid)
     }
 }
 
@@ -236,47 +266,49 @@ impl From<IdentityError> for Refusal {
 
 /// What is wrong with a token's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Malformed {
     /// Its text.
-    #[error("the token is {0}")]
+    #[error("the token cannot be decoded: {0}")]
     Armour(ArmourError),
     /// The message in it.
     #[error(transparent)]
     Cms(CmsError),
     /// It claims to be a Fernet token.
-    #[error("the token is no Fernet token: {0}")]
+    #[error("the Fernet token is invalid: {0}")]
     Fernet(FernetError),
     /// What it says.
-    #[error("the token's content is malformed: {0}")]
+    #[error("the token's content is invalid: {0}")]
     Identity(IdentityError),
     /// It claims to be a JWS token.
-    #[error("the token is no JWS token: {0}")]
+    #[error("the JWS token is invalid: {0}")]
     Jws(JwsError),
     /// Its characters.
-    #[error("the token has characters that no token has")]
+    #[error("the token contains invalid characters")]
     Text,
     /// Its length.
-    #[error("the token is longer than any that Keystone issues without a signature")]
+    #[error("the token is longer than any unsigned token of Keystone")]
     TooLong,
 }
 
 /// Which of a token's binds fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BindFailure {
     /// There was no Negotiate authentication.
-    #[error("kerberos, and the request is not authenticated so")]
+    #[error("the request is not authenticated with Kerberos")]
     KerberosMissing,
     /// There was, for somebody else.
-    #[error("another kerberos principal")]
+    #[error("the request is authenticated as another Kerberos principal")]
     KerberosPrincipal,
     /// The mechanism that the configuration names is not in the token.
-    #[error("nothing of the required name")]
+    #[error("the token is not bound to the required mechanism")]
     NotNamed,
     /// A bind is required.
-    #[error("nothing")]
+    #[error("the token is not bound to anything")]
     Unbound,
     /// The mechanism cannot be checked.
-    #[error("an unknown mechanism")]
+    #[error("the token is bound to an unknown mechanism")]
     UnknownMechanism,
 }
 
@@ -285,86 +317,52 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_token_is_signed_or_opaque_or_none_at_all() {
+        let too_long = "a".repeat(MAX_UNSIGNED_LEN + 1);
+        for (token, class) in [
+            ("MII", Ok(TokenClass::Signed("MII"))),
+            ("PKIZ_\u{e4}", Ok(TokenClass::Signed("PKIZ_\u{e4}"))),
+            ("gAAAAABYq", Ok(TokenClass::Opaque("gAAAAABYq"))),
+            ("a.b.c", Ok(TokenClass::Opaque("a.b.c"))),
+            (&too_long[1..], Ok(TokenClass::Opaque(&too_long[1..]))),
+            ("", Err(Refusal::NoToken)),
+            ("a b", Err(Malformed::Text.into())),
+            ("\u{e4}", Err(Malformed::Text.into())),
+            (&too_long, Err(Malformed::TooLong.into())),
+        ] {
+            assert_eq!(classify(token.as_bytes()), class, "{token}");
+        }
+        assert_eq!(classify(b"MII\xff"), Err(Malformed::Text.into()));
+        // A line in a log must not show the token.
+        assert_eq!(format!("{:?}", classify(b"secret").unwrap()), "Opaque");
+    }
+
+    #[test]
     fn only_signed_tokens_are_parsed() {
         for token in ["ec6c0710ec2f471498484c1b53ab4f9d", "gAAAAABYq", "a.b.c", "", "hello"] {
-            let refusal = parse(token.as_bytes(), TokenFormat::of(token.as_bytes())).unwrap_err();
-            assert_eq!(refusal.as_str(), "malformed");
+            let refusal = parse(token.as_bytes()).unwrap_err();
+            assert_eq!(refusal.result(), AuthResult::Malformed);
         }
         let garbage = format!("MII{}", "ABCD0123456789".repeat(70));
         for token in [&garbage, &format!("{garbage}AAA"), "PKIZ_AAAA", "MII", "PKIZ_"] {
-            let refusal = parse(token.as_bytes(), TokenFormat::of(token.as_bytes())).unwrap_err();
-            assert_eq!(refusal.as_str(), "malformed");
+            let refusal = parse(token.as_bytes()).unwrap_err();
+            assert_eq!(refusal.result(), AuthResult::Malformed);
             assert!(!refusal.may_be_rotation());
         }
     }
 
     #[test]
-    fn only_what_claims_to_be_fernet_or_jws_is_checked() {
-        let rules = OnlineRules::default();
-        for token in ["ec6c0710ec2f471498484c1b53ab4f9d", "hello", "eyJh.eyJz", "gAAAA", "MII"] {
-            let format = TokenFormat::of(token.as_bytes());
-            assert_eq!(check_form(token.as_bytes(), format, &rules), Ok(()), "{token}");
-        }
-        for token in ["gAAAAABYq", "a.b.c"] {
-            let format = TokenFormat::of(token.as_bytes());
-            let refusal = check_form(token.as_bytes(), format, &rules).unwrap_err();
-            assert_eq!(refusal.as_str(), "malformed", "{token}");
-        }
-    }
-
-    #[test]
-    fn a_jws_is_refused_for_its_form_its_time_and_its_signature() {
-        let token = include_bytes!("jws/vectors/es256.jws");
-        let pem = |pem: &[u8]| JwsKeys::from_pem(pem).unwrap();
-        let key = pem(include_bytes!("jws/vectors/es256.pem"));
-        let other = pem(include_bytes!("jws/vectors/other.pem"));
-        let check = |now, allow_expired, jws_keys| {
-            check_form(token, TokenFormat::Jws, &OnlineRules { now, allow_expired, jws_keys })
-        };
-        let (issued_at, expires_at) = (1_767_225_600, 1_767_229_200);
-        let future = Refusal::Malformed(Malformed::Jws(JwsError::Future));
-        assert_eq!(check(issued_at - 61, false, None), Err(future));
-        for keys in [None, Some(&key)] {
-            assert_eq!(check(issued_at, false, keys), Ok(()));
-            assert_eq!(check(expires_at, false, keys), Err(Refusal::Expired));
-            assert_eq!(check(expires_at, true, keys), Ok(()));
-        }
-        assert_eq!(check(issued_at, false, Some(&other)), Err(Refusal::BadSignature));
-        assert_eq!(check(expires_at, true, Some(&other)), Err(Refusal::BadSignature));
-    }
-
-    #[test]
-    fn reasons_read_on_in_a_log_line() {
-        let malformed = parse(b"MII!", TokenFormat::Pki).unwrap_err();
-        assert_eq!(malformed.to_string(), "the token is not canonical base64");
-        let malformed = parse(b"MIIA", TokenFormat::Pki).unwrap_err();
-        assert_eq!(
-            malformed.to_string(),
-            "the message does not have the form that Keystone issues"
-        );
-        let unbound = Refusal::BindFailed(BindFailure::Unbound);
-        assert_eq!(unbound.to_string(), "the token is bound to nothing");
-        let content = Refusal::from(IdentityError::Form);
-        assert_eq!(content.to_string(), "the token's content is malformed: not a v2 or v3 token");
-        let content = Identity::from_json(br#"{"token": {"user": "secret"}}"#).unwrap_err();
-        assert_eq!(
-            Refusal::from(content).to_string(),
-            "the token's content is malformed: not the JSON of a token: \
-             a missing, double or misplaced value at line 1 column 27"
-        );
-    }
-
-    #[test]
     fn a_new_certificate_could_help_against_an_unknown_or_expired_one() {
-        for (error, word, may_be_rotation) in [
-            (SignatureError::BadSignature, "bad_signature", true),
-            (SignatureError::Expired, "certificate_expired", true),
-            (SignatureError::NotYetValid, "certificate_not_yet_valid", false),
-            (SignatureError::UnknownSigner, "unknown_signer", true),
+        for (error, result, may_be_rotation, is_undecided) in [
+            (SignatureError::BadSignature, AuthResult::BadSignature, true, false),
+            (SignatureError::Expired, AuthResult::CertificateExpired, true, true),
+            (SignatureError::NotYetValid, AuthResult::CertificateNotYetValid, false, true),
+            (SignatureError::UnknownSigner, AuthResult::UnknownSigner, true, false),
         ] {
             let refusal = Refusal::from(error);
-            assert_eq!(refusal.as_str(), word);
+            assert_eq!(refusal.result(), result);
             assert_eq!(refusal.may_be_rotation(), may_be_rotation);
+            assert_eq!(refusal.is_undecided(), is_undecided);
         }
         assert!(!Refusal::Expired.may_be_rotation());
     }

@@ -2,61 +2,61 @@
 
 use std::rc::Rc;
 
-use keystone_token::format::TokenFormat;
+use keystone_token::result::AuthResult;
 use keystone_token::token::{self, ParsedToken, Refusal, VerifiedToken};
 use keystone_zone::Moment;
 
-use super::{Step, Wait, Way};
-use crate::context::Authentication;
+use super::{Authenticator, Step, Wait};
 use crate::identity::{Bound, Material, Need, Revocations};
 use crate::net::now_sec;
 use crate::token_cache::Source;
+use crate::token_state::TokenState;
 use crate::zone::Identity;
 
-/// Why a token cannot be judged here, or not yet.
-enum Lack {
+/// What is missing to judge a token here.
+enum MissingMaterial {
     /// Something has to be fetched first.
     Fetch(Need),
-    /// It cannot be had: the identity service has to judge the token itself.
+    /// It is not available: the identity service has to judge the token itself.
     Missing(String),
-    /// So many requests wait that this one may not.
+    /// Too many requests are waiting for it.
     TooMany,
 }
 
-impl Way<'_> {
+impl Authenticator<'_> {
     /// Verifies the token, or asks about it where that cannot be done.
-    pub(super) fn offline(&self, token: &[u8], format: TokenFormat) -> Step {
+    pub(super) fn offline(&self, token: &str) -> Step {
         self.service.note_use();
-        match self.look_up(token, Source::Offline, |_| false) {
-            Some(refused @ Authentication::Refused(_)) => Step::Done(refused),
-            Some(found) => match self.material(true) {
-                Ok(_) => Step::Done(found),
-                Err(lack) => self.without(token, lack),
+        match self.look_up(token.as_bytes(), Source::Offline, |_| false) {
+            Some(found @ TokenState::Valid(_)) => match self.material(true) {
+                Ok(_) => Ok(found),
+                Err(missing) => self.without(token, missing),
             },
+            Some(refused) => Ok(refused),
             // Before anything is asked of anybody: what is malformed causes no traffic.
-            None => match token::parse(token, format) {
+            None => match token::parse(token.as_bytes()) {
                 Err(refusal) => self.refuse_judged(&refusal, None),
                 Ok(parsed) => match self.material(false) {
                     Ok(material) => self.judge(token, parsed, &material),
-                    Err(lack @ (Lack::Fetch(Need::List) | Lack::TooMany)) => self
-                        .refused_without_list(token, parsed)
-                        .unwrap_or_else(|| self.without(token, lack)),
-                    Err(lack) => self.without(token, lack),
+                    Err(
+                        missing @ (MissingMaterial::Fetch(Need::List) | MissingMaterial::TooMany),
+                    ) => self
+                        .refused_without_list(parsed)
+                        .unwrap_or_else(|| self.without(token, missing)),
+                    Err(missing) => self.without(token, missing),
                 },
             },
         }
     }
 
-    /// What becomes of a token that no list can save.  Only one that Keystone has signed takes up
+    /// What becomes of a token that no list can save. Only one that Keystone has signed takes up
     /// room among the requests that wait for the list.
-    fn refused_without_list(&self, token: &[u8], parsed: ParsedToken<'_>) -> Option<Step> {
-        let material = self.service.material();
+    fn refused_without_list(&self, parsed: ParsedToken<'_>) -> Option<Step> {
+        let (token, material) = (parsed.text(), self.service.material());
         let refusal = parsed.verify_signature(material.signers.as_ref()?, now_sec()).err()?;
         match refusal {
-            refusal if self.may_be_rotation(&refusal) => {
-                Some(Step::Wait(Wait::Refresh(Need::Rotation)))
-            }
-            Refusal::CertificateExpired | Refusal::CertificateNotYetValid => None,
+            refusal if self.may_be_rotation(&refusal) => Some(Err(Wait::Refresh(Need::Rotation))),
+            refusal if refusal.is_undecided() => None,
             refusal => {
                 self.remember_refusal(token, &refusal, material.generation);
                 Some(self.refuse_judged(&refusal, None))
@@ -64,56 +64,55 @@ impl Way<'_> {
         }
     }
 
-    fn judge(&self, token: &[u8], parsed: ParsedToken<'_>, material: &Material) -> Step {
+    fn judge(&self, token: &str, parsed: ParsedToken<'_>, material: &Material) -> Step {
         match self.verify(parsed, material) {
             Ok(step) => step,
-            Err(refusal) if self.may_be_rotation(&refusal) => {
-                Step::Wait(Wait::Refresh(Need::Rotation))
-            }
-            Err(refusal @ (Refusal::CertificateExpired | Refusal::CertificateNotYetValid)) => {
-                self.without(token, Lack::Missing(refusal.to_string()))
+            Err(refusal) if self.may_be_rotation(&refusal) => Err(Wait::Refresh(Need::Rotation)),
+            Err(refusal) if refusal.is_undecided() => {
+                self.without(token, MissingMaterial::Missing(refusal.to_string()))
             }
             Err(refusal) => {
-                self.remember_refusal(token, &refusal, material.generation);
+                self.remember_refusal(token.as_bytes(), &refusal, material.generation);
                 self.refuse_judged(&refusal, None)
             }
         }
     }
 
     /// Goes on without what the token cannot be judged without here.
-    fn without(&self, token: &[u8], lack: Lack) -> Step {
+    fn without(&self, token: &str, missing: MissingMaterial) -> Step {
         let request = self.request;
-        match (lack, std::str::from_utf8(token)) {
-            (Lack::Fetch(need), _) => Step::Wait(Wait::Refresh(need)),
-            (Lack::Missing(reason), Ok(token)) => {
+        match missing {
+            MissingMaterial::Fetch(need) => Err(Wait::Refresh(need)),
+            MissingMaterial::Missing(reason) => {
                 info!(
                     request,
                     "keystone: to be validated online: {reason}, token: {}",
-                    self.subject.token_name(self.server)
+                    self.request_token.token_name(self.server)
                 );
                 self.online(token)
             }
-            (Lack::Missing(reason), Err(_)) => self.unavailable(&reason),
-            (Lack::TooMany, _) => self.limited(Bound::Worker),
+            MissingMaterial::TooMany => self.limited(Bound::Worker),
         }
     }
 
-    /// What to check a token against, once it is complete and new enough.  For a token that has
+    /// What to check a token against, once it is complete and new enough. For a token that has
     /// been checked before, only its being up to date counts.
-    fn material(&self, cached: bool) -> Result<Rc<Material>, Lack> {
+    fn material(&self, cached: bool) -> Result<Rc<Material>, MissingMaterial> {
         // In this order: a list that comes in between may be taken for older than it is.
         let age = self.service.list_age();
         let material = self.service.material();
         let settings = &self.service.service().settings;
-        let refreshed = self.subject.refreshed.borrow().clone();
+        let refreshed = self.request_token.refreshed.borrow().clone();
         if material.signers.is_none() {
             return Err(match refreshed {
-                None if self.service.failed_recently() => {
-                    Lack::Missing("the signing certificates could not be had just now".to_owned())
-                }
+                None if self.service.failed_recently() => MissingMaterial::Missing(
+                    "the signing certificates could not be had just now".to_owned(),
+                ),
                 None => self.fetch(Need::Certificates),
-                Some(Ok(())) => Lack::Missing("the signing certificates cannot be used".to_owned()),
-                Some(Err(reason)) => Lack::Missing(reason.to_string()),
+                Some(Ok(())) => {
+                    MissingMaterial::Missing("the signing certificates cannot be used".to_owned())
+                }
+                Some(Err(reason)) => MissingMaterial::Missing(reason.to_string()),
             });
         }
         let cache_time = settings.revocation_cache_time;
@@ -131,31 +130,33 @@ impl Way<'_> {
                 self.service.refresh_ahead();
             }
             None if self.service.failed_recently() => {
-                return Err(Lack::Missing("no revocation list could be had just now".to_owned()))
+                return Err(MissingMaterial::Missing(
+                    "no revocation list could be had just now".to_owned(),
+                ))
             }
             None => return Err(self.fetch(Need::List)),
             Some(Err(reason)) if tolerable => {
                 let request = self.request;
                 debug!(request, "keystone: an older revocation list is used: {reason}");
             }
-            Some(Err(reason)) => return Err(Lack::Missing(reason.to_string())),
+            Some(Err(reason)) => return Err(MissingMaterial::Missing(reason.to_string())),
         }
-        let lacks = |reason: &str| Err(Lack::Missing(reason.to_owned()));
+        let missing = |reason: &str| Err(MissingMaterial::Missing(reason.to_owned()));
         match material.revocations {
             _ if material.generation != self.service.generation() => {
-                lacks("the revocation list is being replaced")
+                missing("the revocation list is being replaced")
             }
             Revocations::List(_) => Ok(material),
-            Revocations::Absent => lacks("there is no revocation list"),
-            Revocations::Unknown => lacks("the revocation list was never had"),
+            Revocations::Absent => missing("there is no revocation list"),
+            Revocations::Unknown => missing("the revocation list was never had"),
         }
     }
 
     /// Makes the request wait, if not too many do already.
-    fn fetch(&self, need: Need) -> Lack {
+    fn fetch(&self, need: Need) -> MissingMaterial {
         match self.service.may_wait(need) {
-            true => Lack::Fetch(need),
-            false => Lack::TooMany,
+            true => MissingMaterial::Fetch(need),
+            false => MissingMaterial::TooMany,
         }
     }
 
@@ -168,10 +169,8 @@ impl Way<'_> {
         let verified = parsed.verify_signature(signers, now)?;
         debug!(request, "keystone: the signature holds");
         let judged = verified.check_expiry(now).and_then(|()| match &material.revocations {
-            Revocations::List(list)
-                if settings.revocation && list.revokes(&verified, &settings.hash_algorithms) =>
-            {
-                Err(Refusal::Revoked)
+            Revocations::List(list) if settings.revocation => {
+                verified.check_revocation(list, &settings.hash_algorithms)
             }
             _ => Ok(()),
         });
@@ -197,8 +196,8 @@ impl Way<'_> {
         let kept = self.cache().remember(token, &identity, &moment);
         let put = if kept { "put into" } else { "not put into" };
         debug!(request, "keystone: {put} the cache");
-        self.count_judged("ok");
-        Some(Step::Done(Authentication::Valid(identity)))
+        self.count_judged(AuthResult::Ok);
+        Some(Ok(TokenState::Valid(identity)))
     }
 
     /// Remembers a refusal that took work to find.
@@ -212,17 +211,17 @@ impl Way<'_> {
             false => u64::MAX,
         };
         let key = self.cache().key(token, Source::Offline);
-        self.worker.zone.keep_refusal(&key, refusal, expires, &moment);
+        self.worker.zone.keep_refusal(&key, refusal.result(), expires, &moment);
     }
 
     /// Whether other certificates were asked for because of this request, in vain.
     fn could_not_look(&self) -> bool {
-        matches!(*self.subject.rotated.borrow(), Some(Err(_)))
+        matches!(*self.request_token.rotated.borrow(), Some(Err(_)))
     }
 
     fn may_be_rotation(&self, refusal: &Refusal) -> bool {
         refusal.may_be_rotation()
-            && self.subject.rotated.borrow().is_none()
+            && self.request_token.rotated.borrow().is_none()
             && self.service.may_look_for_rotation()
     }
 }

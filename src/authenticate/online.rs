@@ -1,34 +1,34 @@
 //! Tokens that only the identity service can judge.
 
 use keystone_token::api::Validation;
-use keystone_token::format::TokenFormat;
+use keystone_token::online::{self, OnlineRules};
 use keystone_token::record::Record;
-use keystone_token::token::{self, OnlineRules, Refusal};
+use keystone_token::token::Refusal;
 use zeroize::Zeroizing;
 
-use super::{Step, Wait, Way};
-use crate::context::Authentication;
+use super::{Authenticator, Step, Wait};
 use crate::identity::Question;
 use crate::net::now_sec;
-use crate::token_cache::{Found, Source};
-use crate::zone::Answer;
+use crate::token_cache::Source;
+use crate::token_state::TokenState;
+use crate::zone::{Answer, Identity};
 
-impl Way<'_> {
+impl Authenticator<'_> {
     /// What the identity service says of the token, now or a short while ago.
     pub(super) fn online(&self, token: &str) -> Step {
         let bytes = token.as_bytes();
-        let validated = self.subject.validated.borrow().clone();
+        let validated = self.request_token.validated.borrow().clone();
         if let Some(validated) = validated {
             return match validated {
-                Ok(Answer::Valid(identity)) => Step::Done(Authentication::Valid(identity)),
+                Ok(Answer::Valid(identity)) => Ok(TokenState::Valid(identity)),
                 Ok(Answer::Refused(refusal)) => self.refuse(&refusal, None),
                 Err(reason) => self.unavailable(&reason),
             };
         }
         if let Some(found) = self.look_up_online(bytes) {
-            return Step::Done(found);
+            return Ok(found);
         }
-        // Behind the caches, since it costs more than they do.  It is not remembered: with other
+        // Behind the caches, since it costs more than they do. It is not remembered: with other
         // keys a token that is refused now may pass.
         if let Err(refusal) = self.check_form(bytes) {
             return self.refuse_judged(&refusal, None);
@@ -50,7 +50,7 @@ impl Way<'_> {
             client: self.request.client_address(),
         };
         match self.service.may_ask(&question) {
-            Ok(()) => Step::Wait(Wait::Validation(question)),
+            Ok(()) => Err(Wait::Validation(Box::new(question))),
             Err(bound) => self.limited(bound),
         }
     }
@@ -62,19 +62,19 @@ impl Way<'_> {
             allow_expired: self.allow_expired,
             jws_keys: self.server.jws_keys.as_deref(),
         };
-        token::check_form(token, TokenFormat::of(token), &rules)
+        online::check_form(token, &rules)
     }
 
-    fn look_up_online(&self, token: &[u8]) -> Option<Authentication> {
+    fn look_up_online(&self, token: &[u8]) -> Option<TokenState<Identity>> {
         let still_holds = |record: &Record<'_>| !self.service.may_be_revoked(token, record);
         if !self.allow_expired {
             return self.look_up(token, Source::Online, still_holds);
         }
         // A refusal there is one of a token that must not have expired.
         let looked = self.cache().lookup(token, Source::Online, still_holds);
-        if let Some(Found::Valid(identity)) = &looked.found {
+        if let Some(TokenState::Valid(identity)) = &looked.found {
             self.note_look(&looked, Source::Online);
-            return Some(Authentication::Valid(identity.clone()));
+            return Some(TokenState::Valid(identity.clone()));
         }
         self.look_up(token, Source::OnlineExpired, |_| false)
     }

@@ -2,8 +2,8 @@
 
 use std::ffi::{c_char, c_void};
 
+use keystone_gateway::status::Form;
 use keystone_token::policy::BindMode;
-use keystone_token::status::Form;
 use keystone_token::swift::AclKind;
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_FLAG, NGX_CONF_NOARGS,

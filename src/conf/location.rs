@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
+use keystone_gateway::status::Form;
 use keystone_token::policy::BindMode;
-use keystone_token::status::Form;
 use keystone_token::swift::Settings;
 use nginx_sys::ngx_http_complex_value_t;
 

@@ -1,7 +1,7 @@
 //! The second level of the cache (http, server).
 
-use keystone_token::memcache::seal::Strategy;
-use keystone_token::memcache::server::Server;
+use keystone_gateway::memcache::seal::Strategy;
+use keystone_gateway::memcache::server::Server;
 use keystone_token::secret::Secret;
 
 use super::directive::Refused;

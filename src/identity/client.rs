@@ -14,9 +14,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use keystone_gateway::status::cells;
 use keystone_token::api::{self, ApiVersion, AuthVersion, Validation, Versions};
+use keystone_token::online::{self, AnswerError};
 use keystone_token::secret::Secret;
-use keystone_token::status::cells;
 use nginx_sys::ngx_log_t;
 
 use super::{millis, millis_since};
@@ -46,14 +47,6 @@ pub enum RevocationAnswer {
     },
     /// The signed list, a CMS in PEM.
     Signed(String),
-}
-
-/// The answer about a token.
-pub enum Subject {
-    /// It is valid: the JSON that says whose it is.
-    Known(Bytes),
-    /// It is not valid: 404, or it cannot even be asked about.
-    Unknown,
 }
 
 /// A worker's client of one identity service.
@@ -158,7 +151,7 @@ impl KeystoneClient {
             200 => api::signed_revocation_list(&answer.response.body)
                 .map(RevocationAnswer::Signed)
                 .map_err(|err| self.nonsense(&answer, &err)),
-            status @ (403 | 404 | 410) => {
+            status if api::is_not_offered(status) => {
                 self.forget_version(&answer);
                 Ok(RevocationAnswer::NoList { status })
             }
@@ -167,25 +160,27 @@ impl KeystoneClient {
     }
 
     /// Whether a token is valid, and whose it is.
-    pub async fn validate(&self, token: &str, how: Validation) -> Result<Subject, ClientError> {
+    pub async fn validate(
+        &self,
+        token: &str,
+        how: Validation,
+    ) -> Result<online::Answer, ClientError> {
         let asked = self
             .ask_as_service(&|base, version| {
-                api::validate(base, version, token, how).map_err(|_| ClientError::Unnameable)
+                api::validate(base, version, token, how).map_err(ClientError::Unnameable)
             })
             .await;
         let answer = match asked {
-            Err(ClientError::Unnameable) => return Ok(Subject::Unknown),
+            Err(ClientError::Unnameable(refusal)) => return Ok(online::Answer::Refused(refusal)),
             asked => asked?,
         };
-        match answer.status() {
-            // v2.0 has both (RFC 7231, section 6.3.4).
-            200 | 203 => Ok(Subject::Known(answer.response.body)),
-            404 => {
-                self.doubt_version(&answer);
-                Ok(Subject::Unknown)
-            }
-            _ => Err(self.unexpected(&answer)),
+        if answer.status() == 404 {
+            self.doubt_version(&answer);
         }
+        online::judge_answer(answer.status(), &answer.response.body).map_err(|error| match error {
+            AnswerError::Status(_) => self.unexpected(&answer),
+            error => self.nonsense(&answer, &error),
+        })
     }
 
     /// What was revoked: the JSON of `OS-REVOKE`, a part of v3.
@@ -194,7 +189,7 @@ impl KeystoneClient {
             self.ask_as_service(&|base, _version| Ok(api::revocation_events(base))).await?;
         match answer.status() {
             200 => Ok(answer.response.body),
-            status @ (403 | 404 | 410) => {
+            status if api::is_not_offered(status) => {
                 Err(ClientError::NotOffered { uri: self.uri(answer.site), status })
             }
             _ => Err(self.unexpected(&answer)),
@@ -205,7 +200,7 @@ impl KeystoneClient {
         match answer.status() {
             200 if answer.response.body.is_empty() => Err(self.nonsense(&answer, &"empty answer")),
             200 => Ok(answer.response.body),
-            status @ (403 | 404 | 410) => {
+            status if api::is_not_offered(status) => {
                 self.forget_version(&answer);
                 Err(ClientError::NotOffered { uri: self.uri(answer.site), status })
             }

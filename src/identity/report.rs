@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keystone_token::status::{
+use keystone_gateway::status::{
     distinct, Events, Limited, List, Service, ServiceToken, SigningCertificate,
 };
 

@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 use std::ptr::NonNull;
 use std::time::Duration;
 
+use keystone_gateway::memcache::seal::{Content, Seal};
 use keystone_token::api::AuthVersion;
-use keystone_token::memcache::seal::{Content, Seal};
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
 use super::Worker;

@@ -7,16 +7,16 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use keystone_gateway::status::cells::Path;
 use keystone_token::api::Validation;
 use keystone_token::format::TokenFormat;
-use keystone_token::identity::{self, IdentityError};
-use keystone_token::status::cells::Path;
-use keystone_token::token::{Malformed, Refusal};
+use keystone_token::online;
+use keystone_token::result::AuthResult;
 use keystone_zone::{Key, Moment};
 use ngx::log::ngx_cycle_log;
 use zeroize::Zeroizing;
 
-use super::client::{ClientError, Subject};
+use super::client::ClientError;
 use super::flight::Flight;
 use super::refresh::Unavailable;
 use super::Worker;
@@ -240,21 +240,14 @@ impl Worker {
     }
 
     async fn ask(&self, question: &Question) -> Result<Answer, ValidationError> {
-        let body = match self.client.validate(&question.token, question.how).await? {
-            Subject::Known(body) => body,
-            Subject::Unknown => return Ok(Answer::Refused(Refusal::UnknownToken)),
+        let identity = match self.client.validate(&question.token, question.how).await? {
+            online::Answer::Refused(refusal) => return Ok(Answer::Refused(refusal)),
+            online::Answer::Valid(identity) => identity,
         };
-        let identity = match identity::Identity::from_json(&body) {
-            Ok(identity) => identity,
-            // Keystone has answered, with a token that cannot be used.
-            Err(error @ (IdentityError::ControlCharacter | IdentityError::NoDomain)) => {
-                return Ok(Answer::Refused(Refusal::Malformed(Malformed::Identity(error))))
-            }
-            Err(IdentityError::NoTenant) => return Ok(Answer::Refused(Refusal::NoTenant)),
-            Err(error) => return Err(ValidationError::Nonsense(error)),
-        };
-        if identity.expires_at <= now_sec() && !question.how.allow_expired {
-            return Ok(Answer::Refused(Refusal::Expired));
+        if let (Err(refusal), false) =
+            (identity.check_expiry(now_sec()), question.how.allow_expired)
+        {
+            return Ok(Answer::Refused(refusal));
         }
         for role in &identity.omitted_roles {
             warn!(
@@ -267,12 +260,12 @@ impl Worker {
     }
 
     fn count(&self, question: &Question, path: Path, answer: Option<&Answer>) {
-        let word = match answer {
-            None => "identity_unavailable",
-            Some(Answer::Refused(refusal)) => refusal.as_str(),
-            Some(Answer::Valid(_)) => "ok",
+        let result = match answer {
+            None => AuthResult::IdentityUnavailable,
+            Some(Answer::Refused(refusal)) => refusal.result(),
+            Some(Answer::Valid(_)) => AuthResult::Ok,
         };
-        self.zone.count_validation(TokenFormat::of(question.token.as_bytes()), path, word);
+        self.zone.count_validation(TokenFormat::of(question.token.as_bytes()), path, result);
     }
 
     /// Without a place in the cache the token will be asked about with each request.
@@ -307,8 +300,6 @@ impl Worker {
 enum ValidationError {
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("the answer about a token is {0}")]
-    Nonsense(IdentityError),
     #[error("the answer about a token is larger than any token")]
     TooLarge,
 }

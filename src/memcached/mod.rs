@@ -3,15 +3,15 @@
 //! It is a cache for the answers to a question that can always be asked again. So nothing here is
 //! an error to the caller: a server that is down, slow or talks nonsense has no entry, and is then
 //! left alone for a while, so that it costs one request a moment now and then and the others
-//! nothing. What the entries are worth is for `keystone_token::memcache` to tell.
+//! nothing. What the entries are worth is for `keystone_gateway::memcache` to tell.
 
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
 
-use keystone_token::memcache::protocol::{self, GetReader, Got, SetReader};
-use keystone_token::memcache::ring::Ring;
-use keystone_token::memcache::seal::Name;
-use keystone_token::status::cells::Asked;
+use keystone_gateway::memcache::protocol::{self, GetReader, Got, SetReader};
+use keystone_gateway::memcache::ring::Ring;
+use keystone_gateway::memcache::seal::Name;
+use keystone_gateway::status::cells::Asked;
 use nginx_sys::ngx_log_t;
 
 use crate::zone::Tally;

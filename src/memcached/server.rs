@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use keystone_token::memcache::protocol::ProtocolError;
+use keystone_gateway::memcache::protocol::ProtocolError;
 use nginx_sys::ngx_log_t;
 
 use super::Site;

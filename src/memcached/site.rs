@@ -1,6 +1,6 @@
 //! Where a memcached server is.
 
-use keystone_token::memcache::server::Server;
+use keystone_gateway::memcache::server::Server;
 use nginx_sys::ngx_conf_t;
 
 use crate::net::{self, PeerAddr};

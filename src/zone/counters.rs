@@ -1,16 +1,17 @@
 //! The counters of the zone.
 //!
 //! Each worker has a row of its own for what counts with every request, also one that the cache
-//! answers: counting there takes no cache line from another worker.  What counts once for a token
+//! answers: counting there takes no cache line from another worker. What counts once for a token
 //! that is validated, or for an exchange with another server, is rare next to what it stands for,
-//! and has one place for all workers.  How many rows there are goes by the size of the zone: who
+//! and has one place for all workers. How many rows there are goes by the size of the zone: who
 //! has many workers has no small one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use keystone_gateway::status::cells::{self, Asked, Path};
 use keystone_token::api::Kind;
 use keystone_token::format::TokenFormat;
-use keystone_token::status::cells::{self, Asked, Path};
+use keystone_token::result::AuthResult;
 use keystone_zone::{Counters, Row, Rows};
 
 use super::{is_alive, ServiceState, Zone};
@@ -38,11 +39,11 @@ impl Zone {
     }
 
     /// Counts a token that was validated, not found in the cache.
-    pub fn count_validation(&self, format: TokenFormat, path: Path, word: &str) {
-        self.validations().add(cells::validation(format, path, word), 1);
+    pub fn count_validation(&self, format: TokenFormat, path: Path, result: AuthResult) {
+        self.validations().add(cells::validation(format, path, result), 1);
     }
 
-    /// A row for this process.  What dead ones have had open is nobody's business any more.
+    /// A row for this process. What dead ones have had open is nobody's business any more.
     pub fn take_row(&self) -> Row<'static> {
         let freed = |index| self.services().for_each(|state| state.set_pending(index, 0));
         self.locked(|| self.rows().take(std::process::id(), is_alive, freed))

@@ -2,9 +2,9 @@
 //! service.
 //!
 //! All memory is laid out once, by the master, before a worker can see it: nothing is allocated or
-//! freed later, so there is no state of an allocator that a killed worker could leave broken.  The
+//! freed later, so there is no state of an allocator that a killed worker could leave broken. The
 //! layout is a [`Root`] that nginx's slab pool points to, the words of the cache, counters, and a
-//! chain of service states, to which a reload may append.  What the words mean and why they can be read
+//! chain of service states, to which a reload may append. What the words mean and why they can be read
 //! without a lock is told in `keystone-zone`.
 //!
 //! Changes are made under the slab pool's mutex: nginx unlocks it when a worker dies
@@ -24,12 +24,12 @@ use nginx_sys::{
     ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_calloc, ngx_slab_pool_t,
 };
 
-pub use answers::{refusal_word, Answer, Identity};
+pub use answers::{Answer, Identity};
 pub use conf::ZoneConf;
 pub use counters::Tally;
 pub use service::ServiceState;
 
-/// The zone, mapped.  Copies are as good as the original.
+/// The zone, mapped. Copies are as good as the original.
 #[derive(Clone, Copy)]
 pub struct Zone {
     pool: NonNull<ngx_slab_pool_t>,
@@ -151,7 +151,7 @@ impl Zone {
         })
     }
 
-    /// The state of the service `id`, made if it is not there.  Called by the master only.
+    /// The state of the service `id`, made if it is not there. Called by the master only.
     ///
     /// A state that belongs to none of the services `in_use` is made over: memory in the zone is
     /// not given back, and each change of the settings would take some more of it.
@@ -160,7 +160,7 @@ impl Zone {
             return Some(state);
         }
         if let Some(state) = self.services().find(|state| !in_use.contains(&state.id())) {
-            self.locked(|| state.make_over(id));
+            self.locked(|| state.reassign(id));
             return Some(state);
         }
         let words = ServiceState::words(size);
@@ -173,7 +173,7 @@ impl Zone {
         Some(state)
     }
 
-    /// Runs `change` under the zone's mutex.  It must be short, and must not panic.
+    /// Runs `change` under the zone's mutex. It must be short, and must not panic.
     pub fn locked<T>(&self, change: impl FnOnce() -> T) -> T {
         struct Unlock(NonNull<ngx_slab_pool_t>);
         impl Drop for Unlock {
@@ -216,7 +216,7 @@ fn word_of(part: &[u8]) -> u64 {
 }
 
 /// Changes with every change of what lies in the zone.
-const LAYOUT: u64 = 0x6b65_7973_746f_0005;
+const LAYOUT: u64 = 0x6b65_7973_746f_0006;
 
 /// The cache's share of the zone; the rest is for the states of identity services.
 const CACHE_TENTHS: usize = 6;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use keystone_token::status::cells;
+use keystone_gateway::status::cells;
 use keystone_zone::{Blob, Counters, Lease, WORD};
 
 use super::counters;
@@ -58,10 +58,10 @@ impl ServiceState {
         Some(Self { words: unsafe { std::slice::from_raw_parts(memory, words) } })
     }
 
-    /// Gives the state to another service.  The caller holds the zone's mutex.
+    /// Gives the state to another service. The caller holds the zone's mutex.
     ///
     /// A worker that still serves the service before tells it by the number.
-    pub(super) fn make_over(&self, id: u64) {
+    pub(super) fn reassign(&self, id: u64) {
         self.words[ID].store(id, Ordering::Release);
         self.token().store(&[]);
         self.snapshot().store(&[]);
@@ -94,7 +94,7 @@ impl ServiceState {
         self.words[GENERATION].load(Ordering::Acquire)
     }
 
-    /// Publishes that the snapshot has become another one.  The caller holds the zone's mutex.
+    /// Publishes that the snapshot has become another one. The caller holds the zone's mutex.
     pub fn set_generation(&self, generation: u64) {
         self.words[GENERATION].store(generation, Ordering::Release);
     }
@@ -313,7 +313,7 @@ impl ServiceState {
         self.words[EVENTS_GENERATION].load(Ordering::Acquire)
     }
 
-    /// Publishes that the events have become others.  The caller holds the zone's mutex.
+    /// Publishes that the events have become others. The caller holds the zone's mutex.
     pub fn set_events_generation(&self, generation: u64) {
         self.words[EVENTS_GENERATION].store(generation, Ordering::Release);
     }

@@ -469,7 +469,7 @@ fn p08_a_token_in_place_of_the_list() {
         // Not by a list that is no list: the identity service was asked.
         assert_eq!(world.identity.validations(), [other]);
         world.judges_signed_tokens_online("a token in place of the list");
-        world.nginx.wait_for_log("a token in place of a revocation list").unwrap();
+        world.nginx.wait_for_log("the document is a token, not a revocation list").unwrap();
     }
     // Nor is one on disk read as a list.
     let replace = |dir: &std::path::Path| {

@@ -39,10 +39,10 @@ fn what_is_no_fernet_token_costs_no_question() {
     let cut = &good[..good.len() - 4];
     let with = |byte: &str| format!("{}{byte}{}", &good[..50], &good[51..]);
     for (token, reason) in [
-        ("gAAAAA".to_owned(), "of a length that Fernet does not have"),
-        ("gAAAAABYqGsA".to_owned(), "of a length that Fernet does not have"),
-        (cut.to_owned(), "of a length that Fernet does not have"),
-        (format!("{good}AAAA"), "of a length that Fernet does not have"),
+        ("gAAAAA".to_owned(), "the length is not one of a Fernet token"),
+        ("gAAAAABYqGsA".to_owned(), "the length is not one of a Fernet token"),
+        (cut.to_owned(), "the length is not one of a Fernet token"),
+        (format!("{good}AAAA"), "the length is not one of a Fernet token"),
         (format!("{good}A"), "not base64url"),
         (with("!"), "not base64url"),
         (with("/"), "not base64url"),
@@ -73,15 +73,15 @@ fn what_is_no_jws_token_costs_no_question() {
     let claims = jws_claims(3600);
     let good = key.token(3600).unwrap();
     let (signed, _) = good.rsplit_once('.').unwrap();
-    let header = "without the header of Keystone's tokens";
+    let header = "the header is not the one that Keystone writes";
     for (token, result, reason) in [
         ("a.b.c".to_owned(), "malformed", "not three parts of base64url"),
         ("e30.e30.e30".to_owned(), "malformed", header),
         (of(r#"{"alg":"none","typ":"JWT"}"#, &claims), "malformed", header),
         (of(r#"{"alg":"HS256","typ":"JWT"}"#, &claims), "malformed", header),
         (of(r#"["ES256","JWT"]"#, &claims), "malformed", header),
-        (of(ES256, r#"{"sub":"x"}"#), "malformed", "without the claims"),
-        (format!("{signed}.c2ln"), "malformed", "with a signature of another length"),
+        (of(ES256, r#"{"sub":"x"}"#), "malformed", "the claims are not those"),
+        (format!("{signed}.c2ln"), "malformed", "the signature does not have the length"),
         (key.token(0).unwrap(), "expired", "the token has expired"),
         (key.token(-3600).unwrap(), "expired", "the token has expired"),
     ] {
@@ -171,10 +171,10 @@ fn keys_that_cannot_be_used_are_refused_with_their_line() {
     for (path, reason) in [
         (dir.join("missing.pem"), "No such file or directory"),
         (dir.join("empty"), "the directory is empty"),
-        (dir.join("mixed"), "there is no public key in PEM format in it"),
-        (write("text.pem", b"text"), "there is no public key in PEM format in it"),
-        (write("p384.pem", p384), "a key in it is not one for ES256"),
-        (write("private.pem", &key.private_pem().unwrap()), "something else than public keys"),
+        (dir.join("mixed"), "it contains no public key in PEM format"),
+        (write("text.pem", b"text"), "it contains no public key in PEM format"),
+        (write("p384.pem", p384), "it contains a key that is not for ES256"),
+        (write("private.pem", &key.private_pem().unwrap()), "something other than public keys"),
         ("/dev/null".into(), "it is not a regular file"),
     ] {
         let lines = format!("\nkeystone_jws_keys {} {};", good.display(), path.display());

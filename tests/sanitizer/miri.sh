@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the tests of keystone-zone, and those of keystone-token that call no C, in Miri:
+# Runs the tests of keystone-zone, and those of keystone-token and keystone-gateway that call no C, in
+# Miri:
 #
 #     tests/sanitizer/miri.sh DIRECTORY
 #
@@ -30,4 +31,6 @@ test_in_miri -Zmiri-many-seeds=0..16 -p keystone-zone --lib -- \
 # The other modules call OpenSSL or zlib.
 echo "miri: keystone-token"
 test_in_miri "" -p keystone-token --lib -- \
-    access_rules headers identity::delegation policy status swift text time
+    access_rules headers identity::delegation policy swift text time
+echo "miri: keystone-gateway"
+test_in_miri "" -p keystone-gateway --lib -- status

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use keystone_token::api::{self, ApiVersion, AuthVersion};
 use keystone_token::cms::Signers;
+use keystone_token::online;
 use openssl::x509::X509;
 
 use super::{files, Served};
@@ -198,7 +199,7 @@ impl<'s> Visit<'s> {
                 });
                 self.served = Served::Certificates(certificates);
             }
-            Err(AskError::Status(code @ (403 | 404 | 410))) => {
+            Err(AskError::Status(code)) if api::is_not_offered(code) => {
                 self.served = Served::Nothing;
                 self.checks.push(Check::ok(id, title, format!("none (status {code})")).meaning(
                     "this Keystone issues Fernet or JWS tokens; the module asks it about every \
@@ -247,7 +248,7 @@ impl<'s> Visit<'s> {
     fn role(&mut self, endpoint: &Endpoint<'_>, version: ApiVersion, token: &ServiceToken) {
         let (id, title) = ("keystone.role", "role");
         let check = match endpoint.validate(version, token.id.expose(), &token.id) {
-            Ok(Some(identity)) => {
+            Ok(online::Answer::Valid(identity)) => {
                 let roles = identity.roles.join(", ");
                 let enough = |role: &String| {
                     ["admin", "service"].iter().any(|name| role.eq_ignore_ascii_case(name))
@@ -262,10 +263,10 @@ impl<'s> Visit<'s> {
                         .fix(explain::add_role(self.settings)),
                 }
             }
-            Ok(None) if token.expires_at.is_none() => {
+            Ok(online::Answer::Refused(_)) if token.expires_at.is_none() => {
                 Check::ok(id, title, "the configured token is accepted")
             }
-            Ok(None) => {
+            Ok(online::Answer::Refused(_)) => {
                 Check::fail(id, title, "Keystone does not know the token that it has just issued")
                     .meaning(
                         "several Keystones behind one address do not share their keys or their \
@@ -303,7 +304,7 @@ impl<'s> Visit<'s> {
                     )
                     .fix("compare [signing] certfile and keyfile in keystone.conf"),
             },
-            Err(AskError::Status(code @ (403 | 404 | 410))) => {
+            Err(AskError::Status(code)) if api::is_not_offered(code) => {
                 Check::warn(id, title, format!("not for these credentials (status {code})"))
                     .meaning(
                         "Keystone keeps no list (revoke_by_id = false), or the user may not read \

@@ -91,7 +91,7 @@ impl Facts {
             TokenFormat::Fernet => facts.created_at = fernet_time(text).map(format_utc),
             TokenFormat::Jws => facts.jws = jws(text),
             TokenFormat::Pki | TokenFormat::Pkiz => {
-                if let Ok(parsed) = token::parse(text, format) {
+                if let Ok(parsed) = token::parse(text) {
                     facts.signature = Some(Signature::of(parsed.signed_data()));
                     let content = Identity::from_json(parsed.signed_data().content());
                     if let Ok(identity) = content {
@@ -99,7 +99,8 @@ impl Facts {
                     }
                 }
             }
-            TokenFormat::Uuid | TokenFormat::Unknown => {}
+            // Nothing can be read in the others.
+            _ => {}
         }
         facts
     }

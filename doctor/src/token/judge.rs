@@ -1,11 +1,13 @@
 //! What the module would do with a token, found out in the order in which it looks.
 
 use keystone_token::cms::Signers;
-use keystone_token::format::{TokenFormat, MAX_UNSIGNED_LEN};
-use keystone_token::identity::{Identity, IdentityError};
+use keystone_token::format::TokenFormat;
+use keystone_token::identity::Identity;
+use keystone_token::online::{self, Answer, OnlineRules};
+use keystone_token::result::AuthResult;
 use keystone_token::revocation::RevocationList;
 use keystone_token::time::format_utc;
-use keystone_token::token::{self, Malformed, ParsedToken, Refusal, VerifiedToken};
+use keystone_token::token::{self, ParsedToken, Refusal, TokenClass, VerifiedToken};
 use openssl::x509::X509;
 
 use super::facts::Signature;
@@ -14,7 +16,6 @@ use crate::certificate;
 use crate::check::{files, signing_dir_of, Machine};
 use crate::conf::service::{Service, Settings};
 use crate::conf::Conf;
-use crate::keystone::AskError;
 use crate::report::{span, Check, Decision, Verdict};
 use crate::system;
 
@@ -63,23 +64,13 @@ impl<'a> Judge<'a> {
                     .fix("keystone-doctor check"),
             );
         }
-        let format = TokenFormat::of(self.token);
-        if self.token.is_empty() {
-            return self.refuse("token.form", "form", &Refusal::NoToken);
-        }
         if let Some(verdict) = self.too_long_for_nginx() {
             return verdict;
         }
-        let verdict = match std::str::from_utf8(self.token) {
-            Ok(_) if format.is_signed() => self.signed(format),
-            Ok(_) if self.token.len() > MAX_UNSIGNED_LEN => {
-                self.refuse("token.form", "form", &Refusal::Malformed(Malformed::TooLong))
-            }
-            Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                let why = format!("only Keystone can judge a token of format {}", format.as_str());
-                self.ask(text, &why)
-            }
-            _ => self.refuse("token.form", "form", &Refusal::Malformed(Malformed::Text)),
+        let verdict = match token::classify(self.token) {
+            Err(refusal) => self.refuse("token.form", "form", &refusal),
+            Ok(TokenClass::Signed(text)) => self.signed(text),
+            Ok(TokenClass::Opaque(text)) => self.opaque(text),
         };
         self.conditions();
         verdict
@@ -104,14 +95,23 @@ impl<'a> Judge<'a> {
         })
     }
 
-    fn signed(&mut self, format: TokenFormat) -> Verdict {
-        let parsed = match token::parse(self.token, format) {
+    fn opaque(&mut self, text: &str) -> Verdict {
+        let rules = OnlineRules { now: self.machine.now, ..OnlineRules::default() };
+        if let Err(refusal) = online::check_form(text.as_bytes(), &rules) {
+            return self.refuse("token.form", "form", &refusal);
+        }
+        let format = TokenFormat::of(self.token).as_str();
+        self.ask(text, &format!("only Keystone can judge a token of format {format}"))
+    }
+
+    fn signed(&mut self, text: &'a str) -> Verdict {
+        let parsed = match token::parse(text.as_bytes()) {
             Ok(parsed) => parsed,
             Err(refusal) => return self.refuse("token.form", "form", &refusal),
         };
         self.checks.push(Check::ok("token.form", "form", "as Keystone issues it"));
         self.signer(&parsed);
-        let (verified, signers) = match self.verify(&parsed) {
+        let (verified, signers) = match self.verify(text, &parsed) {
             Ok(verified) => verified,
             Err(verdict) => return verdict,
         };
@@ -124,10 +124,10 @@ impl<'a> Judge<'a> {
         let detail = format!("at {}, in {left}", format_utc(expires));
         self.checks.push(Check::ok("token.expiry", "expires", detail));
         let verdict = match self.settings.revocation {
-            true => self.revoked(&verified, &signers),
+            true => self.revoked(text, &verified, &signers),
             false => self.accept("the signature holds; the revocation list is switched off"),
         };
-        self.compare_with_keystone(&verdict);
+        self.compare_with_keystone(text, &verdict);
         verdict
     }
 
@@ -160,6 +160,7 @@ impl<'a> Judge<'a> {
     /// The signature, with the certificates on the disk, or with those that Keystone has now.
     fn verify(
         &mut self,
+        text: &str,
         parsed: &ParsedToken<'a>,
     ) -> Result<(VerifiedToken<'a>, Signers), Verdict> {
         let (id, title) = ("token.signature", "signature");
@@ -191,13 +192,10 @@ impl<'a> Judge<'a> {
             }
         }
         Err(match failure {
-            None => self.ask_text("there are no certificates to verify it with"),
-            Some((
-                _,
-                refusal @ (Refusal::CertificateExpired | Refusal::CertificateNotYetValid),
-            )) => {
+            None => self.ask(text, "there are no certificates to verify it with"),
+            Some((_, refusal)) if refusal.is_undecided() => {
                 self.checks.push(Check::fail(id, title, refusal.to_string()));
-                self.ask_text(&format!("{refusal}, so that the module asks Keystone"))
+                self.ask(text, &format!("{refusal}, so that the module asks Keystone"))
             }
             Some(("signing_dir", refusal)) if refusal.may_be_rotation() => {
                 let mut verdict = self.refuse(id, title, &refusal);
@@ -232,28 +230,29 @@ impl<'a> Judge<'a> {
         })
     }
 
-    fn revoked(&mut self, verified: &VerifiedToken<'_>, signers: &Signers) -> Verdict {
+    fn revoked(&mut self, text: &str, verified: &VerifiedToken<'_>, signers: &Signers) -> Verdict {
         let (id, title) = ("token.revoked", "revoked");
         let (list, source) = match self.list(signers) {
             Ok(found) => found,
             Err(reason) => {
                 self.checks.push(Check::skip(id, title, reason.clone()));
-                return self.ask_text(&reason);
+                return self.ask(text, &reason);
             }
         };
-        match revoked_by(&list, verified, self.settings) {
-            None => {
+        match verified.check_revocation(&list, &self.settings.hash_algorithms) {
+            Ok(()) => {
                 let detail = format!("no: it is none of the {} entries of {source}", list.len());
                 self.checks.push(Check::ok(id, title, detail));
                 self.accept(&format!("the signature holds, and {source} does not revoke it"))
             }
-            Some(by) => {
+            Err(refusal) => {
+                let by = revoked_by(&list, verified, self.settings);
                 self.checks.push(
                     Check::fail(id, title, format!("by its {by}, on {source}")).meaning(
                         "it, or the token that it was got with, was revoked: get a new one",
                     ),
                 );
-                refused(&Refusal::Revoked)
+                refused(&refusal)
             }
         }
     }
@@ -282,29 +281,24 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether Keystone itself would say the same; if not, something is wrong there.
-    fn compare_with_keystone(&mut self, verdict: &Verdict) {
+    fn compare_with_keystone(&mut self, text: &str, verdict: &Verdict) {
         let Some(Ok(online)) = &self.online else { return };
-        let Ok(text) = std::str::from_utf8(self.token) else { return };
         let (id, title) = ("token.keystone", "Keystone");
         let accepted = verdict.decision == Decision::Accept;
         self.checks.push(match (online.validate(text), accepted) {
-            (Ok(Some(_)), true) => Check::ok(id, title, "knows the token too"),
-            (Ok(None), false) => Check::ok(id, title, "does not know the token either"),
-            (Ok(None), true) => Check::warn(id, title, "does not know the token").meaning(
-                "it was revoked in a way that the list does not tell, or Keystone has \
+            (Ok(Answer::Valid(_)), true) => Check::ok(id, title, "knows the token too"),
+            (Ok(Answer::Refused(_)), false) => {
+                Check::ok(id, title, "does not know the token either")
+            }
+            (Ok(Answer::Refused(_)), true) => Check::warn(id, title, "does not know the token")
+                .meaning(
+                    "it was revoked in a way that the list does not tell, or Keystone has \
                           forgotten it; the module goes by signature and list",
-            ),
-            (Ok(Some(_)), false) => Check::warn(id, title, "still takes the token")
+                ),
+            (Ok(Answer::Valid(_)), false) => Check::warn(id, title, "still takes the token")
                 .meaning("the module goes by signature and list"),
             (Err(error), _) => Check::skip(id, title, error.to_string()),
         });
-    }
-
-    fn ask_text(&mut self, why: &str) -> Verdict {
-        match std::str::from_utf8(self.token) {
-            Ok(text) => self.ask(text, why),
-            Err(_) => refused(&Refusal::Malformed(Malformed::Text)),
-        }
     }
 
     /// Lets Keystone judge, for want of another way.
@@ -320,11 +314,12 @@ impl<'a> Judge<'a> {
             Some(Ok(online)) => online.validate(text),
         };
         match answer {
-            Ok(Some(identity)) => {
+            Ok(Answer::Valid(identity)) => {
                 let expires = identity.expires_at;
+                let expiry = identity.check_expiry(self.machine.now);
                 self.identity = Some(identity);
-                if expires <= self.machine.now {
-                    return self.refuse("token.expiry", "expires", &Refusal::Expired);
+                if let Err(refusal) = expiry {
+                    return self.refuse("token.expiry", "expires", &refusal);
                 }
                 let left = span(expires - self.machine.now);
                 let detail =
@@ -332,13 +327,7 @@ impl<'a> Judge<'a> {
                 self.checks.push(Check::ok(id, title, detail));
                 self.accept("Keystone knows it")
             }
-            Ok(None) => self.refuse(id, title, &Refusal::UnknownToken),
-            Err(AskError::Identity(IdentityError::NoTenant)) => {
-                self.refuse(id, title, &Refusal::NoTenant)
-            }
-            Err(AskError::Identity(
-                error @ (IdentityError::ControlCharacter | IdentityError::NoDomain),
-            )) => self.refuse(id, title, &Refusal::Malformed(Malformed::Identity(error))),
+            Ok(Answer::Refused(refusal)) => self.refuse(id, title, &refusal),
             Err(error) => {
                 self.checks.push(
                     Check::fail(id, title, format!("cannot be asked about it: {error}"))
@@ -351,7 +340,11 @@ impl<'a> Judge<'a> {
     }
 
     fn accept(&self, reason: &str) -> Verdict {
-        Verdict { decision: Decision::Accept, result: Some("ok"), reason: reason.to_owned() }
+        Verdict {
+            decision: Decision::Accept,
+            result: Some(AuthResult::Ok.as_str()),
+            reason: reason.to_owned(),
+        }
     }
 
     fn refuse(&mut self, id: &'static str, title: &'static str, refusal: &Refusal) -> Verdict {
@@ -401,31 +394,24 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The id by which a list has a token.
-fn revoked_by(
-    list: &RevocationList,
-    verified: &VerifiedToken<'_>,
-    settings: &Settings,
-) -> Option<String> {
-    if !list.revokes(verified, &settings.hash_algorithms) {
-        return None;
-    }
+/// The id by which a list revokes a token.
+fn revoked_by(list: &RevocationList, verified: &VerifiedToken<'_>, settings: &Settings) -> String {
     let audit_ids = &verified.identity().audit_ids;
     if let Some(audit_id) = audit_ids.iter().find(|id| list.revokes_id(b"", [id.as_str()], &[])) {
-        return Some(format!("audit id {audit_id}"));
+        return format!("audit id {audit_id}");
     }
     let text = verified.parsed().text();
     let mut algorithms = settings.hash_algorithms.iter();
-    Some(match algorithms.find(|algorithm| list.revokes_id(text, [], &[**algorithm])) {
+    match algorithms.find(|algorithm| list.revokes_id(text, [], &[**algorithm])) {
         Some(algorithm) => format!("{} {}", algorithm.as_str(), algorithm.hex_digest(text)),
         None => "id in another form (PKI or PKIZ) of the same content".to_owned(),
-    })
+    }
 }
 
 fn refused(refusal: &Refusal) -> Verdict {
     Verdict {
         decision: Decision::Refuse,
-        result: Some(refusal.as_str()),
+        result: Some(refusal.result().as_str()),
         reason: refusal.to_string(),
     }
 }
@@ -433,7 +419,7 @@ fn refused(refusal: &Refusal) -> Verdict {
 fn unavailable(reason: &str) -> Verdict {
     Verdict {
         decision: Decision::Unknown,
-        result: Some("identity_unavailable"),
+        result: Some(AuthResult::IdentityUnavailable.as_str()),
         reason: format!("Keystone is needed and cannot be asked: {reason}"),
     }
 }

@@ -1,7 +1,7 @@
 //! Keystone, for a token: the first endpoint that answers.
 
-use keystone_token::api::ApiVersion;
-use keystone_token::identity::Identity;
+use keystone_token::api::{self, ApiVersion};
+use keystone_token::online::Answer;
 
 use crate::conf::service::Settings;
 use crate::keystone::{AskError, Certificates, Endpoint, ServiceToken, Uri};
@@ -54,8 +54,8 @@ impl<'s> Online<'s> {
         part(self.endpoint.revocation_list(self.version, &token.id))
     }
 
-    /// Whose a token is; `None` if Keystone does not know it.
-    pub fn validate(&self, text: &str) -> Result<Option<Identity>, AskError> {
+    /// What Keystone says about a token.
+    pub fn validate(&self, text: &str) -> Result<Answer, AskError> {
         match &self.token {
             Ok(token) => self.endpoint.validate(self.version, text, &token.id),
             Err(AskError::Status(code)) => Err(AskError::Status(*code)),
@@ -71,7 +71,7 @@ impl<'s> Online<'s> {
 fn part<T>(answer: Result<T, AskError>) -> Result<Part<T>, String> {
     match answer {
         Ok(part) => Ok(Part::Served(part)),
-        Err(AskError::Status(403 | 404 | 410)) => Ok(Part::Absent),
+        Err(AskError::Status(status)) if api::is_not_offered(status) => Ok(Part::Absent),
         Err(error) => Err(error.to_string()),
     }
 }

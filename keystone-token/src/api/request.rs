@@ -5,6 +5,7 @@ use std::fmt;
 
 /// A request to Keystone.
 #[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Request {
     /// What it asks for.
     pub kind: Kind,
@@ -59,6 +60,7 @@ impl fmt::Debug for Request {
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Kind {
     /// Signing certificates, or those of their CA.
     Certificates,

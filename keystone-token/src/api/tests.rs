@@ -264,11 +264,11 @@ fn what_can_be_no_token_is_not_asked_about() {
     let ask = |version, token: &str| validate("", version, token, Validation::default());
     for token in ["", "a b", "a\tb", "a\u{7f}", "\u{e9}", "a\r\nX: y"] {
         for version in [ApiVersion::V2, ApiVersion::V3] {
-            assert_eq!(ask(version, token).err(), Some(ApiError::Unnameable), "{token:?}");
+            assert_eq!(ask(version, token).err(), Some(Refusal::UnknownToken), "{token:?}");
         }
     }
     for token in ["revoked", "..", ".", "a/../b", "a?b", "a#b", "%2e%2e", "a%2Fb", "a;b", "a\\b"] {
-        assert_eq!(ask(ApiVersion::V2, token).err(), Some(ApiError::Unnameable), "{token}");
+        assert_eq!(ask(ApiVersion::V2, token).err(), Some(Refusal::UnknownToken), "{token}");
         assert!(ask(ApiVersion::V3, token).is_ok(), "{token}");
     }
 }

@@ -19,6 +19,7 @@ use openssl::x509::{X509NameRef, X509PurposeId, X509Ref, X509StoreContext, X509}
 
 use super::SignedData;
 use crate::der::{self, Reader};
+use crate::openssl_error::OpenSslError;
 
 /// The certificates whose signatures count, each with a chain to the CA that was verified when
 /// this was made.
@@ -45,11 +46,11 @@ impl Signers {
     pub fn from_pem(signing: &[u8], ca: &[u8], now: i64) -> Result<Self, CertificateError> {
         let candidates = certificates(signing).map_err(CertificateError::Signing)?;
         let roots = certificates(ca).map_err(CertificateError::Ca)?;
-        let mut untrusted = Stack::new()?;
+        let mut untrusted = Stack::new().map_err(CertificateError::openssl)?;
         for certificate in &candidates {
-            untrusted.push(certificate.clone())?;
+            untrusted.push(certificate.clone()).map_err(CertificateError::openssl)?;
         }
-        let anchors = TrustAnchors::new(&roots, now)?;
+        let anchors = TrustAnchors::new(&roots, now).map_err(CertificateError::openssl)?;
 
         let mut signers = Vec::new();
         let mut reason = None;
@@ -110,15 +111,15 @@ impl fmt::Debug for Signers {
 
 impl Signer {
     fn new(certificate: &X509Ref, period: (i64, i64)) -> Result<Self, CertificateError> {
-        let key = certificate.public_key()?;
+        let key = certificate.public_key().map_err(CertificateError::openssl)?;
         if key.id() != Id::RSA {
             return Err(CertificateError::NotRsa);
         }
-        let der = certificate.to_der()?;
+        let der = certificate.to_der().map_err(CertificateError::openssl)?;
         let (issuer, serial) =
             read_issuer_and_serial(&der).map_err(|_| CertificateError::Unreadable)?;
         let (not_before, not_after) = period;
-        let number = certificate.serial_number().to_bn()?.to_hex_str()?.to_ascii_lowercase();
+        let number = serial_number(certificate).map_err(CertificateError::openssl)?;
         let certificate = (name(certificate.subject_name()), number);
         Ok(Self { certificate, issuer, serial, key, not_before, not_after })
     }
@@ -147,6 +148,7 @@ impl Signer {
 
 /// A signing certificate, as an operator knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Certificate<'a> {
     /// Whose it is, such as `CN=Keystone Signing,O=Unset`.
     pub subject: &'a str,
@@ -160,6 +162,7 @@ pub struct Certificate<'a> {
 
 /// Why a message does not count as signed by Keystone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SignatureError {
     /// The content was changed, or another key of the same name signed it.
     #[error("the signature does not match the content")]
@@ -177,18 +180,19 @@ pub enum SignatureError {
 
 /// Why the files hold no certificate to verify with.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CertificateError {
     /// No PEM certificate, or an unreadable one, among the CA's.
-    #[error("the CA file holds {0}")]
+    #[error("the CA file contains {0}")]
     Ca(PemError),
     /// The key is of another kind.
     #[error("the signing certificate has no RSA key")]
     NotRsa,
     /// OpenSSL failed in another way.
-    #[error("openssl: {0}")]
-    OpenSsl(#[from] ErrorStack),
+    #[error("OpenSSL failed: {0}")]
+    OpenSsl(OpenSslError),
     /// No PEM certificate, or an unreadable one, among the signing certificates.
-    #[error("the signing certificate file holds {0}")]
+    #[error("the signing certificate file contains {0}")]
     Signing(PemError),
     /// The certificate's structure is not understood.
     #[error("the signing certificate cannot be read")]
@@ -198,19 +202,27 @@ pub enum CertificateError {
     Untrusted(String),
 }
 
+impl CertificateError {
+    fn openssl(errors: ErrorStack) -> Self {
+        Self::OpenSsl(OpenSslError::new(&errors))
+    }
+}
+
 /// What is wrong with a file of certificates.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PemError {
     /// There is no block of type CERTIFICATE.
     #[error("no certificate")]
     Empty,
     /// A block that cannot be read.
     #[error("a certificate that cannot be read: {0}")]
-    Unreadable(#[from] ErrorStack),
+    Unreadable(OpenSslError),
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<X509>, PemError> {
-    let certificates = X509::stack_from_pem(pem)?;
+    let certificates =
+        X509::stack_from_pem(pem).map_err(|e| PemError::Unreadable(OpenSslError::new(&e)))?;
     if certificates.is_empty() {
         return Err(PemError::Empty);
     }
@@ -276,8 +288,8 @@ fn verify_chain(
     certificate: &X509Ref,
     untrusted: &Stack<X509>,
 ) -> Result<(i64, i64), CertificateError> {
-    let mut context = X509StoreContext::new()?;
-    context.init(store, certificate, untrusted, |context| {
+    let mut context = X509StoreContext::new().map_err(CertificateError::openssl)?;
+    let verified = context.init(store, certificate, untrusted, |context| {
         let verified = context.verify_cert()?;
         // What OpenSSL leaves in its queue would surface in somebody else's log line.
         drop(ErrorStack::get());
@@ -290,11 +302,17 @@ fn verify_chain(
             period = (period.0.max(not_before), period.1.min(not_after));
         }
         Ok(Ok(period))
-    })?
+    });
+    verified.map_err(CertificateError::openssl)?
 }
 
 fn validity(certificate: &X509Ref) -> Result<(i64, i64), ErrorStack> {
     Ok((unix_seconds(certificate.not_before())?, unix_seconds(certificate.not_after())?))
+}
+
+/// The serial number in hexadecimal.
+fn serial_number(certificate: &X509Ref) -> Result<String, ErrorStack> {
+    Ok(certificate.serial_number().to_bn()?.to_hex_str()?.to_ascii_lowercase())
 }
 
 /// A name, its most particular part first.

@@ -24,24 +24,25 @@ pub fn unarmour(token: &[u8], format: TokenFormat) -> Result<Vec<u8>, ArmourErro
 
 /// Why a text is not the canonical armour of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ArmourError {
     /// A character, a length or a padding that canonical base64 does not have.
-    #[error("not canonical base64")]
+    #[error("the text is not canonical base64")]
     Base64,
     /// Starts like PEM and is not what OpenSSL writes.
-    #[error("not the PEM form of a CMS message")]
+    #[error("the text is not a CMS message in PEM format")]
     Pem,
     /// More than [`MAX_DER_LEN`] bytes of message, or [`MAX_INFLATED_LEN`] of zlib output.
-    #[error("longer than any token may be")]
+    #[error("the content is longer than that of any token")]
     TooLong,
     /// Bytes after the end of the zlib stream.
-    #[error("more follows the zlib stream")]
+    #[error("data follows the zlib stream")]
     TrailingBytes,
     /// The token's format has no armour.
-    #[error("neither PKI nor PKIZ")]
+    #[error("the format is neither PKI nor PKIZ")]
     Unsigned,
     /// Not a zlib stream, or an incomplete one.
-    #[error("not a zlib stream")]
+    #[error("the zlib stream is invalid or incomplete")]
     Zlib,
 }
 

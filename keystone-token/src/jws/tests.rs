@@ -193,19 +193,19 @@ fn other_files_have_no_keys() {
     let (private, public) = new_key();
     let rsa = Rsa::generate(2048).unwrap().public_key_to_pem().unwrap();
     let private = private.private_key_to_pem_pkcs8().unwrap();
-    let curve = "a key in it is not one for ES256 (on the curve P-256)";
+    let curve = "it contains a key that is not for ES256 (curve P-256)";
     assert_eq!(error(P384_KEY), curve);
     assert_eq!(error(&rsa), curve);
     assert_eq!(error(&[&public[..], &rsa].concat()), curve);
-    assert_eq!(error(&private), "there is something else than public keys in it");
+    assert_eq!(error(&private), "it contains something other than public keys");
     assert_eq!(error(&[&public[..], &private].concat()), error(&private));
     for none in [&b""[..], b"text", b"\xff\xfe", b"PUBLIC KEY"] {
-        assert_eq!(error(none), "there is no public key in PEM format in it");
+        assert_eq!(error(none), "it contains no public key in PEM format");
     }
     let garbage = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
-    assert!(error(garbage.as_bytes()).starts_with("a key in it cannot be read: "));
+    assert!(error(garbage.as_bytes()).starts_with("it contains a key that cannot be read: "));
     let cut = &public[..public.len() / 2];
-    assert!(error(cut).starts_with("a key in it cannot be read: "));
+    assert!(error(cut).starts_with("it contains a key that cannot be read: "));
 }
 
 fn new_key() -> (PKey<Private>, Vec<u8>) {

@@ -152,6 +152,7 @@ fn strip(text: &str) -> &str {
 
 /// Why a text is no ACL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AclError {
     /// It begins with a dot and has a colon, and is not of referrers.
     #[error("{0:?} begins with a dot but is not \".r:\"")]
@@ -160,7 +161,7 @@ pub enum AclError {
     #[error("{0:?} names no host")]
     Host(String),
     /// A referrer where something is written.
-    #[error("{0:?} is of a referrer, which may not write")]
+    #[error("{0:?} is for a referrer, which may not write")]
     Write(String),
 }
 
@@ -192,7 +193,7 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 
 /// Why a document does not hold a container's ACLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not {{\"read\": ACL, \"write\": ACL}}: {0}")]
+#[error("the document is not {{\"read\": ACL, \"write\": ACL}}: {0}")]
 pub struct ContainerAclsError(#[from] JsonError);
 
 #[cfg(test)]

@@ -128,9 +128,10 @@ fn default_operator_roles() -> Roles {
 
 /// Why options make no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum OptionsError {
     /// Nobody has a role with a comma in its name: it would read as two.
-    #[error("role \"{0}\" has a comma in it")]
+    #[error("role \"{0}\" contains a comma")]
     Comma(String),
     /// An empty name.
     #[error("\"{0}\" names no role")]
@@ -174,7 +175,7 @@ mod tests {
             for (role, complaint) in [
                 ("", "\"\" names no role"),
                 ("AUTH: ", "\"AUTH: \" names no role"),
-                ("a,b", "role \"a,b\" has a comma in it"),
+                ("a,b", "role \"a,b\" contains a comma"),
                 ("KEY:a", "role \"KEY:a\" is for \"KEY_\", which is none of the reseller prefixes"),
                 (":a", "role \":a\" is for \"\", which is none of the reseller prefixes"),
             ] {

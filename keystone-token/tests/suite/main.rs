@@ -4,7 +4,6 @@ mod access_rules;
 mod cms;
 mod flips;
 mod identity;
-mod memcache;
 mod pki;
 mod properties;
 mod revocation;

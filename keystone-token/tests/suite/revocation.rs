@@ -1,7 +1,7 @@
 //! A revoked token stays revoked in whatever form it is sent.
 
 use keystone_token::cms::{DigestParameters, SignedData};
-use keystone_token::format::{armour_pki, armour_pkiz, HashAlgorithm, TokenFormat};
+use keystone_token::format::{armour_pki, armour_pkiz, HashAlgorithm};
 use keystone_token::revocation::{RevocationError, RevocationList};
 use keystone_token::token::parse;
 
@@ -22,7 +22,7 @@ fn list(json: &str) -> RevocationList {
 
 fn is_revoked(text: &str, list: &RevocationList, algorithms: &[HashAlgorithm]) -> bool {
     let text = text.as_bytes();
-    let token = parse(text, TokenFormat::of(text)).unwrap();
+    let token = parse(text).unwrap();
     let token = token.verify(&PKI.signers(), NOW).unwrap();
     list.revokes(&token, algorithms)
 }

@@ -227,8 +227,8 @@ fn what_is_no_document_of_events_is_an_error() {
     let error = RevocationEvents::from_json(br#"{"events": "secret"}"#).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "not the JSON of revocation events: \
-         a missing, double or misplaced value at line 1 column 19"
+        "the document is not the JSON of revocation events: \
+         missing, duplicate or misplaced value at line 1 column 19"
     );
 }
 

@@ -1,5 +1,6 @@
 //! Why the identity service has not answered a question.
 
+use keystone_token::token::Refusal;
 use thiserror::Error;
 
 /// Why there is no answer. Texts name the endpoint and the reason, never what was sent or received.
@@ -30,8 +31,8 @@ pub enum ClientError {
         reason: String,
     },
     /// What was asked about cannot be named in a question.
-    #[error("the token has characters that no token has")]
-    Unnameable,
+    #[error(transparent)]
+    Unnameable(Refusal),
     /// The service cannot be reached, or says that it cannot answer.
     #[error("{uri}: {reason}")]
     Unavailable {
@@ -47,7 +48,7 @@ pub enum ClientError {
 impl ClientError {
     /// Whether it is the question that is wrong, whoever is asked.
     pub(super) fn is_of_question(&self) -> bool {
-        matches!(self, Self::Unnameable)
+        matches!(self, Self::Unnameable(_))
     }
 
     /// Whether the same question may be answered at the next try.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::cells::{self, Asked, Look, Path, BOUNDS, ENDPOINTS, RESULTS, SERVERS, STATUSES};
+use super::cells::{self, Asked, CacheLookup, Path, BOUNDS, ENDPOINTS, SERVERS, STATUSES};
 use super::Form;
-use crate::api::Kind;
-use crate::cms;
-use crate::format::TokenFormat;
+use keystone_token::api::Kind;
+use keystone_token::cms;
+use keystone_token::format::TokenFormat;
+use keystone_token::result::AuthResult;
 
 /// A gateway's report. Counts start with the shared memory zone and survive a reload.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -256,26 +257,28 @@ impl Report {
 
     /// Takes over what workers count for themselves: `read` sums a cell of [`cells::WORKER`] up.
     pub fn add_worker_counts(&mut self, read: impl Fn(usize) -> u64) {
-        self.requests = RESULTS.iter().map(|word| (*word, read(cells::result(word)))).collect();
-        let looks = |look| read(cells::look(look));
+        let requests = AuthResult::ALL.into_iter();
+        self.requests =
+            requests.map(|result| (result.as_str(), read(cells::result(result)))).collect();
+        let looks = |look| read(cells::cache_lookup(look));
         let cache = self.cache.get_or_insert_default();
         cache.zone = Lookups {
-            expired: looks(Look::ZoneExpired),
-            hit: looks(Look::ZoneHit),
-            miss: looks(Look::ZoneMiss),
+            expired: looks(CacheLookup::ZoneExpired),
+            hit: looks(CacheLookup::ZoneHit),
+            miss: looks(CacheLookup::ZoneMiss),
         };
         let Lookups { expired, hit, miss } = cache.zone;
         cache.worker =
-            Lookups { expired: 0, hit: looks(Look::WorkerHit), miss: expired + hit + miss };
+            Lookups { expired: 0, hit: looks(CacheLookup::WorkerHit), miss: expired + hit + miss };
     }
 
     /// Takes over the cells of [`cells::VALIDATIONS`].
     pub fn add_validations(&mut self, read: impl Fn(usize) -> u64) {
         for format in TokenFormat::ALL {
             for path in Path::ALL {
-                for result in RESULTS {
+                for result in AuthResult::ALL {
                     let count = read(cells::validation(format, path, result));
-                    let (format, path) = (format.as_str(), path.as_str());
+                    let (format, path, result) = (format.as_str(), path.as_str(), result.as_str());
                     self.validations.push(Validations { format, path, result, count });
                 }
             }

@@ -4,7 +4,7 @@ mod protocol;
 mod ring;
 mod seal;
 
-use keystone_token::memcache::server::{Server, ServerError};
+use keystone_gateway::memcache::server::{Server, ServerError};
 
 #[test]
 fn servers_that_are_the_same_are_written_the_same() {

@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use keystone_token::memcache::protocol::{get, set, GetReader, Got, ProtocolError, SetReader};
-use keystone_token::memcache::seal::{Name, Seal, Strategy};
-use keystone_token::memcache::MAX_VALUE;
+use keystone_gateway::memcache::protocol::{get, set, GetReader, Got, ProtocolError, SetReader};
+use keystone_gateway::memcache::seal::{Name, Seal, Strategy};
+use keystone_gateway::memcache::MAX_VALUE;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -1,6 +1,6 @@
 //! The ring of servers.
 
-use keystone_token::memcache::ring::Ring;
+use keystone_gateway::memcache::ring::Ring;
 use proptest::prelude::*;
 use proptest::sample::{subsequence, Index};
 

@@ -1,7 +1,7 @@
-//! What the request's tokens come to in a location: bind, expiry, access rules, roles of a service.
+//! The state of a request's tokens in a location: bind, expiry, access rules, roles of a service.
 //!
-//! Who somebody is was settled before, once for the request; this is looked at again in each
-//! location that it is redirected to.
+//! The tokens are authenticated before, once for the request; what is here is checked again in each
+//! location that the request is redirected to.
 
 use keystone_token::access_rules::Action;
 use keystone_token::policy;
@@ -11,33 +11,14 @@ use keystone_token::token::Refusal;
 
 use crate::conf::location::LocationConf;
 use crate::conf::server::ServerConf;
-use crate::context::{Authentication, Context, Subject};
+use crate::context::{Context, RequestToken};
 use crate::net::now_sec;
 use crate::request::Request;
+use crate::token_state::TokenState;
 
-/// What a token comes to.
+/// What the state of a request's tokens in a location depends on.
 #[derive(Clone, Copy)]
-pub enum Standing<'c> {
-    /// There is none.
-    Absent,
-    /// It is not valid here; the word says why.
-    Refused(&'static str),
-    /// Nobody could say.
-    Unavailable,
-    /// It stands for this one.
-    Valid(Record<'c>),
-}
-
-impl Standing<'_> {
-    /// Whether it stands for somebody.
-    pub fn is_valid(&self) -> bool {
-        matches!(self, Self::Valid(_))
-    }
-}
-
-/// All that the standing of a request's tokens goes by.
-#[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct AuthzContext<'a> {
     /// The request.
     pub request: &'a Request,
     /// Its context.
@@ -48,22 +29,23 @@ pub struct Place<'a> {
     pub server: &'a ServerConf,
 }
 
-impl<'a> Place<'a> {
-    /// The service token.  It is valid without the roles of a service only where the location does
-    /// not ask for them.
-    pub fn service(&self) -> Standing<'a> {
+impl<'a> AuthzContext<'a> {
+    /// The service token. It is valid without the roles of a service only if the location does not
+    /// require them.
+    pub fn service(&self) -> TokenState<Record<'a>> {
         self.judge(&self.context.service, |record| self.check_service(record))
     }
 
-    /// The user token.  A service that hands a request on vouches for more than the user can: that
+    /// The user token. A service that hands a request on vouches for more than the user can: that
     /// an expired token was good when its work began, and that the request is within the rules of an
-    /// application credential.  A bind is then the service's own (auth_token/__init__.py,
+    /// application credential. A bind is then the service's own (auth_token/__init__.py,
     /// `process_request()`).
-    pub fn user(&self, service: &Standing<'_>) -> Standing<'a> {
+    pub fn user(&self, service: &TokenState<Record<'_>>) -> TokenState<Record<'a>> {
         self.judge(&self.context.user, |record| {
-            if record.expires_at() <= now_sec() && !self.allows_expired() {
-                return Err(Refusal::Expired);
-            }
+            record.check_expiry(now_sec()).or_else(|refusal| match self.allows_expired() {
+                true => Ok(()),
+                false => Err(refusal),
+            })?;
             if !service.is_valid() {
                 self.check_bind(record)?;
             }
@@ -80,7 +62,7 @@ impl<'a> Place<'a> {
     /// Whether a service token lets an expired user token pass: only one with the roles does, also
     /// where others are accepted.
     pub fn allows_expired(&self) -> bool {
-        let Some(Authentication::Valid(identity)) = self.context.service.authentication() else {
+        let Some(TokenState::Valid(identity)) = self.context.service.state() else {
             return false;
         };
         identity
@@ -107,25 +89,25 @@ impl<'a> Place<'a> {
 
     fn judge(
         &self,
-        subject: &'a Subject,
+        request_token: &'a RequestToken,
         check: impl FnOnce(&Record<'a>) -> Result<(), Refusal>,
-    ) -> Standing<'a> {
-        subject.confirmed.set(false);
-        let identity = match subject.authentication() {
-            None => return Standing::Absent,
-            Some(Authentication::Refused(word)) => return Standing::Refused(word),
-            Some(Authentication::Unavailable) => return Standing::Unavailable,
-            Some(Authentication::Valid(identity)) => identity,
+    ) -> TokenState<Record<'a>> {
+        request_token.confirmed.set(false);
+        let identity = match request_token.state() {
+            None | Some(TokenState::Absent) => return TokenState::Absent,
+            Some(TokenState::Refused(result)) => return TokenState::Refused(*result),
+            Some(TokenState::Unavailable) => return TokenState::Unavailable,
+            Some(TokenState::Valid(identity)) => identity,
         };
-        let Some(record) = identity.record() else { return Standing::Unavailable };
+        let Some(record) = identity.record() else { return TokenState::Unavailable };
         match check(&record) {
             Ok(()) => {
-                subject.confirmed.set(true);
-                Standing::Valid(record)
+                request_token.confirmed.set(true);
+                TokenState::Valid(record)
             }
             Err(refusal) => {
-                subject.log_refusal(self.request, self.server, &refusal, record.get(UserId));
-                Standing::Refused(refusal.as_str())
+                request_token.log_refusal(self.request, self.server, &refusal, record.get(UserId));
+                TokenState::Refused(refusal.result())
             }
         }
     }

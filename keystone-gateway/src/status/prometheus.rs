@@ -12,7 +12,7 @@ impl Report {
         text.family(
             "keystone_build_info",
             "gauge",
-            "The module and the nginx it is part of.",
+            "Version of the module and of nginx.",
             [Sample::new([("version", self.version), ("nginx", &self.nginx)], 1)],
         );
         self.write_cache(&mut text);
@@ -30,7 +30,7 @@ impl Report {
         text.family(
             "keystone_requests_total",
             "counter",
-            "Requests that have ended, by $keystone_auth_result.",
+            "Requests by authentication result.",
             self.requests.iter().map(|(word, count)| Sample::new([("result", *word)], *count)),
         );
         let looks = |level: &'static str, looks: &Lookups| {
@@ -41,8 +41,8 @@ impl Report {
         text.family(
             "keystone_cache_lookups_total",
             "counter",
-            "Looks of a request into the cache of its worker, and then into that of the zone.",
-            // Nothing of the former is told to be over: it is looked up in the zone then.
+            "Token cache lookups.",
+            // An expired entry of the worker counts as a miss: the zone is looked up then.
             looks("worker", &cache.worker).into_iter().skip(1).chain(looks("zone", &cache.zone)),
         );
         let mut areas = |name: &str, kind, help: &str, value: fn(&Area) -> u64| {
@@ -52,28 +52,31 @@ impl Report {
         areas(
             "keystone_cache_evictions_total",
             "counter",
-            "Entries that made room for others before their time was over.",
+            "Token cache entries evicted before they expired.",
             |area| area.evictions,
         );
         areas(
             "keystone_cache_entries",
             "gauge",
-            "Entries in the zone, also those whose time is over.",
+            "Token cache entries, including expired ones.",
             |area| area.entries,
         );
-        areas("keystone_cache_capacity_entries", "gauge", "Entries that have room.", |area| {
-            area.capacity
-        });
-        areas("keystone_cache_used_bytes", "gauge", "What the entries take.", |area| {
+        areas(
+            "keystone_cache_capacity_entries",
+            "gauge",
+            "Maximum number of token cache entries.",
+            |area| area.capacity,
+        );
+        areas("keystone_cache_used_bytes", "gauge", "Bytes used by token cache entries.", |area| {
             area.used_bytes
         });
-        areas("keystone_cache_size_bytes", "gauge", "What there is for entries.", |area| {
+        areas("keystone_cache_size_bytes", "gauge", "Size of the token cache in bytes.", |area| {
             area.size_bytes
         });
         text.family(
             "keystone_zone_size_bytes",
             "gauge",
-            "The size of the shared memory zone.",
+            "Size of the shared memory zone in bytes.",
             [Sample::new([], cache.zone_bytes)],
         );
     }
@@ -82,7 +85,7 @@ impl Report {
         text.family(
             "keystone_token_validations_total",
             "counter",
-            "Tokens that were validated, not found in the cache.",
+            "Token validations that the cache did not answer.",
             self.validations.iter().map(|it| {
                 let labels = [("format", it.format), ("path", it.path), ("result", it.result)];
                 Sample::new(labels, it.count)
@@ -112,7 +115,7 @@ impl<'r> Services<'r> {
         text.family(
             "keystone_identity_requests_total",
             "counter",
-            "Requests to the identity service, by its answer.",
+            "Requests to the identity service.",
             self.0.iter().flat_map(|service| {
                 service.exchanges.iter().map(|it| {
                     let labels = [
@@ -145,22 +148,22 @@ impl<'r> Services<'r> {
         text.family(
             "keystone_identity_request_duration_seconds",
             "histogram",
-            "How long these requests took.",
+            "Duration of requests to the identity service in seconds.",
             samples,
         );
-        let retries = "Tries to ask the identity service after one that failed.";
+        let retries = "Retries of requests to the identity service.";
         self.each(text, ("keystone_identity_retries_total", "counter", retries), |service| {
             Some(service.retries)
         });
-        let pending = "Questions without an answer yet, and requests that wait for certificates \
-                       or the revocation list.";
+        let pending = "Pending validations, and requests that wait for certificates or the \
+                       revocation list.";
         self.each(text, ("keystone_identity_pending", "gauge", pending), |service| {
             Some(service.pending)
         });
         text.family(
             "keystone_identity_limited_total",
             "counter",
-            "Requests refused because too many validations were under way, by the limit.",
+            "Requests rejected because too many validations were pending.",
             self.0.iter().flat_map(|service| {
                 let limited = &service.limited;
                 [
@@ -172,7 +175,7 @@ impl<'r> Services<'r> {
                 })
             }),
         );
-        let token = "When the service token ends.";
+        let token = "Expiry of the service token in unix time.";
         self.each(
             text,
             ("keystone_service_token_expires_timestamp_seconds", "gauge", token),
@@ -184,7 +187,7 @@ impl<'r> Services<'r> {
         text.family(
             "keystone_revocation_list_refreshes_total",
             "counter",
-            "Fetches of certificates and revocation list.",
+            "Refreshes of certificates and revocation list.",
             self.0.iter().flat_map(|service| {
                 let list = &service.revocation_list;
                 [("failed", list.refreshes_failed), ("ok", list.refreshes_ok)].map(|(result, n)| {
@@ -197,44 +200,48 @@ impl<'r> Services<'r> {
         };
         gauge(
             "keystone_revocation_list_refresh_failing",
-            "Whether the last of them failed.",
+            "Whether the last refresh failed.",
             |service| Some(f64::from(u8::from(service.revocation_list.failing))),
         );
-        gauge("keystone_revocation_list_entries", "Entries of the revocation list.", |service| {
+        gauge("keystone_revocation_list_entries", "Entries in the revocation list.", |service| {
             service.revocation_list.entries.map(|entries| entries as f64)
         });
         gauge(
             "keystone_revocation_list_generation",
-            "Counts up with every change of list or certificates.",
+            "Generation of certificates and revocation list.",
             |service| Some(service.revocation_list.generation as f64),
         );
         gauge(
             "keystone_revocation_list_age_seconds",
-            "How long ago the identity service was asked for the list.",
+            "Age of the revocation list in seconds.",
             |service| service.revocation_list.age_seconds,
         );
-        gauge("keystone_revocation_list_cache_time_seconds", "How old it may be.", |service| {
-            Some(service.revocation_list.cache_time_seconds)
-        });
+        gauge(
+            "keystone_revocation_list_cache_time_seconds",
+            "Configured cache time of the revocation list in seconds.",
+            |service| Some(service.revocation_list.cache_time_seconds),
+        );
         gauge(
             "keystone_revocation_list_in_use",
-            "Whether signed tokens have come lately: otherwise the list is not kept fresh.",
+            "Whether signed tokens were seen recently, and the list is kept fresh.",
             |service| Some(f64::from(u8::from(service.revocation_list.in_use))),
         );
-        gauge("keystone_revocation_events_entries", "Revocation events.", |service| {
+        gauge("keystone_revocation_events_entries", "Known revocation events.", |service| {
             service.revocation_events?.entries.map(|entries| entries as f64)
         });
         gauge(
             "keystone_revocation_events_generation",
-            "Counts up with every change of them.",
+            "Generation of the revocation events.",
             |service| service.revocation_events.map(|events| events.generation as f64),
         );
-        gauge("keystone_revocation_events_age_seconds", "How long ago they were had.", |service| {
-            service.revocation_events?.age_seconds
-        });
+        gauge(
+            "keystone_revocation_events_age_seconds",
+            "Age of the revocation events in seconds.",
+            |service| service.revocation_events?.age_seconds,
+        );
         gauge(
             "keystone_revocation_events_interval_seconds",
-            "How often they are asked for.",
+            "Configured fetch interval of revocation events in seconds.",
             |service| service.revocation_events.map(|events| events.interval_seconds),
         );
     }
@@ -257,12 +264,12 @@ impl<'r> Services<'r> {
         };
         each(
             "keystone_signing_certificate_not_after_timestamp_seconds",
-            "When a signing certificate, or its CA's, ends.",
+            "End of validity of a signing certificate and its CA in unix time.",
             |it| it.not_after,
         );
         each(
             "keystone_signing_certificate_not_before_timestamp_seconds",
-            "From when on both are valid.",
+            "Start of validity of a signing certificate and its CA in unix time.",
             |it| it.not_before,
         );
     }
@@ -271,7 +278,7 @@ impl<'r> Services<'r> {
         text.family(
             "keystone_memcached_requests_total",
             "counter",
-            "Questions to memcached.",
+            "Requests to memcached servers.",
             self.0.iter().flat_map(|service| {
                 service.memcached.iter().map(|it| {
                     let labels = [

@@ -31,7 +31,7 @@ use openssl::symm::{decrypt_aead, encrypt_aead, Cipher};
 use zeroize::Zeroizing;
 
 use super::MAX_VALUE;
-use crate::record::Record;
+use keystone_token::record::Record;
 
 /// How an entry is protected: auth_token's `memcache_security_strategy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +157,7 @@ pub struct Content {
     pub made_at: i64,
     /// When the token expires, in seconds since 1970.
     pub expires_at: i64,
-    /// The identity, as [`crate::record`] writes it.
+    /// The identity, as [`keystone_token::record`] writes it.
     pub record: Vec<u8>,
 }
 

@@ -1,8 +1,8 @@
 //! Entries: what counts, and what does not.
 
+use keystone_gateway::memcache::seal::{Content, Entry, OpenError, Seal, SealError, Strategy};
+use keystone_gateway::memcache::MAX_VALUE;
 use keystone_token::identity::Identity;
-use keystone_token::memcache::seal::{Content, Entry, OpenError, Seal, SealError, Strategy};
-use keystone_token::memcache::MAX_VALUE;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, Index};

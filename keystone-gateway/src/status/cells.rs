@@ -1,41 +1,18 @@
 //! What is counted, and at which place.
 //!
-//! A list of words is the one place where a word is known to the counters; a word that is in none
-//! is counted as [`OTHER`], the last of each list.
+//! Requests and validations are counted by their [`AuthResult`]. A status or an operation that has
+//! no cell of its own is counted as [`OTHER`].
 
-use crate::api::Kind;
-use crate::format::TokenFormat;
+use keystone_token::api::Kind;
+use keystone_token::format::TokenFormat;
+use keystone_token::result::AuthResult;
 
-/// What stands for a word that is not known here.
+/// What stands for a status, an endpoint or a server without cells of its own.
 pub const OTHER: &str = "other";
-
-/// The words of `$keystone_auth_result`.
-pub const RESULTS: [&str; 20] = [
-    "ok",
-    "access_rules",
-    "bad_path",
-    "bad_service_token",
-    "bad_signature",
-    "bind_failed",
-    "certificate_expired",
-    "certificate_not_yet_valid",
-    "expired",
-    "forbidden",
-    "identity_unavailable",
-    "malformed",
-    "no_tenant",
-    "no_token",
-    "revoked",
-    "service_role",
-    "skipped",
-    "unknown_signer",
-    "unknown_token",
-    OTHER,
-];
 
 /// How the caches answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum CacheLookup {
     /// From what the worker has seen last.
     WorkerHit,
     /// There was an entry in the zone, which counts no more.
@@ -46,22 +23,22 @@ pub enum Look {
     ZoneMiss,
 }
 
-impl Look {
+impl CacheLookup {
     /// How many there are.
     pub const COUNT: usize = 4;
 }
 
 /// The cells that each worker has for itself, because requests from the cache count there.
-pub const WORKER: usize = RESULTS.len() + Look::COUNT;
+pub const WORKER: usize = AuthResult::ALL.len() + CacheLookup::COUNT;
 
 /// The cell of a result, among [`WORKER`].
-pub fn result(word: &str) -> usize {
-    place(&RESULTS, word)
+pub fn result(result: AuthResult) -> usize {
+    usize::from(result.code())
 }
 
-/// The cell of a look into the caches, among [`WORKER`].
-pub fn look(look: Look) -> usize {
-    RESULTS.len() + look as usize
+/// The cell of cache lookups with this outcome, among [`WORKER`].
+pub fn cache_lookup(lookup: CacheLookup) -> usize {
+    AuthResult::ALL.len() + lookup as usize
 }
 
 /// Who has validated a token.
@@ -90,11 +67,12 @@ impl Path {
 }
 
 /// The cells of validations, shared by all workers.
-pub const VALIDATIONS: usize = TokenFormat::ALL.len() * Path::ALL.len() * RESULTS.len();
+pub const VALIDATIONS: usize = TokenFormat::ALL.len() * Path::ALL.len() * AuthResult::ALL.len();
 
-/// The cell of a validation that has come to `word`, one of [`RESULTS`].
-pub fn validation(format: TokenFormat, path: Path, word: &str) -> usize {
-    (format as usize * Path::ALL.len() + path as usize) * RESULTS.len() + result(word)
+/// The cell of validations with this result.
+pub fn validation(format: TokenFormat, path: Path, result: AuthResult) -> usize {
+    let kind = format as usize * Path::ALL.len() + path as usize;
+    kind * AuthResult::ALL.len() + self::result(result)
 }
 
 /// How an exchange with the identity service ended: the statuses that Keystone, or a proxy before
@@ -136,7 +114,8 @@ fn exchange(endpoint: usize, kind: Kind) -> usize {
 
 /// The cell of exchanges that ended with `status`, one of [`STATUSES`].
 pub fn status(endpoint: usize, kind: Kind, status: &str) -> usize {
-    exchange(endpoint, kind) + place(&STATUSES, status)
+    let place = STATUSES.iter().position(|known| *known == status);
+    exchange(endpoint, kind) + place.unwrap_or(STATUSES.len() - 1)
 }
 
 /// The cells of a duration: that of the bucket, and that of the sum, which the duration is added
@@ -207,9 +186,4 @@ pub fn named(names: &[String], cells: usize) -> impl Iterator<Item = (usize, &st
         true if at + 1 == cells => (at, OTHER),
         _ => (at, name.as_str()),
     })
-}
-
-/// The place of `word`, or that of [`OTHER`].
-fn place(words: &[&str], word: &str) -> usize {
-    words.iter().position(|known| *known == word).unwrap_or(words.len() - 1)
 }

@@ -1,0 +1,3 @@
+//! The library from outside: what gateways write to memcached, and what comes back from there.
+
+mod memcache;

@@ -1,0 +1,164 @@
+//! Tokens that only Keystone can judge: which of them need not be shown to it, and what its answer
+//! says.
+
+use crate::fernet;
+use crate::format::TokenFormat;
+use crate::identity::{Identity, IdentityError};
+use crate::jws::{Jws, JwsKeys};
+use crate::token::{Malformed, Refusal};
+
+/// By what a token is judged that Keystone is asked about.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OnlineRules<'k> {
+    /// The time, in unix seconds.
+    pub now: i64,
+    /// Whether a token that has expired is valid too.
+    pub allow_expired: bool,
+    /// Keystone's public keys for JWS tokens, where they are known.
+    pub jws_keys: Option<&'k JwsKeys>,
+}
+
+/// Refuses a token that claims to be Fernet or JWS and cannot be valid, so that Keystone need not
+/// be asked about it. That a token is not refused says nothing about it.
+pub fn check_form(token: &[u8], rules: &OnlineRules<'_>) -> Result<(), Refusal> {
+    match TokenFormat::of(token) {
+        TokenFormat::Fernet => Ok(fernet::check(token, rules.now).map_err(Malformed::Fernet)?),
+        TokenFormat::Jws => check_jws(token, rules),
+        TokenFormat::Pki | TokenFormat::Pkiz | TokenFormat::Unknown | TokenFormat::Uuid => Ok(()),
+    }
+}
+
+fn check_jws(token: &[u8], rules: &OnlineRules<'_>) -> Result<(), Refusal> {
+    let jws = Jws::parse(token).map_err(Malformed::Jws)?;
+    jws.check_issue(rules.now).map_err(Malformed::Jws)?;
+    if jws.has_expired(rules.now) && !rules.allow_expired {
+        return Err(Refusal::Expired);
+    }
+    match rules.jws_keys {
+        Some(keys) if !keys.verify(&jws) => Err(Refusal::BadSignature),
+        _ => Ok(()),
+    }
+}
+
+/// What Keystone says about a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer<I = Identity> {
+    /// It is not valid.
+    Refused(Refusal),
+    /// It is valid, and this is whose it is.
+    Valid(I),
+}
+
+/// Reads the answer to [`api::validate`](crate::api::validate), by its status and its body. An error
+/// means that Keystone has not said anything about the token.
+pub fn judge_answer(status: u16, body: &[u8]) -> Result<Answer, AnswerError> {
+    match status {
+        // v2.0 has both (RFC 9110, section 15.3.4).
+        200 | 203 => {}
+        404 => return Ok(Answer::Refused(Refusal::UnknownToken)),
+        status => return Err(AnswerError::Status(status)),
+    }
+    match Identity::from_json(body) {
+        Ok(identity) => Ok(Answer::Valid(identity)),
+        // Keystone has answered, with a token that cannot be used.
+        Err(
+            error @ (IdentityError::ControlCharacter
+            | IdentityError::NoDomain
+            | IdentityError::NoTenant),
+        ) => Ok(Answer::Refused(error.into())),
+        Err(error) => Err(AnswerError::Identity(error)),
+    }
+}
+
+/// Why an answer says nothing about the token that Keystone was asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// The body is not that of a token.
+    #[error("invalid response about a token: {0}")]
+    Identity(IdentityError),
+    /// A status that no answer about a token has.
+    #[error("unexpected response status {0}")]
+    Status(u16),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jws::JwsError;
+    use crate::result::AuthResult;
+
+    #[test]
+    fn only_what_claims_to_be_fernet_or_jws_is_checked() {
+        let rules = OnlineRules::default();
+        for token in ["ec6c0710ec2f471498484c1b53ab4f9d", "hello", "eyJh.eyJz", "gAAAA", "MII"] {
+            assert_eq!(check_form(token.as_bytes(), &rules), Ok(()), "{token}");
+        }
+        for token in ["gAAAAABYq", "a.b.c"] {
+            let refusal = check_form(token.as_bytes(), &rules).unwrap_err();
+            assert_eq!(refusal.result(), AuthResult::Malformed, "{token}");
+        }
+    }
+
+    #[test]
+    fn a_jws_is_refused_for_its_form_its_time_and_its_signature() {
+        let token = include_bytes!("jws/vectors/es256.jws");
+        let pem = |pem: &[u8]| JwsKeys::from_pem(pem).unwrap();
+        let key = pem(include_bytes!("jws/vectors/es256.pem"));
+        let other = pem(include_bytes!("jws/vectors/other.pem"));
+        let check = |now, allow_expired, jws_keys| {
+            check_form(token, &OnlineRules { now, allow_expired, jws_keys })
+        };
+        let (issued_at, expires_at) = (1_767_225_600, 1_767_229_200);
+        let future = Refusal::Malformed(Malformed::Jws(JwsError::Future));
+        assert_eq!(check(issued_at - 61, false, None), Err(future));
+        for keys in [None, Some(&key)] {
+            assert_eq!(check(issued_at, false, keys), Ok(()));
+            assert_eq!(check(expires_at, false, keys), Err(Refusal::Expired));
+            assert_eq!(check(expires_at, true, keys), Ok(()));
+        }
+        assert_eq!(check(issued_at, false, Some(&other)), Err(Refusal::BadSignature));
+        assert_eq!(check(expires_at, true, Some(&other)), Err(Refusal::BadSignature));
+    }
+
+    #[test]
+    fn an_answer_is_an_identity_or_a_refusal_or_says_nothing() {
+        let body = |domain: &str| {
+            format!(
+                r#"{{"token": {{"user": {{"id": "u", "name": "n", "domain": {domain}}},
+                    "expires_at": "2026-01-01T00:00:00Z"}}}}"#
+            )
+        };
+        let valid = body(r#"{"id": "d", "name": "D"}"#);
+        for status in [200, 203] {
+            let Ok(Answer::Valid(identity)) = judge_answer(status, valid.as_bytes()) else {
+                panic!("{status} is an answer about a token");
+            };
+            assert_eq!(identity.user_id.as_deref(), Some("u"));
+        }
+        for (body, refusal) in [
+            (body("{}"), Malformed::Identity(IdentityError::NoDomain).into()),
+            (
+                body(r#"{"id": "d\n", "name": "D"}"#),
+                Malformed::Identity(IdentityError::ControlCharacter).into(),
+            ),
+            (
+                r#"{"access": {"token": {"expires": "2026-01-01T00:00:00Z"}, "user": {"id": "u"}}}"#
+                    .to_owned(),
+                Refusal::NoTenant,
+            ),
+        ] {
+            assert_eq!(judge_answer(200, body.as_bytes()), Ok(Answer::Refused(refusal)), "{body}");
+        }
+        let unknown = Ok(Answer::Refused(Refusal::UnknownToken));
+        assert_eq!(judge_answer(404, valid.as_bytes()), unknown);
+        for status in [0, 201, 204, 300, 400, 401, 403, 410, 500, 503] {
+            let judged = judge_answer(status, valid.as_bytes());
+            assert_eq!(judged, Err(AnswerError::Status(status)));
+        }
+        for body in ["", "{}", "[]", "null", r#"{"token": {}}"#, "<html>"] {
+            let judged = judge_answer(200, body.as_bytes());
+            assert!(matches!(judged, Err(AnswerError::Identity(_))), "{body}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The state of a token of a request.
+
+use keystone_token::result::AuthResult;
+
+/// The state of a token: of the request it is a `TokenState<Identity>`, and in one of its locations a
+/// `TokenState<Record>`.
+#[derive(Clone, Copy)]
+pub enum TokenState<T> {
+    /// The request has no such token.
+    Absent,
+    /// It is not valid.
+    Refused(AuthResult),
+    /// The identity service was needed and could not be asked.
+    Unavailable,
+    /// It is valid, and has this identity.
+    Valid(T),
+}
+
+impl<T> TokenState<T> {
+    /// Whether it is valid.
+    pub fn is_valid(&self) -> bool {
+        matches!(self, Self::Valid(_))
+    }
+}

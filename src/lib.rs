@@ -223,7 +223,10 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
-    net::shield(worker::Worker::stop);
+    net::shield(|| {
+        worker::Worker::stop();
+        net::drop_woken();
+    });
 }
 
 fn code(done: Option<()>) -> ngx_int_t {

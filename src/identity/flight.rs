@@ -55,17 +55,12 @@ impl<T: Clone + 'static> Flight<T> {
                 landing.outcome.set(Some(outcome));
             }
         });
-        match self.outcome.borrow().is_some() {
-            true => task.detach(),
-            false => drop(self.task.replace(Some(task))),
-        }
+        self.task.replace(Some(task));
     }
 
     /// Gives the work up.
     pub(super) fn cancel(&self) {
-        // Not borrowed while it is dropped, which lands the flight.
-        let task = self.task.take();
-        drop(task);
+        self.task.take();
     }
 
     /// Waits for the outcome.
@@ -127,9 +122,7 @@ impl<T: Clone + 'static, E: FnOnce()> Drop for Landing<T, E> {
         *self.flight.outcome.borrow_mut() = self.outcome.take();
         // The task ends by itself: this is a part of it.
         self.flight.task.take().into_iter().for_each(Task::detach);
-        // Wakers may run on this stack and come back here.
-        let waiting = self.flight.waiting.take();
-        waiting.into_values().for_each(Waker::wake);
+        self.flight.waiting.take().into_values().for_each(Waker::wake);
     }
 }
 

@@ -2,8 +2,7 @@
 //!
 //! nginx keeps its own pointer to what belongs to a connection in `c->data`. Here that is an
 //! [`Inner`] behind an `Rc`, whose address is stable and whose `Drop` closes the connection: so as
-//! long as nginx may call a handler with `c`, `c->data` is live, and a handler first takes a share
-//! of it for the time it runs.
+//! long as nginx may call a handler with `c`, `c->data` is live.
 //!
 //! A connection is *active* while a task waits for it, and every event wakes that task. It is
 //! *idle* while it waits in the pool: then the only event that it can see is its end (the peer
@@ -27,7 +26,7 @@ use nginx_sys::{
 use ngx::core::Status;
 
 use super::error::{NetError, Phase};
-use super::task::shield;
+use super::panic::shield;
 use super::timer::to_msec;
 use sockaddr::SockAddr;
 
@@ -479,12 +478,8 @@ fn del_timer(event: *mut ngx_event_t) {
 
 unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
     // SAFETY: this handler is installed only by `PeerConnection::start`, so `data` of the event is
-    // a connection whose own `data` is an Inner in an Rc, live as long as the connection is open.
-    // The share taken here keeps it so until the handler returns, whatever the woken task drops.
-    let inner = unsafe {
-        let inner = (*(*event).data.cast::<ngx_connection_t>()).data.cast::<Inner>().cast_const();
-        Rc::increment_strong_count(inner);
-        Rc::from_raw(inner)
-    };
+    // a connection whose own `data` is an Inner in an Rc, live as long as the connection is open
+    // and nobody drops it: what the handler does runs no task.
+    let inner = unsafe { &*(*(*event).data.cast::<ngx_connection_t>()).data.cast::<Inner>() };
     shield(|| inner.on_event());
 }

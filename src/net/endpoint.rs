@@ -15,7 +15,7 @@ use ngx::core::{Pool, Status};
 
 use super::connection::{socket_addr, OwnedPool, Peer};
 use super::error::{NetError, Phase};
-use super::timer::{or_timeout, yield_now, Timer};
+use super::timer::{or_timeout, Timer};
 
 /// One `http://` or `https://` URI of a service, taken apart and resolved.
 #[derive(Clone)]
@@ -209,8 +209,6 @@ impl Resolver {
                 .map(|address| SocketAddr::new(address.ip(), port))
                 .collect(),
         };
-        // The answer may have come from within the resolver's loop over all that wait for it.
-        yield_now().await;
 
         if addresses.is_empty() {
             return Err(failed("no addresses".to_owned()));

@@ -228,15 +228,12 @@ impl HttpClient {
         }
 
         live.peer.make_idle(idle_timeout);
-        let surplus = {
-            let mut idle = self.idle.borrow_mut();
-            idle.push(live);
-            let closed = idle.extract_if(.., |live| !live.peer.is_open()).collect::<Vec<_>>();
-            let oldest = (idle.len() > self.settings.keepalive).then(|| idle.remove(0));
-            (closed, oldest)
-        };
-        // Dropped only now: that may run other tasks, which may come here.
-        drop(surplus);
+        let mut idle = self.idle.borrow_mut();
+        idle.push(live);
+        idle.retain(|live| live.peer.is_open());
+        if idle.len() > self.settings.keepalive {
+            idle.remove(0);
+        }
     }
 
     fn take_idle(&self, key: &Key) -> Option<Live> {

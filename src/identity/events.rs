@@ -5,7 +5,6 @@
 //! generation; an answer of an older one is compared before it counts again, so a lookup costs
 //! nothing as long as nothing has changed.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,41 +13,12 @@ use keystone_token::revocation_events::{RevocationEvents, RevocationEventsError}
 use ngx::log::ngx_cycle_log;
 
 use super::client::ClientError;
-use super::flight::unless_abandoned;
-use super::{lease, millis, millis_since, Revocations, Worker, LOAD_TRIES};
-use crate::incident::Incident;
+use super::clock::{millis, millis_since};
+use super::known_events::{Known, Revoked};
+use super::lease;
+use super::snapshot::{Revocations, LOAD_TRIES};
+use super::worker::Worker;
 use crate::net::{exiting, now_msec, Timer};
-
-/// The events as this worker has read them.
-#[derive(Default)]
-pub(super) struct Events {
-    known: RefCell<Rc<Known>>,
-    /// That they cannot be had.
-    failing: Incident,
-    /// Whether there was no room for them last time, so that it is logged once.
-    crowded: Cell<bool>,
-}
-
-#[derive(Default)]
-pub(super) struct Known {
-    generation: u64,
-    /// Whether there was an answer ever.
-    pub(super) were_had: bool,
-    pub(super) events: Revoked,
-}
-
-pub(super) enum Revoked {
-    /// There are more events than the zone has room for: any token may be one of them.
-    Any,
-    /// What these cover.
-    These(Box<RevocationEvents>),
-}
-
-impl Default for Revoked {
-    fn default() -> Self {
-        Self::These(Box::default())
-    }
-}
 
 #[derive(Debug, thiserror::Error)]
 enum EventsError {
@@ -111,14 +81,18 @@ impl Worker {
             let age = asked_at.map(millis_since);
             let is_due =
                 age.is_none_or(|age| age.saturating_add(millis(tick) / 2) >= millis(interval));
-            if self.state.used_online_at().is_none() || !is_due || !self.is_current() {
+            let is_wanted = is_due && self.state.used_online_at().is_some() && self.is_current();
+            if !is_wanted || self.events.calls.running(&()).is_some() {
                 continue;
             }
-            let Some(_lease) = lease::take(self.state.events_lease()) else { continue };
-            let outcome = unless_abandoned(Box::pin(self.fetch_events()), || false).await;
-            if let Some(outcome) = outcome {
-                self.report_events(outcome);
-            }
+            let Some(lease) = lease::take(self.state.events_lease()) else { continue };
+            let worker = self.clone();
+            // Nobody waits for it, and its failure is logged where it happens.
+            self.events.calls.join((), || async move {
+                let _lease = lease;
+                worker.report_events(worker.fetch_events().await);
+                Ok(())
+            });
         }
     }
 

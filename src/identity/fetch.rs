@@ -6,8 +6,9 @@ use keystone_token::cms::{CertificateError, Signers};
 use ngx::log::ngx_cycle_log;
 
 use super::client::{ClientError, RevocationAnswer};
+use super::revocation_list::{verify_list, ListError};
 use super::snapshot::{List, Snapshot};
-use super::{verify_list, ListError, Worker};
+use super::worker::Worker;
 use crate::net::{exiting, now_micros, now_msec, now_sec, Timer};
 use crate::signing_dir;
 

@@ -8,7 +8,6 @@ use keystone_token::api::AuthVersion;
 use keystone_token::memcache::seal::{Content, Seal};
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
-use super::Worker;
 use crate::conf::memcached::MemcachedSettings;
 use crate::conf::server::ServiceSettings;
 use crate::memcached::{Memcached, Site};
@@ -60,16 +59,26 @@ impl SecondLevel {
         }
     }
 
-    async fn recall(&self, token: &[u8], now: i64, max_age: i64) -> Option<Content> {
+    /// What any gateway of the fleet was told about the token less than `max_age` ago, if memcached
+    /// is at hand and still has it. It is whole, it is about this token, and it has not expired;
+    /// whether it was revoked since `made_at` is not known.
+    pub(super) async fn get(&self, token: &[u8], max_age: Duration) -> Option<Content> {
         let entry = self.setup.seal.entry(&self.scope, token);
         let entry = entry.inspect_err(|reason| self.complain("named", reason)).ok()?;
-        // On the heap, as an exchange over HTTP is (`KeystoneClient::send`).
+        // On the heap, as an exchange over HTTP is (`Endpoints::send`).
         let value = Box::pin(self.memcached.get(entry.name())).await?;
-        let opened = entry.open(&value, now, max_age);
+        let opened = entry.open(&value, now_sec(), seconds(max_age));
         opened.inspect_err(|reason| self.complain("used", reason)).ok()
     }
 
-    async fn share(&self, token: &[u8], content: &Content, ttl: NonZeroU32) {
+    /// Tells the fleet what the identity service itself has said about the token, for as long as the
+    /// token lives, but no longer than `max_age` from the time that the service was asked.
+    ///
+    /// What came from memcached is not to be stored again: that would make it young.
+    pub(super) async fn set(&self, token: &[u8], content: &Content, max_age: Duration) {
+        let until = content.made_at.saturating_add(seconds(max_age)).min(content.expires_at);
+        let left = until.saturating_sub(now_sec()).clamp(0, u32::MAX.into());
+        let Some(ttl) = u32::try_from(left).ok().and_then(NonZeroU32::new) else { return };
         let sealed = self
             .setup
             .seal
@@ -86,45 +95,8 @@ impl SecondLevel {
     }
 }
 
-/// What the identity service once said about a token.
-pub(super) struct Recalled {
-    /// The identity, as `keystone_token::record` has it.
-    pub(super) record: Vec<u8>,
-    /// When the service was asked, in seconds since 1970.
-    pub(super) made_at: i64,
-}
-
-impl Worker {
-    /// What any gateway of the fleet was told about the token less than `max_age` ago, if memcached
-    /// is at hand and still knows it. It is whole, it is about this token, and it has not expired;
-    /// whether it was revoked since `made_at` is not known.
-    pub(super) async fn recall(&self, token: &[u8], max_age: Duration) -> Option<Recalled> {
-        let max_age = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
-        let content = self.memcached.as_ref()?.recall(token, now_sec(), max_age).await?;
-        let Content { made_at, record, .. } = content;
-        Some(Recalled { record, made_at })
-    }
-
-    /// Tells the fleet what the identity service itself has said about the token, when it was asked
-    /// at `made_at`: for as long as the token lives, but no longer than `max_age` from then on.
-    ///
-    /// What was recalled is not to be shared again: that would make it young.
-    pub(super) async fn share(
-        &self,
-        token: &[u8],
-        record: &[u8],
-        made_at: i64,
-        expires_at: i64,
-        max_age: Duration,
-    ) {
-        let Some(memcached) = &self.memcached else { return };
-        let max_age = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
-        let until = made_at.saturating_add(max_age).min(expires_at);
-        let left = until.saturating_sub(now_sec()).clamp(0, u32::MAX.into());
-        let Some(ttl) = u32::try_from(left).ok().and_then(NonZeroU32::new) else { return };
-        let content = Content { made_at, expires_at, record: record.to_vec() };
-        memcached.share(token, &content, ttl).await;
-    }
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Whose answers these are, and what is in them. Gateways that agree on it take each other's word:

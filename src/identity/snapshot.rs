@@ -117,3 +117,6 @@ impl Material {
         }
     }
 }
+
+/// Looks at a snapshot that a writer may be at; a write takes microseconds.
+pub(super) const LOAD_TRIES: usize = 10;

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::identity::single_flight::Abandoned;
+
 /// Why there is no answer. Texts name the endpoint and the reason, never what was sent or received.
 #[derive(Clone, Debug, Error)]
 pub enum ClientError {
@@ -53,5 +55,15 @@ impl ClientError {
     /// Whether the same question may be answered at the next try.
     pub(in crate::identity) fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
+    }
+}
+
+impl From<Abandoned> for ClientError {
+    fn from(abandoned: Abandoned) -> Self {
+        Self::Unavailable {
+            uri: "identity service".to_owned(),
+            reason: abandoned.to_string(),
+            status: None,
+        }
     }
 }

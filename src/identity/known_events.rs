@@ -1,0 +1,42 @@
+//! The revocation events as a worker has read them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use keystone_token::revocation_events::RevocationEvents;
+
+use super::single_flight::{Abandoned, SingleFlight};
+use crate::incident::Incident;
+
+/// The events as this worker has read them.
+#[derive(Default)]
+pub(super) struct Events {
+    /// Fetches them.
+    pub(super) calls: SingleFlight<(), (), Abandoned>,
+    pub(super) known: RefCell<Rc<Known>>,
+    /// That they cannot be had.
+    pub(super) failing: Incident,
+    /// Whether there was no room for them last time, so that it is logged once.
+    pub(super) crowded: Cell<bool>,
+}
+
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) generation: u64,
+    /// Whether there was an answer ever.
+    pub(super) were_had: bool,
+    pub(super) events: Revoked,
+}
+
+pub(super) enum Revoked {
+    /// There are more events than the zone has room for: any token may be one of them.
+    Any,
+    /// What these cover.
+    These(Box<RevocationEvents>),
+}
+
+impl Default for Revoked {
+    fn default() -> Self {
+        Self::These(Box::default())
+    }
+}

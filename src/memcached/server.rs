@@ -1,6 +1,6 @@
 //! One memcached server: its connections, and whether it is worth asking.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ptr::NonNull;
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use nginx_sys::ngx_log_t;
 use super::Site;
 use crate::incident::Incident;
 use crate::net::{
-    exiting, now_msec, or_timeout, NetError, Peer, PeerConnection, Phase, Timeouts, Timer,
+    now_msec, or_timeout, ExchangeError, NetError, Peer, PeerConnection, Phase, Pool, Timeouts,
+    Timer,
 };
 
 /// A server as one worker sees it.
 pub(super) struct Server {
     site: Site,
     log: NonNull<ngx_log_t>,
-    /// The one that was used last is at the end; at most [`KEEPALIVE`].
-    idle: RefCell<Vec<PeerConnection>>,
+    pool: Pool<PeerConnection>,
     /// Which of its addresses took a connection last.
     preferred: Cell<usize>,
     health: Cell<Health>,
@@ -46,12 +46,18 @@ enum AskError {
     Protocol(#[from] ProtocolError),
 }
 
+impl ExchangeError for AskError {
+    fn is_lost(&self) -> bool {
+        matches!(self, Self::Net(error) if error.is_lost())
+    }
+}
+
 impl Server {
     pub(super) fn new(site: Site, log: NonNull<ngx_log_t>) -> Self {
         Self {
             site,
             log,
-            idle: RefCell::default(),
+            pool: Pool::new(KEEPALIVE, log),
             preferred: Cell::new(0),
             health: Cell::new(Health::Up { timeouts: 0 }),
             refusing: Incident::default(),
@@ -87,26 +93,15 @@ impl Server {
         asked.ok()
     }
 
-    /// A kept connection that turns out to be closed costs one more try on a new one.
     async fn try_to_ask<T, R>(&self, command: &[u8], reader: impl Fn() -> R) -> Result<T, AskError>
     where
         R: FnMut(&[u8]) -> Result<Option<T>, ProtocolError>,
     {
-        if let Some(connection) = self.take_idle() {
-            match exchange(&connection, command, reader()).await {
-                Err(AskError::Net(err)) if err.is_lost() && connection.received() == 0 => {
-                    debug!(self.log, "keystone: kept connection was closed, opening a new one");
-                }
-                Err(err) => return Err(err),
-                Ok(answer) => {
-                    self.keep(connection);
-                    return Ok(answer);
-                }
-            }
-        }
-        let connection = self.open().await?;
-        let answer = exchange(&connection, command, reader()).await?;
-        self.keep(connection);
+        let open = async || Ok(self.open().await?);
+        let ask =
+            async |connection: &mut PeerConnection| exchange(connection, command, reader()).await;
+        let (connection, answer) = self.pool.exchange(|_| true, open, ask).await?;
+        self.pool.keep(connection, IDLE_TIMEOUT);
         Ok(answer)
     }
 
@@ -132,28 +127,6 @@ impl Server {
             }
         }
         Err(last_error)
-    }
-
-    fn take_idle(&self) -> Option<PeerConnection> {
-        let mut idle = self.idle.borrow_mut();
-        let at = idle.iter().rposition(PeerConnection::is_open)?;
-        let connection = idle.remove(at);
-        connection.make_active();
-        Some(connection)
-    }
-
-    /// Keeps a connection on which nothing is left to read.
-    fn keep(&self, connection: PeerConnection) {
-        if exiting() {
-            return;
-        }
-        connection.make_idle(IDLE_TIMEOUT);
-        let mut idle = self.idle.borrow_mut();
-        idle.push(connection);
-        idle.retain(PeerConnection::is_open);
-        if idle.len() > KEEPALIVE {
-            idle.remove(0);
-        }
     }
 
     fn note_answer(&self) {

@@ -12,7 +12,8 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::mem;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -24,34 +25,22 @@ use nginx_sys::{
     ngx_peer_connection_t, ngx_tcp_nodelay,
 };
 use ngx::core::Status;
+use socket2::{SockAddr, SockRef};
 
 use super::error::{NetError, Phase};
 use super::panic::shield;
+use super::peer::{Peer, PeerAddr};
 use super::timer::to_msec;
-use sockaddr::SockAddr;
 
 mod log;
 mod plain;
-mod sockaddr;
 
 pub(super) use self::log::{Action, OwnedPool};
-pub(super) use self::sockaddr::socket_addr;
-pub use self::sockaddr::PeerAddr;
 
 /// An nginx connection to a server. Clones are other handles to the same connection.
 #[derive(Clone)]
 pub struct PeerConnection {
     inner: Rc<Inner>,
-}
-
-/// Whom to connect to.
-pub struct Peer<'a> {
-    /// Where it listens.
-    pub address: &'a PeerAddr,
-    /// What the log calls the server.
-    pub name: &'a str,
-    /// What kind of server it is, in the words of the log.
-    pub service: &'static str,
 }
 
 /// How long the steps of a connection may take.
@@ -231,14 +220,15 @@ impl Inner {
         self.waker.set(Some(cx.waker().clone()));
 
         // SAFETY: `c` is not null, so it is open and ours, and its events are valid.
-        let (fd, timed_out, writable) =
-            unsafe { ((*c).fd, (*(*c).write).timedout() != 0, (*(*c).write).ready() != 0) };
+        let (timed_out, writable) =
+            unsafe { ((*(*c).write).timedout() != 0, (*(*c).write).ready() != 0) };
         if timed_out {
             self.timed_out.set(Some(Phase::Connect));
             self.close();
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        if let Err(err) = sockaddr::pending_error(fd) {
+        let failed = self.with_socket(|socket| socket.take_error().unwrap_or_else(Some));
+        if let Some(err) = failed {
             self.close();
             return Poll::Ready(Err(err));
         }
@@ -388,7 +378,7 @@ impl Inner {
         let unwanted = unsafe {
             let read = (*c).read;
             // The event may have been one for writing.
-            let is_silent = || (*read).ready() == 0 || sockaddr::is_silent((*c).fd);
+            let is_silent = || (*read).ready() == 0 || self.with_socket(|it| is_silent(&it));
             if (*c).close() != 0 || (*read).timedout() != 0 || !is_silent() {
                 true
             } else {
@@ -448,6 +438,13 @@ impl Inner {
         self.with_event(|c| c.write, del_timer);
     }
 
+    /// Calls the system on the socket of the open connection.
+    fn with_socket<T>(&self, call: impl FnOnce(SockRef<'_>) -> T) -> T {
+        // SAFETY: the connection is open, so its descriptor is, and `call` does not close it.
+        let fd = unsafe { BorrowedFd::borrow_raw((*self.connection.get()).fd) };
+        call(SockRef::from(&fd))
+    }
+
     fn with_event(
         &self,
         which: impl FnOnce(&ngx_connection_t) -> *mut ngx_event_t,
@@ -465,6 +462,12 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Whether the peer has neither sent anything nor closed.
+fn is_silent(socket: &SockRef<'_>) -> bool {
+    let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+    peeked.is_err_and(|err| err.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn del_timer(event: *mut ngx_event_t) {

@@ -13,8 +13,9 @@ use nginx_sys::{ngx_conf_t, ngx_log_t, ngx_parse_url, ngx_resolver_t, ngx_str_t,
 use ngx::async_::resolver;
 use ngx::core::{Pool, Status};
 
-use super::connection::{socket_addr, OwnedPool, Peer};
+use super::connection::OwnedPool;
 use super::error::{NetError, Phase};
+use super::peer::{socket_addr, Peer};
 use super::timer::{or_timeout, Timer};
 
 /// One `http://` or `https://` URI of a service, taken apart and resolved.
@@ -205,7 +206,7 @@ impl Resolver {
             Some(Ok(found)) => found
                 .iter()
                 // SAFETY: nginx returned these addresses, in memory of the pool.
-                .filter_map(|address| unsafe { socket_addr(address.sockaddr) })
+                .filter_map(|address| unsafe { socket_addr(address.sockaddr, address.socklen) })
                 .map(|address| SocketAddr::new(address.ip(), port))
                 .collect(),
         };
@@ -261,7 +262,7 @@ fn parse_authority(
         unsafe { slice::from_raw_parts(url.addrs, url.naddrs) }
             .iter()
             // SAFETY: each with a socket address of its family.
-            .filter_map(|address| unsafe { socket_addr(address.sockaddr) })
+            .filter_map(|address| unsafe { socket_addr(address.sockaddr, address.socklen) })
             .collect()
     };
 

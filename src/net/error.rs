@@ -6,6 +6,8 @@ use std::io;
 
 use thiserror::Error;
 
+use super::pool::ExchangeError;
+
 /// Why a request has no answer.
 ///
 /// The texts are for the log. They name addresses and reasons, never what was sent or received.
@@ -72,11 +74,6 @@ impl NetError {
         matches!(self, Self::Timeout(_) | Self::Connect { timed_out: true, .. })
     }
 
-    /// Whether the connection went away, as a kept one does when its time at the server is up.
-    pub fn is_lost(&self) -> bool {
-        matches!(self, Self::Closed | Self::Io(_))
-    }
-
     /// Translates hyper's error.
     pub(super) fn from_hyper(error: &hyper::Error) -> Self {
         if error.is_parse() {
@@ -104,6 +101,12 @@ impl NetError {
             source = cause.source();
         }
         Self::Protocol(error.to_string())
+    }
+}
+
+impl ExchangeError for NetError {
+    fn is_lost(&self) -> bool {
+        matches!(self, Self::Closed | Self::Io(_))
     }
 }
 

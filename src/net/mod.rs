@@ -2,8 +2,8 @@
 //!
 //! A worker must never block, so everything here waits on nginx's own events: a `PeerConnection` is
 //! an nginx connection whose read and write events wake a Rust task, [`TlsContext`] puts OpenSSL
-//! on top of it, hyper speaks HTTP over the result, and [`HttpClient`] keeps idle connections for
-//! the next request. [`Timer`] is an nginx timer that, unlike `ngx::async_::sleep`, a gracefully
+//! on top of it, hyper speaks HTTP over the result, and a [`Pool`] keeps idle connections for the
+//! next request. [`Timer`] is an nginx timer that, unlike `ngx::async_::sleep`, a gracefully
 //! stopping worker waits for.
 //!
 //! Two rules hold throughout:
@@ -20,16 +20,20 @@ mod error;
 mod event;
 mod http;
 mod panic;
+mod peer;
+mod pool;
 mod stream;
 mod task;
 mod timer;
 mod tls;
 
-pub use self::connection::{Peer, PeerAddr, PeerConnection, Timeouts};
+pub use self::connection::{PeerConnection, Timeouts};
 pub use self::endpoint::{look_up, Endpoint, Resolver};
 pub use self::error::{NetError, Phase};
 pub use self::http::{HttpClient, HttpSettings, Response};
 pub use self::panic::shield;
+pub use self::peer::{Peer, PeerAddr};
+pub use self::pool::{ExchangeError, Pool};
 pub use self::task::{drop_woken, spawn};
 pub use self::timer::{exiting, now_micros, now_msec, now_sec, or_timeout, Timer};
 pub use self::tls::{TlsContext, TlsSettings};

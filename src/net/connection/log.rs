@@ -8,7 +8,7 @@ use nginx_sys::{
     NGX_LOG_DEBUG,
 };
 
-use super::Peer;
+use crate::net::peer::Peer;
 
 /// What a connection is doing, in the words of the log.
 #[derive(Clone, Copy)]

@@ -15,6 +15,7 @@ pub mod directive;
 mod jws_keys;
 pub mod location;
 pub mod memcached;
+mod request;
 pub mod server;
 pub mod swift;
 

@@ -105,7 +105,7 @@ impl KeystoneClient {
         match answer.status() {
             200 => api::signed_revocation_list(&answer.response.body)
                 .map(RevocationAnswer::Signed)
-                .map_err(|err| self.endpoints.nonsense(&answer, &err)),
+                .map_err(|err| self.endpoints.invalid_response(&answer, &err)),
             status @ (403 | 404 | 410) => {
                 self.endpoints.forget_version(&answer);
                 Ok(RevocationAnswer::NoList { status })
@@ -152,7 +152,7 @@ impl KeystoneClient {
     fn certificates(&self, answer: Answer) -> Result<Bytes, ClientError> {
         match answer.status() {
             200 if answer.response.body.is_empty() => {
-                Err(self.endpoints.nonsense(&answer, &"empty answer"))
+                Err(self.endpoints.invalid_response(&answer, &"empty answer"))
             }
             200 => Ok(answer.response.body),
             status @ (403 | 404 | 410) => {

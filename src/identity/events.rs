@@ -25,7 +25,7 @@ enum EventsError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("the answer is {0}")]
-    Nonsense(#[from] RevocationEventsError),
+    InvalidResponse(#[from] RevocationEventsError),
 }
 
 impl Worker {

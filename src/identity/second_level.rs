@@ -5,12 +5,12 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use keystone_token::api::AuthVersion;
-use keystone_token::memcache::seal::{Content, Seal};
+use keystone_token::memcache::seal::{Content, Seal, SealError};
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
 use crate::conf::memcached::MemcachedSettings;
 use crate::conf::server::ServiceSettings;
-use crate::memcached::{Memcached, Site};
+use crate::memcached::{Memcached, Site, SiteError};
 use crate::net::now_sec;
 use crate::zone::Tally;
 
@@ -22,17 +22,30 @@ pub(super) struct Setup {
 
 impl Setup {
     /// Looks up the servers at configuration time.
-    pub(super) fn new(cf: &mut ngx_conf_t, settings: &MemcachedSettings) -> Result<Self, String> {
+    pub(super) fn new(
+        cf: &mut ngx_conf_t,
+        settings: &MemcachedSettings,
+    ) -> Result<Self, SetupError> {
         let sites = settings
             .servers
             .iter()
             .map(|server| Site::new(cf, server))
             .collect::<Result<_, _>>()?;
         let secret = settings.secret.as_ref().map(|secret| secret.expose().as_bytes());
-        let seal = Seal::new(settings.strategy, secret)
-            .map_err(|reason| format!("keystone_memcached_secret_key: {reason}"))?;
+        let seal = Seal::new(settings.strategy, secret)?;
         Ok(Self { sites, seal })
     }
+}
+
+/// Why the second level cannot be used as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// There is no key to be had.
+    #[error("keystone_memcached_secret_key: {0}")]
+    Secret(#[from] SealError),
+    /// A server has no address.
+    #[error(transparent)]
+    Server(#[from] SiteError),
 }
 
 /// The second level in a worker.

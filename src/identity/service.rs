@@ -8,10 +8,10 @@ use nginx_sys::{ngx_conf_t, ngx_log_t};
 
 use super::client::Credentials;
 use super::revocation_list::verify_list;
-use super::second_level::Setup;
+use super::second_level::{Setup, SetupError};
 use super::snapshot::{List, Snapshot};
 use crate::conf::server::ServiceSettings;
-use crate::net::{now_msec, now_sec, Endpoint, TlsContext};
+use crate::net::{now_msec, now_sec, Endpoint, EndpointError, TlsContext, TlsError};
 use crate::signing_dir;
 use crate::zone::{ServiceState, Zone};
 
@@ -28,7 +28,7 @@ pub struct Service {
 
 impl Service {
     /// Resolves the endpoints and loads the certificates for TLS.
-    pub fn new(cf: &mut ngx_conf_t, settings: ServiceSettings) -> Result<Self, String> {
+    pub fn new(cf: &mut ngx_conf_t, settings: ServiceSettings) -> Result<Self, ServiceError> {
         let endpoints = settings
             .identity_uris
             .iter()
@@ -44,6 +44,20 @@ impl Service {
     pub fn name(&self) -> &str {
         self.settings.identity_uris.first().map_or("", String::as_str)
     }
+}
+
+/// Why an identity service cannot be used as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// One of its URIs leads nowhere.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// memcached cannot be used.
+    #[error(transparent)]
+    Memcached(#[from] SetupError),
+    /// TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Names the settings, all of them: what workers share belongs to one identity service and one
@@ -78,7 +92,7 @@ pub fn start(
     zone: &Zone,
     state: &ServiceState,
     log: *mut ngx_log_t,
-) -> Result<(), String> {
+) -> Result<(), signing_dir::PrepareError> {
     let directory = &service.settings.signing_dir;
     if let Some(warning) = signing_dir::prepare(directory, owner)? {
         warn!(log, "{warning}");

@@ -166,7 +166,7 @@ impl Worker {
                 return Ok(Answer::Refused(Refusal::Malformed(Malformed::Identity(error))))
             }
             Err(IdentityError::NoTenant) => return Ok(Answer::Refused(Refusal::NoTenant)),
-            Err(error) => return Err(ValidationError::Nonsense(error)),
+            Err(error) => return Err(ValidationError::InvalidResponse(error)),
         };
         if identity.expires_at <= now_sec() && !question.how.allow_expired {
             return Ok(Answer::Refused(Refusal::Expired));
@@ -223,7 +223,7 @@ enum ValidationError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("the answer about a token is {0}")]
-    Nonsense(IdentityError),
+    InvalidResponse(IdentityError),
     #[error("the answer about a token is larger than any token")]
     TooLarge,
 }

@@ -20,7 +20,7 @@ mod server;
 mod site;
 
 use self::server::Server;
-pub use self::site::Site;
+pub use self::site::{Site, SiteError};
 
 /// The client of one worker, with its connections.
 pub struct Memcached {

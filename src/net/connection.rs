@@ -67,7 +67,8 @@ impl PeerConnection {
         };
         let failed = |reason: String| error(reason, false);
 
-        let pool = OwnedPool::new(parent_log, peer).map_err(|err| failed(err.into()))?;
+        let pool =
+            OwnedPool::new(parent_log, peer).ok_or_else(|| failed("out of memory".to_owned()))?;
         let inner = Rc::new(Inner {
             connection: Cell::new(ptr::null_mut()),
             idle: Cell::new(false),

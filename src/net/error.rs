@@ -6,7 +6,11 @@ use std::io;
 
 use thiserror::Error;
 
-use super::pool::ExchangeError;
+/// Why an exchange over a connection failed.
+pub trait ExchangeError {
+    /// Whether the connection went away, as an idle one does when its time at the server is up.
+    fn is_lost(&self) -> bool;
+}
 
 /// Why a request has no answer.
 ///
@@ -63,9 +67,8 @@ pub enum NetError {
 }
 
 impl NetError {
-    /// Whether the peer answered with something that makes no sense, so that asking again would
-    /// not help.
-    pub fn is_nonsense(&self) -> bool {
+    /// Whether the response, or the request, is invalid, so that asking again would not help.
+    pub fn is_invalid_response(&self) -> bool {
         matches!(self, Self::Protocol(_) | Self::Request(_) | Self::TooLarge { .. })
     }
 

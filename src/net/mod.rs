@@ -28,12 +28,12 @@ mod timer;
 mod tls;
 
 pub use self::connection::{PeerConnection, Timeouts};
-pub use self::endpoint::{look_up, Endpoint, Resolver};
-pub use self::error::{NetError, Phase};
+pub use self::endpoint::{look_up, Endpoint, EndpointError, LookupError, Resolver};
+pub use self::error::{ExchangeError, NetError, Phase};
 pub use self::http::{HttpClient, HttpSettings, Response};
 pub use self::panic::shield;
 pub use self::peer::{Peer, PeerAddr};
-pub use self::pool::{ExchangeError, Pool};
+pub use self::pool::Pool;
 pub use self::task::{drop_woken, spawn};
 pub use self::timer::{exiting, now_micros, now_msec, now_sec, or_timeout, Timer};
-pub use self::tls::{TlsContext, TlsSettings};
+pub use self::tls::{TlsContext, TlsError, TlsSettings};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nginx_sys::ngx_log_t;
 
 use super::connection::PeerConnection;
+use super::error::ExchangeError;
 use super::timer::exiting;
 
 /// A connection that can be kept, with what runs on top of it.
@@ -19,12 +20,6 @@ impl Pooled for PeerConnection {
     fn peer(&self) -> &PeerConnection {
         self
     }
-}
-
-/// Why an exchange failed.
-pub trait ExchangeError {
-    /// Whether the connection went away, as an idle one does when its time at the server is up.
-    fn is_lost(&self) -> bool;
 }
 
 /// The idle connections of one client in one worker.

@@ -172,10 +172,6 @@ impl Endpoints {
             }
         }
 
-        let nonsense = |err: api::ApiError| ClientError::Nonsense {
-            uri: self.uri(at),
-            reason: err.to_string(),
-        };
         let response = self.send(at, api::discovery(state.base()), None).await?;
         let versions = match (read_versions(&response), state.named_version) {
             // What is above a URI that names a version need not be the identity service.
@@ -185,7 +181,8 @@ impl Endpoints {
             }
             (versions, _) => versions,
         };
-        let version = versions.and_then(|it| it.choose(self.version)).map_err(nonsense)?;
+        let version = versions.and_then(|it| it.choose(self.version));
+        let version = version.map_err(|error| self.invalid(at, &error))?;
 
         info!(self.log, "keystone: using {version} of identity service {}", self.uri(at));
         state.version.set(Some((version, now_msec())));
@@ -204,8 +201,7 @@ impl Endpoints {
         let (kind, started) = (request.kind, Instant::now());
 
         let body = request.body.take();
-        let encoded = encode(&request, body, token)
-            .map_err(|reason| ClientError::Nonsense { uri: self.uri(at), reason })?;
+        let encoded = encode(&request, body, token).map_err(|error| self.invalid(at, &error))?;
         // On the heap: every function that waits for this one would hold its state, some of them
         // more than once, and a task would be started by copying a quarter of a megabyte.
         let result = Box::pin(self.http.request(&state.endpoint, encoded, max_body)).await;
@@ -279,8 +275,8 @@ impl Endpoints {
 
     fn failed(&self, at: usize, err: &NetError) -> ClientError {
         let (uri, reason) = (self.uri(at), err.to_string());
-        if err.is_nonsense() {
-            return ClientError::Nonsense { uri, reason };
+        if err.is_invalid_response() {
+            return ClientError::InvalidResponse { uri, reason };
         }
         ClientError::Unavailable { uri, reason, status: None }
     }
@@ -293,8 +289,12 @@ impl Endpoints {
         }
     }
 
-    pub(super) fn nonsense(&self, answer: &Answer, reason: &dyn ToString) -> ClientError {
-        ClientError::Nonsense { uri: self.uri(answer.endpoint), reason: reason.to_string() }
+    pub(super) fn invalid_response(&self, answer: &Answer, reason: &dyn ToString) -> ClientError {
+        self.invalid(answer.endpoint, reason)
+    }
+
+    fn invalid(&self, at: usize, reason: &dyn ToString) -> ClientError {
+        ClientError::InvalidResponse { uri: self.uri(at), reason: reason.to_string() }
     }
 
     pub(super) fn unexpected(&self, answer: &Answer) -> ClientError {

@@ -7,9 +7,9 @@ use crate::identity::single_flight::Abandoned;
 /// Why there is no answer. Texts name the endpoint and the reason, never what was sent or received.
 #[derive(Clone, Debug, Error)]
 pub enum ClientError {
-    /// There is an answer, and it makes no sense; asking again soon will not help.
+    /// There is an answer, which is invalid; asking again soon will not help.
     #[error("{uri}: {reason}")]
-    Nonsense {
+    InvalidResponse {
         /// Who answered.
         uri: String,
         /// What is wrong with it.

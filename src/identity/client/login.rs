@@ -169,7 +169,7 @@ impl Login {
 
         let subject = answer.response.headers.get("x-subject-token").map(|value| value.as_bytes());
         let issued = api::issued_token(answer.version, subject, &answer.response.body)
-            .map_err(|err| self.endpoints.nonsense(&answer, &err))?;
+            .map_err(|err| self.endpoints.invalid_response(&answer, &err))?;
         // Only its lifetime counts, if it is known: the clocks may differ.
         let now = now_sec();
         let expires_at = match issued.issued_at {

@@ -48,12 +48,9 @@ struct ContextLog {
 }
 
 impl OwnedPool {
-    /// A pool whose log lines go where those of `parent` go. `parent` must stay valid, as the logs
-    /// of a cycle do in a worker.
-    pub(in crate::net) fn new(
-        parent: NonNull<ngx_log_t>,
-        peer: &Peer<'_>,
-    ) -> Result<Self, &'static str> {
+    /// A pool whose log lines go where those of `parent` go; `None` where nginx has no memory.
+    /// `parent` must stay valid, as the logs of a cycle do in a worker.
+    pub(in crate::net) fn new(parent: NonNull<ngx_log_t>, peer: &Peer<'_>) -> Option<Self> {
         // SAFETY: `parent` is a valid log, and a log may be copied: nginx does so for connections.
         let mut log = unsafe { parent.as_ptr().read() };
         log.handler = Some(add_context);
@@ -78,9 +75,9 @@ impl OwnedPool {
         let Some(pool) = NonNull::new(pool) else {
             // SAFETY: made by `Box` above, and nothing else refers to it.
             drop(unsafe { Box::from_raw(context.as_ptr()) });
-            return Err("out of memory");
+            return None;
         };
-        Ok(Self { pool, log: context })
+        Some(Self { pool, log: context })
     }
 
     pub(in crate::net) fn as_ptr(&self) -> *mut ngx_pool_t {

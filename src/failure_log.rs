@@ -1,50 +1,50 @@
-//! How often the log is told of the same thing. Of each there is one in a worker.
+//! Limits how often the log reports the same failure. Each worker counts for itself.
 
 use core::cell::Cell;
 
 use crate::net::now_msec;
 
-/// Something else that is needed and may fail: its failure is told at `error` and its recovery at
-/// `notice`, once each, however many requests meet with it.
+/// The failures of something that many requests depend on: the first is logged at `error` and the
+/// recovery at `notice`, once each, however many requests are affected.
 ///
-/// Where failures and successes take turns, because a client has found the one token that
-/// Keystone chokes on or one node of a cluster is ill, that would still be two lines a request:
-/// what fails again within [`INTERVAL`] of the last failure that was told is passed over, and so
-/// is its recovery.
+/// Failures and successes may alternate, because one token makes Keystone fail or one node of a
+/// cluster is down, and then every request would log two lines. So a failure is not logged within
+/// [`INTERVAL`] of the last one that was, and neither is the recovery from it.
 #[derive(Default)]
-pub struct Incident {
-    is_told: Cell<bool>,
+pub struct FailureLog {
+    /// Whether the last failure was logged and no recovery followed.
+    is_logged: Cell<bool>,
     failures: Seldom,
 }
 
-impl Incident {
-    /// Notes a failure; whether to tell of it.
-    pub fn fails(&self) -> bool {
-        let tells = !self.is_told.get() && self.failures.is_due();
-        self.is_told.set(tells || self.is_told.get());
-        tells
+impl FailureLog {
+    /// Notes a failure; says whether to log it.
+    pub fn on_failure(&self) -> bool {
+        let logs = !self.is_logged.get() && self.failures.is_due();
+        self.is_logged.set(logs || self.is_logged.get());
+        logs
     }
 
-    /// Notes a success; whether to tell of a recovery.
-    pub fn works(&self) -> bool {
-        self.is_told.replace(false)
+    /// Notes a success; says whether to log a recovery.
+    pub fn on_success(&self) -> bool {
+        self.is_logged.replace(false)
     }
 }
 
-/// Something that each request may meet with and one line in [`INTERVAL`] tells of.
+/// Something that any request may cause and that is logged once in [`INTERVAL`].
 #[derive(Default)]
 pub struct Seldom {
-    /// On nginx's millisecond clock.
-    told_at: Cell<Option<u64>>,
+    /// When it was last logged, on nginx's millisecond clock.
+    logged_at: Cell<Option<u64>>,
 }
 
 impl Seldom {
-    /// Whether it is time for a line, which then counts as told.
+    /// Whether to log it now; it then counts as logged.
     pub fn is_due(&self) -> bool {
         let now = now_msec();
-        let is_due = self.told_at.get().is_none_or(|at| now.saturating_sub(at) >= INTERVAL);
+        let is_due = self.logged_at.get().is_none_or(|at| now.saturating_sub(at) >= INTERVAL);
         if is_due {
-            self.told_at.set(Some(now));
+            self.logged_at.set(Some(now));
         }
         is_due
     }

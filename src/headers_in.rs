@@ -13,7 +13,7 @@ use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_str_t, ngx_table_elt_t};
 
 use crate::request::{elements, make_list, static_name, Request};
 
-/// The tokens of a request, as sent; none is empty.  They point into the request's headers.
+/// The tokens of a request, as sent; none is empty. They point into the request's headers.
 #[derive(Clone, Copy, Default)]
 pub struct Tokens {
     /// Of `X-Auth-Token`, else of `X-Storage-Token`.
@@ -137,7 +137,7 @@ fn rebuild(
         unsafe { (*pair[0]).next = pair[1] };
     }
     list.last = parts.last().copied().unwrap_or(&mut list.part);
-    // The last part now counts as full: behind it may lie elements that are in use.  The next push
+    // The last part now counts as full: behind it may lie elements that are in use. The next push
     // takes a new part, of this many elements.
     // SAFETY: `last` is one of the parts above.
     list.nalloc = unsafe { (*list.last).nelts };

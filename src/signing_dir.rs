@@ -179,7 +179,7 @@ pub struct Files {
     pub revoked: Option<(Vec<u8>, Duration)>,
 }
 
-/// Reads what is there.  A file that cannot be read counts as missing, and `complain` hears why.
+/// Reads what is there. A file that cannot be read counts as missing, and `complain` hears why.
 pub fn load(path: &Path, mut complain: impl FnMut(String)) -> Files {
     let mut read = |name: &str| {
         let file = path.join(name);

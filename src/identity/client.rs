@@ -118,11 +118,11 @@ impl KeystoneClient {
     pub async fn validate(&self, token: &str, how: Validation) -> Result<Subject, ClientError> {
         let asked = self
             .ask_as_service(&|base, version| {
-                api::validate(base, version, token, how).map_err(|_| ClientError::Unnameable)
+                api::validate(base, version, token, how).map_err(|_| ClientError::TokenNotEncodable)
             })
             .await;
         let answer = match asked {
-            Err(ClientError::Unnameable) => return Ok(Subject::Unknown),
+            Err(ClientError::TokenNotEncodable) => return Ok(Subject::Unknown),
             asked => asked?,
         };
         match answer.status() {
@@ -166,7 +166,7 @@ impl KeystoneClient {
     /// Asks with the service token; a token that is refused is replaced once.
     ///
     /// Where the new one is refused too, it may be the question and not the token: v2.0 answers 401
-    /// about a user of another domain than the default one.  So the token is kept, for all other
+    /// about a user of another domain than the default one. So the token is kept, for all other
     /// questions, and for a while no 401 is a reason to obtain another one.
     async fn ask_as_service(&self, build: &BuildRequest<'_>) -> Result<Answer, ClientError> {
         let token = self.login.token(None).await?;

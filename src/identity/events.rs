@@ -1,7 +1,7 @@
 //! Revocation events: which of the identity service's answers count no more.
 //!
-//! An answer about a token is kept for a while.  What ends it earlier is an event of Keystone that
-//! covers the token, or an entry of the revocation list, where there is one.  Both come with a
+//! An answer about a token is kept for a while. What ends it earlier is an event of Keystone that
+//! covers the token, or an entry of the revocation list, where there is one. Both come with a
 //! generation; an answer of an older one is compared before it counts again, so a lookup costs
 //! nothing as long as nothing has changed.
 
@@ -143,10 +143,10 @@ impl Worker {
     fn report_events(&self, outcome: Result<(), EventsError>) {
         let (log, name) = (ngx_cycle_log(), self.service.name());
         match outcome {
-            Ok(()) if self.events.failing.works() => {
+            Ok(()) if self.events.failures.on_success() => {
                 notice!(log, "keystone: \"{name}\" gives revocation events again");
             }
-            Err(error) if self.events.failing.fails() => {
+            Err(error) if self.events.failures.on_failure() => {
                 error!(log, "keystone: revocation events cannot be had from \"{name}\": {error}");
             }
             Ok(()) | Err(_) => {}

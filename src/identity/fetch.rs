@@ -53,7 +53,7 @@ struct Draft {
 }
 
 /// When a question was sent, on nginx's millisecond clock and on the exact one.
-struct Asked {
+struct SentAt {
     tick: u64,
     micros: u64,
 }
@@ -70,7 +70,7 @@ impl Worker {
         Err(RefreshError::Overtaken)
     }
 
-    /// Fetches the certificates.  Where they cannot be had, those of before stay.
+    /// Fetches the certificates. Where they cannot be had, those of before stay.
     pub(super) async fn fetch_rotated_certificates(&self) -> Result<(), RefreshError> {
         for _ in 0..OVERTAKEN_TRIES {
             let mut draft = self.draft()?;
@@ -96,7 +96,7 @@ impl Worker {
 
         debug!(log, "keystone: fetching the revocation list from \"{}\"", self.service.name());
         // The answer tells what was revoked until the question was sent, not until it came.
-        let asked = Asked { tick: now_msec(), micros: now_micros() };
+        let asked = SentAt { tick: now_msec(), micros: now_micros() };
         let list = match self.client.revocation_list().await? {
             RevocationAnswer::NoList { status } => {
                 if draft.snapshot.list != List::Absent {
@@ -197,7 +197,7 @@ impl Worker {
         &self,
         draft: &mut Draft,
         mut next: Snapshot,
-        list_asked: Option<&Asked>,
+        list_asked: Option<&SentAt>,
     ) -> Result<(), RefreshError> {
         let generation = draft.base + 1;
         let bytes = (next != draft.snapshot).then(|| {
@@ -235,10 +235,10 @@ impl Worker {
         let directory = &self.service.settings.signing_dir;
         let (log, shown) = (ngx_cycle_log(), directory.display());
         match signing_dir::store(directory, name, bytes) {
-            Ok(()) if self.unwritable.works() => {
+            Ok(()) if self.write_failures.on_success() => {
                 notice!(log, "keystone: {shown} can be written again");
             }
-            Err(error) if self.unwritable.fails() => {
+            Err(error) if self.write_failures.on_failure() => {
                 error!(log, "keystone: {shown}/{name} cannot be written: {error}");
             }
             Ok(()) | Err(_) => {}

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use keystone_token::revocation_events::RevocationEvents;
 
 use super::single_flight::{Abandoned, SingleFlight};
-use crate::incident::Incident;
+use crate::failure_log::FailureLog;
 
 /// The events as this worker has read them.
 #[derive(Default)]
@@ -14,8 +14,8 @@ pub(super) struct Events {
     /// Fetches them.
     pub(super) calls: SingleFlight<(), (), Abandoned>,
     pub(super) known: RefCell<Rc<Known>>,
-    /// That they cannot be had.
-    pub(super) failing: Incident,
+    /// Of fetching them.
+    pub(super) failures: FailureLog,
     /// Whether there was no room for them last time, so that it is logged once.
     pub(super) crowded: Cell<bool>,
 }

@@ -9,7 +9,7 @@ use crate::zone::is_alive;
 
 /// What waiting for a lease has come to.
 pub(super) enum Claim<T> {
-    /// The work is this worker's.  Without the lease only in a worker that is to exit, where
+    /// The work is this worker's. Without the lease only in a worker that is to exit, where
     /// no other worker does it.
     Mine(Option<LeaseGuard<'static>>),
     /// Another worker's work has had this outcome.
@@ -18,7 +18,7 @@ pub(super) enum Claim<T> {
 
 /// Waits until the work is this worker's, or another worker's outcome is there.
 ///
-/// A worker that is to exit takes no lease: it may be gone before the work ends.  Its own requests
+/// A worker that is to exit takes no lease: it may be gone before the work ends. Its own requests
 /// wait for what another worker does, and where none does it, as when nginx quits, for this one.
 pub(super) async fn claim<T>(
     lease: Lease<'static>,
@@ -56,7 +56,7 @@ pub(super) fn is_free(lease: Lease<'static>) -> bool {
     lease.is_free(now_msec(), LEASE, is_alive)
 }
 
-/// Milliseconds; longer than the work takes unless the identity service hangs.  Then another worker
+/// Milliseconds; longer than the work takes unless the identity service hangs. Then another worker
 /// may try as well.
 const LEASE: u64 = 30_000;
 

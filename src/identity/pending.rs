@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::single_flight::{Abandoned, Call, SingleFlight};
 use crate::client_address::ClientAddress;
-use crate::incident::Seldom;
+use crate::failure_log::Seldom;
 use crate::zone::Answer;
 
 /// What a token cannot be checked without.

@@ -1,7 +1,7 @@
 //! When certificates and the revocation list are fetched: one worker asks for all, and in a worker
 //! all requests that need the answer wait for one refresh.
 //!
-//! Other certificates are looked for apart from the list.  Anybody can cause that, with a token
+//! Other certificates are looked for apart from the list. Anybody can cause that, with a token
 //! whose signature does not fit: neither its failure nor the time that it takes may concern those
 //! who only need the list.
 
@@ -59,7 +59,7 @@ impl Worker {
         (self.time_to_rotation().is_zero() || is_under_way()) && self.may_wait(Need::Rotation)
     }
 
-    /// Whether one more request may wait for a refresh.  `keystone_max_pending` bounds those that
+    /// Whether one more request may wait for a refresh. `keystone_max_pending` bounds those that
     /// wait for the list, those that wait for other certificates, and validations, each by itself:
     /// what somebody else sends keeps no valid token from being checked.
     pub fn may_wait(&self, need: Need) -> bool {
@@ -71,7 +71,7 @@ impl Worker {
         self.refreshes.all_waiting() + self.validations.pending()
     }
 
-    /// Tells the others how many there are.  A row that several processes share tells nothing: one
+    /// Tells the others how many there are. A row that several processes share tells nothing: one
     /// of them could not take back what another one has open.
     pub(super) fn note_pending(&self) {
         if self.row.is_own() && self.is_current() {
@@ -85,7 +85,7 @@ impl Worker {
     }
 
     /// Whether the last refresh of any worker failed so recently that another one now would only
-    /// keep requests waiting.  The more of them failed in a row, the longer that is.
+    /// keep requests waiting. The more of them failed in a row, the longer that is.
     pub fn failed_recently(&self) -> bool {
         let interval = retry_interval(self.state.failures());
         self.state.failed_at().is_some_and(|failed_at| millis_since(failed_at) < interval)
@@ -174,7 +174,7 @@ impl Worker {
         millis_since(tick) < millis(self.service.settings.revocation_cache_time).max(60_000)
     }
 
-    /// The outcome of a refresh.  Where an older list will do while the identity service does not
+    /// The outcome of a refresh. Where an older list will do while the identity service does not
     /// answer, it counts as not answering after a while.
     async fn end_of_refresh(self: &Rc<Self>, need: Need) -> Outcome {
         let call = self.join_refresh(need.task());
@@ -210,10 +210,13 @@ impl Worker {
         let log = ngx_cycle_log();
         let name = self.service.name();
         match &outcome {
-            Ok(()) if self.failing.works() => {
+            Ok(()) if self.refresh_failures.on_success() => {
                 notice!(log, "keystone: identity service \"{name}\" answers again");
             }
-            Err(error) if !matches!(error, RefreshError::OtherWorker) && self.failing.fails() => {
+            Err(error)
+                if !matches!(error, RefreshError::OtherWorker)
+                    && self.refresh_failures.on_failure() =>
+            {
                 error!(
                     log,
                     "keystone: certificates or revocation list cannot be had from \"{name}\": \
@@ -230,13 +233,13 @@ impl Worker {
         let log = ngx_cycle_log();
         let name = self.service.name();
         match &outcome {
-            Ok(()) if self.not_rotating.works() => {
+            Ok(()) if self.rotation_failures.on_success() => {
                 notice!(
                     log,
                     "keystone: signing certificates of identity service \"{name}\" fetched again"
                 );
             }
-            Err(error) if self.not_rotating.fails() => {
+            Err(error) if self.rotation_failures.on_failure() => {
                 error!(
                     log,
                     "keystone: signing certificates of identity service \"{name}\" cannot be \

@@ -10,13 +10,13 @@ use nginx_sys::{ngx_conf_t, ngx_log_t};
 
 use crate::conf::memcached::MemcachedSettings;
 use crate::conf::server::ServiceSettings;
-use crate::memcached::{Memcached, Site, SiteError};
+use crate::memcached::{Memcached, ServerAddressError, ServerAddresses};
 use crate::net::now_sec;
 use crate::zone::Tally;
 
 /// The second level as it is configured: servers that are looked up, keys that are made.
 pub(super) struct Setup {
-    sites: Vec<Site>,
+    servers: Vec<ServerAddresses>,
     seal: Seal,
 }
 
@@ -26,14 +26,14 @@ impl Setup {
         cf: &mut ngx_conf_t,
         settings: &MemcachedSettings,
     ) -> Result<Self, SetupError> {
-        let sites = settings
+        let servers = settings
             .servers
             .iter()
-            .map(|server| Site::new(cf, server))
+            .map(|server| ServerAddresses::new(cf, server))
             .collect::<Result<_, _>>()?;
         let secret = settings.secret.as_ref().map(|secret| secret.expose().as_bytes());
         let seal = Seal::new(settings.strategy, secret)?;
-        Ok(Self { sites, seal })
+        Ok(Self { servers, seal })
     }
 }
 
@@ -45,7 +45,7 @@ pub enum SetupError {
     Secret(#[from] SealError),
     /// A server has no address.
     #[error(transparent)]
-    Server(#[from] SiteError),
+    Server(#[from] ServerAddressError),
 }
 
 /// The second level in a worker.
@@ -66,7 +66,7 @@ impl SecondLevel {
     ) -> Self {
         Self {
             setup,
-            memcached: Memcached::new(&setup.sites, tally, log),
+            memcached: Memcached::new(&setup.servers, tally, log),
             scope: scope(settings, keeps_catalog),
             log,
         }

@@ -43,7 +43,7 @@ impl Drop for Pending {
 }
 
 impl Worker {
-    /// Whether this question may be asked, or which bound it would exceed.  A question that is under
+    /// Whether this question may be asked, or which bound it would exceed. A question that is under
     /// way is not asked again, whoever needs the answer: that exceeds nothing.
     pub fn may_ask(&self, question: &Question) -> Result<(), Bound> {
         if self.validations.calls.running(&question.call_key()).is_some() {
@@ -73,7 +73,7 @@ impl Worker {
     /// Asks, or waits for the answer to the same question.
     ///
     /// Where no answer is kept, one to a question that was asked before this request came does not
-    /// count either: the token may have been revoked since.  Those that have waited for it share
+    /// count either: the token may have been revoked since. Those that have waited for it share
     /// the next one.
     pub async fn validate(self: Rc<Self>, question: Question) -> Outcome {
         if let Some(call) = self.validations.calls.running(&question.call_key()) {
@@ -207,10 +207,10 @@ impl Worker {
     fn report_validation(&self, error: Option<&ValidationError>) {
         let (log, name) = (ngx_cycle_log(), self.service.name());
         match error {
-            None if self.mute.works() => {
+            None if self.validation_failures.on_success() => {
                 notice!(log, "keystone: identity service \"{name}\" validates tokens again");
             }
-            Some(error) if self.mute.fails() => {
+            Some(error) if self.validation_failures.on_failure() => {
                 error!(log, "keystone: \"{name}\" cannot be asked about tokens: {error}");
             }
             None | Some(_) => {}

@@ -16,7 +16,7 @@ use super::second_level::SecondLevel;
 use super::service::Service;
 use super::shared_token::SharedToken;
 use super::snapshot::{Material, Snapshot, LOAD_TRIES};
-use crate::incident::Incident;
+use crate::failure_log::FailureLog;
 use crate::net::{now_msec, now_sec};
 use crate::zone::{ServiceState, Tally, Zone};
 
@@ -32,15 +32,15 @@ pub struct Worker {
     pub(super) refreshes: Refreshes,
     pub(super) validations: Validations,
     pub(super) events: Events,
-    /// That questions about tokens have no answer.
-    pub(super) mute: Incident,
-    /// That certificates or revocation list cannot be had.
-    pub(super) failing: Incident,
-    /// That other certificates cannot be had.
-    pub(super) not_rotating: Incident,
-    /// That the signing directory cannot be written.
-    pub(super) unwritable: Incident,
-    /// What other gateways were told, where they are to be asked.
+    /// Of validations.
+    pub(super) validation_failures: FailureLog,
+    /// Of refreshes of the revocation list.
+    pub(super) refresh_failures: FailureLog,
+    /// Of rotations of the certificates.
+    pub(super) rotation_failures: FailureLog,
+    /// Of writes to the signing directory.
+    pub(super) write_failures: FailureLog,
+    /// The answers that gateways share, where memcached is configured.
     pub(super) memcached: Option<SecondLevel>,
 }
 
@@ -83,10 +83,10 @@ impl Worker {
             refreshes: Refreshes::default(),
             validations: Validations::default(),
             events: Events::default(),
-            mute: Incident::default(),
-            failing: Incident::default(),
-            not_rotating: Incident::default(),
-            unwritable: Incident::default(),
+            validation_failures: FailureLog::default(),
+            refresh_failures: FailureLog::default(),
+            rotation_failures: FailureLog::default(),
+            write_failures: FailureLog::default(),
             memcached,
         })
     }
@@ -107,7 +107,7 @@ impl Worker {
         self.state.id() == self.service.id
     }
 
-    /// What tokens are checked against now.  Costs a load where nothing has changed.
+    /// What tokens are checked against now. Costs a load where nothing has changed.
     pub fn material(&self) -> Rc<Material> {
         let current = self.material.borrow().clone();
         if !self.is_current() {

@@ -1,38 +1,38 @@
-//! Where a memcached server is.
+//! The addresses of a memcached server.
 
 use keystone_token::memcache::server::Server;
 use nginx_sys::ngx_conf_t;
 
 use crate::net::{self, LookupError, PeerAddr};
 
-/// A server with its addresses.
+/// A memcached server's name and addresses.
 #[derive(Clone)]
-pub struct Site {
-    /// As all gateways call it.
+pub struct ServerAddresses {
+    /// The name by which all gateways know it.
     pub name: String,
     /// As of nginx's start; not empty.
-    pub addresses: Vec<PeerAddr>,
+    pub list: Vec<PeerAddr>,
 }
 
-impl Site {
+impl ServerAddresses {
     /// Looks the server up at configuration time.
-    pub fn new(cf: &mut ngx_conf_t, server: &Server) -> Result<Self, SiteError> {
+    pub fn new(cf: &mut ngx_conf_t, server: &Server) -> Result<Self, ServerAddressError> {
         let name = server.to_string();
-        let addresses = match server {
+        let list = match server {
             Server::Tcp { .. } => match net::look_up(cf, &name) {
                 Ok(addresses) => addresses.into_iter().map(PeerAddr::from).collect(),
-                Err(reason) => return Err(SiteError { name, reason }),
+                Err(reason) => return Err(ServerAddressError { name, reason }),
             },
             Server::Unix(path) => vec![PeerAddr::Unix(path.clone())],
         };
-        Ok(Self { name, addresses })
+        Ok(Self { name, list })
     }
 }
 
 /// Why a server has no address.
 #[derive(Debug, thiserror::Error)]
 #[error("memcached server \"{name}\": {reason}")]
-pub struct SiteError {
+pub struct ServerAddressError {
     name: String,
     reason: LookupError,
 }

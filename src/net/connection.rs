@@ -156,7 +156,7 @@ impl PeerConnection {
         // Failures are returned, and reported by whoever gives up.
         peer.set_log_error(nginx_sys::ngx_connection_log_error_e_NGX_ERROR_INFO);
 
-        let rc = self.inner.pool.hushed(|| {
+        let rc = self.inner.pool.without_connect_errors(|| {
             // SAFETY: `peer` and all that it points to outlive the call; nginx copies what it
             // keeps, except for the log, which lives in the pool that outlives the connection.
             Status(unsafe { ngx_event_connect_peer(&mut peer) })

@@ -132,7 +132,7 @@ impl Endpoints {
                 }
                 Err(error) => error,
             };
-            let others = n + 1 < count && !error.is_of_question();
+            let others = n + 1 < count && !error.is_about_token();
             let further = n + 1 < tries && (error.is_transient() || others);
             if !further {
                 return Err(error);

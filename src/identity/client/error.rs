@@ -33,7 +33,7 @@ pub enum ClientError {
     },
     /// What was asked about cannot be named in a question.
     #[error("the token has characters that no token has")]
-    Unnameable,
+    TokenNotEncodable,
     /// The service cannot be reached, or says that it cannot answer.
     #[error("{uri}: {reason}")]
     Unavailable {
@@ -48,8 +48,8 @@ pub enum ClientError {
 
 impl ClientError {
     /// Whether it is the question that is wrong, whoever is asked.
-    pub(super) fn is_of_question(&self) -> bool {
-        matches!(self, Self::Unnameable)
+    pub(super) fn is_about_token(&self) -> bool {
+        matches!(self, Self::TokenNotEncodable)
     }
 
     /// Whether the same question may be answered at the next try.

@@ -99,7 +99,7 @@ impl OwnedPool {
     /// Runs `connect` without nginx's own line about a connection that is refused at once, which
     /// no `log_error` of the connection holds back. Who tries in vain each few seconds reports it
     /// once.
-    pub(in crate::net) fn hushed<T>(&self, connect: impl FnOnce() -> T) -> T {
+    pub(in crate::net) fn without_connect_errors<T>(&self, connect: impl FnOnce() -> T) -> T {
         let log = self.log();
         // SAFETY: the log is ours, and nginx only reads it during `connect`.
         let level = unsafe { (*log).log_level };

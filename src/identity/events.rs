@@ -1,4 +1,4 @@
-//! Revocation events: which of the identity service's answers count no more.
+//! Revocation events: which of the identity service's answers are no longer valid.
 //!
 //! An answer about a token is kept for a while. What ends it earlier is an event of Keystone that
 //! covers the token, or an entry of the revocation list, where there is one. Both come with a
@@ -35,7 +35,7 @@ impl Worker {
         self.generation() + self.state.events_generation()
     }
 
-    /// Notes that a token came that only the identity service can judge.
+    /// Notes the use of a token that only the identity service can validate.
     pub fn note_online_use(&self) {
         self.state.set_used_online_at(now_msec());
     }
@@ -66,14 +66,14 @@ impl Worker {
         self.service.settings.revocation_events.is_none() || self.known_events().were_had
     }
 
-    /// Fetches the events as often as is configured, as one worker for all, from the time that they
-    /// are of use.
+    /// Fetches the events at the configured interval, one worker for all, once tokens are validated
+    /// online.
     pub async fn keep_events(self: Rc<Self>) {
         let Some(interval) = self.service.settings.revocation_events else { return };
         let tick = (interval / 4).max(Duration::from_millis(50));
         loop {
             Timer::cancelable(tick).await;
-            // The workers that stay do it.
+            // Workers that are not exiting do it.
             if exiting() {
                 return;
             }
@@ -96,7 +96,7 @@ impl Worker {
         }
     }
 
-    /// Fetches the events, and publishes them if they are others.
+    /// Fetches the events, and publishes them if they have changed.
     async fn fetch_events(&self) -> Result<(), EventsError> {
         let asked_at = now_msec().max(1);
         self.state.set_events_asked_at(asked_at);
@@ -106,13 +106,13 @@ impl Worker {
             self.state.set_events_had_at(asked_at);
         }
         let digest = blake3::hash(&json);
-        // With another generation is what a worker has left that died before it told of it.
+        // A worker that died while it published may have left events of another generation.
         let head = [&self.state.events_generation().to_le_bytes()[..], digest.as_bytes()].concat();
         if self.state.events().load().is_some_and(|published| published.starts_with(&head)) {
             return Ok(());
         }
         let has_room = self.zone.locked(|| {
-            // Whoever has asked later, when this took longer than the lease, knows of more events.
+            // If this took longer than the lease, a later request has newer events.
             let is_overtaken = self.state.events_asked_at() != Some(asked_at);
             if is_overtaken || !self.is_current() {
                 return true;
@@ -180,7 +180,7 @@ impl Worker {
             *self.events.known.borrow_mut() = known.clone();
             return known;
         }
-        // A writer died at it: nothing is known to be good until the next one.
+        // A writer died while it published: no answer is known to be valid until the next fetch.
         Rc::new(Known { generation, were_had: false, events: Revoked::Any })
     }
 }

@@ -70,7 +70,7 @@ impl Worker {
         Err(RefreshError::Overtaken)
     }
 
-    /// Fetches the certificates. Where they cannot be had, those of before stay.
+    /// Fetches the certificates. If that fails, the known ones stay.
     pub(super) async fn fetch_rotated_certificates(&self) -> Result<(), RefreshError> {
         for _ in 0..OVERTAKEN_TRIES {
             let mut draft = self.draft()?;
@@ -128,7 +128,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Looks after the files where no list is fetched that would be a reason to.
+    /// Restores deleted files where no list is fetched.
     pub(super) async fn keep_files(&self) {
         while !exiting() {
             Timer::cancelable(FILES_INTERVAL).await;
@@ -153,7 +153,7 @@ impl Worker {
         }
     }
 
-    /// Fetches the certificates, and publishes them if they are others.
+    /// Fetches the certificates, and publishes them if they have changed.
     async fn fetch_certificates(&self, draft: &mut Draft) -> Result<Signers, RefreshError> {
         let log = ngx_cycle_log();
         debug!(log, "keystone: fetching certificates from \"{}\"", self.service.name());
@@ -248,5 +248,5 @@ impl Worker {
 
 const OVERTAKEN_TRIES: usize = 3;
 
-/// Between two looks at whether the files are there.
+/// How often the files are checked.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);

@@ -8,22 +8,22 @@ use keystone_token::revocation_events::RevocationEvents;
 use super::single_flight::{Abandoned, SingleFlight};
 use crate::failure_log::FailureLog;
 
-/// The events as this worker has read them.
+/// The events of this worker, and what fetches them.
 #[derive(Default)]
 pub(super) struct Events {
-    /// Fetches them.
+    /// The fetch that is running.
     pub(super) calls: SingleFlight<(), (), Abandoned>,
     pub(super) known: RefCell<Rc<Known>>,
     /// Of fetching them.
     pub(super) failures: FailureLog,
-    /// Whether there was no room for them last time, so that it is logged once.
+    /// Whether there was no room for them last time; logged once.
     pub(super) crowded: Cell<bool>,
 }
 
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) generation: u64,
-    /// Whether there was an answer ever.
+    /// Whether they have ever been fetched.
     pub(super) were_had: bool,
     pub(super) events: Revoked,
 }

@@ -1,4 +1,4 @@
-//! What requests of this worker wait for, and how many of them do.
+//! Pending refreshes and validations of this worker.
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;
@@ -25,13 +25,13 @@ pub enum Need {
     Rotation,
 }
 
-/// Why the identity service did not give what was needed of it.
+/// Why the identity service is unavailable to a request.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(Rc<str>);
 
 impl Need {
-    /// The task that meets it.
+    /// The refresh that fetches it.
     pub(super) fn task(self) -> RefreshTask {
         match self {
             Self::Certificates | Self::List => RefreshTask::List,
@@ -132,7 +132,7 @@ impl Refreshes {
         self.waiting_for_list.get() + self.waiting_for_rotation.get()
     }
 
-    /// Counts requests that begin or, below zero, cease to wait.
+    /// Adds to the number of requests that wait, or subtracts from it.
     pub(super) fn add_waiting(&self, task: RefreshTask, more: isize) {
         let waiting = self.waiting_cell(task);
         waiting.set(waiting.get().saturating_add_signed(more));

@@ -1,9 +1,9 @@
 //! When certificates and the revocation list are fetched: one worker asks for all, and in a worker
 //! all requests that need the answer wait for one refresh.
 //!
-//! Other certificates are looked for apart from the list. Anybody can cause that, with a token
-//! whose signature does not fit: neither its failure nor the time that it takes may concern those
-//! who only need the list.
+//! Rotated certificates are fetched independently of the list. Any client can cause that with a token
+//! whose signature does not match, so neither a failure nor the time that it takes may affect
+//! requests that only need the list.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -42,8 +42,8 @@ impl Drop for Waiting<'_> {
 }
 
 impl Worker {
-    /// How long it takes until a signature that does not fit may be asked about: once in a while
-    /// only, whoever sends such tokens and however many.
+    /// The time until a signature that does not match may cause another fetch of certificates. That
+    /// is rate limited, whoever sends such tokens and however many.
     pub fn time_to_rotation(&self) -> Duration {
         let passed = self.state.rotation_tried_at().map(millis_since);
         let left = passed.map_or(0, |passed| ROTATION_INTERVAL.saturating_sub(passed));
@@ -71,8 +71,8 @@ impl Worker {
         self.refreshes.all_waiting() + self.validations.pending()
     }
 
-    /// Tells the others how many there are. A row that several processes share tells nothing: one
-    /// of them could not take back what another one has open.
+    /// Publishes the number for `keystone_status`. Nothing is published in a row that several
+    /// processes share: none of them knows how many of the others are pending.
     pub(super) fn note_pending(&self) {
         if self.row.is_own() && self.is_current() {
             self.state.set_pending(self.row.index, self.pending() as u64);
@@ -100,8 +100,8 @@ impl Worker {
 
     /// Fetches what is needed, or waits for the refresh that does it already.
     ///
-    /// Not every refresh that is under way will do: its list may have been asked for before a token
-    /// was revoked that comes with this request.
+    /// A refresh that is already running may not be enough: the list may have been requested before
+    /// the token of this request was revoked.
     pub async fn refresh(self: &Rc<Self>, need: Need) -> Outcome {
         let _waiting = Waiting::new(self, need.task());
         let came = now_micros();
@@ -115,7 +115,7 @@ impl Worker {
 
     /// Fetches the list in the background, if that is not under way and has not failed just now.
     pub fn refresh_ahead(self: &Rc<Self>) {
-        // The workers that stay do it.
+        // Workers that are not exiting do it.
         if !exiting() && !self.failed_recently() {
             // Nobody waits for it, and its failure is logged where it happens.
             self.join_refresh(RefreshTask::List);
@@ -130,8 +130,7 @@ impl Worker {
         !stale.is_zero() && self.list_age().is_some_and(|age| age <= most)
     }
 
-    /// Refreshes for as long as it is of use, ahead of the time at which a request would have to
-    /// wait.
+    /// Refreshes the list ahead of time while it is in use, so that no request has to wait.
     pub async fn keep_fresh(self: Rc<Self>) {
         let settings = &self.service.settings;
         if !settings.revocation {
@@ -297,14 +296,14 @@ impl Worker {
     }
 
     fn note_outcome(&self, outcome: &Result<(), RefreshError>) {
-        // Of no concern to the service that has got the state since.
+        // The state may belong to another service by now.
         if !self.is_current() {
             return;
         }
         if let Err(error) = outcome {
             let text = error.to_string();
             let error = self.state.last_error();
-            // What is cut off in a character is read with a mark for it.
+            // A character that is cut in two is shown as U+FFFD.
             let text = &text.as_bytes()[..text.len().min(error.capacity())];
             self.zone.locked(|| error.store(text));
         }

@@ -1,4 +1,4 @@
-//! What gateways tell each other through memcached: the identity service's answers about tokens.
+//! Answers of the identity service about tokens, which gateways share through memcached.
 
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
@@ -40,7 +40,7 @@ impl Setup {
 /// Why the second level cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// There is no key to be had.
+    /// The key is missing.
     #[error("keystone_memcached_secret_key: {0}")]
     Secret(#[from] SealError),
     /// A server has no address.
@@ -72,9 +72,9 @@ impl SecondLevel {
         }
     }
 
-    /// What any gateway of the fleet was told about the token less than `max_age` ago, if memcached
-    /// is at hand and still has it. It is whole, it is about this token, and it has not expired;
-    /// whether it was revoked since `made_at` is not known.
+    /// The identity service's answer about the token that any gateway has stored less than `max_age`
+    /// ago. It is authentic, it is about this token, and it has not expired; the token may have been
+    /// revoked since `made_at`.
     pub(super) async fn get(&self, token: &[u8], max_age: Duration) -> Option<Content> {
         let entry = self.setup.seal.entry(&self.scope, token);
         let entry = entry.inspect_err(|reason| self.complain("named", reason)).ok()?;
@@ -84,10 +84,10 @@ impl SecondLevel {
         opened.inspect_err(|reason| self.complain("used", reason)).ok()
     }
 
-    /// Tells the fleet what the identity service itself has said about the token, for as long as the
-    /// token lives, but no longer than `max_age` from the time that the service was asked.
+    /// Stores an answer of the identity service until the token expires, but no longer than `max_age`
+    /// from the time of the request.
     ///
-    /// What came from memcached is not to be stored again: that would make it young.
+    /// An answer that came from memcached is not stored again: that would extend its life.
     pub(super) async fn set(&self, token: &[u8], content: &Content, max_age: Duration) {
         let until = content.made_at.saturating_add(seconds(max_age)).min(content.expires_at);
         let left = until.saturating_sub(now_sec()).clamp(0, u32::MAX.into());
@@ -112,9 +112,9 @@ fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Whose answers these are, and what is in them. Gateways that agree on it take each other's word:
-/// it must not hold what differs from one to the next for no reason, such as the order of
-/// addresses, and must hold all that makes an answer another one.
+/// What the answers depend on. Gateways with the same scope share entries: it must not contain
+/// irrelevant differences, such as the order of addresses, and must contain everything that changes
+/// an answer.
 fn scope(settings: &ServiceSettings, keeps_catalog: bool) -> Vec<u8> {
     let uris = settings.identity_uris.iter().map(|uri| uri.trim_end_matches('/'));
     let mut uris: Vec<&str> = uris.collect();

@@ -17,7 +17,7 @@ use crate::zone::{ServiceState, Zone};
 
 /// An identity service as it is configured.
 pub struct Service {
-    /// Names it in the zone: the same settings give the same number after a reload.
+    /// Identifies it in the zone: the same settings give the same number after a reload.
     pub id: u64,
     /// All settings.
     pub settings: ServiceSettings,
@@ -49,7 +49,7 @@ impl Service {
 /// Why an identity service cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// One of its URIs leads nowhere.
+    /// One of its URIs is invalid.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
     /// memcached cannot be used.
@@ -84,8 +84,8 @@ fn id(settings: &ServiceSettings) -> u64 {
     u64::from_le_bytes(*digest.as_bytes().first_chunk().unwrap_or(&[0; 8]))
 }
 
-/// Makes ready, in the master, what workers will find: the signing directory, and, where the zone
-/// holds nothing yet, a snapshot of what lies in it.
+/// Prepares, in the master, the signing directory and, where the zone is empty, a snapshot of what is
+/// in that directory.
 pub fn start(
     service: &Service,
     owner: signing_dir::Owner,

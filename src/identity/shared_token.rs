@@ -8,8 +8,8 @@ use crate::zone::{ServiceState, Zone};
 
 /// The service token in the zone, so that workers need not each ask for one.
 ///
-/// A worker that has outlived two configurations may find there the token of another identity
-/// service, which is nobody's business but that one's: then it keeps its own to itself.
+/// A worker that has outlived two configurations may find the state of another identity service
+/// there. Then it neither uses that service's token nor shares its own.
 pub(super) struct SharedToken {
     pub(super) zone: Zone,
     pub(super) state: ServiceState,
@@ -18,7 +18,7 @@ pub(super) struct SharedToken {
 }
 
 impl SharedToken {
-    /// Asked after the token was read: a state changes its number first.
+    /// Checked after the token was read: a state changes its number first.
     fn is_ours(&self) -> bool {
         self.state.id() == self.service
     }

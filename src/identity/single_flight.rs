@@ -1,4 +1,4 @@
-//! Work that is done once for all who need its outcome.
+//! Work that is done once for all that need its outcome.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +13,7 @@ use ngx::async_::Task;
 
 use crate::net::{exiting, spawn, Timer};
 
-/// The calls that are under way in this worker, at most one for each key.
+/// The running calls of this worker, at most one for each key.
 pub(super) struct SingleFlight<K, T, E> {
     /// A call takes itself out when it has ended.
     calls: Rc<RefCell<Calls<K, T, E>>>,
@@ -38,16 +38,15 @@ where
     T: Clone + 'static,
     E: Clone + From<Abandoned> + 'static,
 {
-    /// The call for `key` that is under way, if one is.
+    /// The running call for `key`, if there is one.
     pub(super) fn running(&self, key: &K) -> Option<Rc<Call<T, E>>> {
         self.calls.borrow().get(key).cloned()
     }
 
     /// Joins the call for `key`, or starts one that does `work`.
     ///
-    /// The work is a task of its own: its outcome is for all, also when the one who asked for it has
-    /// gone. A worker that is to exit abandons it once nobody waits for it: it may take as long as
-    /// several time-outs.
+    /// The work is a task of its own and goes on when the request that started it is gone. An exiting
+    /// worker abandons it once nothing waits for it: it may take as long as several time-outs.
     pub(super) fn join<F>(&self, key: K, work: impl FnOnce() -> F) -> Rc<Call<T, E>>
     where
         F: Future<Output = Result<T, E>> + 'static,
@@ -80,12 +79,12 @@ where
     }
 }
 
-/// A call that is under way, and those who wait for its outcome.
+/// A running call, and what waits for its outcome.
 pub(super) struct Call<T, E> {
     started: Instant,
     outcome: RefCell<Option<Result<T, E>>>,
     waiting: RefCell<BTreeMap<u64, Waker>>,
-    /// How many have ever waited.
+    /// The number of the next waker.
     tickets: Cell<u64>,
     /// The task that does the work, until it has ended.
     task: RefCell<Option<Task<()>>>,
@@ -102,14 +101,14 @@ impl<T: Clone, E: Clone> Call<T, E> {
         }
     }
 
-    /// How long the call has been under way.
+    /// How long the call has been running.
     pub(super) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// Waits for the outcome.
     pub(super) async fn outcome(&self) -> Result<T, E> {
-        // Who goes away while waiting takes the waker along.
+        // Removes the waker of a future that is dropped while it waits.
         struct Ticket<'c, T, E>(&'c Call<T, E>, u64);
         impl<T, E> Drop for Ticket<'_, T, E> {
             fn drop(&mut self) {
@@ -130,7 +129,7 @@ impl<T: Clone, E: Clone> Call<T, E> {
     }
 }
 
-/// Ends a call when it is dropped, with the outcome or without one: nobody may wait for ever.
+/// Completes a call when it is dropped, with the outcome or without one: nothing waits for ever.
 struct Completion<K: Eq + Hash, T, E: From<Abandoned>> {
     calls: Rc<RefCell<Calls<K, T, E>>>,
     key: K,
@@ -149,7 +148,7 @@ impl<K: Eq + Hash, T, E: From<Abandoned>> Drop for Completion<K, T, E> {
     }
 }
 
-/// The outcome of the work; `None` where the worker is to exit and nobody awaits it any more.
+/// The outcome of the work; `None` if the worker is exiting and nothing awaits it any more.
 async fn unless_abandoned<T>(
     mut work: Pin<Box<impl Future<Output = T>>>,
     is_awaited: impl Fn() -> bool,
@@ -170,5 +169,5 @@ async fn unless_abandoned<T>(
     .await
 }
 
-/// How often a call checks whether anybody waits; nginx tells nobody that the worker is to exit.
+/// How often a call checks for that; nginx does not tell modules that the worker is exiting.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);

@@ -1,5 +1,4 @@
-//! Asking the identity service about a token: one question for all requests that wait for the same
-//! token.
+//! Validation of tokens by the identity service: one for all requests that wait for the same token.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,8 +42,8 @@ impl Drop for Pending {
 }
 
 impl Worker {
-    /// Whether this question may be asked, or which bound it would exceed. A question that is under
-    /// way is not asked again, whoever needs the answer: that exceeds nothing.
+    /// Whether this validation may start, or which bound it would exceed. One that joins a running
+    /// validation exceeds none.
     pub fn may_ask(&self, question: &Question) -> Result<(), Bound> {
         if self.validations.calls.running(&question.call_key()).is_some() {
             return Ok(());
@@ -59,7 +58,7 @@ impl Worker {
         }
     }
 
-    /// Counts a request that a bound has refused; whether the log is to be told of it at `warn`.
+    /// Counts a request that a bound has refused; says whether to log it at `warn`.
     pub fn note_limited(&self, bound: Bound) -> bool {
         if self.is_current() {
             self.state.count_limited(bound == Bound::Address);
@@ -70,11 +69,11 @@ impl Worker {
         }
     }
 
-    /// Asks, or waits for the answer to the same question.
+    /// Validates the token, or waits for a validation of it that is running.
     ///
-    /// Where no answer is kept, one to a question that was asked before this request came does not
-    /// count either: the token may have been revoked since. Those that have waited for it share
-    /// the next one.
+    /// Where answers are not cached, a validation that started before this request came does not
+    /// count: the token may have been revoked since. The requests that have waited for it share the
+    /// next one.
     pub async fn validate(self: Rc<Self>, question: Question) -> Outcome {
         if let Some(call) = self.validations.calls.running(&question.call_key()) {
             let outcome = call.outcome().await;
@@ -116,8 +115,8 @@ impl Worker {
         Ok(answer)
     }
 
-    /// What another gateway was told, as far as nothing has revoked it since, and the moment from
-    /// which on it counts.
+    /// The answer that another gateway has shared, unless the token may have been revoked since, and
+    /// the time from which it counts.
     async fn get_shared(&self, question: &Question) -> Option<(Identity, Moment)> {
         let max_age = Duration::from_secs(question.moment.valid_for);
         if max_age.is_zero() || question.how.allow_expired || !self.can_tell_revoked() {
@@ -137,7 +136,7 @@ impl Worker {
         Some((identity, Moment { now, tick, ..question.moment }))
     }
 
-    /// Tells the other gateways, which no request need wait for.
+    /// Shares the answer with other gateways. No request waits for that.
     fn store_shared(self: &Rc<Self>, question: &Question, identity: &Identity, asked_at: i64) {
         let max_age = Duration::from_secs(question.moment.valid_for);
         let expires_at = identity.expires_at().and_then(|expires| i64::try_from(expires).ok());
@@ -190,7 +189,7 @@ impl Worker {
         self.zone.count_validation(TokenFormat::of(question.token.as_bytes()), path, word);
     }
 
-    /// Without a place in the cache the token will be asked about with each request.
+    /// Without room in the cache each request with the token causes a validation.
     fn report_unkept(&self, question: &Question, identity: &Identity) {
         let lives = identity.expires_at().is_some_and(|expires| expires > question.moment.now);
         if lives && question.moment.valid_for > 0 {
@@ -203,7 +202,7 @@ impl Worker {
         }
     }
 
-    /// Tells the start of an incident and its end; each request that meets it has a line of its own.
+    /// Logs the first failure and the recovery; each request that is affected has its own line.
     fn report_validation(&self, error: Option<&ValidationError>) {
         let (log, name) = (ngx_cycle_log(), self.service.name());
         match error {

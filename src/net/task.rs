@@ -1,7 +1,7 @@
 //! Tasks on nginx's event loop.
 //!
 //! Tasks are `async_task`'s, as those of `ngx::async_::spawn`. A task that is woken is put on a
-//! queue, which nginx's event loop runs: nobody who wakes a task has it run on his own stack.
+//! queue, which nginx's event loop runs: a task never runs on the stack of what wakes it.
 //!
 //! The queue has one event, which is posted and has a timer of 0 ms as well. The posted event runs
 //! the queue in the very round of the event loop in which the task was woken. The timer is there for

@@ -1,4 +1,4 @@
-//! Questions as HTTP requests.
+//! Requests to the identity service as HTTP requests.
 
 use ::http::header::{HeaderName, HeaderValue, ACCEPT, CONTENT_TYPE};
 use ::http::Request;
@@ -7,7 +7,7 @@ use keystone_token::api;
 use keystone_token::secret::Secret;
 use zeroize::Zeroizing;
 
-/// A request for `hyper`; `token` goes along where the question is one of the service user.
+/// A request for `hyper`, with the service token where it needs one.
 pub(super) fn encode(
     request: &api::Request,
     body: Option<String>,

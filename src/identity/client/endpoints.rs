@@ -34,7 +34,7 @@ pub(super) struct Endpoints {
     pub(super) log: NonNull<ngx_log_t>,
 }
 
-/// An endpoint and what is known about it.
+/// An endpoint and its state.
 struct EndpointState {
     endpoint: Endpoint,
     /// The discovered version, and when it was.
@@ -51,7 +51,7 @@ impl EndpointState {
     }
 }
 
-/// An answer with a status below 500, and who gave it.
+/// A response with a status below 500, and the endpoint that sent it.
 pub(super) struct Answer {
     pub(super) endpoint: usize,
     pub(super) version: ApiVersion,
@@ -99,8 +99,8 @@ impl Endpoints {
         }
     }
 
-    /// Asks one endpoint after the other, and again, until one answers; `token` goes along where the
-    /// request needs one.
+    /// Asks one endpoint after the other, and again, until one answers. The request carries `token` if
+    /// it needs one.
     pub(super) async fn ask(
         &self,
         build: &BuildRequest<'_>,
@@ -108,7 +108,7 @@ impl Endpoints {
     ) -> Result<Answer, ClientError> {
         let count = self.endpoints.len();
         let first = self.current.get();
-        // One that is down must not keep the others from being asked.
+        // Every endpoint is tried, even if some are down.
         let tries = (self.max_retries as usize).saturating_add(1).max(count);
 
         let mut last_error = None;
@@ -250,7 +250,7 @@ impl Endpoints {
         pauses.min().flatten()
     }
 
-    /// A server that has lost v2.0 by an upgrade says 404 to all questions in it.
+    /// A server that no longer has v2.0 after an upgrade answers 404 to all requests in v2.0.
     pub(super) fn doubt_version(&self, answer: &Answer) {
         let since = self.endpoints[answer.endpoint].version.get().map(|(_, since)| since);
         let is_old = since.is_some_and(|since| millis_since(since) > DOUBT);

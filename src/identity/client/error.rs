@@ -1,4 +1,4 @@
-//! Why the identity service has not answered a question.
+//! Why a request to the identity service failed.
 
 use thiserror::Error;
 
@@ -15,7 +15,7 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The service does not have what was asked for; another way has to be taken.
+    /// The service does not offer the resource.
     #[error("{uri}: not offered, status {status}")]
     NotOffered {
         /// Who answered.
@@ -23,7 +23,7 @@ pub enum ClientError {
         /// 403, 404 or 410.
         status: u16,
     },
-    /// The module's own credentials are missing or not accepted: the operator has to see to it.
+    /// The module's own credentials are missing or not accepted; the operator has to correct them.
     #[error("{uri}: {reason}")]
     Refused {
         /// Who refused them.
@@ -31,7 +31,7 @@ pub enum ClientError {
         /// What was refused.
         reason: String,
     },
-    /// What was asked about cannot be named in a question.
+    /// The token cannot be sent in a request.
     #[error("the token has characters that no token has")]
     TokenNotEncodable,
     /// The service cannot be reached, or says that it cannot answer.
@@ -47,7 +47,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether it is the question that is wrong, whoever is asked.
+    /// Whether the token is the reason, so that no endpoint can answer.
     pub(super) fn is_about_token(&self) -> bool {
         matches!(self, Self::TokenNotEncodable)
     }

@@ -1,5 +1,5 @@
-//! The service token: had once for all who wait, renewed in time, and not asked for too often when
-//! the credentials are refused.
+//! The service token: obtained once for all that wait for it, renewed before it expires, and not
+//! requested too often while the credentials are refused.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,14 +15,14 @@ use crate::identity::lease::{claim, Claim};
 use crate::identity::single_flight::SingleFlight;
 use crate::net::{now_msec, now_sec};
 
-/// The service token of a worker's self.endpoints.
+/// Obtains the service token of a worker's client.
 pub(super) struct Login {
     credentials: Credentials,
     store: Rc<dyn TokenStore>,
     endpoints: Rc<Endpoints>,
     /// The token that was obtained last, where it is too long for the store.
     own: RefCell<Option<ServiceToken>>,
-    /// Obtains a token.
+    /// The login that is running.
     calls: SingleFlight<(), ServiceToken, ClientError>,
 }
 
@@ -77,7 +77,7 @@ impl Login {
             let login = self.clone();
             async move { login.obtain().await }
         };
-        // Those who wait for it share its failure, too.
+        // All that wait for it share its failure, too.
         self.calls.join((), obtain).outcome().await
     }
 
@@ -95,8 +95,8 @@ impl Login {
         self.own.borrow_mut().take_if(|own| own.id == token.id);
     }
 
-    /// Looks at the status that a question with `token` has come back with: roles are fixed when a
-    /// token is issued, so a 403 may end with a newer one.
+    /// Checks the status of a response to a request with `token`. A token keeps the roles of the time
+    /// when it was issued, so a newer one may end a 403.
     pub(super) fn judge(&self, token: &ServiceToken, status: u16) {
         let age = now_sec().saturating_sub(token.issued_at);
         if status == 403 && !matches!(self.credentials, Credentials::Token(_)) && age > RECONSIDER {
@@ -104,7 +104,7 @@ impl Login {
         }
     }
 
-    /// Obtains a token, unless another worker does: then that one's is as good.
+    /// Obtains a token, or takes the one that another worker obtains.
     async fn obtain(&self) -> Result<ServiceToken, ClientError> {
         let _lease = match self.store.login_lease() {
             None => None,
@@ -215,7 +215,7 @@ impl Login {
     }
 }
 
-/// For how many milliseconds credentials that were refused this many times are left alone.
+/// For how many milliseconds credentials are not tried again after this many refusals.
 fn back_off(times: u32) -> u64 {
     (FIRST_BACK_OFF << times.saturating_sub(1).min(6)).min(LONGEST_BACK_OFF)
 }

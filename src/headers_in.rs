@@ -1,20 +1,19 @@
 //! The request's headers: take the tokens, remove what a client must not send, set the identity.
 //!
 //! nginx keeps headers in a list of arrays ([`Request::headers`] tells when there is none), and
-//! points into it (`headers_in.host` and the like), so elements must stay where they are.  Removing one cuts its array in two.  Two habits of nginx's
-//! code set the form of the result: a loop over the list looks at the first element of each part but
-//! the first one without asking whether there is one, and `ngx_list_push()` takes the list's
-//! `nalloc` for the room in its last part.
+//! points into it (`headers_in.host` and the like), so elements must stay where they are. Removing
+//! one cuts its array in two. Two habits of nginx's code set the form of the result: a loop over the
+//! list looks at the first element of each part but the first one without asking whether there is
+//! one, and `ngx_list_push()` takes the list's `nalloc` for the room in its last part.
 
 use std::ptr::NonNull;
 
 use keystone_token::headers::{folded, is_stripped, HeaderName};
 use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_str_t, ngx_table_elt_t};
 
-use crate::conf::directive::bytes;
 use crate::request::{elements, make_list, static_name, Request};
 
-/// The tokens of a request, as sent; none is empty.  They point into the request's headers.
+/// The tokens of a request, as sent; none is empty. They point into the request's headers.
 #[derive(Clone, Copy, Default)]
 pub struct Tokens {
     /// Of `X-Auth-Token`, else of `X-Storage-Token`.
@@ -88,11 +87,10 @@ impl Request {
         }
         // SAFETY: the list belongs to the request; nothing else uses it meanwhile.
         let list = unsafe { self.header_list()?.as_mut() };
-        // SAFETY: the elements are headers, whose names live as long as the request.
-        let removed = |header: &ngx_table_elt_t| remove(unsafe { bytes(&header.key) });
+        let removed = |header: &ngx_table_elt_t| remove(header.key.as_bytes());
         // What stays, as runs of elements that lie side by side.
         let mut runs: Vec<(*const ngx_table_elt_t, usize)> = Vec::new();
-        // SAFETY: as above.
+        // SAFETY: the elements are headers.
         for header in unsafe { elements(list) } {
             if removed(header) {
                 continue;
@@ -139,7 +137,7 @@ fn rebuild(
         unsafe { (*pair[0]).next = pair[1] };
     }
     list.last = parts.last().copied().unwrap_or(&mut list.part);
-    // The last part now counts as full: behind it may lie elements that are in use.  The next push
+    // The last part now counts as full: behind it may lie elements that are in use. The next push
     // takes a new part, of this many elements.
     // SAFETY: `last` is one of the parts above.
     list.nalloc = unsafe { (*list.last).nelts };

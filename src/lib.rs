@@ -13,10 +13,10 @@ mod authz;
 mod client_address;
 mod conf;
 mod context;
+mod failure_log;
 mod header_variables;
 mod headers_in;
 mod identity;
-mod incident;
 mod memcached;
 mod net;
 mod request;
@@ -225,7 +225,10 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
-    net::shield(worker::Worker::stop);
+    net::shield(|| {
+        worker::Worker::stop();
+        net::drop_woken();
+    });
 }
 
 fn code(done: Option<()>) -> ngx_int_t {

@@ -11,8 +11,8 @@
 //!   `error_page` redirects into a location, come without it: see [`Request::header_list`].
 //! - What points to one header (`headers_in.referer`, `headers_in.authorization`) is null where the
 //!   request has none.
-//! - Texts (`uri`, `method_name`, `unparsed_uri`, `headers_in.user`) may be empty with a null
-//!   pointer: [`bytes()`] takes that for no bytes.
+//! - Strings (`uri`, `method_name`, `unparsed_uri`, `headers_in.user`) may be empty with a null
+//!   pointer: `ngx_str_t::as_bytes` takes that for no bytes.
 
 use std::ffi::CStr;
 use std::ptr::{self, NonNull};
@@ -25,17 +25,10 @@ use nginx_sys::{
     NGX_HTTP_OK, NGX_HTTP_SATISFY_ANY, NGX_OK,
 };
 use ngx::core::Pool;
-use ngx::http::{
-    HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
-};
+use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
 
 use crate::client_address::ClientAddress;
-use crate::conf::directive::bytes;
-use crate::conf::location::LocationConf;
-use crate::conf::server::ServerConf;
-use crate::conf::MainConf;
 use crate::log::AsLog;
-use crate::HttpKeystoneModule;
 
 mod phases;
 
@@ -43,8 +36,8 @@ pub use phases::PhaseHandler;
 
 /// A request that nginx is working at.
 ///
-/// Copies are as good as the original.  None may be kept longer than nginx keeps the request: a
-/// [`Context`](crate::context::Context) may, because nginx destroys it with the request.
+/// Copies are as good as the original. None may be kept longer than nginx keeps the request; the
+/// module's context of the request may keep one, because nginx destroys it with the request.
 #[derive(Clone, Copy)]
 pub struct Request(NonNull<ngx_http_request_t>);
 
@@ -68,7 +61,8 @@ impl Request {
         self.0.as_ptr()
     }
 
-    fn get(&self) -> &ngx_http_request_t {
+    /// nginx's structure, for looking at it.
+    pub(crate) fn get(&self) -> &ngx_http_request_t {
         // SAFETY: by the contract of `new`; nothing else runs while the reference is used.
         unsafe { self.0.as_ref() }
     }
@@ -106,31 +100,14 @@ impl Request {
         unsafe { Pool::from_ngx_pool(self.get().pool) }
     }
 
-    /// The configuration of the location that the request is in now.
-    pub fn location(&self) -> Option<&'static LocationConf> {
-        HttpKeystoneModule::location_conf(self.get())
-    }
-
-    /// The configuration of all servers.
-    pub fn main(&self) -> Option<&'static MainConf> {
-        HttpKeystoneModule::main_conf(self.get())
-    }
-
-    /// The configuration of its server.
-    pub fn server(&self) -> Option<&'static ServerConf> {
-        HttpKeystoneModule::server_conf(self.get())
-    }
-
     /// The method, as in the request line.
     pub fn method(&self) -> &str {
-        // SAFETY: the name lives as long as the request.
-        std::str::from_utf8(unsafe { bytes(&self.get().method_name) }).unwrap_or_default()
+        self.get().method_name.to_str().unwrap_or_default()
     }
 
     /// The path, decoded and normalised, as rewrites and redirects have left it.
     pub fn path(&self) -> &[u8] {
-        // SAFETY: the path lives as long as the request.
-        unsafe { bytes(&self.get().uri) }
+        self.get().uri.as_bytes()
     }
 
     /// The path as the client wrote it, without the query, where `proxy_pass` would hand it on so.
@@ -138,9 +115,7 @@ impl Request {
         if self.get().valid_unparsed_uri() == 0 {
             return None;
         }
-        // SAFETY: it lives as long as the request.
-        let uri = unsafe { bytes(&self.get().unparsed_uri) };
-        uri.split(|byte| *byte == b'?').next()
+        self.get().unparsed_uri.as_bytes().split(|byte| *byte == b'?').next()
     }
 
     /// nginx's own configuration of the location that the request is in now.
@@ -156,8 +131,9 @@ impl Request {
 
     /// `Referer`, of which the first line counts.
     pub fn referer(&self) -> Option<&[u8]> {
-        // SAFETY: null, or the header in the request's list, whose value lives as long.
-        unsafe { self.get().headers_in.referer.as_ref().map(|header| bytes(&header.value)) }
+        // SAFETY: null, or the header in the request's list.
+        let referer = unsafe { self.get().headers_in.referer.as_ref() };
+        referer.map(|header| header.value.as_bytes())
     }
 
     /// What the client accepts, all `Accept` headers as one.
@@ -171,8 +147,7 @@ impl Request {
     pub fn headers<'r>(&self) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
         // SAFETY: the list belongs to the request, and its elements are headers.
         let headers = unsafe { elements(&(*self.as_ptr()).headers_in.headers) };
-        // SAFETY: names and values live as long as the request.
-        headers.map(|header| unsafe { (bytes(&header.key), bytes(&header.value)) })
+        headers.map(|header| (header.key.as_bytes(), header.value.as_bytes()))
     }
 
     /// nginx's list of the request's headers, made here where nginx has not made it; `None` where
@@ -243,17 +218,13 @@ impl Request {
         let Some(header) = (unsafe { self.get().headers_in.authorization.as_ref() }) else {
             return false;
         };
-        // SAFETY: a header's value lives as long as the request.
-        let value = unsafe { bytes(&header.value) };
-        let scheme = value.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let scheme = header.value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
         scheme.eq_ignore_ascii_case(b"negotiate")
     }
 
     /// The user that another module has authenticated (`$remote_user`).
     pub fn remote_user(&self) -> Option<&str> {
-        // SAFETY: the name lives as long as the request.
-        let user = unsafe { bytes(&self.get().headers_in.user) };
-        std::str::from_utf8(user).ok().filter(|user| !user.is_empty())
+        self.get().headers_in.user.to_str().ok().filter(|user| !user.is_empty())
     }
 
     /// What a value with variables is for this request; `None` where nginx has no memory.
@@ -262,8 +233,8 @@ impl Request {
         let value = std::ptr::from_ref(value).cast_mut();
         // SAFETY: the request and the value are valid; nginx changes neither.
         let rc = unsafe { ngx_http_complex_value(self.as_ptr(), value, &mut text) };
-        // SAFETY: the text lies in the request's pool or in the configuration.
-        (rc == NGX_OK as isize).then(|| unsafe { bytes(&text) })
+        // SAFETY: the bytes lie in the request's pool or in the configuration, not in `text`.
+        (rc == NGX_OK as isize).then(|| unsafe { &*ptr::from_ref(text.as_bytes()) })
     }
 
     /// What a path with variables is for this request, null-terminated; `None` where nginx has no
@@ -275,9 +246,8 @@ impl Request {
         if unsafe { ngx_http_complex_value(self.as_ptr(), path, &mut text) } != NGX_OK as isize {
             return None;
         }
-        // SAFETY: the text lives as long as the request.  nginx counts the null in where there are
-        // variables, and does not where there are none.
-        if unsafe { bytes(&text) }.last() == Some(&0) {
+        // nginx counts the null in where there are variables, and does not where there are none.
+        if text.as_bytes().last() == Some(&0) {
             text.len -= 1;
         }
         Some(text)
@@ -308,8 +278,7 @@ impl Request {
         // SAFETY: the list belongs to the request, and its elements are headers.
         unsafe { elements(&self.get().headers_out.headers) }
             .filter(|header| header.hash != 0)
-            // SAFETY: names and values live as long as the request.
-            .map(|header| unsafe { (bytes(&header.key), bytes(&header.value)) })
+            .map(|header| (header.key.as_bytes(), header.value.as_bytes()))
     }
 
     /// Forgets what nginx has remembered of these variables for this request (by their indices).

@@ -42,59 +42,89 @@ pub struct Owner {
 }
 
 /// Creates the directory for `owner` if it is missing, and checks that nobody else can put files
-/// into it.  On success a warning may come back; an error says why nginx must not start.
-pub fn prepare(path: &Path, owner: Owner) -> Result<Option<String>, String> {
-    let name = path.display();
+/// into it. On success a warning may come back; an error says why nginx must not start.
+pub fn prepare(path: &Path, owner: Owner) -> Result<Option<String>, PrepareError> {
+    let failed = |reason| PrepareError { path: path.to_owned(), reason };
+    let mode = check(path, owner).map_err(failed)?;
+    let readable = mode & 0o055 != 0;
+    Ok(readable.then(|| {
+        format!(
+            "keystone_signing_dir {} can be read by others (mode {mode:04o}); 0700 is enough",
+            path.display()
+        )
+    }))
+}
+
+/// Why the directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("keystone_signing_dir {} {reason}", path.display())]
+pub struct PrepareError {
+    path: PathBuf,
+    reason: Reason,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Reason {
+    #[error("cannot be created: {0}")]
+    Create(io::Error),
+    #[error(
+        "is a symbolic link in a directory that others can write, who could turn it elsewhere"
+    )]
+    LinkInOpenDirectory,
+    #[error("is a symbolic link of user {0}, who could turn it elsewhere")]
+    LinkOwner(u32),
+    #[error("cannot be looked at: {0}")]
+    Look(io::Error),
+    #[error("is not a directory")]
+    NotDirectory,
+    #[error(
+        "can be written by others (mode {0:04o}): who writes there decides which tokens are valid"
+    )]
+    OpenToOthers(u32),
+    #[error("belongs to user {uid}, it must belong to root or to the worker's user {worker}")]
+    Owner { uid: u32, worker: u32 },
+    #[error("is in {}, which cannot be looked at: {error}", parent.display())]
+    Parent { parent: PathBuf, error: io::Error },
+    #[error("(mode {mode:04o}, owner {uid}) cannot be written by the worker's user {worker}")]
+    ReadOnly { mode: u32, uid: u32, worker: u32 },
+    #[error("cannot be used: {0}")]
+    Use(io::Error),
+    #[error("cannot be written: {0}")]
+    Write(io::Error),
+}
+
+/// The mode of the directory, made if it is missing, where it can be used.
+fn check(path: &Path, owner: Owner) -> Result<u32, Reason> {
     let trusted = |uid: u32| uid == 0 || uid == owner.uid;
 
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, owner)
-            .map_err(|error| format!("keystone_signing_dir {name} cannot be created: {error}"))?,
-        Err(error) => return Err(format!("keystone_signing_dir {name}: {error}")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create(path, owner).map_err(Reason::Create)?
+        }
+        Err(error) => return Err(Reason::Look(error)),
         Ok(link) if link.file_type().is_symlink() => check_link(path, &link, trusted)?,
         Ok(_) => {}
     }
 
-    let directory = fs::metadata(path)
-        .map_err(|error| format!("keystone_signing_dir {name} cannot be used: {error}"))?;
+    let directory = fs::metadata(path).map_err(Reason::Use)?;
+    let (mode, uid, worker) = (directory.mode() & 0o7777, directory.uid(), owner.uid);
     if !directory.is_dir() {
-        return Err(format!("keystone_signing_dir {name} is not a directory"));
+        return Err(Reason::NotDirectory);
     }
-    if !trusted(directory.uid()) {
-        return Err(format!(
-            "keystone_signing_dir {name} belongs to user {}, it must belong to root or to the \
-             worker's user {}",
-            directory.uid(),
-            owner.uid
-        ));
+    if !trusted(uid) {
+        return Err(Reason::Owner { uid, worker });
     }
-    let mode = directory.mode() & 0o7777;
     if mode & 0o022 != 0 {
-        return Err(format!(
-            "keystone_signing_dir {name} can be written by others (mode {mode:04o}): who writes \
-             there decides which tokens are valid"
-        ));
+        return Err(Reason::OpenToOthers(mode));
     }
     if !is_writable(&directory, owner) {
-        return Err(format!(
-            "keystone_signing_dir {name} (mode {mode:04o}, owner {}) cannot be written by the \
-             worker's user {}",
-            directory.uid(),
-            owner.uid
-        ));
+        return Err(Reason::ReadOnly { mode, uid, worker });
     }
     // The mode may promise what the file system does not keep (mounted read-only, say).
     let probe = path.join(temporary_name("probe"));
-    create_new(&probe)
-        .map_err(|error| format!("keystone_signing_dir {name} cannot be written: {error}"))?;
+    create_new(&probe).map_err(Reason::Write)?;
     let _ = fs::remove_file(&probe);
-
-    let readable = mode & 0o055 != 0;
-    Ok(readable.then(|| {
-        format!(
-            "keystone_signing_dir {name} can be read by others (mode {mode:04o}); 0700 is enough"
-        )
-    }))
+    Ok(mode)
 }
 
 fn create(path: &Path, owner: Owner) -> io::Result<()> {
@@ -110,27 +140,20 @@ fn check_link(
     path: &Path,
     link: &fs::Metadata,
     trusted: impl Fn(u32) -> bool,
-) -> Result<(), String> {
-    let name = path.display();
+) -> Result<(), Reason> {
     if !trusted(link.uid()) {
-        return Err(format!(
-            "keystone_signing_dir {name} is a symbolic link of user {}, who could turn it \
-             elsewhere",
-            link.uid()
-        ));
+        return Err(Reason::LinkOwner(link.uid()));
     }
     let parent = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let parent = fs::metadata(parent).map_err(|error| format!("{}: {error}", parent.display()))?;
-    let sticky = parent.mode() & 0o1000 != 0;
-    let writable = parent.mode() & 0o022 != 0;
-    if !trusted(parent.uid()) || (writable && !sticky) {
-        return Err(format!(
-            "keystone_signing_dir {name} is a symbolic link in a directory that others can \
-             write, who could turn it elsewhere"
-        ));
+    let directory = fs::metadata(parent)
+        .map_err(|error| Reason::Parent { parent: parent.to_owned(), error })?;
+    let sticky = directory.mode() & 0o1000 != 0;
+    let writable = directory.mode() & 0o022 != 0;
+    if !trusted(directory.uid()) || (writable && !sticky) {
+        return Err(Reason::LinkInOpenDirectory);
     }
     Ok(())
 }
@@ -156,7 +179,7 @@ pub struct Files {
     pub revoked: Option<(Vec<u8>, Duration)>,
 }
 
-/// Reads what is there.  A file that cannot be read counts as missing, and `complain` hears why.
+/// Reads what is there. A file that cannot be read counts as missing, and `complain` hears why.
 pub fn load(path: &Path, mut complain: impl FnMut(String)) -> Files {
     let mut read = |name: &str| {
         let file = path.join(name);

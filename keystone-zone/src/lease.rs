@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Who may do a piece of work that one process should do for all.
 ///
 /// A lease has a holder and an end, so that it comes free also when its holder hangs; whether the
-/// holder still lives is for the caller to tell ([`Lease::try_take`]'s `alive`).  Zero is nobody's.
+/// holder still lives is for the caller to tell ([`Lease::try_take`]'s `alive`). Zero is nobody's.
 #[derive(Clone, Copy, Debug)]
 pub struct Lease<'z>(&'z AtomicU64);
 
@@ -52,7 +52,7 @@ fn is_free(held: u64, now: u64, duration: u64, alive: impl FnOnce(u32) -> bool) 
     held == 0 || is_over || !alive(holder)
 }
 
-/// A lease that is held.  It is given back when this is dropped, on whichever way.
+/// A lease that is held. It is given back when this is dropped, on whichever way.
 #[derive(Debug)]
 #[must_use = "dropping the guard gives the lease back"]
 pub struct LeaseGuard<'z> {

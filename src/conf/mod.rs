@@ -15,6 +15,7 @@ pub mod directive;
 mod jws_keys;
 pub mod location;
 pub mod memcached;
+mod request;
 pub mod server;
 pub mod swift;
 
@@ -106,7 +107,8 @@ impl MainConf {
                 settings.signing_dir.display()
             ));
         }
-        self.services.push(Box::new(Service::new(cf, settings)?));
+        let service = Service::new(cf, settings).map_err(|error| error.to_string())?;
+        self.services.push(Box::new(service));
         Ok(self.services.len() - 1)
     }
 }

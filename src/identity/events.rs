@@ -1,11 +1,10 @@
-//! Revocation events: which of the identity service's answers count no more.
+//! Revocation events: which of the identity service's answers are no longer valid.
 //!
-//! An answer about a token is kept for a while.  What ends it earlier is an event of Keystone that
-//! covers the token, or an entry of the revocation list, where there is one.  Both come with a
+//! An answer about a token is kept for a while. What ends it earlier is an event of Keystone that
+//! covers the token, or an entry of the revocation list, where there is one. Both come with a
 //! generation; an answer of an older one is compared before it counts again, so a lookup costs
 //! nothing as long as nothing has changed.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,48 +13,19 @@ use keystone_token::revocation_events::{RevocationEvents, RevocationEventsError}
 use ngx::log::ngx_cycle_log;
 
 use super::client::ClientError;
-use super::flight::unless_abandoned;
-use super::{lease, millis, millis_since, Revocations, Worker, LOAD_TRIES};
-use crate::incident::Incident;
+use super::clock::{millis, millis_since};
+use super::known_events::{Known, Revoked};
+use super::lease;
+use super::snapshot::{Revocations, LOAD_TRIES};
+use super::worker::Worker;
 use crate::net::{exiting, now_msec, Timer};
-
-/// The events as this worker has read them.
-#[derive(Default)]
-pub(super) struct Events {
-    known: RefCell<Rc<Known>>,
-    /// That they cannot be had.
-    failing: Incident,
-    /// Whether there was no room for them last time, so that it is logged once.
-    crowded: Cell<bool>,
-}
-
-#[derive(Default)]
-pub(super) struct Known {
-    generation: u64,
-    /// Whether there was an answer ever.
-    pub(super) were_had: bool,
-    pub(super) events: Revoked,
-}
-
-pub(super) enum Revoked {
-    /// There are more events than the zone has room for: any token may be one of them.
-    Any,
-    /// What these cover.
-    These(Box<RevocationEvents>),
-}
-
-impl Default for Revoked {
-    fn default() -> Self {
-        Self::These(Box::default())
-    }
-}
 
 #[derive(Debug, thiserror::Error)]
 enum EventsError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("the answer is {0}")]
-    Nonsense(#[from] RevocationEventsError),
+    InvalidResponse(#[from] RevocationEventsError),
 }
 
 impl Worker {
@@ -65,7 +35,7 @@ impl Worker {
         self.generation() + self.state.events_generation()
     }
 
-    /// Notes that a token came that only the identity service can judge.
+    /// Notes the use of a token that only the identity service can validate.
     pub fn note_online_use(&self) {
         self.state.set_used_online_at(now_msec());
     }
@@ -96,14 +66,14 @@ impl Worker {
         self.service.settings.revocation_events.is_none() || self.known_events().were_had
     }
 
-    /// Fetches the events as often as is configured, as one worker for all, from the time that they
-    /// are of use.
+    /// Fetches the events at the configured interval, one worker for all, once tokens are validated
+    /// online.
     pub async fn keep_events(self: Rc<Self>) {
         let Some(interval) = self.service.settings.revocation_events else { return };
         let tick = (interval / 4).max(Duration::from_millis(50));
         loop {
             Timer::cancelable(tick).await;
-            // The workers that stay do it.
+            // Workers that are not exiting do it.
             if exiting() {
                 return;
             }
@@ -111,18 +81,22 @@ impl Worker {
             let age = asked_at.map(millis_since);
             let is_due =
                 age.is_none_or(|age| age.saturating_add(millis(tick) / 2) >= millis(interval));
-            if self.state.used_online_at().is_none() || !is_due || !self.is_current() {
+            let is_wanted = is_due && self.state.used_online_at().is_some() && self.is_current();
+            if !is_wanted || self.events.calls.running(&()).is_some() {
                 continue;
             }
-            let Some(_lease) = lease::take(self.state.events_lease()) else { continue };
-            let outcome = unless_abandoned(Box::pin(self.fetch_events()), || false).await;
-            if let Some(outcome) = outcome {
-                self.report_events(outcome);
-            }
+            let Some(lease) = lease::take(self.state.events_lease()) else { continue };
+            let worker = self.clone();
+            // Nobody waits for it, and its failure is logged where it happens.
+            self.events.calls.join((), || async move {
+                let _lease = lease;
+                worker.report_events(worker.fetch_events().await);
+                Ok(())
+            });
         }
     }
 
-    /// Fetches the events, and publishes them if they are others.
+    /// Fetches the events, and publishes them if they have changed.
     async fn fetch_events(&self) -> Result<(), EventsError> {
         let asked_at = now_msec().max(1);
         self.state.set_events_asked_at(asked_at);
@@ -132,13 +106,13 @@ impl Worker {
             self.state.set_events_had_at(asked_at);
         }
         let digest = blake3::hash(&json);
-        // With another generation is what a worker has left that died before it told of it.
+        // A worker that died while it published may have left events of another generation.
         let head = [&self.state.events_generation().to_le_bytes()[..], digest.as_bytes()].concat();
         if self.state.events().load().is_some_and(|published| published.starts_with(&head)) {
             return Ok(());
         }
         let has_room = self.zone.locked(|| {
-            // Whoever has asked later, when this took longer than the lease, knows of more events.
+            // If this took longer than the lease, a later request has newer events.
             let is_overtaken = self.state.events_asked_at() != Some(asked_at);
             if is_overtaken || !self.is_current() {
                 return true;
@@ -169,10 +143,10 @@ impl Worker {
     fn report_events(&self, outcome: Result<(), EventsError>) {
         let (log, name) = (ngx_cycle_log(), self.service.name());
         match outcome {
-            Ok(()) if self.events.failing.works() => {
+            Ok(()) if self.events.failures.on_success() => {
                 notice!(log, "keystone: \"{name}\" gives revocation events again");
             }
-            Err(error) if self.events.failing.fails() => {
+            Err(error) if self.events.failures.on_failure() => {
                 error!(log, "keystone: revocation events cannot be had from \"{name}\": {error}");
             }
             Ok(()) | Err(_) => {}
@@ -206,7 +180,7 @@ impl Worker {
             *self.events.known.borrow_mut() = known.clone();
             return known;
         }
-        // A writer died at it: nothing is known to be good until the next one.
+        // A writer died while it published: no answer is known to be valid until the next fetch.
         Rc::new(Known { generation, were_had: false, events: Revoked::Any })
     }
 }

@@ -6,8 +6,9 @@ use keystone_token::cms::{CertificateError, Signers};
 use ngx::log::ngx_cycle_log;
 
 use super::client::{ClientError, RevocationAnswer};
+use super::revocation_list::{verify_list, ListError};
 use super::snapshot::{List, Snapshot};
-use super::{verify_list, ListError, Worker};
+use super::worker::Worker;
 use crate::net::{exiting, now_micros, now_msec, now_sec, Timer};
 use crate::signing_dir;
 
@@ -52,7 +53,7 @@ struct Draft {
 }
 
 /// When a question was sent, on nginx's millisecond clock and on the exact one.
-struct Asked {
+struct SentAt {
     tick: u64,
     micros: u64,
 }
@@ -69,7 +70,7 @@ impl Worker {
         Err(RefreshError::Overtaken)
     }
 
-    /// Fetches the certificates.  Where they cannot be had, those of before stay.
+    /// Fetches the certificates. If that fails, the known ones stay.
     pub(super) async fn fetch_rotated_certificates(&self) -> Result<(), RefreshError> {
         for _ in 0..OVERTAKEN_TRIES {
             let mut draft = self.draft()?;
@@ -95,7 +96,7 @@ impl Worker {
 
         debug!(log, "keystone: fetching the revocation list from \"{}\"", self.service.name());
         // The answer tells what was revoked until the question was sent, not until it came.
-        let asked = Asked { tick: now_msec(), micros: now_micros() };
+        let asked = SentAt { tick: now_msec(), micros: now_micros() };
         let list = match self.client.revocation_list().await? {
             RevocationAnswer::NoList { status } => {
                 if draft.snapshot.list != List::Absent {
@@ -127,7 +128,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Looks after the files where no list is fetched that would be a reason to.
+    /// Restores deleted files where no list is fetched.
     pub(super) async fn keep_files(&self) {
         while !exiting() {
             Timer::cancelable(FILES_INTERVAL).await;
@@ -152,7 +153,7 @@ impl Worker {
         }
     }
 
-    /// Fetches the certificates, and publishes them if they are others.
+    /// Fetches the certificates, and publishes them if they have changed.
     async fn fetch_certificates(&self, draft: &mut Draft) -> Result<Signers, RefreshError> {
         let log = ngx_cycle_log();
         debug!(log, "keystone: fetching certificates from \"{}\"", self.service.name());
@@ -196,7 +197,7 @@ impl Worker {
         &self,
         draft: &mut Draft,
         mut next: Snapshot,
-        list_asked: Option<&Asked>,
+        list_asked: Option<&SentAt>,
     ) -> Result<(), RefreshError> {
         let generation = draft.base + 1;
         let bytes = (next != draft.snapshot).then(|| {
@@ -234,10 +235,10 @@ impl Worker {
         let directory = &self.service.settings.signing_dir;
         let (log, shown) = (ngx_cycle_log(), directory.display());
         match signing_dir::store(directory, name, bytes) {
-            Ok(()) if self.unwritable.works() => {
+            Ok(()) if self.write_failures.on_success() => {
                 notice!(log, "keystone: {shown} can be written again");
             }
-            Err(error) if self.unwritable.fails() => {
+            Err(error) if self.write_failures.on_failure() => {
                 error!(log, "keystone: {shown}/{name} cannot be written: {error}");
             }
             Ok(()) | Err(_) => {}
@@ -247,5 +248,5 @@ impl Worker {
 
 const OVERTAKEN_TRIES: usize = 3;
 
-/// Between two looks at whether the files are there.
+/// How often the files are checked.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);

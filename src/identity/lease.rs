@@ -1,4 +1,4 @@
-//! Work that one worker does for all: who may do it now.
+//! Leases: which worker may do work that one does for all.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use keystone_zone::{Lease, LeaseGuard};
 use crate::net::{exiting, now_msec, Timer};
 use crate::zone::is_alive;
 
-/// What waiting for a lease has come to.
+/// The outcome of waiting for a lease.
 pub(super) enum Claim<T> {
-    /// The work is this worker's.  Without the lease only in a worker that is to exit, where
+    /// The work is this worker's. Without the lease only in a worker that is to exit, where
     /// no other worker does it.
     Mine(Option<LeaseGuard<'static>>),
     /// Another worker's work has had this outcome.
@@ -18,7 +18,7 @@ pub(super) enum Claim<T> {
 
 /// Waits until the work is this worker's, or another worker's outcome is there.
 ///
-/// A worker that is to exit takes no lease: it may be gone before the work ends.  Its own requests
+/// A worker that is to exit takes no lease: it may be gone before the work ends. Its own requests
 /// wait for what another worker does, and where none does it, as when nginx quits, for this one.
 pub(super) async fn claim<T>(
     lease: Lease<'static>,
@@ -27,7 +27,7 @@ pub(super) async fn claim<T>(
     let mut left = GRACE;
     loop {
         let guard = take(lease);
-        // Looked at when the lease is held: its last holder has told of its outcome by then.
+        // Checked while the lease is held: its last holder has published the outcome by then.
         if let Some(outcome) = outcome() {
             return Claim::Done(outcome);
         }
@@ -43,7 +43,7 @@ pub(super) async fn claim<T>(
     }
 }
 
-/// Takes a lease for this process, if no other one that lives has it and this one is to stay.
+/// Takes a lease for this process, unless another live process holds it or this one is exiting.
 pub(super) fn take(lease: Lease<'static>) -> Option<LeaseGuard<'static>> {
     match exiting() {
         true => None,
@@ -51,17 +51,17 @@ pub(super) fn take(lease: Lease<'static>) -> Option<LeaseGuard<'static>> {
     }
 }
 
-/// Whether no process that lives is at work.
+/// Whether no live process holds the lease.
 pub(super) fn is_free(lease: Lease<'static>) -> bool {
     lease.is_free(now_msec(), LEASE, is_alive)
 }
 
-/// Milliseconds; longer than the work takes unless the identity service hangs.  Then another worker
+/// Milliseconds; longer than the work takes unless the identity service hangs. Then another worker
 /// may try as well.
 const LEASE: u64 = 30_000;
 
-/// Between two looks at whether the other worker is done.
+/// How often a worker checks whether the holder is done.
 const POLL: Duration = Duration::from_millis(20);
 
-/// For how long a worker that is to exit lets others take a free lease.
+/// How long an exiting worker lets others take a free lease first.
 const GRACE: Duration = Duration::from_millis(200);

@@ -1,122 +1,49 @@
 //! When certificates and the revocation list are fetched: one worker asks for all, and in a worker
 //! all requests that need the answer wait for one refresh.
 //!
-//! Other certificates are looked for apart from the list.  Anybody can cause that, with a token
-//! whose signature does not fit: neither its failure nor the time that it takes may concern those
-//! who only need the list.
+//! Rotated certificates are fetched independently of the list. Any client can cause that with a token
+//! whose signature does not match, so neither a failure nor the time that it takes may affect
+//! requests that only need the list.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ngx::log::ngx_cycle_log;
 
+use super::clock::{millis, millis_since};
 use super::fetch::RefreshError;
-use super::flight::Flight;
 use super::lease::{claim, is_free, Claim};
-use super::{millis, millis_since, Revocations, Worker};
+use super::pending::{Need, RefreshCall, RefreshTask, Unavailable};
+use super::snapshot::Revocations;
+use super::worker::Worker;
 use crate::net::{exiting, now_micros, now_msec, or_timeout, Timer};
 
-/// What a token cannot be checked without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// There are no certificates that can be used.
-    Certificates,
-    /// The revocation list is too old, or was never had.
-    List,
-    /// A signature does not fit the certificates: they may have been replaced.
-    Rotation,
-}
-
-/// Why the identity service did not give what was needed of it.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unavailable(Rc<str>);
-
-impl Unavailable {
-    /// The reason, as it reads on in a log line.
-    pub(super) fn new(reason: &dyn std::fmt::Display) -> Self {
-        Self(reason.to_string().into())
-    }
-
-    /// Of work that ended without an outcome: by a panic, or with the worker.
-    pub(super) fn given_up() -> Self {
-        Self("it was given up".into())
-    }
-}
-
 type Outcome = Result<(), Unavailable>;
-
-/// The refreshes of this worker.
-#[derive(Default)]
-pub(super) struct Refresh {
-    /// Of the list, and of certificates where there are none.
-    list: Slot,
-    /// Of certificates, where a signature does not fit those that are there.
-    rotation: Slot,
-}
-
-/// A refresh that is under way, if one is.
-#[derive(Default)]
-struct Slot {
-    under_way: RefCell<Option<UnderWay>>,
-    /// How many requests wait for one.
-    waiting: Cell<usize>,
-}
-
-#[derive(Clone)]
-struct UnderWay {
-    started: Instant,
-    flight: Rc<Flight<Outcome>>,
-}
-
-impl Refresh {
-    fn slot(&self, need: Need) -> &Slot {
-        match need {
-            Need::Certificates | Need::List => &self.list,
-            Need::Rotation => &self.rotation,
-        }
-    }
-
-    /// How many requests wait.
-    fn waiting(&self) -> usize {
-        self.list.waiting.get() + self.rotation.waiting.get()
-    }
-
-    /// Gives up what is under way.
-    pub(super) fn cancel(&self) {
-        for slot in [&self.list, &self.rotation] {
-            let under_way = slot.under_way.borrow().clone();
-            under_way.into_iter().for_each(|it| it.flight.cancel());
-        }
-    }
-}
 
 /// A request that waits, for as long as this lives.
 struct Waiting<'w> {
     worker: &'w Worker,
-    slot: &'w Slot,
+    task: RefreshTask,
 }
 
 impl<'w> Waiting<'w> {
-    fn new(worker: &'w Worker, need: Need) -> Self {
-        let slot = worker.refresh.slot(need);
-        slot.waiting.set(slot.waiting.get() + 1);
+    fn new(worker: &'w Worker, task: RefreshTask) -> Self {
+        worker.refreshes.add_waiting(task, 1);
         worker.note_pending();
-        Self { worker, slot }
+        Self { worker, task }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.slot.waiting.set(self.slot.waiting.get() - 1);
+        self.worker.refreshes.add_waiting(self.task, -1);
         self.worker.note_pending();
     }
 }
 
 impl Worker {
-    /// How long it takes until a signature that does not fit may be asked about: once in a while
-    /// only, whoever sends such tokens and however many.
+    /// The time until a signature that does not match may cause another fetch of certificates. That
+    /// is rate limited, whoever sends such tokens and however many.
     pub fn time_to_rotation(&self) -> Duration {
         let passed = self.state.rotation_tried_at().map(millis_since);
         let left = passed.map_or(0, |passed| ROTATION_INTERVAL.saturating_sub(passed));
@@ -126,26 +53,26 @@ impl Worker {
     /// Whether a request whose token's signature does not fit may wait for other certificates.
     pub fn may_look_for_rotation(&self) -> bool {
         let is_under_way = || {
-            self.refresh.rotation.under_way.borrow().is_some()
+            self.refreshes.calls.running(&RefreshTask::Rotation).is_some()
                 || !is_free(self.state.rotation_lease())
         };
         (self.time_to_rotation().is_zero() || is_under_way()) && self.may_wait(Need::Rotation)
     }
 
-    /// Whether one more request may wait for a refresh.  `keystone_max_pending` bounds those that
+    /// Whether one more request may wait for a refresh. `keystone_max_pending` bounds those that
     /// wait for the list, those that wait for other certificates, and validations, each by itself:
     /// what somebody else sends keeps no valid token from being checked.
     pub fn may_wait(&self, need: Need) -> bool {
-        self.refresh.slot(need).waiting.get() < self.service.settings.max_pending
+        self.refreshes.waiting(need.task()) < self.service.settings.max_pending
     }
 
     /// How many requests wait for a refresh, and how many tokens are being asked about.
     pub(super) fn pending(&self) -> usize {
-        self.refresh.waiting() + self.validations.under_way()
+        self.refreshes.all_waiting() + self.validations.pending()
     }
 
-    /// Tells the others how many there are.  A row that several processes share tells nothing: one
-    /// of them could not take back what another one has open.
+    /// Publishes the number for `keystone_status`. Nothing is published in a row that several
+    /// processes share: none of them knows how many of the others are pending.
     pub(super) fn note_pending(&self) {
         if self.row.is_own() && self.is_current() {
             self.state.set_pending(self.row.index, self.pending() as u64);
@@ -158,7 +85,7 @@ impl Worker {
     }
 
     /// Whether the last refresh of any worker failed so recently that another one now would only
-    /// keep requests waiting.  The more of them failed in a row, the longer that is.
+    /// keep requests waiting. The more of them failed in a row, the longer that is.
     pub fn failed_recently(&self) -> bool {
         let interval = retry_interval(self.state.failures());
         self.state.failed_at().is_some_and(|failed_at| millis_since(failed_at) < interval)
@@ -173,10 +100,10 @@ impl Worker {
 
     /// Fetches what is needed, or waits for the refresh that does it already.
     ///
-    /// Not every refresh that is under way will do: its list may have been asked for before a token
-    /// was revoked that comes with this request.
+    /// A refresh that is already running may not be enough: the list may have been requested before
+    /// the token of this request was revoked.
     pub async fn refresh(self: &Rc<Self>, need: Need) -> Outcome {
-        let _waiting = Waiting::new(self, need);
+        let _waiting = Waiting::new(self, need.task());
         let came = now_micros();
         loop {
             let outcome = self.end_of_refresh(need).await;
@@ -188,10 +115,10 @@ impl Worker {
 
     /// Fetches the list in the background, if that is not under way and has not failed just now.
     pub fn refresh_ahead(self: &Rc<Self>) {
-        // The workers that stay do it.
+        // Workers that are not exiting do it.
         if !exiting() && !self.failed_recently() {
             // Nobody waits for it, and its failure is logged where it happens.
-            self.start_refresh(Need::List);
+            self.join_refresh(RefreshTask::List);
         }
     }
 
@@ -203,8 +130,7 @@ impl Worker {
         !stale.is_zero() && self.list_age().is_some_and(|age| age <= most)
     }
 
-    /// Refreshes for as long as it is of use, ahead of the time at which a request would have to
-    /// wait.
+    /// Refreshes the list ahead of time while it is in use, so that no request has to wait.
     pub async fn keep_fresh(self: Rc<Self>) {
         let settings = &self.service.settings;
         if !settings.revocation {
@@ -247,15 +173,15 @@ impl Worker {
         millis_since(tick) < millis(self.service.settings.revocation_cache_time).max(60_000)
     }
 
-    /// The outcome of a refresh.  Where an older list will do while the identity service does not
+    /// The outcome of a refresh. Where an older list will do while the identity service does not
     /// answer, it counts as not answering after a while.
     async fn end_of_refresh(self: &Rc<Self>, need: Need) -> Outcome {
-        let UnderWay { started, flight } = self.start_refresh(need);
+        let call = self.join_refresh(need.task());
         if need != Need::List || !self.tolerates_list() {
-            return flight.landed().await;
+            return call.outcome().await;
         }
-        let left = Timer::new(PATIENCE.saturating_sub(started.elapsed()));
-        let outcome = or_timeout(flight.landed(), left).await;
+        let left = Timer::new(PATIENCE.saturating_sub(call.elapsed()));
+        let outcome = or_timeout(call.outcome(), left).await;
         outcome.unwrap_or_else(|| Err(Unavailable::new(&"there is no answer yet")))
     }
 
@@ -267,41 +193,29 @@ impl Worker {
         need == Need::Rotation || !settings.revocation || self.list_was_asked_since(since)
     }
 
-    fn start_refresh(self: &Rc<Self>, need: Need) -> UnderWay {
-        let slot = self.refresh.slot(need);
-        if let Some(under_way) = slot.under_way.borrow().clone() {
-            return under_way;
-        }
-        let under_way = UnderWay { started: Instant::now(), flight: Rc::default() };
-        *slot.under_way.borrow_mut() = Some(under_way.clone());
-        let (worker, ended) = (self.clone(), self.clone());
-        under_way.flight.launch(
+    fn join_refresh(self: &Rc<Self>, task: RefreshTask) -> Rc<RefreshCall> {
+        self.refreshes.calls.join(task, || {
+            let worker = self.clone();
             async move {
-                match need {
-                    Need::Certificates | Need::List => {
-                        let outcome = worker.refresh_for_all().await;
-                        worker.report_refresh(outcome)
-                    }
-                    Need::Rotation => {
-                        let outcome = worker.rotate_for_all().await;
-                        worker.report_rotation(outcome)
-                    }
+                match task {
+                    RefreshTask::List => worker.report_refresh(worker.refresh_for_all().await),
+                    RefreshTask::Rotation => worker.report_rotation(worker.rotate_for_all().await),
                 }
-            },
-            move || *ended.refresh.slot(need).under_way.borrow_mut() = None,
-            Err(Unavailable::given_up()),
-        );
-        under_way
+            }
+        })
     }
 
     fn report_refresh(&self, outcome: Result<(), RefreshError>) -> Outcome {
         let log = ngx_cycle_log();
         let name = self.service.name();
         match &outcome {
-            Ok(()) if self.failing.works() => {
+            Ok(()) if self.refresh_failures.on_success() => {
                 notice!(log, "keystone: identity service \"{name}\" answers again");
             }
-            Err(error) if !matches!(error, RefreshError::OtherWorker) && self.failing.fails() => {
+            Err(error)
+                if !matches!(error, RefreshError::OtherWorker)
+                    && self.refresh_failures.on_failure() =>
+            {
                 error!(
                     log,
                     "keystone: certificates or revocation list cannot be had from \"{name}\": \
@@ -318,13 +232,13 @@ impl Worker {
         let log = ngx_cycle_log();
         let name = self.service.name();
         match &outcome {
-            Ok(()) if self.not_rotating.works() => {
+            Ok(()) if self.rotation_failures.on_success() => {
                 notice!(
                     log,
                     "keystone: signing certificates of identity service \"{name}\" fetched again"
                 );
             }
-            Err(error) if self.not_rotating.fails() => {
+            Err(error) if self.rotation_failures.on_failure() => {
                 error!(
                     log,
                     "keystone: signing certificates of identity service \"{name}\" cannot be \
@@ -382,14 +296,14 @@ impl Worker {
     }
 
     fn note_outcome(&self, outcome: &Result<(), RefreshError>) {
-        // Of no concern to the service that has got the state since.
+        // The state may belong to another service by now.
         if !self.is_current() {
             return;
         }
         if let Err(error) = outcome {
             let text = error.to_string();
             let error = self.state.last_error();
-            // What is cut off in a character is read with a mark for it.
+            // A character that is cut in two is shown as U+FFFD.
             let text = &text.as_bytes()[..text.len().min(error.capacity())];
             self.zone.locked(|| error.store(text));
         }

@@ -7,8 +7,10 @@ use keystone_gateway::status::{
 };
 
 use super::client::{Credentials, TokenStore};
-use super::events::Revoked;
-use super::{Revocations, SharedToken, Worker};
+use super::known_events::Revoked;
+use super::shared_token::SharedToken;
+use super::snapshot::Revocations;
+use super::worker::Worker;
 use crate::net::{now_msec, now_sec};
 
 impl Worker {

@@ -1,39 +1,51 @@
-//! What gateways tell each other through memcached: the identity service's answers about tokens.
+//! Answers of the identity service about tokens, which gateways share through memcached.
 
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use keystone_gateway::memcache::seal::{Content, Seal};
+use keystone_gateway::memcache::seal::{Content, Seal, SealError};
 use keystone_token::api::AuthVersion;
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
-use super::Worker;
 use crate::conf::memcached::MemcachedSettings;
 use crate::conf::server::ServiceSettings;
-use crate::memcached::{Memcached, Site};
+use crate::memcached::{Memcached, ServerAddressError, ServerAddresses};
 use crate::net::now_sec;
 use crate::zone::Tally;
 
 /// The second level as it is configured: servers that are looked up, keys that are made.
 pub(super) struct Setup {
-    sites: Vec<Site>,
+    servers: Vec<ServerAddresses>,
     seal: Seal,
 }
 
 impl Setup {
     /// Looks up the servers at configuration time.
-    pub(super) fn new(cf: &mut ngx_conf_t, settings: &MemcachedSettings) -> Result<Self, String> {
-        let sites = settings
+    pub(super) fn new(
+        cf: &mut ngx_conf_t,
+        settings: &MemcachedSettings,
+    ) -> Result<Self, SetupError> {
+        let servers = settings
             .servers
             .iter()
-            .map(|server| Site::new(cf, server))
+            .map(|server| ServerAddresses::new(cf, server))
             .collect::<Result<_, _>>()?;
         let secret = settings.secret.as_ref().map(|secret| secret.expose().as_bytes());
-        let seal = Seal::new(settings.strategy, secret)
-            .map_err(|reason| format!("keystone_memcached_secret_key: {reason}"))?;
-        Ok(Self { sites, seal })
+        let seal = Seal::new(settings.strategy, secret)?;
+        Ok(Self { servers, seal })
     }
+}
+
+/// Why the second level cannot be used as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The key is missing.
+    #[error("keystone_memcached_secret_key: {0}")]
+    Secret(#[from] SealError),
+    /// A server has no address.
+    #[error(transparent)]
+    Server(#[from] ServerAddressError),
 }
 
 /// The second level in a worker.
@@ -54,22 +66,32 @@ impl SecondLevel {
     ) -> Self {
         Self {
             setup,
-            memcached: Memcached::new(&setup.sites, tally, log),
+            memcached: Memcached::new(&setup.servers, tally, log),
             scope: scope(settings, keeps_catalog),
             log,
         }
     }
 
-    async fn recall(&self, token: &[u8], now: i64, max_age: i64) -> Option<Content> {
+    /// The identity service's answer about the token that any gateway has stored less than `max_age`
+    /// ago. It is authentic, it is about this token, and it has not expired; the token may have been
+    /// revoked since `made_at`.
+    pub(super) async fn get(&self, token: &[u8], max_age: Duration) -> Option<Content> {
         let entry = self.setup.seal.entry(&self.scope, token);
         let entry = entry.inspect_err(|reason| self.complain("named", reason)).ok()?;
-        // On the heap, as an exchange over HTTP is (`KeystoneClient::send`).
+        // On the heap, as an exchange over HTTP is (`Endpoints::send`).
         let value = Box::pin(self.memcached.get(entry.name())).await?;
-        let opened = entry.open(&value, now, max_age);
+        let opened = entry.open(&value, now_sec(), seconds(max_age));
         opened.inspect_err(|reason| self.complain("used", reason)).ok()
     }
 
-    async fn share(&self, token: &[u8], content: &Content, ttl: NonZeroU32) {
+    /// Stores an answer of the identity service until the token expires, but no longer than `max_age`
+    /// from the time of the request.
+    ///
+    /// An answer that came from memcached is not stored again: that would extend its life.
+    pub(super) async fn set(&self, token: &[u8], content: &Content, max_age: Duration) {
+        let until = content.made_at.saturating_add(seconds(max_age)).min(content.expires_at);
+        let left = until.saturating_sub(now_sec()).clamp(0, u32::MAX.into());
+        let Some(ttl) = u32::try_from(left).ok().and_then(NonZeroU32::new) else { return };
         let sealed = self
             .setup
             .seal
@@ -86,50 +108,13 @@ impl SecondLevel {
     }
 }
 
-/// What the identity service once said about a token.
-pub(super) struct Recalled {
-    /// The identity, as `keystone_token::record` has it.
-    pub(super) record: Vec<u8>,
-    /// When the service was asked, in seconds since 1970.
-    pub(super) made_at: i64,
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
-impl Worker {
-    /// What any gateway of the fleet was told about the token less than `max_age` ago, if memcached
-    /// is at hand and still knows it. It is whole, it is about this token, and it has not expired;
-    /// whether it was revoked since `made_at` is not known.
-    pub(super) async fn recall(&self, token: &[u8], max_age: Duration) -> Option<Recalled> {
-        let max_age = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
-        let content = self.memcached.as_ref()?.recall(token, now_sec(), max_age).await?;
-        let Content { made_at, record, .. } = content;
-        Some(Recalled { record, made_at })
-    }
-
-    /// Tells the fleet what the identity service itself has said about the token, when it was asked
-    /// at `made_at`: for as long as the token lives, but no longer than `max_age` from then on.
-    ///
-    /// What was recalled is not to be shared again: that would make it young.
-    pub(super) async fn share(
-        &self,
-        token: &[u8],
-        record: &[u8],
-        made_at: i64,
-        expires_at: i64,
-        max_age: Duration,
-    ) {
-        let Some(memcached) = &self.memcached else { return };
-        let max_age = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
-        let until = made_at.saturating_add(max_age).min(expires_at);
-        let left = until.saturating_sub(now_sec()).clamp(0, u32::MAX.into());
-        let Some(ttl) = u32::try_from(left).ok().and_then(NonZeroU32::new) else { return };
-        let content = Content { made_at, expires_at, record: record.to_vec() };
-        memcached.share(token, &content, ttl).await;
-    }
-}
-
-/// Whose answers these are, and what is in them. Gateways that agree on it take each other's word:
-/// it must not hold what differs from one to the next for no reason, such as the order of
-/// addresses, and must hold all that makes an answer another one.
+/// What the answers depend on. Gateways with the same scope share entries: it must not contain
+/// irrelevant differences, such as the order of addresses, and must contain everything that changes
+/// an answer.
 fn scope(settings: &ServiceSettings, keeps_catalog: bool) -> Vec<u8> {
     let uris = settings.identity_uris.iter().map(|uri| uri.trim_end_matches('/'));
     let mut uris: Vec<&str> = uris.collect();

@@ -4,7 +4,7 @@
 use keystone_token::cms::Signers;
 use keystone_token::revocation::RevocationList;
 
-/// The bytes behind the material.  The list was verified by the one who published it; certificates
+/// The bytes behind the material. The list was verified by the one who published it; certificates
 /// are cheap to verify again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -100,7 +100,7 @@ pub enum Revocations {
 }
 
 impl Material {
-    /// Parses a snapshot.  `now` is in unix seconds.
+    /// Parses a snapshot. `now` is in unix seconds.
     pub fn new(snapshot: &Snapshot, now: i64) -> Self {
         let revocations = match &snapshot.list {
             List::Absent => Revocations::Absent,
@@ -117,3 +117,6 @@ impl Material {
         }
     }
 }
+
+/// Looks at a snapshot that a writer may be at; a write takes microseconds.
+pub(super) const LOAD_TRIES: usize = 10;

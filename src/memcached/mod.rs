@@ -1,9 +1,9 @@
 //! A memcached client over nginx's event loop.
 //!
-//! It is a cache for the answers to a question that can always be asked again. So nothing here is
-//! an error to the caller: a server that is down, slow or talks nonsense has no entry, and is then
-//! left alone for a while, so that it costs one request a moment now and then and the others
-//! nothing. What the entries are worth is for `keystone_gateway::memcache` to tell.
+//! It caches answers that the identity service can always give again. So nothing here is an error to
+//! the caller: a server that is down, slow or sends invalid responses has no entry. It is then not
+//! asked for a while, so that it delays one request now and then and no other. Whether an entry is
+//! authentic is for `keystone_gateway::memcache` to decide.
 
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
@@ -16,11 +16,11 @@ use nginx_sys::ngx_log_t;
 
 use crate::zone::Tally;
 
+mod addresses;
 mod server;
-mod site;
 
+pub use self::addresses::{ServerAddressError, ServerAddresses};
 use self::server::Server;
-pub use self::site::Site;
 
 /// The client of one worker, with its connections.
 pub struct Memcached {
@@ -33,16 +33,16 @@ pub struct Memcached {
 impl Memcached {
     /// A client without connections. `log` must stay valid as long as the client and its requests,
     /// as the log of the cycle does in a worker.
-    pub fn new(sites: &[Site], tally: Tally, log: NonNull<ngx_log_t>) -> Self {
-        let names: Vec<&str> = sites.iter().map(|site| site.name.as_str()).collect();
+    pub fn new(servers: &[ServerAddresses], tally: Tally, log: NonNull<ngx_log_t>) -> Self {
+        let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
         Self {
             ring: Ring::new(&names),
-            servers: sites.iter().map(|site| Server::new(site.clone(), log)).collect(),
+            servers: servers.iter().map(|server| Server::new(server.clone(), log)).collect(),
             tally,
         }
     }
 
-    /// What lies under the name, within [`server::WHOLE`] at most.
+    /// The value of the entry, within [`server::TOTAL_TIMEOUT`] at most.
     ///
     /// Dropping the future closes the connection, so that no other request finds half an answer.
     pub async fn get(&self, name: &Name) -> Option<Vec<u8>> {
@@ -51,7 +51,7 @@ impl Memcached {
             move |bytes: &[u8]| reader.push(bytes)
         };
         let (at, server) = self.server(name)?;
-        let (asked, value) = match server.ask(&protocol::get(name), reader).await {
+        let (asked, value) = match server.exchange(&protocol::get(name), reader).await {
             Some(Got::Value(value)) => (Asked::GetHit, Some(value)),
             Some(Got::Nothing) => (Asked::GetMiss, None),
             None => (Asked::GetFailed, None),
@@ -60,24 +60,24 @@ impl Memcached {
         value
     }
 
-    /// Puts a value there for `ttl` seconds, if that works out; as [`Memcached::get`] else.
+    /// Stores a value for `ttl` seconds, if the server takes it.
     pub async fn set(&self, name: &Name, value: &[u8], ttl: NonZeroU32) {
         let reader = || {
             let mut reader = SetReader::default();
             move |bytes: &[u8]| reader.push(bytes)
         };
         let Some((at, server)) = self.server(name) else { return };
-        let asked = match server.ask(&protocol::set(name, ttl, value), reader).await {
+        let asked = match server.exchange(&protocol::set(name, ttl, value), reader).await {
             Some(()) => Asked::SetStored,
             None => Asked::SetFailed,
         };
         self.tally.memcached(at, asked);
     }
 
-    /// The first server for the name that is not to be left alone, and its place.
+    /// The first available server for the name, and its index.
     fn server(&self, name: &Name) -> Option<(usize, &Server)> {
         let order = self.ring.order(name.as_str());
         let mut servers = order.filter_map(|at| Some((at, self.servers.get(at)?)));
-        servers.find(|(_, server)| server.admits())
+        servers.find(|(_, server)| server.is_available())
     }
 }

@@ -1,123 +1,127 @@
 //! One memcached server: its connections, and whether it is worth asking.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ptr::NonNull;
 use std::time::Duration;
 
 use keystone_gateway::memcache::protocol::ProtocolError;
 use nginx_sys::ngx_log_t;
 
-use super::Site;
-use crate::incident::Incident;
+use super::ServerAddresses;
+use crate::failure_log::FailureLog;
 use crate::net::{
-    exiting, now_msec, or_timeout, NetError, Peer, PeerConnection, Phase, Timeouts, Timer,
+    now_msec, or_timeout, ExchangeError, NetError, Peer, PeerConnection, Phase, Pool, Timeouts,
+    Timer,
 };
 
-/// A server as one worker sees it.
+/// A memcached server as one worker sees it.
 pub(super) struct Server {
-    site: Site,
+    addresses: ServerAddresses,
     log: NonNull<ngx_log_t>,
-    /// The one that was used last is at the end; at most [`KEEPALIVE`].
-    idle: RefCell<Vec<PeerConnection>>,
-    /// Which of its addresses took a connection last.
+    pool: Pool<PeerConnection>,
+    /// Index of the address that accepted a connection last.
     preferred: Cell<usize>,
     health: Cell<Health>,
-    /// That the server refuses commands.
-    refusing: Incident,
+    /// Of commands, which the server refuses.
+    refusals: FailureLog,
 }
 
 /// What is known of a server.
 #[derive(Clone, Copy)]
 enum Health {
-    /// It is left alone until then, on nginx's millisecond clock.
+    /// It is not asked before `until`, on nginx's millisecond clock.
     Down { until: u64 },
-    /// It answers, but for as many times in a row.
+    /// It answers; the last `timeouts` exchanges in a row timed out.
     Up { timeouts: u32 },
 }
 
-/// Why there is no answer.
+/// Why an exchange with memcached has no answer.
 #[derive(Debug, thiserror::Error)]
-enum AskError {
-    /// The server could not be talked to.
+enum MemcachedError {
+    /// The exchange failed.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// It said what cannot be used.
+    /// It answered what cannot be used.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
 }
 
+impl ExchangeError for MemcachedError {
+    fn is_lost(&self) -> bool {
+        matches!(self, Self::Net(error) if error.is_lost())
+    }
+}
+
 impl Server {
-    pub(super) fn new(site: Site, log: NonNull<ngx_log_t>) -> Self {
+    pub(super) fn new(addresses: ServerAddresses, log: NonNull<ngx_log_t>) -> Self {
         Self {
-            site,
+            addresses,
             log,
-            idle: RefCell::default(),
+            pool: Pool::new(KEEPALIVE, log),
             preferred: Cell::new(0),
             health: Cell::new(Health::Up { timeouts: 0 }),
-            refusing: Incident::default(),
+            refusals: FailureLog::default(),
         }
     }
 
-    /// Whether to ask it now. Where it is down, one request finds out whether it still is: the
-    /// others meanwhile go without.
-    pub(super) fn admits(&self) -> bool {
+    /// Whether to ask the server now. While it is down, one request per pause checks whether it is
+    /// back; the others go without it.
+    pub(super) fn is_available(&self) -> bool {
         match self.health.get() {
             Health::Up { .. } => true,
             Health::Down { until } if now_msec() < until => false,
             Health::Down { .. } => {
-                self.leave_alone();
+                self.pause();
                 true
             }
         }
     }
 
-    /// Sends a command and gives what the reader that `reader` makes has made of the answer.
-    pub(super) async fn ask<T, R>(&self, command: &[u8], reader: impl Fn() -> R) -> Option<T>
+    /// Sends a command, and parses the answer with a reader that `reader` makes.
+    pub(super) async fn exchange<T, R>(&self, command: &[u8], reader: impl Fn() -> R) -> Option<T>
     where
         R: FnMut(&[u8]) -> Result<Option<T>, ProtocolError>,
     {
-        let asked = or_timeout(self.try_to_ask(command, reader), Timer::new(WHOLE)).await;
+        let asked = or_timeout(self.try_exchange(command, reader), Timer::new(TOTAL_TIMEOUT)).await;
         let asked = asked.unwrap_or(Err(NetError::Timeout(Phase::Read).into()));
         match &asked {
             Ok(_) => self.note_answer(),
-            Err(AskError::Protocol(ProtocolError::Refused(reason))) => self.note_refusal(reason),
-            Err(AskError::Protocol(error @ ProtocolError::TooLarge)) => self.note_misfit(error),
+            Err(MemcachedError::Protocol(ProtocolError::Refused(reason))) => {
+                self.note_refusal(reason)
+            }
+            Err(MemcachedError::Protocol(error @ ProtocolError::TooLarge)) => {
+                self.note_too_large(error)
+            }
             Err(error) => self.note_failure(error),
         }
         asked.ok()
     }
 
-    /// A kept connection that turns out to be closed costs one more try on a new one.
-    async fn try_to_ask<T, R>(&self, command: &[u8], reader: impl Fn() -> R) -> Result<T, AskError>
+    async fn try_exchange<T, R>(
+        &self,
+        command: &[u8],
+        reader: impl Fn() -> R,
+    ) -> Result<T, MemcachedError>
     where
         R: FnMut(&[u8]) -> Result<Option<T>, ProtocolError>,
     {
-        if let Some(connection) = self.take_idle() {
-            match exchange(&connection, command, reader()).await {
-                Err(AskError::Net(err)) if err.is_lost() && connection.received() == 0 => {
-                    debug!(self.log, "keystone: kept connection was closed, opening a new one");
-                }
-                Err(err) => return Err(err),
-                Ok(answer) => {
-                    self.keep(connection);
-                    return Ok(answer);
-                }
-            }
-        }
-        let connection = self.open().await?;
-        let answer = exchange(&connection, command, reader()).await?;
-        self.keep(connection);
+        let open = async || Ok(self.open().await?);
+        let ask = async |connection: &mut PeerConnection| {
+            send_command(connection, command, reader()).await
+        };
+        let (connection, answer) = self.pool.exchange(|_| true, open, ask).await?;
+        self.pool.keep(connection, IDLE_TIMEOUT);
         Ok(answer)
     }
 
-    /// Makes a connection to the first address that takes it.
+    /// Connects to the first address that accepts.
     async fn open(&self) -> Result<PeerConnection, NetError> {
-        let (count, first) = (self.site.addresses.len(), self.preferred.get());
+        let (count, first) = (self.addresses.list.len(), self.preferred.get());
         let mut last_error = NetError::Closed;
         for at in (0..count).map(|n| (first + n) % count) {
             let peer = Peer {
-                address: &self.site.addresses[at],
-                name: &self.site.name,
+                address: &self.addresses.list[at],
+                name: &self.addresses.name,
                 service: "memcached",
             };
             match PeerConnection::connect(&peer, TIMEOUTS, self.log).await {
@@ -126,7 +130,7 @@ impl Server {
                     return Ok(connection);
                 }
                 Err(error) => {
-                    debug!(self.log, "keystone: memcached {}: {error}", self.site.name);
+                    debug!(self.log, "keystone: memcached {}: {error}", self.addresses.name);
                     last_error = error;
                 }
             }
@@ -134,57 +138,35 @@ impl Server {
         Err(last_error)
     }
 
-    fn take_idle(&self) -> Option<PeerConnection> {
-        let mut idle = self.idle.borrow_mut();
-        let at = idle.iter().rposition(PeerConnection::is_open)?;
-        let connection = idle.remove(at);
-        connection.make_active();
-        Some(connection)
-    }
-
-    /// Keeps a connection on which nothing is left to read.
-    fn keep(&self, connection: PeerConnection) {
-        if exiting() {
-            return;
-        }
-        connection.make_idle(IDLE_TIMEOUT);
-        let mut idle = self.idle.borrow_mut();
-        idle.push(connection);
-        idle.retain(PeerConnection::is_open);
-        if idle.len() > KEEPALIVE {
-            idle.remove(0);
-        }
-    }
-
     fn note_answer(&self) {
-        self.note_life();
-        self.refusing.works();
+        self.note_alive();
+        self.refusals.on_success();
     }
 
     fn note_refusal(&self, reason: &str) {
-        self.note_life();
-        if self.refusing.fails() {
-            error!(self.log, "keystone: memcached {} refuses: {reason}", self.site.name);
+        self.note_alive();
+        if self.refusals.on_failure() {
+            error!(self.log, "keystone: memcached {} refuses: {reason}", self.addresses.name);
         }
     }
 
-    /// An entry that nobody of the fleet has made says nothing about the other ones.
-    fn note_misfit(&self, error: &ProtocolError) {
-        debug!(self.log, "keystone: memcached {}: {error}", self.site.name);
-        self.note_life();
+    /// An entry that no gateway has stored says nothing about the others.
+    fn note_too_large(&self, error: &ProtocolError) {
+        debug!(self.log, "keystone: memcached {}: {error}", self.addresses.name);
+        self.note_alive();
     }
 
-    fn note_life(&self) {
+    fn note_alive(&self) {
         if let Health::Down { .. } = self.health.replace(Health::Up { timeouts: 0 }) {
-            notice!(self.log, "keystone: memcached {} is back", self.site.name);
+            notice!(self.log, "keystone: memcached {} is back", self.addresses.name);
         }
     }
 
-    fn note_failure(&self, error: &AskError) {
-        debug!(self.log, "keystone: memcached {}: {error}", self.site.name);
+    fn note_failure(&self, error: &MemcachedError) {
+        debug!(self.log, "keystone: memcached {}: {error}", self.addresses.name);
         match (self.health.get(), error) {
-            (Health::Down { .. }, _) => self.leave_alone(),
-            (Health::Up { timeouts }, AskError::Net(error))
+            (Health::Down { .. }, _) => self.pause(),
+            (Health::Up { timeouts }, MemcachedError::Net(error))
                 if error.is_timeout() && timeouts + 1 < TIMEOUTS_TO_BE_DOWN =>
             {
                 self.health.set(Health::Up { timeouts: timeouts + 1 });
@@ -193,26 +175,26 @@ impl Server {
                 error!(
                     self.log,
                     "keystone: memcached {} is down: {error}; it is left alone for {} s at a time",
-                    self.site.name,
+                    self.addresses.name,
                     PAUSE.as_secs()
                 );
-                self.leave_alone();
+                self.pause();
             }
         }
     }
 
-    fn leave_alone(&self) {
+    fn pause(&self) {
         let until = now_msec().saturating_add(PAUSE.as_millis() as u64);
         self.health.set(Health::Down { until });
     }
 }
 
 /// One command and its answer, on a connection that nobody else uses.
-async fn exchange<T>(
+async fn send_command<T>(
     connection: &PeerConnection,
     command: &[u8],
     mut reader: impl FnMut(&[u8]) -> Result<Option<T>, ProtocolError>,
-) -> Result<T, AskError> {
+) -> Result<T, MemcachedError> {
     connection.send_all(command).await?;
     let mut buffer = [0; READ_SIZE];
     loop {
@@ -232,12 +214,12 @@ const TIMEOUTS: Timeouts = Timeouts {
 };
 
 /// Of all steps together, however many addresses and pieces there are.
-pub(super) const WHOLE: Duration = Duration::from_millis(250);
+pub(super) const TOTAL_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// A lost packet costs more than a time-out and is no reason yet to leave a server alone.
+/// One lost packet causes a time-out and is no reason yet to take a server for down.
 const TIMEOUTS_TO_BE_DOWN: u32 = 3;
 
-/// For how long a server that is down is left alone. auth_token's `memcache_pool_dead_retry` is
+/// For how long a server that is down is not asked. auth_token's `memcache_pool_dead_retry` is
 /// five minutes, for its tries block for seconds; here a try costs one request a time-out at most,
 /// and a server that was restarted is soon of use again.
 const PAUSE: Duration = Duration::from_secs(15);

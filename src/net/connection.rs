@@ -2,8 +2,7 @@
 //!
 //! nginx keeps its own pointer to what belongs to a connection in `c->data`. Here that is an
 //! [`Inner`] behind an `Rc`, whose address is stable and whose `Drop` closes the connection: so as
-//! long as nginx may call a handler with `c`, `c->data` is live, and a handler first takes a share
-//! of it for the time it runs.
+//! long as nginx may call a handler with `c`, `c->data` is live.
 //!
 //! A connection is *active* while a task waits for it, and every event wakes that task. It is
 //! *idle* while it waits in the pool: then the only event that it can see is its end (the peer
@@ -13,7 +12,8 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::mem;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -25,34 +25,22 @@ use nginx_sys::{
     ngx_peer_connection_t, ngx_tcp_nodelay,
 };
 use ngx::core::Status;
+use socket2::{SockAddr, SockRef};
 
 use super::error::{NetError, Phase};
-use super::task::shield;
+use super::panic::shield;
+use super::peer::{Peer, PeerAddr};
 use super::timer::to_msec;
-use sockaddr::SockAddr;
 
 mod log;
 mod plain;
-mod sockaddr;
 
 pub(super) use self::log::{Action, OwnedPool};
-pub(super) use self::sockaddr::socket_addr;
-pub use self::sockaddr::PeerAddr;
 
 /// An nginx connection to a server. Clones are other handles to the same connection.
 #[derive(Clone)]
 pub struct PeerConnection {
     inner: Rc<Inner>,
-}
-
-/// Whom to connect to.
-pub struct Peer<'a> {
-    /// Where it listens.
-    pub address: &'a PeerAddr,
-    /// What the log calls the server.
-    pub name: &'a str,
-    /// What kind of server it is, in the words of the log.
-    pub service: &'static str,
 }
 
 /// How long the steps of a connection may take.
@@ -79,7 +67,8 @@ impl PeerConnection {
         };
         let failed = |reason: String| error(reason, false);
 
-        let pool = OwnedPool::new(parent_log, peer).map_err(|err| failed(err.into()))?;
+        let pool =
+            OwnedPool::new(parent_log, peer).ok_or_else(|| failed("out of memory".to_owned()))?;
         let inner = Rc::new(Inner {
             connection: Cell::new(ptr::null_mut()),
             idle: Cell::new(false),
@@ -167,7 +156,7 @@ impl PeerConnection {
         // Failures are returned, and reported by whoever gives up.
         peer.set_log_error(nginx_sys::ngx_connection_log_error_e_NGX_ERROR_INFO);
 
-        let rc = self.inner.pool.hushed(|| {
+        let rc = self.inner.pool.without_connect_errors(|| {
             // SAFETY: `peer` and all that it points to outlive the call; nginx copies what it
             // keeps, except for the log, which lives in the pool that outlives the connection.
             Status(unsafe { ngx_event_connect_peer(&mut peer) })
@@ -232,14 +221,15 @@ impl Inner {
         self.waker.set(Some(cx.waker().clone()));
 
         // SAFETY: `c` is not null, so it is open and ours, and its events are valid.
-        let (fd, timed_out, writable) =
-            unsafe { ((*c).fd, (*(*c).write).timedout() != 0, (*(*c).write).ready() != 0) };
+        let (timed_out, writable) =
+            unsafe { ((*(*c).write).timedout() != 0, (*(*c).write).ready() != 0) };
         if timed_out {
             self.timed_out.set(Some(Phase::Connect));
             self.close();
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        if let Err(err) = sockaddr::pending_error(fd) {
+        let failed = self.with_socket(|socket| socket.take_error().unwrap_or_else(Some));
+        if let Some(err) = failed {
             self.close();
             return Poll::Ready(Err(err));
         }
@@ -389,7 +379,7 @@ impl Inner {
         let unwanted = unsafe {
             let read = (*c).read;
             // The event may have been one for writing.
-            let is_silent = || (*read).ready() == 0 || sockaddr::is_silent((*c).fd);
+            let is_silent = || (*read).ready() == 0 || self.with_socket(|it| is_silent(&it));
             if (*c).close() != 0 || (*read).timedout() != 0 || !is_silent() {
                 true
             } else {
@@ -449,6 +439,13 @@ impl Inner {
         self.with_event(|c| c.write, del_timer);
     }
 
+    /// Calls the system on the socket of the open connection.
+    fn with_socket<T>(&self, call: impl FnOnce(SockRef<'_>) -> T) -> T {
+        // SAFETY: the connection is open, so its descriptor is, and `call` does not close it.
+        let fd = unsafe { BorrowedFd::borrow_raw((*self.connection.get()).fd) };
+        call(SockRef::from(&fd))
+    }
+
     fn with_event(
         &self,
         which: impl FnOnce(&ngx_connection_t) -> *mut ngx_event_t,
@@ -468,6 +465,12 @@ impl Drop for Inner {
     }
 }
 
+/// Whether the peer has neither sent anything nor closed.
+fn is_silent(socket: &SockRef<'_>) -> bool {
+    let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+    peeked.is_err_and(|err| err.kind() == io::ErrorKind::WouldBlock)
+}
+
 fn del_timer(event: *mut ngx_event_t) {
     // SAFETY: only called through `Inner::with_event`, with an event of the open connection.
     unsafe {
@@ -479,12 +482,8 @@ fn del_timer(event: *mut ngx_event_t) {
 
 unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
     // SAFETY: this handler is installed only by `PeerConnection::start`, so `data` of the event is
-    // a connection whose own `data` is an Inner in an Rc, live as long as the connection is open.
-    // The share taken here keeps it so until the handler returns, whatever the woken task drops.
-    let inner = unsafe {
-        let inner = (*(*event).data.cast::<ngx_connection_t>()).data.cast::<Inner>().cast_const();
-        Rc::increment_strong_count(inner);
-        Rc::from_raw(inner)
-    };
+    // a connection whose own `data` is an Inner in an Rc, live as long as the connection is open
+    // and nobody drops it: what the handler does runs no task.
+    let inner = unsafe { &*(*(*event).data.cast::<ngx_connection_t>()).data.cast::<Inner>() };
     shield(|| inner.on_event());
 }

@@ -1,5 +1,6 @@
 //! Where the identity service is.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::fmt;
 use std::mem;
@@ -12,10 +13,12 @@ use std::time::Duration;
 use nginx_sys::{ngx_conf_t, ngx_log_t, ngx_parse_url, ngx_resolver_t, ngx_str_t, ngx_url_t};
 use ngx::async_::resolver;
 use ngx::core::{Pool, Status};
+use thiserror::Error;
 
-use super::connection::{socket_addr, OwnedPool, Peer};
+use super::connection::OwnedPool;
 use super::error::{NetError, Phase};
-use super::timer::{or_timeout, yield_now, Timer};
+use super::peer::{socket_addr, Peer};
+use super::timer::{or_timeout, Timer};
 
 /// One `http://` or `https://` URI of a service, taken apart and resolved.
 #[derive(Clone)]
@@ -45,20 +48,20 @@ impl Endpoint {
         cf: &mut ngx_conf_t,
         uri: &str,
         resolver: Option<Resolver>,
-    ) -> Result<Self, String> {
-        let invalid = |reason: &str| format!("invalid URI \"{uri}\": {reason}");
+    ) -> Result<Self, EndpointError> {
+        let invalid = |reason| EndpointError::Uri { uri: uri.to_owned(), reason };
 
-        let (scheme, rest) = uri.split_once("://").ok_or_else(|| invalid("no scheme"))?;
+        let (scheme, rest) = uri.split_once("://").ok_or_else(|| invalid(UriError::NoScheme))?;
         let https = match scheme.to_ascii_lowercase().as_str() {
             "http" => false,
             "https" => true,
-            _ => return Err(invalid("neither http nor https")),
+            _ => return Err(invalid(UriError::Scheme)),
         };
         if !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(invalid("only printable ASCII characters are allowed"));
+            return Err(invalid(UriError::NotPrintable));
         }
         if uri.contains(['?', '#', '\\', '"', '<', '>']) {
-            return Err(invalid("a query, fragment or special character is not allowed"));
+            return Err(invalid(UriError::SpecialCharacter));
         }
 
         let (authority, path) = match rest.find('/') {
@@ -67,17 +70,17 @@ impl Endpoint {
         };
         // A password here would end up in logs.
         if authority.contains('@') {
-            return Err("credentials are not allowed in a URI".to_owned());
+            return Err(EndpointError::Credentials);
         }
         if authority.to_ascii_lowercase().starts_with("unix:") {
-            return Err(invalid("unix sockets are not supported"));
+            return Err(invalid(UriError::UnixSocket));
         }
 
         let authority = authority.to_ascii_lowercase();
         // Before anything is looked up.
         if !authority.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
         {
-            return Err(invalid("invalid host"));
+            return Err(invalid(UriError::Host));
         }
         let default_port = default_port(https);
         let parsed = parse_authority(cf, &authority, default_port, false)
@@ -85,7 +88,7 @@ impl Endpoint {
                 Some(_) => parse_authority(cf, &authority, default_port, true),
                 None => Err(reason),
             })
-            .map_err(|reason| invalid(&reason))?;
+            .map_err(|reason| invalid(UriError::Address(reason)))?;
         let is_name = parsed.host.trim_matches(['[', ']']).parse::<IpAddr>().is_err();
 
         let authority = match parsed.port == default_port {
@@ -155,6 +158,68 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+/// Why a URI leads to no endpoint.
+#[derive(Debug, Error)]
+pub enum EndpointError {
+    /// It has a user or a password in it.
+    #[error("credentials are not allowed in a URI")]
+    Credentials,
+    /// Something else is wrong with it, which may be shown.
+    #[error("invalid URI \"{uri}\": {reason}")]
+    Uri {
+        /// The URI.
+        uri: String,
+        /// What is wrong.
+        reason: UriError,
+    },
+}
+
+/// What is wrong with the URI of an endpoint.
+#[derive(Debug, Error)]
+pub enum UriError {
+    /// Its host has no address.
+    #[error(transparent)]
+    Address(LookupError),
+    /// Its host has a character that no host has.
+    #[error("invalid host")]
+    Host,
+    /// It does not begin with a scheme.
+    #[error("no scheme")]
+    NoScheme,
+    /// It has a blank, a control character, or one beyond ASCII.
+    #[error("only printable ASCII characters are allowed")]
+    NotPrintable,
+    /// Its scheme is another one.
+    #[error("neither http nor https")]
+    Scheme,
+    /// It has a character that has no place in a path.
+    #[error("a query, fragment or special character is not allowed")]
+    SpecialCharacter,
+    /// It names a socket in the file system.
+    #[error("unix sockets are not supported")]
+    UnixSocket,
+}
+
+/// Why a host has no address at configuration time.
+#[derive(Debug, Error)]
+pub enum LookupError {
+    /// The system knows no address.
+    #[error("host not found")]
+    HostNotFound,
+    /// nginx says why.
+    #[error("{0}")]
+    Nginx(Cow<'static, str>),
+    /// It has bytes beyond ASCII.
+    #[error("not UTF-8")]
+    NotUtf8,
+    /// nginx has no memory.
+    #[error("out of memory")]
+    OutOfMemory,
+    /// nginx cannot read it, and does not say why.
+    #[error("cannot be parsed")]
+    Syntax,
+}
+
 /// nginx's `resolver`, where one is configured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Resolver {
@@ -188,7 +253,8 @@ impl Resolver {
 
         let nowhere = SocketAddr::from(([0, 0, 0, 0], port)).into();
         let peer = Peer { address: &nowhere, name, service: Endpoint::SERVICE_IN_LOGS };
-        let memory = OwnedPool::new(log, &peer).map_err(|reason| failed(reason.to_owned()))?;
+        let memory =
+            OwnedPool::new(log, &peer).ok_or_else(|| failed("out of memory".to_owned()))?;
         // SAFETY: the pool is valid, and outlives this handle and what the resolver allocates.
         let pool = unsafe { Pool::from_ngx_pool(memory.as_ptr()) };
         let query = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
@@ -205,12 +271,10 @@ impl Resolver {
             Some(Ok(found)) => found
                 .iter()
                 // SAFETY: nginx returned these addresses, in memory of the pool.
-                .filter_map(|address| unsafe { socket_addr(address.sockaddr) })
+                .filter_map(|address| unsafe { socket_addr(address.sockaddr, address.socklen) })
                 .map(|address| SocketAddr::new(address.ip(), port))
                 .collect(),
         };
-        // The answer may have come from within the resolver's loop over all that wait for it.
-        yield_now().await;
 
         if addresses.is_empty() {
             return Err(failed("no addresses".to_owned()));
@@ -220,7 +284,7 @@ impl Resolver {
 }
 
 /// Looks up `HOST:PORT` at configuration time; there is at least one address.
-pub fn look_up(cf: &mut ngx_conf_t, authority: &str) -> Result<Vec<SocketAddr>, String> {
+pub fn look_up(cf: &mut ngx_conf_t, authority: &str) -> Result<Vec<SocketAddr>, LookupError> {
     parse_authority(cf, authority, 0, false).map(|parsed| parsed.addresses)
 }
 
@@ -236,12 +300,12 @@ fn parse_authority(
     authority: &str,
     default_port: u16,
     no_resolve: bool,
-) -> Result<Authority, String> {
+) -> Result<Authority, LookupError> {
     // SAFETY: zero is the initial state that nginx gives an ngx_url_t.
     let mut url: ngx_url_t = unsafe { mem::zeroed() };
     // SAFETY: `cf.pool` is valid while the configuration is read.
     url.url = unsafe { ngx_str_t::from_bytes(cf.pool, authority.as_bytes()) }
-        .ok_or_else(|| "out of memory".to_owned())?;
+        .ok_or(LookupError::OutOfMemory)?;
     url.default_port = default_port;
     url.set_no_resolve(no_resolve.into());
 
@@ -249,13 +313,13 @@ fn parse_authority(
     let rc = Status(unsafe { ngx_parse_url(cf.pool, &mut url) });
     if rc != Status::NGX_OK {
         if url.err.is_null() {
-            return Err("cannot be parsed".to_owned());
+            return Err(LookupError::Syntax);
         }
         // SAFETY: nginx's reasons are string literals.
-        return Err(unsafe { CStr::from_ptr(url.err) }.to_string_lossy().into_owned());
+        return Err(LookupError::Nginx(unsafe { CStr::from_ptr(url.err) }.to_string_lossy()));
     }
 
-    let host = url.host.to_str().map_err(|_| "not UTF-8".to_owned())?.to_owned();
+    let host = url.host.to_str().map_err(|_| LookupError::NotUtf8)?.to_owned();
     let addresses = if url.addrs.is_null() {
         Vec::new()
     } else {
@@ -263,12 +327,12 @@ fn parse_authority(
         unsafe { slice::from_raw_parts(url.addrs, url.naddrs) }
             .iter()
             // SAFETY: each with a socket address of its family.
-            .filter_map(|address| unsafe { socket_addr(address.sockaddr) })
+            .filter_map(|address| unsafe { socket_addr(address.sockaddr, address.socklen) })
             .collect()
     };
 
     if addresses.is_empty() && !no_resolve {
-        return Err("host not found".to_owned());
+        return Err(LookupError::HostNotFound);
     }
     Ok(Authority { host, port: url.port, addresses })
 }

@@ -6,6 +6,12 @@ use std::io;
 
 use thiserror::Error;
 
+/// Why an exchange over a connection failed.
+pub trait ExchangeError {
+    /// Whether the connection went away, as an idle one does when its time at the server is up.
+    fn is_lost(&self) -> bool;
+}
+
 /// Why a request has no answer.
 ///
 /// The texts are for the log. They name addresses and reasons, never what was sent or received.
@@ -61,20 +67,14 @@ pub enum NetError {
 }
 
 impl NetError {
-    /// Whether the peer answered with something that makes no sense, so that asking again would
-    /// not help.
-    pub fn is_nonsense(&self) -> bool {
+    /// Whether the response, or the request, is invalid, so that asking again would not help.
+    pub fn is_invalid_response(&self) -> bool {
         matches!(self, Self::Protocol(_) | Self::Request(_) | Self::TooLarge { .. })
     }
 
     /// Whether it took too long.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout(_) | Self::Connect { timed_out: true, .. })
-    }
-
-    /// Whether the connection went away, as a kept one does when its time at the server is up.
-    pub fn is_lost(&self) -> bool {
-        matches!(self, Self::Closed | Self::Io(_))
     }
 
     /// Translates hyper's error.
@@ -104,6 +104,12 @@ impl NetError {
             source = cause.source();
         }
         Self::Protocol(error.to_string())
+    }
+}
+
+impl ExchangeError for NetError {
+    fn is_lost(&self) -> bool {
+        matches!(self, Self::Closed | Self::Io(_))
     }
 }
 

@@ -9,19 +9,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{HeaderValue, CONNECTION, HOST, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Body as _;
+use http_body_util::{BodyExt, Collected, Full, Limited};
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use nginx_sys::ngx_log_t;
 
-use super::connection::{Action, Peer, PeerConnection, Timeouts};
+use super::connection::{Action, PeerConnection, Timeouts};
 use super::endpoint::Endpoint;
 use super::error::{NetError, Phase};
+use super::peer::Peer;
+use super::pool::{Pool, Pooled};
 use super::stream::Stream;
-use super::timer::{exiting, now_msec, or_timeout, Timer};
+use super::timer::{now_msec, or_timeout, Timer};
 use super::tls::TlsContext;
 
 /// A whole answer.
@@ -57,8 +59,7 @@ pub struct HttpSettings {
 pub struct HttpClient {
     settings: HttpSettings,
     log: NonNull<ngx_log_t>,
-    /// The one that was used last is at the end; at most `settings.keepalive`.
-    idle: RefCell<Vec<Live>>,
+    pool: Pool<Live>,
     /// The addresses that answered last, one for each endpoint with several addresses.
     preferred: RefCell<Vec<(Arc<str>, SocketAddr)>>,
 }
@@ -67,7 +68,8 @@ impl HttpClient {
     /// A client without connections. `log` must stay valid as long as the client and its requests,
     /// as the log of the cycle does in a worker.
     pub fn new(settings: HttpSettings, log: NonNull<ngx_log_t>) -> Self {
-        Self { settings, log, idle: RefCell::default(), preferred: RefCell::default() }
+        let pool = Pool::new(settings.keepalive, log);
+        Self { settings, log, pool, preferred: RefCell::default() }
     }
 
     /// Sends `request`, whose URI is a path and query, and waits for the whole answer, whose body
@@ -86,30 +88,20 @@ impl HttpClient {
             .map_err(|err| NetError::Request(err.to_string()))?;
         headers.insert(HOST, host);
         headers.insert(USER_AGENT, HeaderValue::from_static(self.settings.user_agent));
-        let close = self.settings.keepalive == 0;
-        if close {
+        if self.settings.keepalive == 0 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
 
         let key = Key::of(endpoint);
-        if let Some(mut live) = self.take_idle(&key) {
-            match self.exchange(&mut live, request.clone(), max_body).await {
-                Err(err) if err.is_lost() && live.peer.received() == 0 => {
-                    debug!(self.log, "keystone: kept connection was closed, opening a new one");
-                }
-                Err(err) => return Err(err),
-                Ok(response) => {
-                    self.keep(live, &response.headers);
-                    return Ok(response);
-                }
-            }
-        }
-
-        let mut live = self.open(endpoint, key).await?;
-        let response = self.exchange(&mut live, request, max_body).await?;
-        if !close {
-            self.keep(live, &response.headers);
-        }
+        let (live, response) = self
+            .pool
+            .exchange(
+                |live| live.key == key,
+                async || self.open(endpoint, key.clone()).await,
+                async |live| self.exchange(live, request.clone(), max_body).await,
+            )
+            .await?;
+        self.keep(live, &response.headers);
         Ok(response)
     }
 
@@ -223,28 +215,10 @@ impl HttpClient {
             None => self.settings.idle_timeout,
         };
         let too_old = now_msec().saturating_sub(live.opened) > MAX_AGE.as_millis() as u64;
-        if idle_timeout.is_zero() || too_old || exiting() || !live.settle() {
+        if idle_timeout.is_zero() || too_old || !live.settle() {
             return;
         }
-
-        live.peer.make_idle(idle_timeout);
-        let surplus = {
-            let mut idle = self.idle.borrow_mut();
-            idle.push(live);
-            let closed = idle.extract_if(.., |live| !live.peer.is_open()).collect::<Vec<_>>();
-            let oldest = (idle.len() > self.settings.keepalive).then(|| idle.remove(0));
-            (closed, oldest)
-        };
-        // Dropped only now: that may run other tasks, which may come here.
-        drop(surplus);
-    }
-
-    fn take_idle(&self, key: &Key) -> Option<Live> {
-        let mut idle = self.idle.borrow_mut();
-        let at = idle.iter().rposition(|live| live.key == *key && live.peer.is_open())?;
-        let live = idle.remove(at);
-        live.peer.make_active();
-        Some(live)
+        self.pool.keep(live, idle_timeout);
     }
 
     fn preferred(&self, authority: &str) -> Option<SocketAddr> {
@@ -270,6 +244,12 @@ struct Live {
     key: Key,
     /// When it was made, in nginx's milliseconds.
     opened: u64,
+}
+
+impl Pooled for Live {
+    fn peer(&self) -> &PeerConnection {
+        &self.peer
+    }
 }
 
 type Driver = Connection<Stream, Full<Bytes>>;
@@ -320,25 +300,17 @@ async fn drive<F: Future>(driver: &mut Option<Driver>, future: F) -> F::Output {
     .await
 }
 
-async fn collect(mut body: hyper::body::Incoming, max_body: usize) -> Result<Bytes, NetError> {
+async fn collect(body: Incoming, max_body: usize) -> Result<Bytes, NetError> {
     let too_large = || NetError::TooLarge { limit: max_body };
-
-    let announced = body.size_hint().lower();
-    if announced > max_body as u64 {
+    // One that says so is not read in vain.
+    if body.size_hint().lower() > max_body as u64 {
         return Err(too_large());
     }
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|err| NetError::from_hyper(&err))?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if data.len() > max_body - whole.len() {
-            return Err(too_large());
-        }
-        whole.extend_from_slice(&data);
-    }
-    Ok(whole.freeze())
+    let whole = Limited::new(body, max_body).collect().await;
+    whole.map(Collected::to_bytes).map_err(|err| match err.downcast_ref::<hyper::Error>() {
+        Some(err) => NetError::from_hyper(err),
+        None => too_large(),
+    })
 }
 
 /// `timeout` of a `Keep-Alive` header.

@@ -2,33 +2,38 @@
 //!
 //! A worker must never block, so everything here waits on nginx's own events: a `PeerConnection` is
 //! an nginx connection whose read and write events wake a Rust task, [`TlsContext`] puts OpenSSL
-//! on top of it, hyper speaks HTTP over the result, and [`HttpClient`] keeps idle connections for
-//! the next request. [`Timer`] is an nginx timer that, unlike `ngx::async_::sleep`, a gracefully
+//! on top of it, hyper speaks HTTP over the result, and a [`Pool`] keeps idle connections for the
+//! next request. [`Timer`] is an nginx timer that, unlike `ngx::async_::sleep`, a gracefully
 //! stopping worker waits for.
 //!
-//! Three rules hold throughout:
+//! Two rules hold throughout:
 //!
 //! - One task owns a connection from the moment it is taken to the moment it is given back. There
 //!   are no tasks in the background: dropping the future of a request closes its connection, and
 //!   an idle connection is nobody's task, only an nginx event that closes it when the peer does.
-//! - Wakers run the task on the caller's stack. So an event handler takes what it needs, wakes last
-//!   and touches nothing afterwards, and no borrow of a `RefCell` is held across a wake or an await.
-//! - No panic crosses into C: handlers run inside `shield`, and tasks are started
-//!   with [`spawn`].
+//! - No panic crosses into C: event handlers run inside [`shield`], and tasks are started with
+//!   [`spawn`].
 
 mod connection;
 mod endpoint;
 mod error;
+mod event;
 mod http;
+mod panic;
+mod peer;
+mod pool;
 mod stream;
 mod task;
 mod timer;
 mod tls;
 
-pub use self::connection::{Peer, PeerAddr, PeerConnection, Timeouts};
-pub use self::endpoint::{look_up, Endpoint, Resolver};
-pub use self::error::{NetError, Phase};
+pub use self::connection::{PeerConnection, Timeouts};
+pub use self::endpoint::{look_up, Endpoint, EndpointError, LookupError, Resolver};
+pub use self::error::{ExchangeError, NetError, Phase};
 pub use self::http::{HttpClient, HttpSettings, Response};
-pub use self::task::{shield, spawn};
+pub use self::panic::shield;
+pub use self::peer::{Peer, PeerAddr};
+pub use self::pool::Pool;
+pub use self::task::{drop_woken, spawn};
 pub use self::timer::{exiting, now_micros, now_msec, now_sec, or_timeout, Timer};
-pub use self::tls::{TlsContext, TlsSettings};
+pub use self::tls::{TlsContext, TlsError, TlsSettings};

@@ -1,104 +1,103 @@
-//! Tasks on nginx's event loop, and event handlers that contain their own panics.
+//! Tasks on nginx's event loop.
 //!
-//! Tasks are `async_task`'s, as those of `ngx::async_::spawn`, with one difference that matters
-//! when a worker stops gracefully. A task that is woken while it runs has to run again later; ngx
-//! posts an event for that, and nginx, which looks for timers and not for posted events before it
-//! exits, would drop the task together with the request that it works for. Here it is a timer.
+//! Tasks are `async_task`'s, as those of `ngx::async_::spawn`. A task that is woken is put on a
+//! queue, which nginx's event loop runs: a task never runs on the stack of what wakes it.
+//!
+//! The queue has one event, which is posted and has a timer of 0 ms as well. The posted event runs
+//! the queue in the very round of the event loop in which the task was woken. The timer is there for
+//! two cases. nginx looks for timers and not for posted events before it waits for events, and
+//! before a worker that stops gracefully exits: a task that was woken outside of a round would wait
+//! until something else happens, or be dropped together with the request that it works for. And a
+//! task that wakes itself, to let others go first, goes on with the next round: a posted event would
+//! keep nginx in this one.
 
-use std::any::Any;
 use std::cell::RefCell;
-use std::future::{poll_fn, Future};
+use std::future::Future;
 use std::mem::{self, ManuallyDrop};
-use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::pin::{pin, Pin};
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
 
 use async_task::{Runnable, ScheduleInfo, Task, WithInfo};
 
-use super::timer::Timer;
+use super::event::{Action, OwnEvent};
+use super::panic::shield;
 
 /// Starts `future` on nginx's event loop; dropping the returned task cancels it.
 ///
-/// The future is polled for the first time before this returns, and later on the stack of whoever
-/// wakes it. If it panics, the panic is logged and the task is over; it does not reach the event
-/// handler that happened to wake it.
+/// The future is polled for the first time before this returns: what it counts is then known to the
+/// next request of the same round. Later it is polled, and dropped when the task is cancelled, by the
+/// event loop and never on the stack of whoever wakes or cancels the task. If it panics, the panic is
+/// logged and the task is over.
 #[must_use = "dropping the task cancels it, `detach` lets it run"]
 pub fn spawn<F>(future: F) -> Task<()>
 where
     F: Future<Output = ()> + 'static,
 {
-    let shielded = async move {
-        let mut future = pin!(future);
-        poll_fn(|cx| {
-            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-            polled.unwrap_or_else(|panic| {
-                report(&*panic);
-                Poll::Ready(())
-            })
-        })
-        .await
-    };
-    let (runnable, task) = async_task::spawn_local(shielded, WithInfo(schedule));
-    runnable.run();
+    let (runnable, task) = async_task::spawn_local(future, WithInfo(schedule));
+    run(runnable);
     task
 }
 
-/// Runs the body of an event handler so that no panic leaves it.
-pub fn shield(body: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
-        report(&*panic);
+/// Drops the futures of all tasks that were woken or cancelled, and so ends them: for a worker that
+/// exits, whose event loop runs no more.
+pub fn drop_woken() {
+    loop {
+        let woken = SCHEDULER.with(|scheduler| mem::take(&mut scheduler.borrow_mut().woken));
+        if woken.is_empty() {
+            return;
+        }
+        // Each may wake others.
+        woken.into_iter().for_each(|runnable| shield(|| drop(runnable)));
     }
 }
 
-fn schedule(runnable: Runnable, info: ScheduleInfo) {
-    if !info.woken_while_running {
-        runnable.run();
-        return;
-    }
-    LATER.with(|later| {
-        let mut later = later.borrow_mut();
-        later.queue.push(runnable);
-        later.alarm.get_or_insert_with(|| {
-            let mut alarm = Timer::new(Duration::ZERO);
-            let waker = Waker::from(Arc::new(RunLater));
-            // Nothing but the start of the timer: it never expires at once.
-            let _ = Pin::new(&mut alarm).poll(&mut Context::from_waker(&waker));
-            alarm
-        });
-    });
+/// The tasks that were woken, and the event that runs them.
+struct Scheduler {
+    woken: Vec<Runnable>,
+    /// Its timer is set while `woken` is not empty.
+    event: OwnEvent,
 }
 
-/// Tasks that have to run again, and the timer that will see to it.
-#[derive(Default)]
-struct Later {
-    queue: Vec<Runnable>,
-    /// Set if and only if the queue is not empty.
-    alarm: Option<Timer>,
+impl Scheduler {
+    fn new() -> Self {
+        Self { woken: Vec::new(), event: OwnEvent::new(Action::Call(run_woken)) }
+    }
 }
 
 thread_local! {
     /// Not dropped at the end of a process: by then nginx has destroyed what the tasks refer to.
-    static LATER: ManuallyDrop<RefCell<Later>> = ManuallyDrop::default();
+    static SCHEDULER: ManuallyDrop<RefCell<Scheduler>> =
+        ManuallyDrop::new(RefCell::new(Scheduler::new()));
 }
 
-struct RunLater;
-
-impl Wake for RunLater {
-    fn wake(self: Arc<Self>) {
-        let later = LATER.with(|later| mem::take(&mut *later.borrow_mut()));
-        for runnable in later.queue {
-            runnable.run();
+fn schedule(runnable: Runnable, info: ScheduleInfo) {
+    SCHEDULER.with(|scheduler| {
+        let mut scheduler = scheduler.borrow_mut();
+        scheduler.woken.push(runnable);
+        scheduler.event.start_timer(0);
+        if !info.woken_while_running {
+            scheduler.event.post();
         }
-    }
+    });
 }
 
-fn report(panic: &(dyn Any + Send)) {
-    let reason = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no reason given");
-    error!(ngx::log::ngx_cycle_log(), "keystone: panic in an event handler: {reason}");
+/// Handles the queue's event.
+fn run_woken() {
+    let woken = SCHEDULER.with(|scheduler| {
+        let mut scheduler = scheduler.borrow_mut();
+        if scheduler.event.has_expired() {
+            // nginx expires timers until there is none left that is due: a task that always wakes
+            // itself would keep it there. Posted events come after that.
+            scheduler.event.stop_timer();
+            scheduler.event.post();
+            return Vec::new();
+        }
+        scheduler.event.stop_timer();
+        mem::take(&mut scheduler.woken)
+    });
+    woken.into_iter().for_each(run);
+}
+
+fn run(runnable: Runnable) {
+    shield(|| {
+        runnable.run();
+    });
 }

@@ -19,6 +19,7 @@ use openssl::ssl::{
 };
 use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::X509VerifyResult;
+use thiserror::Error;
 
 use super::connection::{Action, PeerConnection};
 use super::error::{NetError, Phase};
@@ -60,8 +61,8 @@ pub struct TlsContext {
 
 impl TlsContext {
     /// Loads the files that the settings name; an error says which one and why.
-    pub fn new(settings: &TlsSettings) -> Result<Self, String> {
-        let internal = |err: ErrorStack| first_reason(Some(&err));
+    pub fn new(settings: &TlsSettings) -> Result<Self, TlsError> {
+        let internal = |err: ErrorStack| TlsError::OpenSsl(first_reason(Some(&err)));
 
         let mut builder = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
         builder.set_min_proto_version(Some(SslVersion::TLS1_2)).map_err(internal)?;
@@ -86,15 +87,8 @@ impl TlsContext {
                 load_key(&mut builder, key)?;
                 builder.check_private_key().map_err(in_file(key))?;
             }
-            (Some(certificate), None) => {
-                return Err(format!(
-                    "no key is given for certificate \"{}\"",
-                    certificate.display()
-                ))
-            }
-            (None, Some(key)) => {
-                return Err(format!("no certificate is given for key \"{}\"", key.display()))
-            }
+            (Some(certificate), None) => return Err(TlsError::NoKey(certificate.clone())),
+            (None, Some(key)) => return Err(TlsError::NoCertificate(key.clone())),
         }
 
         Ok(Self { context: builder.build(), name: settings.name.clone(), verify: settings.verify })
@@ -170,23 +164,45 @@ impl TlsContext {
     }
 }
 
-fn load_key(builder: &mut SslContextBuilder, path: &Path) -> Result<(), String> {
-    let pem = zeroize::Zeroizing::new(
-        std::fs::read(path).map_err(|err| format!("\"{}\": {err}", path.display()))?,
-    );
+/// Why TLS cannot be set up as it is configured.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be used.
+    #[error("\"{}\": {reason}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What the system or OpenSSL says.
+        reason: String,
+    },
+    /// There is a key without a certificate.
+    #[error("no certificate is given for key \"{}\"", .0.display())]
+    NoCertificate(PathBuf),
+    /// There is a certificate without a key.
+    #[error("no key is given for certificate \"{}\"", .0.display())]
+    NoKey(PathBuf),
+    /// OpenSSL cannot be set up at all.
+    #[error("{0}")]
+    OpenSsl(String),
+}
+
+fn load_key(builder: &mut SslContextBuilder, path: &Path) -> Result<(), TlsError> {
+    let unreadable =
+        |err: io::Error| TlsError::File { path: path.to_owned(), reason: err.to_string() };
+    let pem = zeroize::Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
     // Without a passphrase at hand OpenSSL would ask for one on the terminal.
     let key = PKey::private_key_from_pem_passphrase(&pem, b"").map_err(in_file(path))?;
     builder.set_private_key(&key).map_err(in_file(path))
 }
 
-fn in_file(path: &Path) -> impl Fn(ErrorStack) -> String + '_ {
+fn in_file(path: &Path) -> impl Fn(ErrorStack) -> TlsError + '_ {
     move |err| {
         // OpenSSL's own words for a missing file are "system library".
         let reason = match std::fs::File::open(path) {
             Err(err) => err.to_string(),
             Ok(_) => first_reason(Some(&err)),
         };
-        format!("\"{}\": {reason}", path.display())
+        TlsError::File { path: path.to_owned(), reason }
     }
 }
 

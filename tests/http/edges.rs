@@ -8,6 +8,7 @@ use keystone_testbed::identity::{
     Fault, Gate, Identity, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER,
 };
 use keystone_testbed::mint::{new_uuid, Payload};
+use keystone_testbed::nginx::kill;
 use keystone_testbed::pki::Pki;
 use keystone_testbed::port::Port;
 use keystone_testbed::wait_for;
@@ -244,4 +245,28 @@ fn too_many_that_wait_are_told_so() {
     for client in &mut clients[..2] {
         assert_eq!(client.read(false).unwrap().status, 200);
     }
+}
+
+/// However many requests nginx finds at once when it looks for events.
+#[test]
+fn the_bound_holds_for_requests_of_one_round_too() {
+    let world = World::setup()
+        .set("keystone_max_pending", "2")
+        .set("keystone_max_pending_per_address", "0")
+        .set("keystone_read_timeout", "5s")
+        .set("keystone_http_request_max_retries", "0")
+        .start();
+    let mut clients: Vec<_> = (0..8).map(|_| world.nginx.connect().unwrap()).collect();
+    for client in &mut clients {
+        assert_eq!(client.send(&Request::get("/")).unwrap().status, 401);
+    }
+    world.identity.fault("/v3/auth/tokens", Fault::Delay(Duration::from_millis(500)));
+    let worker = world.nginx.worker_pids()[0];
+    kill(worker, libc::SIGSTOP).unwrap();
+    for client in &mut clients {
+        client.write(&Request::get("/").token(&new_uuid()).bytes()).unwrap();
+    }
+    kill(worker, libc::SIGCONT).unwrap();
+    let statuses = clients.iter_mut().map(|client| client.read(false).unwrap().status);
+    assert_eq!(statuses.filter(|status| *status == 503).count(), 6);
 }

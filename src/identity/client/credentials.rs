@@ -46,7 +46,7 @@ pub struct ServiceToken {
 impl ServiceToken {
     /// Whether it can still be used; a token is given up some time before its end.
     pub fn is_fresh(&self, now: i64) -> bool {
-        // Obtained before the clock was set back: when it ends is not known.  Another worker's
+        // Obtained before the clock was set back: when it ends is not known. Another worker's
         // second may have begun a little earlier.
         if self.issued_at > now.saturating_add(1) {
             return false;

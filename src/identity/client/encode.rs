@@ -1,4 +1,4 @@
-//! Questions as HTTP requests.
+//! Requests to the identity service as HTTP requests.
 
 use ::http::header::{HeaderName, HeaderValue, ACCEPT, CONTENT_TYPE};
 use ::http::Request;
@@ -7,12 +7,12 @@ use keystone_token::api;
 use keystone_token::secret::Secret;
 use zeroize::Zeroizing;
 
-/// A request for `hyper`; `token` goes along where the question is one of the service user.
+/// A request for `hyper`, with the service token where it needs one.
 pub(super) fn encode(
     request: &api::Request,
     body: Option<String>,
     token: Option<&Secret>,
-) -> Result<Request<Bytes>, String> {
+) -> Result<Request<Bytes>, EncodeError> {
     let mut encoded = Request::builder()
         .method(request.method.as_str())
         .uri(&*request.target())
@@ -28,12 +28,20 @@ pub(super) fn encode(
         encoded = encoded.header(X_AUTH_TOKEN, secret_value(token.expose())?);
     }
     let body = body.map(|body| Bytes::from_owner(Zeroizing::new(body.into_bytes())));
-    encoded.body(body.unwrap_or_default()).map_err(|err| err.to_string())
+    Ok(encoded.body(body.unwrap_or_default())?)
 }
 
-fn secret_value(token: &str) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::from_str(token)
-        .map_err(|_| "a token cannot be sent in a header".to_owned())?;
+/// Why a request cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EncodeError {
+    #[error(transparent)]
+    Http(#[from] ::http::Error),
+    #[error("a token cannot be sent in a header")]
+    Token,
+}
+
+fn secret_value(token: &str) -> Result<HeaderValue, EncodeError> {
+    let mut value = HeaderValue::from_str(token).map_err(|_| EncodeError::Token)?;
     value.set_sensitive(true);
     Ok(value)
 }

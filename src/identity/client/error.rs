@@ -1,20 +1,22 @@
-//! Why the identity service has not answered a question.
+//! Why a request to the identity service failed.
 
 use keystone_token::token::Refusal;
 use thiserror::Error;
 
+use crate::identity::single_flight::Abandoned;
+
 /// Why there is no answer. Texts name the endpoint and the reason, never what was sent or received.
 #[derive(Clone, Debug, Error)]
 pub enum ClientError {
-    /// There is an answer, and it makes no sense; asking again soon will not help.
+    /// There is an answer, which is invalid; asking again soon will not help.
     #[error("{uri}: {reason}")]
-    Nonsense {
+    InvalidResponse {
         /// Who answered.
         uri: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The service does not have what was asked for; another way has to be taken.
+    /// The service does not offer the resource.
     #[error("{uri}: not offered, status {status}")]
     NotOffered {
         /// Who answered.
@@ -22,7 +24,7 @@ pub enum ClientError {
         /// 403, 404 or 410.
         status: u16,
     },
-    /// The module's own credentials are missing or not accepted: the operator has to see to it.
+    /// The module's own credentials are missing or not accepted; the operator has to correct them.
     #[error("{uri}: {reason}")]
     Refused {
         /// Who refused them.
@@ -30,9 +32,9 @@ pub enum ClientError {
         /// What was refused.
         reason: String,
     },
-    /// What was asked about cannot be named in a question.
+    /// The token cannot be sent in a request.
     #[error(transparent)]
-    Unnameable(Refusal),
+    TokenNotEncodable(Refusal),
     /// The service cannot be reached, or says that it cannot answer.
     #[error("{uri}: {reason}")]
     Unavailable {
@@ -46,13 +48,23 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether it is the question that is wrong, whoever is asked.
-    pub(super) fn is_of_question(&self) -> bool {
-        matches!(self, Self::Unnameable(_))
+    /// Whether the token is the reason, so that no endpoint can answer.
+    pub(super) fn is_about_token(&self) -> bool {
+        matches!(self, Self::TokenNotEncodable(_))
     }
 
     /// Whether the same question may be answered at the next try.
     pub(in crate::identity) fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
+    }
+}
+
+impl From<Abandoned> for ClientError {
+    fn from(abandoned: Abandoned) -> Self {
+        Self::Unavailable {
+            uri: "identity service".to_owned(),
+            reason: abandoned.to_string(),
+            status: None,
+        }
     }
 }

@@ -1,64 +1,62 @@
-//! The service token: had once for all who wait, renewed in time, and not asked for too often when
-//! the credentials are refused.
+//! The service token: obtained once for all that wait for it, renewed before it expires, and not
+//! requested too often while the credentials are refused.
 
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::mem;
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use keystone_token::api::{self, ApiVersion};
 use keystone_token::secret::Secret;
 
 use super::credentials::{Credentials, ServiceToken, TokenStore};
+use super::endpoints::Endpoints;
 use super::error::ClientError;
-use super::KeystoneClient;
 use crate::identity::lease::{claim, Claim};
+use crate::identity::single_flight::SingleFlight;
 use crate::net::{now_msec, now_sec};
 
-/// The service token of a worker's client.
+/// Obtains the service token of a worker's client.
 pub(super) struct Login {
     credentials: Credentials,
     store: Rc<dyn TokenStore>,
+    endpoints: Rc<Endpoints>,
     /// The token that was obtained last, where it is too long for the store.
     own: RefCell<Option<ServiceToken>>,
-    /// Whether a task is obtaining a token.
-    busy: Cell<bool>,
-    /// Those that wait for it.
-    waiting: RefCell<Vec<Waker>>,
-    /// How often obtaining one has been finished, and how it ended last.
-    finished: Cell<u64>,
-    failure: RefCell<Option<ClientError>>,
+    /// The login that is running.
+    calls: SingleFlight<(), ServiceToken, ClientError>,
 }
 
 impl Login {
-    pub(super) fn new(credentials: Credentials, store: Rc<dyn TokenStore>) -> Self {
+    pub(super) fn new(
+        credentials: Credentials,
+        store: Rc<dyn TokenStore>,
+        endpoints: Rc<Endpoints>,
+    ) -> Self {
         Self {
             credentials,
             store,
+            endpoints,
             own: RefCell::default(),
-            busy: Cell::new(false),
-            waiting: RefCell::default(),
-            finished: Cell::new(0),
-            failure: RefCell::default(),
+            calls: SingleFlight::default(),
         }
+    }
+
+    /// Gives up obtaining a token.
+    pub(super) fn cancel(&self) {
+        self.calls.cancel();
     }
 
     /// A token other than the `refused` one: from the store, or else a new one.
     pub(super) async fn token(
-        &self,
-        client: &KeystoneClient,
+        self: &Rc<Self>,
         refused: Option<&ServiceToken>,
     ) -> Result<ServiceToken, ClientError> {
-        let unusable = |reason: &str| ClientError::Refused {
-            uri: client.uri(client.current.get()),
-            reason: reason.to_owned(),
-        };
         match &self.credentials {
-            Credentials::None => return Err(unusable("no service credentials are configured")),
+            Credentials::None => {
+                return Err(self.refused("no service credentials are configured".to_owned()))
+            }
             Credentials::Token(_) if refused.is_some() => {
-                return Err(unusable("the configured service token is refused"))
+                return Err(self.refused("the configured service token is refused".to_owned()))
             }
             Credentials::Token(id) => {
                 return Ok(ServiceToken { id: id.clone(), issued_at: 0, expires_at: i64::MAX })
@@ -69,24 +67,18 @@ impl Login {
         if let Some(refused) = refused {
             self.discard(refused);
         }
-        loop {
-            if let Some(token) = self.known() {
-                return Ok(token);
-            }
-            if let Some(held) = self.hold(client) {
-                return Err(held);
-            }
-            if !self.busy.get() {
-                return self.obtain(client).await;
-            }
-            let seen = self.finished.get();
-            self.wait().await;
-            // Those who waited for a try share its failure.
-            let failure = self.failure.borrow().clone();
-            if let Some(failure) = failure.filter(|_| self.finished.get() != seen) {
-                return Err(failure);
-            }
+        if let Some(token) = self.known() {
+            return Ok(token);
         }
+        if let Some(held) = self.hold() {
+            return Err(held);
+        }
+        let obtain = || {
+            let login = self.clone();
+            async move { login.obtain().await }
+        };
+        // All that wait for it share its failure, too.
+        self.calls.join((), obtain).outcome().await
     }
 
     /// A token that can still be used.
@@ -103,8 +95,8 @@ impl Login {
         self.own.borrow_mut().take_if(|own| own.id == token.id);
     }
 
-    /// Looks at the status that a question with `token` has come back with: roles are fixed when a
-    /// token is issued, so a 403 may end with a newer one.
+    /// Checks the status of a response to a request with `token`. A token keeps the roles of the time
+    /// when it was issued, so a newer one may end a 403.
     pub(super) fn judge(&self, token: &ServiceToken, status: u16) {
         let age = now_sec().saturating_sub(token.issued_at);
         if status == 403 && !matches!(self.credentials, Credentials::Token(_)) && age > RECONSIDER {
@@ -112,10 +104,9 @@ impl Login {
         }
     }
 
-    /// Obtains a token, unless another worker does: then that one's is as good.
-    async fn obtain(&self, client: &KeystoneClient) -> Result<ServiceToken, ClientError> {
-        let turn = Turn::take(self);
-        let lease = match self.store.login_lease() {
+    /// Obtains a token, or takes the one that another worker obtains.
+    async fn obtain(&self) -> Result<ServiceToken, ClientError> {
+        let _lease = match self.store.login_lease() {
             None => None,
             // The worker that had the lease before may have got a token, or a refusal.
             Some(lease) => match claim(lease, || self.known()).await {
@@ -123,35 +114,25 @@ impl Login {
                 Claim::Mine(lease) => lease,
             },
         };
-        let result = match self.hold(client) {
-            Some(held) => Err(held),
-            None => self.log_in(client).await,
-        };
-        match &result {
-            Ok(token) => {
-                self.store.set_refused(0, 0);
-                self.store.store(token);
-                let is_stored = self.store.load().is_some_and(|stored| stored.id == token.id);
-                self.own.replace((!is_stored).then(|| token.clone()));
-                self.failure.replace(None);
-            }
-            Err(err) => drop(self.failure.replace(Some(err.clone()))),
+        if let Some(held) = self.hold() {
+            return Err(held);
         }
-        self.finished.set(self.finished.get().wrapping_add(1));
-        drop(lease);
-        drop(turn);
-        result
+        let token = self.log_in().await?;
+        self.store.set_refused(0, 0);
+        self.store.store(&token);
+        let is_stored = self.store.load().is_some_and(|stored| stored.id == token.id);
+        self.own.replace((!is_stored).then(|| token.clone()));
+        Ok(token)
     }
 
     /// Why the credentials are not to be tried now, if they are not.
-    pub(super) fn hold(&self, client: &KeystoneClient) -> Option<ClientError> {
+    pub(super) fn hold(&self) -> Option<ClientError> {
         let times = self.store.refused().1;
-        self.hold_left().map(|_| ClientError::Refused {
-            uri: client.uri(client.current.get()),
-            reason: format!(
+        self.hold_left().map(|_| {
+            self.refused(format!(
                 "service credentials, or a token got with them, were refused {times} times, not \
                  tried again yet"
-            ),
+            ))
         })
     }
 
@@ -168,27 +149,27 @@ impl Login {
         self.store.set_refused(now_msec().saturating_add(back_off(times)), times);
     }
 
-    async fn log_in(&self, client: &KeystoneClient) -> Result<ServiceToken, ClientError> {
-        let answer = client.ask(&|base, version| self.describe(client, base, version)).await?;
+    async fn log_in(&self) -> Result<ServiceToken, ClientError> {
+        let answer = self.endpoints.ask(&|base, version| self.build(base, version), None).await?;
         match answer.status() {
             200 | 201 => {}
             status @ (400 | 401 | 403) => {
                 self.note_refusal();
                 return Err(ClientError::Refused {
-                    uri: client.uri(answer.site),
+                    uri: self.endpoints.uri(answer.endpoint),
                     reason: format!("service credentials are refused, status {status}"),
                 });
             }
             404 | 410 => {
-                client.forget_version(&answer);
-                return Err(client.unexpected(&answer));
+                self.endpoints.forget_version(&answer);
+                return Err(self.endpoints.unexpected(&answer));
             }
-            _ => return Err(client.unexpected(&answer)),
+            _ => return Err(self.endpoints.unexpected(&answer)),
         }
 
         let subject = answer.response.headers.get("x-subject-token").map(|value| value.as_bytes());
         let issued = api::issued_token(answer.version, subject, &answer.response.body)
-            .map_err(|err| client.nonsense(&answer, &err))?;
+            .map_err(|err| self.endpoints.invalid_response(&answer, &err))?;
         // Only its lifetime counts, if it is known: the clocks may differ.
         let now = now_sec();
         let expires_at = match issued.issued_at {
@@ -196,20 +177,15 @@ impl Login {
             None => issued.expires_at,
         };
         info!(
-            client.log,
+            self.endpoints.log,
             "keystone: got a service token for {} s from {}",
             expires_at.saturating_sub(now),
-            client.uri(answer.site)
+            self.endpoints.uri(answer.endpoint)
         );
         Ok(ServiceToken { id: Secret::new(issued.id), issued_at: now, expires_at })
     }
 
-    fn describe(
-        &self,
-        client: &KeystoneClient,
-        base: &str,
-        version: ApiVersion,
-    ) -> Result<api::Request, ClientError> {
+    fn build(&self, base: &str, version: ApiVersion) -> Result<api::Request, ClientError> {
         let login = match &self.credentials {
             Credentials::ApplicationCredential { id, secret } => {
                 api::Login::ApplicationCredential { id, secret: secret.expose() }
@@ -228,55 +204,18 @@ impl Login {
                 project_domain_name,
             },
             Credentials::None | Credentials::Token(_) => {
-                return Err(ClientError::Refused {
-                    uri: client.uri(client.current.get()),
-                    reason: "no service credentials are configured".to_owned(),
-                })
+                return Err(self.refused("no service credentials are configured".to_owned()))
             }
         };
-        api::authenticate(base, version, &login).map_err(|err| ClientError::Refused {
-            uri: client.uri(client.current.get()),
-            reason: err.to_string(),
-        })
+        api::authenticate(base, version, &login).map_err(|err| self.refused(err.to_string()))
     }
 
-    /// Waits until the task that is obtaining a token is through.
-    async fn wait(&self) {
-        poll_fn(|cx| {
-            if !self.busy.get() {
-                return Poll::Ready(());
-            }
-            self.waiting.borrow_mut().push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
+    fn refused(&self, reason: String) -> ClientError {
+        ClientError::Refused { uri: self.endpoints.current_uri(), reason }
     }
 }
 
-/// The right to obtain a token. Given back on drop, which also wakes those that wait: the task
-/// that had it may have been cancelled.
-struct Turn<'a> {
-    login: &'a Login,
-}
-
-impl<'a> Turn<'a> {
-    fn take(login: &'a Login) -> Self {
-        login.busy.set(true);
-        Self { login }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.login.busy.set(false);
-        let waiting = mem::take(&mut *self.login.waiting.borrow_mut());
-        for waker in waiting {
-            waker.wake();
-        }
-    }
-}
-
-/// For how many milliseconds credentials that were refused this many times are left alone.
+/// For how many milliseconds credentials are not tried again after this many refusals.
 fn back_off(times: u32) -> u64 {
     (FIRST_BACK_OFF << times.saturating_sub(1).min(6)).min(LONGEST_BACK_OFF)
 }

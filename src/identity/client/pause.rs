@@ -1,4 +1,4 @@
-//! When the identity service asks to be left alone for a while.
+//! Responses that ask for a pause.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use nginx_sys::{ngx_parse_http_time, NGX_ERROR};
 
 use crate::net::{now_sec, Response};
 
-/// For how long, if it does: with 429, with 413 as OpenStack's older rate limits have it, or with 503
+/// For how long the service asks for a pause: with 429, with 413 as OpenStack's older rate limits have it, or with 503
 /// and `Retry-After`.
 ///
 /// A 413 that says neither may be about a token that is too long, and be caused by any client.
@@ -31,7 +31,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let then = http_time(value)?;
-    // By the clock of who has written it, where that is told.
+    // By the clock of the sender, if the response has it.
     let now = header(response, DATE).and_then(http_time).unwrap_or_else(now_sec);
     Some(Duration::from_secs(u64::try_from(then.saturating_sub(now)).unwrap_or(0)))
 }

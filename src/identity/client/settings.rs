@@ -1,4 +1,4 @@
-//! What a client goes by.
+//! The settings of a client.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub struct ClientSettings {
     pub endpoints: Vec<Endpoint>,
     /// Which version of the API to use.
     pub version: AuthVersion,
-    /// As whom to ask.
+    /// The service user's credentials.
     pub credentials: Credentials,
     /// For a connection, and again for its TLS handshake.
     pub connect_timeout: Duration,

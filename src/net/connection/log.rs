@@ -8,7 +8,7 @@ use nginx_sys::{
     NGX_LOG_DEBUG,
 };
 
-use super::Peer;
+use crate::net::peer::Peer;
 
 /// What a connection is doing, in the words of the log.
 #[derive(Clone, Copy)]
@@ -48,12 +48,9 @@ struct ContextLog {
 }
 
 impl OwnedPool {
-    /// A pool whose log lines go where those of `parent` go. `parent` must stay valid, as the logs
-    /// of a cycle do in a worker.
-    pub(in crate::net) fn new(
-        parent: NonNull<ngx_log_t>,
-        peer: &Peer<'_>,
-    ) -> Result<Self, &'static str> {
+    /// A pool whose log lines go where those of `parent` go; `None` where nginx has no memory.
+    /// `parent` must stay valid, as the logs of a cycle do in a worker.
+    pub(in crate::net) fn new(parent: NonNull<ngx_log_t>, peer: &Peer<'_>) -> Option<Self> {
         // SAFETY: `parent` is a valid log, and a log may be copied: nginx does so for connections.
         let mut log = unsafe { parent.as_ptr().read() };
         log.handler = Some(add_context);
@@ -78,9 +75,9 @@ impl OwnedPool {
         let Some(pool) = NonNull::new(pool) else {
             // SAFETY: made by `Box` above, and nothing else refers to it.
             drop(unsafe { Box::from_raw(context.as_ptr()) });
-            return Err("out of memory");
+            return None;
         };
-        Ok(Self { pool, log: context })
+        Some(Self { pool, log: context })
     }
 
     pub(in crate::net) fn as_ptr(&self) -> *mut ngx_pool_t {
@@ -102,7 +99,7 @@ impl OwnedPool {
     /// Runs `connect` without nginx's own line about a connection that is refused at once, which
     /// no `log_error` of the connection holds back. Who tries in vain each few seconds reports it
     /// once.
-    pub(in crate::net) fn hushed<T>(&self, connect: impl FnOnce() -> T) -> T {
+    pub(in crate::net) fn without_connect_errors<T>(&self, connect: impl FnOnce() -> T) -> T {
         let log = self.log();
         // SAFETY: the log is ours, and nginx only reads it during `connect`.
         let level = unsafe { (*log).log_level };

@@ -1,0 +1,353 @@
+//! The endpoints of one identity service: which of them is asked and when it is asked again, and
+//! which version each of them speaks.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use keystone_gateway::status::cells;
+use keystone_token::api::{self, ApiVersion, AuthVersion, Versions};
+use keystone_token::secret::Secret;
+use nginx_sys::ngx_log_t;
+
+use super::credentials::TokenStore;
+use super::encode::encode;
+use super::error::ClientError;
+use super::pause;
+use super::settings::ClientSettings;
+use crate::identity::clock::{millis, millis_since};
+use crate::net::{now_msec, Endpoint, HttpClient, HttpSettings, NetError, Response, Timer};
+use crate::zone::Tally;
+
+/// The endpoints of one identity service, as one worker sees them.
+pub(super) struct Endpoints {
+    endpoints: Vec<EndpointState>,
+    /// The index of the one that answered last.
+    current: Cell<usize>,
+    version: AuthVersion,
+    max_retries: u32,
+    http: HttpClient,
+    store: Rc<dyn TokenStore>,
+    tally: Tally,
+    pub(super) log: NonNull<ngx_log_t>,
+}
+
+/// An endpoint and its state.
+struct EndpointState {
+    endpoint: Endpoint,
+    /// The discovered version, and when it was.
+    version: Cell<Option<(ApiVersion, u64)>>,
+    /// The version that the URI itself names.
+    named_version: Option<ApiVersion>,
+    /// Not to be asked before this time (of `now_msec`), as far as this worker was told.
+    held_until: Cell<u64>,
+}
+
+impl EndpointState {
+    fn base(&self) -> &str {
+        api::split_base_path(self.endpoint.base_path()).0
+    }
+}
+
+/// A response with a status below 500, and the endpoint that sent it.
+pub(super) struct Answer {
+    pub(super) endpoint: usize,
+    pub(super) version: ApiVersion,
+    pub(super) response: Response,
+}
+
+impl Answer {
+    pub(super) fn status(&self) -> u16 {
+        self.response.status.as_u16()
+    }
+}
+
+impl Endpoints {
+    /// `log` must stay valid as long as this and its requests, as the cycle's log does in a worker.
+    pub(super) fn new(
+        settings: ClientSettings,
+        store: Rc<dyn TokenStore>,
+        tally: Tally,
+        log: NonNull<ngx_log_t>,
+    ) -> Self {
+        let http = HttpSettings {
+            connect_timeout: settings.connect_timeout,
+            idle_timeout: IDLE_TIMEOUT,
+            keepalive: settings.keepalive,
+            read_timeout: settings.read_timeout,
+            send_timeout: settings.send_timeout,
+            tls: settings.tls,
+            user_agent: USER_AGENT,
+        };
+        let state = |endpoint: Endpoint| EndpointState {
+            named_version: api::split_base_path(endpoint.base_path()).1,
+            version: Cell::new(None),
+            held_until: Cell::new(0),
+            endpoint,
+        };
+        Self {
+            endpoints: settings.endpoints.into_iter().map(state).collect(),
+            current: Cell::new(0),
+            version: settings.version,
+            max_retries: settings.max_retries,
+            http: HttpClient::new(http, log),
+            store,
+            tally,
+            log,
+        }
+    }
+
+    /// Asks one endpoint after the other, and again, until one answers. The request carries `token` if
+    /// it needs one.
+    pub(super) async fn ask(
+        &self,
+        build: &BuildRequest<'_>,
+        token: Option<&Secret>,
+    ) -> Result<Answer, ClientError> {
+        let count = self.endpoints.len();
+        let first = self.current.get();
+        // Every endpoint is tried, even if some are down.
+        let tries = (self.max_retries as usize).saturating_add(1).max(count);
+
+        let mut last_error = None;
+        for n in 0..tries {
+            let at = (first + n) % count;
+            if self.pause_left(at).is_some() {
+                last_error.get_or_insert_with(|| self.held(at));
+                if (0..count).all(|at| self.pause_left(at).is_some()) {
+                    break;
+                }
+                continue;
+            }
+            if n >= count && n % count == 0 || count == 1 && n > 0 {
+                Timer::new(pause(n / count)).await;
+            }
+
+            let error = match self.try_endpoint(at, build, token).await {
+                Ok(answer) => {
+                    self.current.set(at);
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let others = n + 1 < count && !error.is_about_token();
+            let further = n + 1 < tries && (error.is_transient() || others);
+            if !further {
+                return Err(error);
+            }
+            info!(self.log, "keystone: identity service {error}, trying again");
+            self.tally.retry();
+            last_error = Some(error);
+        }
+        Err(last_error.unwrap_or_else(|| ClientError::Unavailable {
+            uri: "identity service".to_owned(),
+            reason: "no endpoint to ask".to_owned(),
+            status: None,
+        }))
+    }
+
+    async fn try_endpoint(
+        &self,
+        at: usize,
+        build: &BuildRequest<'_>,
+        token: Option<&Secret>,
+    ) -> Result<Answer, ClientError> {
+        let version = self.version_of(at).await?;
+        let request = build(self.endpoints[at].base(), version)?;
+        let response = self.send(at, request, token).await?;
+        Ok(Answer { endpoint: at, version, response })
+    }
+
+    /// The version to use with an endpoint: the configured one, or what the endpoint says.
+    async fn version_of(&self, at: usize) -> Result<ApiVersion, ClientError> {
+        if let AuthVersion::Fixed(version) = self.version {
+            return Ok(version);
+        }
+        let state = &self.endpoints[at];
+        if let Some((version, since)) = state.version.get() {
+            if millis_since(since) < millis(VERSION_LIFETIME) {
+                return Ok(version);
+            }
+        }
+
+        let response = self.send(at, api::discovery(state.base()), None).await?;
+        let versions = match (read_versions(&response), state.named_version) {
+            // What is above a URI that names a version need not be the identity service.
+            (Err(_), Some(named)) => {
+                let request = api::version_discovery(state.base(), named);
+                read_versions(&self.send(at, request, None).await?)
+            }
+            (versions, _) => versions,
+        };
+        let version = versions.and_then(|it| it.choose(self.version));
+        let version = version.map_err(|error| self.invalid(at, &error))?;
+
+        info!(self.log, "keystone: using {version} of identity service {}", self.uri(at));
+        state.version.set(Some((version, now_msec())));
+        Ok(version)
+    }
+
+    /// Sends one request once. Statuses from 500 on, and those that ask for a pause, are errors.
+    async fn send(
+        &self,
+        at: usize,
+        mut request: api::Request,
+        token: Option<&Secret>,
+    ) -> Result<Response, ClientError> {
+        let state = &self.endpoints[at];
+        let max_body = if request.subject.is_some() { MAX_TOKEN } else { MAX_BODY };
+        let (kind, started) = (request.kind, Instant::now());
+
+        let body = request.body.take();
+        let encoded = encode(&request, body, token).map_err(|error| self.invalid(at, &error))?;
+        // On the heap: every function that waits for this one would hold its state, some of them
+        // more than once, and a task would be started by copying a quarter of a megabyte.
+        let result = Box::pin(self.http.request(&state.endpoint, encoded, max_body)).await;
+
+        let took = started.elapsed();
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.tally.exchange(at, kind, &ending(&result), micros);
+        let took = took.as_millis();
+        let response = match result {
+            Ok(response) => response,
+            Err(err) => {
+                debug!(self.log, "keystone: {request:?} at {}: {err}, {took} ms", state.endpoint);
+                return Err(self.failed(at, &err));
+            }
+        };
+        let status = response.status.as_u16();
+        debug!(self.log, "keystone: {request:?} at {}: status {status}, {took} ms", state.endpoint);
+
+        let pause = pause::asked_for(&response);
+        if let Some(pause) = pause {
+            let until = now_msec().saturating_add(millis(pause));
+            state.held_until.set(until);
+            self.store.set_held_until(at, until);
+        }
+        if pause.is_some() || status >= 500 {
+            return Err(ClientError::Unavailable {
+                uri: self.uri(at),
+                reason: format!("status {status}"),
+                status: Some(status),
+            });
+        }
+        Ok(response)
+    }
+
+    /// How much is left of the pause that an endpoint has asked this or another worker for.
+    fn pause_left(&self, at: usize) -> Option<Duration> {
+        let until = self.endpoints[at].held_until.get().max(self.store.held_until(at));
+        let left = until.saturating_sub(now_msec());
+        // What is longer than any pause was noted before the clock was set back.
+        (1..=millis(pause::LONGEST)).contains(&left).then(|| Duration::from_millis(left))
+    }
+
+    /// How long no endpoint is to be asked, because all have asked for that.
+    pub(super) fn hold_left(&self) -> Option<Duration> {
+        let pauses = (0..self.endpoints.len()).map(|at| self.pause_left(at));
+        pauses.min().flatten()
+    }
+
+    /// A server that no longer has v2.0 after an upgrade answers 404 to all requests in v2.0.
+    pub(super) fn doubt_version(&self, answer: &Answer) {
+        let since = self.endpoints[answer.endpoint].version.get().map(|(_, since)| since);
+        let is_old = since.is_some_and(|since| millis_since(since) > DOUBT);
+        if answer.version == ApiVersion::V2 && is_old {
+            self.forget_version(answer);
+        }
+    }
+
+    pub(super) fn forget_version(&self, answer: &Answer) {
+        self.endpoints[answer.endpoint].version.set(None);
+    }
+
+    /// The URI of an endpoint, for logs and errors.
+    pub(super) fn uri(&self, at: usize) -> String {
+        self.endpoints[at].endpoint.to_string()
+    }
+
+    /// The URI of the endpoint that answered last.
+    pub(super) fn current_uri(&self) -> String {
+        self.uri(self.current.get())
+    }
+
+    fn failed(&self, at: usize, err: &NetError) -> ClientError {
+        let (uri, reason) = (self.uri(at), err.to_string());
+        if err.is_invalid_response() {
+            return ClientError::InvalidResponse { uri, reason };
+        }
+        ClientError::Unavailable { uri, reason, status: None }
+    }
+
+    fn held(&self, at: usize) -> ClientError {
+        ClientError::Unavailable {
+            uri: self.uri(at),
+            reason: "has asked for a pause".to_owned(),
+            status: Some(429),
+        }
+    }
+
+    pub(super) fn invalid_response(&self, answer: &Answer, reason: &dyn ToString) -> ClientError {
+        self.invalid(answer.endpoint, reason)
+    }
+
+    fn invalid(&self, at: usize, reason: &dyn ToString) -> ClientError {
+        ClientError::InvalidResponse { uri: self.uri(at), reason: reason.to_string() }
+    }
+
+    pub(super) fn unexpected(&self, answer: &Answer) -> ClientError {
+        let status = answer.status();
+        ClientError::Unavailable {
+            uri: self.uri(answer.endpoint),
+            reason: format!("unexpected status {status}"),
+            status: Some(status),
+        }
+    }
+}
+
+/// Writes a request for a base path and a version.
+pub(super) type BuildRequest<'a> =
+    dyn Fn(&str, ApiVersion) -> Result<api::Request, ClientError> + 'a;
+
+fn read_versions(response: &Response) -> Result<Versions, api::ApiError> {
+    match response.status.as_u16() {
+        200 | 300 => Versions::parse(&response.body),
+        _ => Err(api::ApiError::NotDiscovery),
+    }
+}
+
+/// How an exchange ended, in a word.
+fn ending(result: &Result<Response, NetError>) -> Cow<'static, str> {
+    match result {
+        Err(error) if error.is_timeout() => cells::TIMEOUT.into(),
+        Err(_) => cells::FAILED.into(),
+        Ok(response) => response.status.as_u16().to_string().into(),
+    }
+}
+
+/// How long to wait before a further round of tries.
+fn pause(round: usize) -> Duration {
+    let factor = 1u32 << round.saturating_sub(1).min(8);
+    (FIRST_PAUSE * factor).min(LONGEST_PAUSE)
+}
+
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+/// Bound on an answer; a revocation list has some 100 bytes an entry.
+const MAX_BODY: usize = 16 << 20;
+
+/// The same for one about a token: there may be many at a time, each with a catalog.
+const MAX_TOKEN: usize = 1 << 20;
+
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A service that was upgraded is noticed after this time at the latest.
+const VERSION_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// A version that was discovered so many milliseconds ago may be looked for again.
+const DOUBT: u64 = 60_000;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);

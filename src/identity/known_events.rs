@@ -1,0 +1,42 @@
+//! The revocation events as a worker has read them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use keystone_token::revocation_events::RevocationEvents;
+
+use super::single_flight::{Abandoned, SingleFlight};
+use crate::failure_log::FailureLog;
+
+/// The events of this worker, and what fetches them.
+#[derive(Default)]
+pub(super) struct Events {
+    /// The fetch that is running.
+    pub(super) calls: SingleFlight<(), (), Abandoned>,
+    pub(super) known: RefCell<Rc<Known>>,
+    /// Of fetching them.
+    pub(super) failures: FailureLog,
+    /// Whether there was no room for them last time; logged once.
+    pub(super) crowded: Cell<bool>,
+}
+
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) generation: u64,
+    /// Whether they have ever been fetched.
+    pub(super) were_had: bool,
+    pub(super) events: Revoked,
+}
+
+pub(super) enum Revoked {
+    /// There are more events than the zone has room for: any token may be one of them.
+    Any,
+    /// What these cover.
+    These(Box<RevocationEvents>),
+}
+
+impl Default for Revoked {
+    fn default() -> Self {
+        Self::These(Box::default())
+    }
+}

@@ -1,0 +1,182 @@
+//! Pending refreshes and validations of this worker.
+
+use std::cell::{Cell, RefCell};
+use std::collections::hash_map::Entry;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use keystone_token::api::Validation;
+use keystone_zone::{Key, Moment};
+use zeroize::Zeroizing;
+
+use super::single_flight::{Abandoned, Call, SingleFlight};
+use crate::client_address::ClientAddress;
+use crate::failure_log::Seldom;
+use crate::zone::Answer;
+
+/// What a token cannot be checked without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// There are no certificates that can be used.
+    Certificates,
+    /// The revocation list is too old, or was never had.
+    List,
+    /// A signature does not fit the certificates: they may have been replaced.
+    Rotation,
+}
+
+/// Why the identity service is unavailable to a request.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(Rc<str>);
+
+impl Need {
+    /// The refresh that fetches it.
+    pub(super) fn task(self) -> RefreshTask {
+        match self {
+            Self::Certificates | Self::List => RefreshTask::List,
+            Self::Rotation => RefreshTask::Rotation,
+        }
+    }
+}
+
+impl Unavailable {
+    /// The reason, as it reads on in a log line.
+    pub(super) fn new(reason: &dyn std::fmt::Display) -> Self {
+        Self(reason.to_string().into())
+    }
+}
+
+impl From<Abandoned> for Unavailable {
+    fn from(abandoned: Abandoned) -> Self {
+        Self::new(&abandoned)
+    }
+}
+
+/// A question about a token.
+pub struct Question {
+    /// The token: visible ASCII.
+    pub token: Zeroizing<String>,
+    /// What the answer shall cover.
+    pub how: Validation,
+    /// What names the question, and a refusal in the cache.
+    pub key: Key,
+    /// What names a valid token in the cache.
+    pub valid_key: Key,
+    /// By whose rules the answer is kept; its generation is that of the time of the question.
+    pub moment: Moment,
+    /// Who sent the token: the question counts for this address until it is answered.
+    pub client: ClientAddress,
+}
+
+/// What bounds the questions that are under way, in this worker and for this service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// `keystone_max_pending_per_address`.
+    Address,
+    /// `keystone_max_pending`.
+    Worker,
+}
+
+impl Bound {
+    /// What was limited, as it reads on in a log line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "limiting validations by client address",
+            Self::Worker => "limiting validations",
+        }
+    }
+}
+
+impl Question {
+    /// What makes two questions one: the key, and how old an answer may be.
+    pub(super) fn call_key(&self) -> ValidationKey {
+        (self.key, self.moment.valid_for)
+    }
+}
+
+/// What a refresh fetches.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum RefreshTask {
+    /// The list, and certificates where there are none.
+    List,
+    /// Certificates, where a signature does not fit those that are there.
+    Rotation,
+}
+
+pub(super) type RefreshCall = Call<(), Unavailable>;
+
+/// The refreshes of this worker.
+#[derive(Default)]
+pub(super) struct Refreshes {
+    pub(super) calls: SingleFlight<RefreshTask, (), Unavailable>,
+    waiting_for_list: Cell<usize>,
+    waiting_for_rotation: Cell<usize>,
+}
+
+impl Refreshes {
+    fn waiting_cell(&self, task: RefreshTask) -> &Cell<usize> {
+        match task {
+            RefreshTask::List => &self.waiting_for_list,
+            RefreshTask::Rotation => &self.waiting_for_rotation,
+        }
+    }
+
+    /// How many requests wait for one of these.
+    pub(super) fn waiting(&self, task: RefreshTask) -> usize {
+        self.waiting_cell(task).get()
+    }
+
+    /// How many requests wait for any refresh.
+    pub(super) fn all_waiting(&self) -> usize {
+        self.waiting_for_list.get() + self.waiting_for_rotation.get()
+    }
+
+    /// Adds to the number of requests that wait, or subtracts from it.
+    pub(super) fn add_waiting(&self, task: RefreshTask, more: isize) {
+        let waiting = self.waiting_cell(task);
+        waiting.set(waiting.get().saturating_add_signed(more));
+    }
+}
+
+type ValidationKey = (Key, u64);
+
+/// The validations of this worker.
+#[derive(Default)]
+pub(super) struct Validations {
+    pub(super) calls: SingleFlight<ValidationKey, Answer, Unavailable>,
+    pending: Cell<usize>,
+    /// How many of them are for each address; none is 0.
+    by_address: RefCell<HashMap<ClientAddress, usize>>,
+    pub(super) limited_by_address: Seldom,
+    pub(super) limited: Seldom,
+}
+
+impl Validations {
+    /// How many are pending.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.get()
+    }
+
+    /// How many of them are for this address.
+    pub(super) fn of_address(&self, client: ClientAddress) -> usize {
+        self.by_address.borrow().get(&client).copied().unwrap_or(0)
+    }
+
+    /// Counts one that begins.
+    pub(super) fn begin(&self, client: ClientAddress) {
+        self.pending.set(self.pending.get() + 1);
+        *self.by_address.borrow_mut().entry(client).or_default() += 1;
+    }
+
+    /// Counts one that ends.
+    pub(super) fn end(&self, client: ClientAddress) {
+        self.pending.set(self.pending.get().saturating_sub(1));
+        if let Entry::Occupied(mut number) = self.by_address.borrow_mut().entry(client) {
+            *number.get_mut() -= 1;
+            if *number.get() == 0 {
+                number.remove();
+            }
+        }
+    }
+}

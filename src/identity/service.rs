@@ -1,0 +1,153 @@
+//! An identity service as it is configured, and what the master prepares for the workers.
+
+use std::path::Path;
+use std::time::Duration;
+
+use keystone_token::cms::Signers;
+use nginx_sys::{ngx_conf_t, ngx_log_t};
+
+use super::client::Credentials;
+use super::revocation_list::verify_list;
+use super::second_level::{Setup, SetupError};
+use super::snapshot::{List, Snapshot};
+use crate::conf::server::ServiceSettings;
+use crate::net::{now_msec, now_sec, Endpoint, EndpointError, TlsContext, TlsError};
+use crate::signing_dir;
+use crate::zone::{ServiceState, Zone};
+
+/// An identity service as it is configured.
+pub struct Service {
+    /// Identifies it in the zone: the same settings give the same number after a reload.
+    pub id: u64,
+    /// All settings.
+    pub settings: ServiceSettings,
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) tls: TlsContext,
+    pub(super) memcached: Option<Setup>,
+}
+
+impl Service {
+    /// Resolves the endpoints and loads the certificates for TLS.
+    pub fn new(cf: &mut ngx_conf_t, settings: ServiceSettings) -> Result<Self, ServiceError> {
+        let endpoints = settings
+            .identity_uris
+            .iter()
+            .map(|uri| Endpoint::parse(cf, uri, settings.resolver))
+            .collect::<Result<_, _>>()?;
+        let tls = TlsContext::new(&settings.tls)?;
+        let memcached =
+            settings.memcached.as_ref().map(|memcached| Setup::new(cf, memcached)).transpose()?;
+        Ok(Self { id: id(&settings), settings, endpoints, tls, memcached })
+    }
+
+    /// What the log calls it.
+    pub fn name(&self) -> &str {
+        self.settings.identity_uris.first().map_or("", String::as_str)
+    }
+}
+
+/// Why an identity service cannot be used as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// One of its URIs is invalid.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// memcached cannot be used.
+    #[error(transparent)]
+    Memcached(#[from] SetupError),
+    /// TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Names the settings, all of them: what workers share belongs to one identity service and one
+/// service user, and to one way of asking.
+fn id(settings: &ServiceSettings) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    // Where nginx's resolver lies is no setting, and secrets show nothing of themselves here.
+    let texts = ServiceSettings { resolver: None, ..settings.clone() };
+    add(&format!("{texts:?}"));
+    match &settings.credentials {
+        Credentials::ApplicationCredential { secret, .. }
+        | Credentials::Password { password: secret, .. }
+        | Credentials::Token(secret) => add(secret.expose()),
+        Credentials::None => {}
+    }
+    if let Some(secret) = settings.memcached.as_ref().and_then(|it| it.secret.as_ref()) {
+        add(secret.expose());
+    }
+    let digest = hasher.finalize();
+    u64::from_le_bytes(*digest.as_bytes().first_chunk().unwrap_or(&[0; 8]))
+}
+
+/// Prepares, in the master, the signing directory and, where the zone is empty, a snapshot of what is
+/// in that directory.
+pub fn start(
+    service: &Service,
+    owner: signing_dir::Owner,
+    zone: &Zone,
+    state: &ServiceState,
+    log: *mut ngx_log_t,
+) -> Result<(), signing_dir::PrepareError> {
+    let directory = &service.settings.signing_dir;
+    if let Some(warning) = signing_dir::prepare(directory, owner)? {
+        warn!(log, "{warning}");
+    }
+    let known = state.snapshot().load().and_then(|bytes| Snapshot::decode(&bytes));
+    if known.is_some_and(|known| !known.signing.is_empty()) {
+        return Ok(());
+    }
+    let Some((mut snapshot, age)) = read_directory(directory, now_sec(), log) else {
+        return Ok(());
+    };
+    zone.locked(|| {
+        // What tokens were checked against before is gone.
+        snapshot.generation = state.generation() + 1;
+        if state.snapshot().store(&snapshot.encode()) {
+            state.set_generation(snapshot.generation);
+            // A list from the future is as good as one that was never had.
+            let age = age.and_then(|age| i64::try_from(age.as_millis()).ok());
+            if let Some(age) = age {
+                state.set_list_checked_at(now_msec().cast_signed().saturating_sub(age));
+            }
+        }
+    });
+    Ok(())
+}
+
+/// A snapshot of what lies in the directory, as far as it verifies, and how old its list is.
+fn read_directory(
+    directory: &Path,
+    now: i64,
+    log: *mut ngx_log_t,
+) -> Option<(Snapshot, Option<Duration>)> {
+    let complain = |reason: String| warn!(log, "keystone: {reason}");
+    let files = signing_dir::load(directory, complain);
+    let (signing, ca) = (files.signing?, files.ca?);
+    let left_aside = |name: &str, reason: &dyn std::fmt::Display| {
+        warn!(log, "keystone: {}/{name} is left aside: {reason}", directory.display());
+    };
+    let signers = match Signers::from_pem(&signing, &ca, now) {
+        Ok(signers) => signers,
+        Err(reason) => {
+            left_aside(signing_dir::SIGNING_CERTIFICATE, &reason);
+            return None;
+        }
+    };
+    let mut snapshot = Snapshot { generation: 0, signing, ca, list: List::Unknown };
+    let mut list_age = None;
+    if let Some((signed, age)) = files.revoked {
+        match verify_list(&signed, &signers, now) {
+            Ok(content) => {
+                snapshot.list = List::Content(content);
+                list_age = Some(age);
+            }
+            Err(reason) => left_aside(signing_dir::REVOKED, &reason),
+        }
+    }
+    Some((snapshot, list_age))
+}

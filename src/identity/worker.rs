@@ -1,0 +1,175 @@
+//! An identity service in a worker process.
+
+use std::cell::RefCell;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::time::Duration;
+
+use keystone_zone::Row;
+use nginx_sys::ngx_log_t;
+
+use super::client::{ClientSettings, KeystoneClient};
+use super::clock::CLOCK_LAG;
+use super::known_events::Events;
+use super::pending::{Refreshes, Validations};
+use super::second_level::SecondLevel;
+use super::service::Service;
+use super::shared_token::SharedToken;
+use super::snapshot::{Material, Snapshot, LOAD_TRIES};
+use crate::failure_log::FailureLog;
+use crate::net::{now_msec, now_sec};
+use crate::zone::{ServiceState, Tally, Zone};
+
+/// An identity service in a worker.
+pub struct Worker {
+    pub(super) service: &'static Service,
+    pub(super) zone: Zone,
+    pub(super) state: ServiceState,
+    /// Where this process counts.
+    pub(super) row: Row<'static>,
+    pub(super) client: KeystoneClient,
+    material: RefCell<Rc<Material>>,
+    pub(super) refreshes: Refreshes,
+    pub(super) validations: Validations,
+    pub(super) events: Events,
+    /// Of validations.
+    pub(super) validation_failures: FailureLog,
+    /// Of refreshes of the revocation list.
+    pub(super) refresh_failures: FailureLog,
+    /// Of rotations of the certificates.
+    pub(super) rotation_failures: FailureLog,
+    /// Of writes to the signing directory.
+    pub(super) write_failures: FailureLog,
+    /// The answers that gateways share, where memcached is configured.
+    pub(super) memcached: Option<SecondLevel>,
+}
+
+impl Worker {
+    /// The service in this worker; `None` where the master has not made its state. `keeps_catalog`
+    /// is whether records have the catalog in them.
+    pub fn new(
+        service: &'static Service,
+        zone: Zone,
+        row: Row<'static>,
+        keeps_catalog: bool,
+        log: NonNull<ngx_log_t>,
+    ) -> Option<Self> {
+        let state = zone.service(service.id)?;
+        let settings = &service.settings;
+        let client = ClientSettings {
+            endpoints: service.endpoints.clone(),
+            version: settings.auth_version,
+            credentials: settings.credentials.clone(),
+            connect_timeout: settings.connect_timeout,
+            send_timeout: settings.send_timeout,
+            read_timeout: settings.read_timeout,
+            max_retries: settings.max_retries,
+            keepalive: settings.keepalive,
+            tls: Some(service.tls.clone()),
+        };
+        let tokens = Rc::new(SharedToken { zone, state, service: service.id });
+        let tally = Tally::new(state, service.id);
+        let memcached = service
+            .memcached
+            .as_ref()
+            .map(|setup| SecondLevel::new(setup, settings, keeps_catalog, tally, log));
+        Some(Self {
+            service,
+            zone,
+            state,
+            row,
+            client: KeystoneClient::new(client, tokens, tally, log),
+            material: RefCell::default(),
+            refreshes: Refreshes::default(),
+            validations: Validations::default(),
+            events: Events::default(),
+            validation_failures: FailureLog::default(),
+            refresh_failures: FailureLog::default(),
+            rotation_failures: FailureLog::default(),
+            write_failures: FailureLog::default(),
+            memcached,
+        })
+    }
+
+    /// The configuration of it.
+    pub fn service(&self) -> &'static Service {
+        self.service
+    }
+
+    /// Counts up with every change of certificates or revocation list.
+    pub fn generation(&self) -> u64 {
+        self.state.generation()
+    }
+
+    /// Whether the state in the zone is still that of this service: a worker that has outlived two
+    /// configurations may find another one's.
+    pub(super) fn is_current(&self) -> bool {
+        self.state.id() == self.service.id
+    }
+
+    /// What tokens are checked against now. Costs a load where nothing has changed.
+    pub fn material(&self) -> Rc<Material> {
+        let current = self.material.borrow().clone();
+        if !self.is_current() {
+            return Rc::default();
+        }
+        if current.generation == self.generation() {
+            return current;
+        }
+        for _ in 0..LOAD_TRIES {
+            let generation = self.generation();
+            let loaded = self.state.snapshot().load();
+            let material = match loaded.as_deref() {
+                // None was published yet, nor may ever be where no token is signed.
+                Some([]) => Some(Material { generation, ..Material::default() }),
+                Some(bytes) => Snapshot::decode(bytes)
+                    .filter(|snapshot| snapshot.generation == generation)
+                    .map(|snapshot| Material::new(&snapshot, now_sec())),
+                // A writer is at work.
+                None => None,
+            };
+            let Some(material) = material.map(Rc::new) else {
+                std::thread::yield_now();
+                continue;
+            };
+            *self.material.borrow_mut() = material.clone();
+            return material;
+        }
+        current
+    }
+
+    /// Notes that a PKI token came, so that certificates and list are kept fresh.
+    pub fn note_use(&self) {
+        self.state.set_used_at(now_msec());
+    }
+
+    /// How old the revocation list is; `None` where it was never had.
+    pub fn list_age(&self) -> Option<Duration> {
+        let checked_at = self.state.list_checked_at()?;
+        let age = now_msec().cast_signed().saturating_sub(checked_at);
+        Some(match u64::try_from(age) {
+            Ok(age) => Duration::from_millis(age),
+            // As in `millis_since`.
+            Err(_) if age.unsigned_abs() > CLOCK_LAG => Duration::MAX,
+            Err(_) => Duration::ZERO,
+        })
+    }
+
+    /// After how many seconds a request that has got 503 may come again: when the identity service
+    /// may be asked, where that is known.
+    pub fn retry_after(&self) -> u64 {
+        let left = self.client.hold_left().unwrap_or(RETRY_AFTER);
+        left.as_millis().div_ceil(1_000).clamp(1, 60) as u64
+    }
+
+    /// Gives up all that is under way.
+    pub fn stop(&self) {
+        self.refreshes.calls.cancel();
+        self.validations.calls.cancel();
+        self.events.calls.cancel();
+        self.client.stop();
+    }
+}
+
+/// What `Retry-After` says where nothing is held.
+const RETRY_AFTER: Duration = Duration::from_secs(5);

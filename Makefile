@@ -89,8 +89,8 @@ demo-swift: build keystone ## Play it with Swift's client: keep objects in files
 .PHONY: test
 test: build vendored oracle keystone suite-swift prometheus neighbour-packages lint fuzz-smoke fuzz-http-smoke ## Run every test, with Debian's nginx and with nginx 1.28
 	@$(call say,Tests of the libraries)
-	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-zone -p keystone-doctor \
-		-p keystone-testbed -p keystone-bench -p keystone-fuzz-http
+	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-conf \
+		-p keystone-zone -p keystone-doctor -p keystone-testbed -p keystone-bench -p keystone-fuzz-http
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
 		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=/usr/sbin/nginx cargo test --locked --release -p ngx_http_keystone_module

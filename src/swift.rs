@@ -9,7 +9,7 @@ use std::fmt::Arguments;
 
 use keystone_token::swift::{self, acl_kind, AccountPath, Acl, AclKind, Decision};
 
-use crate::conf::swift::{AclValue, SwiftConf};
+use crate::conf::location::{AclValue, SwiftConf};
 use crate::incident::Seldom;
 use crate::request::Request;
 use crate::standing::{Place, Standing};

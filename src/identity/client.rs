@@ -30,7 +30,7 @@ mod login;
 mod pause;
 mod settings;
 
-pub use self::credentials::{Credentials, ServiceToken, TokenStore};
+pub use self::credentials::{ServiceToken, TokenStore};
 use self::encode::encode;
 pub use self::error::ClientError;
 use self::login::Login;

@@ -20,18 +20,18 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use keystone_conf::{Credentials, ServiceSettings, ServiceUri};
 use keystone_token::cms::{SignedData, Signers};
 use keystone_token::revocation::RevocationList;
 use keystone_token::secret::Secret;
 use keystone_zone::{Lease, Row};
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
-use self::client::{ClientSettings, Credentials, KeystoneClient, ServiceToken, TokenStore};
+use self::client::{ClientSettings, KeystoneClient, ServiceToken, TokenStore};
 use self::second_level::{SecondLevel, Setup};
 use self::snapshot::{List, Snapshot};
-use crate::conf::server::ServiceSettings;
 use crate::incident::Incident;
-use crate::net::{now_msec, now_sec, Endpoint, TlsContext};
+use crate::net::{now_msec, now_sec, Endpoint, Resolver, TlsContext};
 use crate::signing_dir;
 use crate::zone::{ServiceState, Tally, Zone};
 
@@ -45,6 +45,8 @@ pub struct Service {
     pub id: u64,
     /// All settings.
     pub settings: ServiceSettings,
+    /// Where its name is looked up again as the TTL says.
+    pub resolver: Option<Resolver>,
     endpoints: Vec<Endpoint>,
     tls: TlsContext,
     memcached: Option<Setup>,
@@ -52,21 +54,25 @@ pub struct Service {
 
 impl Service {
     /// Resolves the endpoints and loads the certificates for TLS.
-    pub fn new(cf: &mut ngx_conf_t, settings: ServiceSettings) -> Result<Self, String> {
+    pub fn new(
+        cf: &mut ngx_conf_t,
+        settings: ServiceSettings,
+        resolver: Option<Resolver>,
+    ) -> Result<Self, String> {
         let endpoints = settings
             .identity_uris
             .iter()
-            .map(|uri| Endpoint::parse(cf, uri, settings.resolver))
+            .map(|uri| Endpoint::parse(cf, uri.as_str(), resolver))
             .collect::<Result<_, _>>()?;
         let tls = TlsContext::new(&settings.tls)?;
         let memcached =
             settings.memcached.as_ref().map(|memcached| Setup::new(cf, memcached)).transpose()?;
-        Ok(Self { id: id(&settings), settings, endpoints, tls, memcached })
+        Ok(Self { id: id(&settings), settings, resolver, endpoints, tls, memcached })
     }
 
     /// What the log calls it.
     pub fn name(&self) -> &str {
-        self.settings.identity_uris.first().map_or("", String::as_str)
+        self.settings.identity_uris.first().map_or("", ServiceUri::as_str)
     }
 }
 
@@ -78,9 +84,8 @@ fn id(settings: &ServiceSettings) -> u64 {
         hasher.update(&(text.len() as u64).to_le_bytes());
         hasher.update(text.as_bytes());
     };
-    // Where nginx's resolver lies is no setting, and secrets show nothing of themselves here.
-    let texts = ServiceSettings { resolver: None, ..settings.clone() };
-    add(&format!("{texts:?}"));
+    // Secrets show nothing of themselves here.
+    add(&format!("{settings:?}"));
     match &settings.credentials {
         Credentials::ApplicationCredential { secret, .. }
         | Credentials::Password { password: secret, .. }

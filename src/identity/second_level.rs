@@ -4,13 +4,12 @@ use std::num::NonZeroU32;
 use std::ptr::NonNull;
 use std::time::Duration;
 
+use keystone_conf::{MemcachedSettings, ServiceSettings};
 use keystone_token::api::AuthVersion;
 use keystone_token::memcache::seal::{Content, Seal};
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
 use super::Worker;
-use crate::conf::memcached::MemcachedSettings;
-use crate::conf::server::ServiceSettings;
 use crate::memcached::{Memcached, Site};
 use crate::net::now_sec;
 use crate::zone::Tally;
@@ -131,7 +130,7 @@ impl Worker {
 /// it must not hold what differs from one to the next for no reason, such as the order of
 /// addresses, and must hold all that makes an answer another one.
 fn scope(settings: &ServiceSettings, keeps_catalog: bool) -> Vec<u8> {
-    let uris = settings.identity_uris.iter().map(|uri| uri.trim_end_matches('/'));
+    let uris = settings.identity_uris.iter().map(|uri| uri.as_str().trim_end_matches('/'));
     let mut uris: Vec<&str> = uris.collect();
     uris.sort_unstable();
     uris.dedup();

@@ -31,4 +31,4 @@ pub use self::error::{NetError, Phase};
 pub use self::http::{HttpClient, HttpSettings, Response};
 pub use self::task::{shield, spawn};
 pub use self::timer::{exiting, now_micros, now_msec, now_sec, or_timeout, Timer};
-pub use self::tls::{TlsContext, TlsSettings};
+pub use self::tls::TlsContext;

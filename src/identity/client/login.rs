@@ -8,10 +8,11 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use keystone_conf::Credentials;
 use keystone_token::api::{self, ApiVersion};
 use keystone_token::secret::Secret;
 
-use super::credentials::{Credentials, ServiceToken, TokenStore};
+use super::credentials::{ServiceToken, TokenStore};
 use super::error::ClientError;
 use super::KeystoneClient;
 use crate::identity::lease::{claim, Claim};

@@ -83,14 +83,21 @@ unsafe extern "C" fn set(
     directive::read(cf, |directive, line| {
         // nginx passes, as `conf`, what the offset of the command selects.
         match directive.setter {
-            // SAFETY: of the main configurations, which the module's create function has made.
-            Setter::Main(set) => set(line, unsafe { &mut (*conf.cast::<MainConf>()).directives }),
-            // SAFETY: of the server configurations, likewise.
-            Setter::Server(set) => {
-                set(line, unsafe { &mut (*conf.cast::<ServerConf>()).directives })
+            Setter::Main(set) => {
+                // SAFETY: a main configuration, which the module's create function has made.
+                let conf = unsafe { &mut *conf.cast::<MainConf>() };
+                set(line, &mut conf.directives)
             }
-            // SAFETY: of the location configurations, likewise.
-            Setter::Location(set) => set(line, unsafe { &mut *conf.cast::<LocationConf>() }),
+            Setter::Server(set) => {
+                // SAFETY: a server's configuration, likewise.
+                let conf = unsafe { &mut *conf.cast::<ServerConf>() };
+                set(line, &mut conf.directives)
+            }
+            Setter::Location(set) => {
+                // SAFETY: a location's configuration, likewise.
+                let conf = unsafe { &mut *conf.cast::<LocationConf>() };
+                set(line, conf)
+            }
         }
     })
 }

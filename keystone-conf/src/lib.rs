@@ -40,6 +40,8 @@
 //! );
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod credentials;
 mod error;
 mod files;

@@ -93,8 +93,8 @@ demo-swift: build keystone ## Show the module with Swift's client: store objects
 .PHONY: test
 test: build vendored oracle keystone suite-swift prometheus neighbour-packages check fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (40 minutes)
 	@$(call say,Tests of the libraries)
-	KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-gateway -p keystone-zone -p keystone-doctor \
-		-p keystone-testbed -p keystone-bench -p keystone-fuzz-http
+	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-conf \
+		-p keystone-gateway -p keystone-zone -p keystone-doctor -p keystone-testbed -p keystone-bench -p keystone-fuzz-http
 	@$(call say,Tests of contrib/keystone-edge)
 	$(KEYSTONE)/bin/python -B -m unittest discover contrib/keystone-edge/tests
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))

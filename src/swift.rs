@@ -11,7 +11,7 @@ use keystone_token::record::Record;
 use keystone_token::swift::{self, acl_kind, AccountPath, Acl, AclKind, Decision};
 
 use crate::authz::AuthzContext;
-use crate::conf::swift::{AclValue, SwiftConf};
+use crate::conf::location::{AclValue, SwiftConf};
 use crate::failure_log::Seldom;
 use crate::request::Request;
 use crate::token_state::TokenState;

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use keystone_conf::directives;
 use keystone_token::result::AuthResult;
 
-/// A directive, by what its section says or the table of commands has.
+/// A directive, by what its section says or the table has.
 #[derive(Debug, PartialEq)]
 struct Directive {
     contexts: String,
-    /// As in the section; the table of commands has none.
+    /// As the section writes it; the table has plain values only.
     default: Option<String>,
 }
 
@@ -23,30 +24,15 @@ fn read(path: &str) -> String {
     text.unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The module's directives, from the table that nginx is given.
-fn commands() -> BTreeMap<String, String> {
-    let source = read("src/conf/commands.rs");
-    let mut found = BTreeMap::new();
-    for (at, _) in source.match_indices("!(") {
-        let Some(rest) = source[at + 2..].trim_start().strip_prefix("\"keystone_") else {
-            continue;
-        };
-        let (name, rest) = rest.split_once('"').unwrap();
-        let kind = source[..at].rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
-        let first = rest.trim_start_matches([',', ' ', '\n']).split(',').next().unwrap();
-        let contexts = match (kind, first) {
-            ("main", _) => "http",
-            ("server", _) => "http, server",
-            ("location", "LOCATION") => "http, server, location",
-            ("location", "LIMIT_EXCEPT") => "http, server, location, limit_except",
-            ("location", "NGX_HTTP_LOC_CONF") => "location",
-            other => panic!("keystone_{name}: {other:?} is a context that this test does not know"),
-        };
-        let old = found.insert(format!("keystone_{name}"), contexts.to_owned());
-        assert_eq!(old, None, "{name} is there twice");
-    }
-    assert!(found.len() > 40, "{}", found.len());
-    found
+/// The directives of the table by their names, each with its contexts and its default.
+fn table() -> BTreeMap<String, Directive> {
+    let rows = directives::<()>().into_iter().flatten();
+    let row = |it: &keystone_conf::Directive<()>| {
+        let default = it.default.map(|default| format!("`{default}`"));
+        let directive = Directive { contexts: it.contexts.names().join(", "), default };
+        (it.name().to_owned(), directive)
+    };
+    rows.map(row).collect()
 }
 
 /// The directives that have a section, from the line below each heading.
@@ -70,22 +56,30 @@ fn sections() -> BTreeMap<String, Directive> {
     found
 }
 
-/// Other names of directives: where one is told, and its contexts.
-fn other_names() -> BTreeMap<String, String> {
-    let text = read("docs/directives.md").replace('\n', " ");
-    let told = text.split("`keystone_").skip(1).filter_map(|rest| {
-        let (name, rest) = rest.split_once('`')?;
-        rest.starts_with(" is another name of this directive").then_some(name)
-    });
-    told.map(|name| (format!("keystone_{name}"), "http, server".to_owned())).collect()
+#[test]
+fn every_directive_is_described_with_its_contexts_and_none_else() {
+    let contexts = |directives: BTreeMap<String, Directive>| -> BTreeMap<String, String> {
+        directives.into_iter().map(|(name, directive)| (name, directive.contexts)).collect()
+    };
+    assert_eq!(contexts(sections()), contexts(table()));
 }
 
 #[test]
-fn every_directive_is_described_with_its_contexts_and_none_else() {
-    let mut described = other_names();
-    assert_eq!(described.len(), 3, "{described:?}");
-    described.extend(sections().into_iter().map(|(name, section)| (name, section.contexts)));
-    assert_eq!(described, commands());
+fn every_other_name_is_told_in_the_section_of_its_directive() {
+    let text = read("docs/directives.md").replace('\n', " ");
+    let told = text.split(" ### ").skip(1).flat_map(|section| {
+        let name = section.split(' ').next().unwrap();
+        let told = section.split('`').zip(section.split('`').skip(1));
+        told.filter(|(_, rest)| rest.starts_with(" is another name of this directive"))
+            .map(move |(alias, _)| (name.to_owned(), alias.to_owned()))
+    });
+    let known = directives::<()>().into_iter().flatten().filter_map(|it| {
+        let alias = it.alias?.to_str().unwrap();
+        Some((it.name().to_owned(), alias.to_owned()))
+    });
+    let known: BTreeSet<_> = known.collect();
+    assert!(!known.is_empty());
+    assert_eq!(told.collect::<BTreeSet<_>>(), known);
 }
 
 #[test]
@@ -121,89 +115,16 @@ fn the_table_of_all_directives_has_them_all_with_their_defaults() {
     assert_eq!(named, sections.into_keys().collect());
 }
 
-/// Where the sources have the defaults that are plain values.
-const DEFAULTS: [(&str, &str, &str, &str); 32] = [
-    ("auth", "off", LOCATION, "map_or(Auth::Off, |(auth, _)| *auth)"),
-    ("auth_version", "auto", SERVER, "auth_version.unwrap_or(AuthVersion::Auto)"),
-    (
-        "user_domain_name",
-        "Default",
-        SERVER,
-        "user_domain_name.clone().unwrap_or_else(default_domain)",
-    ),
-    ("project_domain_name", "Default", SERVER, "let default_domain = || \"Default\".to_owned()"),
-    ("connect_timeout", "5s", SERVER, "connect_timeout.unwrap_or(Duration::from_secs(5))"),
-    ("send_timeout", "5s", SERVER, "send_timeout.unwrap_or(Duration::from_secs(5))"),
-    ("read_timeout", "10s", SERVER, "read_timeout.unwrap_or(Duration::from_secs(10))"),
-    ("http_request_max_retries", "3", SERVER, "max_retries.unwrap_or(3)"),
-    ("keepalive", "16", SERVER, "keepalive.unwrap_or(16)"),
-    ("max_pending", "512", SERVER, "max_pending.unwrap_or(512)"),
-    ("revocation_events", "off", SERVER, "revocation_events: self.revocation_events.flatten()"),
-    ("ssl_verify", "on", SERVER, "ssl_verify.unwrap_or(true)"),
-    ("hash_algorithms", "md5", SERVER, "None => vec![HashAlgorithm::Md5]"),
-    ("revocation", "on", SERVER, "revocation.unwrap_or(true)"),
-    (
-        "revocation_cache_time",
-        "10s",
-        SERVER,
-        "revocation_cache_time.unwrap_or(Duration::from_secs(10))",
-    ),
-    ("revocation_stale", "0", SERVER, "revocation_stale.unwrap_or(Duration::ZERO)"),
-    ("cache_zone", "zone=keystone:10m", "src/zone/conf.rs", "DEFAULT_SIZE: usize = 10 << 20"),
-    (
-        "token_cache_time",
-        "300s",
-        SERVER,
-        "token_cache_time.unwrap_or(Some(Duration::from_secs(300)))",
-    ),
-    (
-        "invalid_cache_time",
-        "30s",
-        SERVER,
-        "invalid_cache_time.unwrap_or(Some(Duration::from_secs(30)))",
-    ),
-    ("memcached_security_strategy", "none", "src/conf/memcached.rs", "unwrap_or(Strategy::None)"),
-    ("enforce_token_bind", "permissive", LOCATION, "unwrap_or(&BindMode::Permissive)"),
-    ("service_token_roles", "service", LOCATION, "[\"service\".to_owned()]"),
-    (
-        "service_token_roles_required",
-        "on",
-        LOCATION,
-        "service_token_roles_required.unwrap_or(true)",
-    ),
-    ("swift_auth", "off", "src/conf/swift.rs", "auth.as_ref().filter(|(on, _)| *on)"),
-    ("swift_reseller_prefix", "AUTH_", SWIFT, "None => prefixes.push(with_underscore(\"AUTH\"))"),
-    ("swift_operator_roles", "admin swiftoperator", SWIFT, "[\"admin\", \"swiftoperator\"].map"),
-    ("swift_reseller_admin_role", "ResellerAdmin", SWIFT, "unwrap_or(\"ResellerAdmin\")"),
-    ("swift_allow_names_in_acls", "on", SWIFT, "allow_names_in_acls.unwrap_or(true)"),
-    ("swift_default_domain_id", "default", SWIFT, "unwrap_or(\"default\".into())"),
-    ("headers", "on", LOCATION, "headers.unwrap_or(true)"),
-    ("include_service_catalog", "off", LOCATION, "catalog.unwrap_or(false)"),
-    ("forward_token", "on", LOCATION, "forward_token.unwrap_or(true)"),
-];
-
-const LOCATION: &str = "src/conf/location.rs";
-const SERVER: &str = "src/conf/server.rs";
-const SWIFT: &str = "keystone-token/src/swift/settings.rs";
-
 #[test]
-fn every_default_is_the_one_of_the_code() {
-    let mut plain: BTreeMap<String, String> = BTreeMap::new();
+fn every_default_is_the_one_of_the_table() {
+    // That the settings have it without the directive is a test of `keystone-conf`.
+    let table = table();
     for (name, section) in sections() {
         let default = section.default.unwrap();
         let value = default.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
-        if let Some(value) = value.filter(|value| !value.contains('`')) {
-            plain.insert(name, value.to_owned());
-        }
+        let is_plain = value.is_some_and(|value| !value.contains('`'));
+        assert_eq!(is_plain.then_some(default), table[&name].default, "{name}");
     }
-    for (name, value, file, source) in DEFAULTS {
-        let told = plain.remove(&format!("keystone_{name}"));
-        assert_eq!(told.as_deref(), Some(value), "{name}");
-        // However the line was broken.
-        let flat = |text: &str| text.split_whitespace().collect::<String>();
-        assert!(flat(&read(file)).contains(&flat(source)), "{name}: {file} has no {source}");
-    }
-    assert!(plain.is_empty(), "nobody looks after {plain:?}");
 }
 
 #[test]
@@ -316,6 +237,7 @@ fn makes(format: &str, text: &str) -> bool {
 fn the_log_lines_for_operators_are_those_of_the_sources() {
     let mut code = String::new();
     sources(&root().join("src"), &mut code);
+    sources(&root().join("keystone-conf/src"), &mut code);
     sources(&root().join("keystone-token/src"), &mut code);
     sources(&root().join("keystone-gateway/src"), &mut code);
     let literals = literals(&code);

@@ -58,6 +58,16 @@ pub fn validity(certificate: &X509Ref, now: i64) -> (Status, String) {
     }
 }
 
+/// The certificates of a PEM file in words, if none of them is valid now.
+pub fn none_valid(pem: &[u8], now: i64) -> Option<String> {
+    let certificates = parse(pem).ok()?;
+    if certificates.iter().any(|it| validity(it, now).0 != Status::Fail) {
+        return None;
+    }
+    let texts: Vec<String> = certificates.iter().map(|it| describe(it, now)).collect();
+    Some(texts.join("; "))
+}
+
 fn unix(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {
     let since = Asn1Time::from_unix(0)?.diff(time)?;
     Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))

@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use keystone_conf::Place;
 use lexopt::{Arg, Parser, ValueExt as _};
 
-use crate::conf::reader::{Directive, Place};
+use crate::conf::reader::Directive;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Invocation {
     pub user: Option<String>,
     /// `--nginx`: the program.
     pub nginx: Option<PathBuf>,
+    /// `--no-nginx`: not to ask nginx.
+    pub no_nginx: bool,
     /// `--json`
     pub json: bool,
     /// `--online`
@@ -74,6 +77,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Us
         source: Source::Options(Vec::new()),
         user: None,
         nginx: None,
+        no_nginx: false,
         json: false,
         online: false,
     };
@@ -83,6 +87,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Us
             Arg::Long("json") => run.json = true,
             Arg::Long("online") if command == Command::Token => run.online = true,
             Arg::Long("user") => run.user = Some(parser.value()?.string()?),
+            Arg::Long("no-nginx") => run.no_nginx = true,
             Arg::Long("nginx") => run.nginx = Some(parser.value()?.into()),
             Arg::Long("conf") | Arg::Short('c') if file.is_none() => {
                 file = Some(PathBuf::from(parser.value()?));
@@ -167,7 +172,8 @@ Finds out why nginx refuses Keystone tokens, and what to do about it.
 usage: keystone-doctor check [NGINX.CONF] [OPTION...]
        keystone-doctor token [--conf NGINX.CONF] [--online] [OPTION...] < TOKEN
 
-check   looks at the settings, the signing directory and the files in it, and
+check   runs nginx -t, and looks at whether nginx runs with these files, at the
+        settings, the signing directory and the files in it, at memcached, and
         at Keystone: name, connection, TLS, versions, certificates, login, role,
         revocation list. Run it as root on the gateway.
 token   reads a token from the standard input and tells what it is, whose it
@@ -178,7 +184,8 @@ token   reads a token from the standard input and tells what it is, whose it
       --online       (token) ask Keystone too
       --json         print JSON
       --user NAME    the user of nginx's workers, whatever nginx.conf says
-      --nginx FILE   the nginx to ask for what is built in
+      --nginx FILE   the nginx to ask, /usr/sbin/nginx by default
+      --no-nginx     ask no nginx: read the configuration without it
   -h, --help         print this
   -V, --version      print the version
 

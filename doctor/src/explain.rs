@@ -1,10 +1,11 @@
 //! What a failure of the identity service means, in a sentence, and the command that mends it or
 //! tells more.
 
+use keystone_conf::Credentials;
 use keystone_token::api::{ApiVersion, AuthVersion};
 use openssl::x509::X509VerifyResult;
 
-use crate::conf::service::{Credentials, Settings};
+use crate::conf::service::Settings;
 use crate::keystone::{AskError, Uri};
 use crate::net::{HttpError, Phase};
 use crate::report::{quote, Check};
@@ -198,7 +199,7 @@ pub fn s_client(uri: &Uri, settings: &Settings) -> String {
 
 /// A command that logs in as the module does; it asks for the secret.
 pub fn log_in(uri: &Uri, settings: &Settings) -> String {
-    let version = match settings.version {
+    let version = match settings.auth_version {
         AuthVersion::Fixed(version) => version,
         AuthVersion::Auto => uri.named_version.unwrap_or(ApiVersion::V3),
     };

@@ -1,17 +1,18 @@
 //! Keystone, as one endpoint of it: what is asked and what the answers mean is
 //! `keystone_token::api`, how it travels is [`crate::net`].
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use bytes::Bytes;
 use http::header::{HeaderValue, ACCEPT, CONNECTION, CONTENT_TYPE, HOST};
+use keystone_conf::{Credentials, ServiceUri};
 use keystone_token::api::{self, ApiError, ApiVersion, AuthVersion, Login, Validation, Versions};
 use keystone_token::online::{self, AnswerError};
 use keystone_token::secret::Secret;
 use openssl::ssl::{SslContext, SslStream};
 use zeroize::Zeroizing;
 
-use crate::conf::service::{Credentials, Settings};
+use crate::conf::service::Settings;
 use crate::net::{self, Answer, HttpError, Stream};
 
 /// A URI of the identity service, taken apart.
@@ -32,40 +33,17 @@ pub struct Uri {
 }
 
 impl Uri {
-    /// Takes a URI apart; `None` for one that the module would not take.
-    pub fn parse(text: &str) -> Option<Self> {
-        let uri: http::Uri = text.parse().ok()?;
-        let https = match uri.scheme_str()? {
-            "http" => false,
-            "https" => true,
-            _ => return None,
-        };
-        let authority = uri.authority()?.as_str().to_ascii_lowercase();
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-        if text.contains(['?', '#', '\\', '"', '<', '>']) || !authority.bytes().all(is_plain) {
-            return None;
-        }
-        let colon = authority.find(':').unwrap_or(authority.len());
-        let (host, port) = authority.split_at(authority.find(']').map_or(colon, |at| at + 1));
-        let port = match port.strip_prefix(':') {
-            Some(port) => port.parse().ok().filter(|port| *port != 0)?,
-            None if port.is_empty() => default_port(https),
-            None => return None,
-        };
-        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let is_address = address.is_none_or(|address| address.parse::<Ipv6Addr>().is_ok());
-        if matches!(host, "" | "unix") || !is_address {
-            return None;
-        }
+    /// Takes a URI of the configuration apart.
+    pub fn new(uri: &ServiceUri) -> Self {
         let (base, named_version) = api::split_base_path(uri.path());
-        Some(Self {
-            text: text.to_owned(),
-            https,
-            host: host.to_owned(),
-            port,
+        Self {
+            text: uri.as_str().to_owned(),
+            https: uri.is_https(),
+            host: uri.host().to_owned(),
+            port: uri.port(),
             base: base.to_owned(),
             named_version,
-        })
+        }
     }
 
     /// Whether it stays on this machine.
@@ -76,7 +54,7 @@ impl Uri {
 
     /// Host and port as the `Host` header has them.
     pub fn authority(&self) -> String {
-        match self.port == default_port(self.https) {
+        match self.port == if self.https { 443 } else { 80 } {
             true => self.host.clone(),
             false => format!("{}:{}", self.host, self.port),
         }
@@ -91,14 +69,6 @@ impl Uri {
     /// The same below the version that is spoken.
     pub fn versioned(&self, version: ApiVersion) -> String {
         self.at(&format!("/{version}"))
-    }
-}
-
-fn default_port(https: bool) -> u16 {
-    if https {
-        443
-    } else {
-        80
     }
 }
 
@@ -137,6 +107,16 @@ pub struct Certificates {
     pub signing: Vec<u8>,
     /// Those that issued them: `cacert.pem`.
     pub ca: Vec<u8>,
+}
+
+/// What Keystone serves to verify tokens with.
+pub enum Served {
+    /// These certificates.
+    Certificates(Certificates),
+    /// It has none, and so issues no tokens that could be verified with some.
+    Nothing,
+    /// It could not be asked.
+    Unknown,
 }
 
 /// A token as it was issued to the service user.
@@ -229,7 +209,7 @@ impl<'s> Endpoint<'s> {
 
     /// The version to speak, found as the module finds it, and the answer that told.
     pub fn discover(&self) -> Result<(ApiVersion, Answer), AskError> {
-        let wanted = self.settings.version;
+        let wanted = self.settings.auth_version;
         if let AuthVersion::Fixed(version) = wanted {
             let answer = self.send(api::version_discovery(&self.uri.base, version), None)?;
             return match answer.status {
@@ -265,9 +245,7 @@ impl<'s> Endpoint<'s> {
     /// Gets a token for the module's own credentials.
     pub fn log_in(&self, version: ApiVersion) -> Result<ServiceToken, AskError> {
         let login = match &self.settings.credentials {
-            Credentials::None | Credentials::Unusable { .. } => {
-                return Err(AskError::NoCredentials)
-            }
+            Credentials::None => return Err(AskError::NoCredentials),
             Credentials::Token(id) => return Ok(ServiceToken { id: id.clone(), expires_at: None }),
             Credentials::ApplicationCredential { id, secret } => {
                 Login::ApplicationCredential { id, secret: secret.expose() }
@@ -286,7 +264,44 @@ impl<'s> Endpoint<'s> {
                 project_domain_name,
             },
         };
-        let answer = self.send(api::authenticate(&self.uri.base, version, &login)?, None)?;
+        self.log_in_with(version, &login)
+    }
+
+    /// Whether the user and the password are right, whatever the user may do: a login without a
+    /// project gets a token for them. `None` for other credentials.
+    pub fn knows_password(&self, version: ApiVersion) -> Option<bool> {
+        let Credentials::Password {
+            username,
+            password,
+            project_name: Some(_),
+            user_domain_name,
+            project_domain_name,
+        } = &self.settings.credentials
+        else {
+            return None;
+        };
+        let login = Login::Password {
+            username,
+            password: password.expose(),
+            project_name: None,
+            user_domain_name,
+            project_domain_name,
+        };
+        match self.log_in_with(version, &login) {
+            Ok(_) => Some(true),
+            Err(AskError::Status(401)) => Some(false),
+            // An unscoped token, as Keystone gives it without a project, need not be complete.
+            Err(AskError::Api(_)) => Some(true),
+            Err(_) => None,
+        }
+    }
+
+    fn log_in_with(
+        &self,
+        version: ApiVersion,
+        login: &Login<'_>,
+    ) -> Result<ServiceToken, AskError> {
+        let answer = self.send(api::authenticate(&self.uri.base, version, login)?, None)?;
         if !matches!(answer.status, 200 | 201) {
             return Err(AskError::Status(answer.status));
         }
@@ -348,14 +363,15 @@ mod tests {
 
     #[test]
     fn a_uri_is_taken_apart() {
-        let uri = Uri::parse("https://Cloud.example.com/identity/v3/").unwrap();
+        let of = |text: &str| Uri::new(&text.parse().unwrap());
+        let uri = of("https://Cloud.example.com/identity/v3/");
         assert_eq!(
             (uri.host.as_str(), uri.port, uri.base.as_str()),
             ("cloud.example.com", 443, "/identity")
         );
         assert_eq!(uri.named_version, Some(ApiVersion::V3));
         assert_eq!(uri.versioned(ApiVersion::V3), "https://cloud.example.com/identity/v3");
-        assert!(Uri::parse("http://[::1]:5000").unwrap().is_loopback());
+        assert!(of("http://[::1]:5000").is_loopback());
         assert!(!uri.is_loopback());
         for (text, authority) in [
             ("http://cloud", "cloud"),
@@ -364,27 +380,7 @@ mod tests {
             ("https://[::1]:443", "[::1]"),
             ("http://[::1]:5000", "[::1]:5000"),
         ] {
-            assert_eq!(Uri::parse(text).unwrap().authority(), authority, "{text}");
-        }
-        for text in [
-            "",
-            "cloud:5000",
-            "ftp://cloud",
-            "http://a@cloud",
-            "http://cloud/?q",
-            "http://cloud/#f",
-            "http://cl*ud",
-            "http://cloud:",
-            "http://cloud:/x",
-            "http://cloud:0",
-            "http://cloud:99999",
-            "http://cloud:http",
-            "http://[::1]x",
-            "http://:80",
-            "http://unix:80",
-            "http://[::g]:80",
-        ] {
-            assert_eq!(Uri::parse(text), None, "{text}");
+            assert_eq!(of(text).authority(), authority, "{text}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `keystone-doctor` walks through what can keep `ngx_http_keystone_module` from accepting a token,
 //! and explains a token.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -10,15 +12,18 @@ mod cli;
 mod conf;
 mod explain;
 mod keystone;
+mod machine;
 mod net;
+mod nginx;
 mod report;
 mod system;
 mod token;
 
-use check::Machine;
 use cli::{Command, Invocation, Parsed, Source};
 use conf::Conf;
-use report::{Decision, Plain, Report, Status};
+use machine::Machine;
+use nginx::Nginx;
+use report::{Decision, Plain, Report, Status, Subject};
 
 fn main() -> ExitCode {
     let run = match cli::parse(std::env::args_os().skip(1)) {
@@ -26,29 +31,31 @@ fn main() -> ExitCode {
         Ok(Parsed::Print(text)) => return print(&text, 0),
         Err(error) => return misused(&format!("{error} (--help tells more)")),
     };
+    let nginx = if run.no_nginx { None } else { Nginx::find(run.nginx.clone()) };
     let conf = match &run.source {
-        Source::File(path) => match Conf::read(path) {
+        Source::File(path) => match Conf::read(path, nginx.as_ref()) {
             Ok(conf) => conf,
             Err(error) => return misused(&error.to_string()),
         },
-        Source::Options(directives) => Conf::of_options(directives),
+        Source::Options(directives) => Conf::of_options(directives, nginx.as_ref()),
     };
+    let machine = Machine::look(&conf, run.user.as_deref(), nginx);
     match run.command {
-        Command::Check => check(&conf, run),
-        Command::Token => explain(&conf, run),
+        Command::Check => check(&conf, &machine, &run),
+        Command::Token => explain(&conf, &machine, &run),
     }
 }
 
-fn check(conf: &Conf, run: Invocation) -> ExitCode {
-    let machine = Machine::look(conf, run.user.as_deref(), run.nginx);
-    let report = Report::new("check", configuration(conf), check::run(conf, &machine));
+fn check(conf: &Conf, machine: &Machine, run: &Invocation) -> ExitCode {
+    let report = Report::new("check", configuration(conf), check::run(conf, machine));
     let code = if report.status == Status::Fail { 1 } else { 0 };
     show(&report, run.json, code)
 }
 
-fn explain(conf: &Conf, run: Invocation) -> ExitCode {
+fn explain(conf: &Conf, machine: &Machine, run: &Invocation) -> ExitCode {
     if conf.services.is_empty() {
-        let unread = conf.problems.iter().map(|it| format!("; {}: {}", it.place, it.text));
+        let unread = conf.unreadable.iter().chain(&conf.refused);
+        let unread = unread.map(|it| format!("; {}: {}", it.place, it.text));
         let unread: String = unread.collect();
         return misused(&format!("no server of this configuration asks for tokens{unread}"));
     }
@@ -56,16 +63,28 @@ fn explain(conf: &Conf, run: Invocation) -> ExitCode {
         Ok(token) => token,
         Err(error) => return misused(&format!("cannot read the token: {error}")),
     };
-    let machine = Machine::look(conf, run.user.as_deref(), run.nginx);
-    let (facts, sections, decision) = token::run(&token, conf, &machine, run.online);
+    if let Some(name) = header_name(&token) {
+        return misused(&format!(
+            "this is a header line, give the token alone: what follows \"{name}:\""
+        ));
+    }
+    let (facts, sections, decision) = token::run(&token, conf, machine, run.online);
+    let subject = Subject::new(&facts, facts.human());
     let report =
-        Report { token: Some(facts), ..Report::new("token", configuration(conf), sections) };
+        Report { token: Some(subject), ..Report::new("token", configuration(conf), sections) };
     let code = match decision {
         Decision::Accept => 0,
         Decision::Refuse => 1,
         Decision::Unknown => 3,
     };
     show(&report, run.json, code)
+}
+
+/// The name of the header, of a line that was copied with it.
+fn header_name(line: &[u8]) -> Option<&str> {
+    let (name, _) = std::str::from_utf8(line).ok()?.split_once(':')?;
+    let known = ["x-auth-token", "x-subject-token", "x-service-token", "x-storage-token"];
+    known.into_iter().any(|it| name.trim().eq_ignore_ascii_case(it)).then(|| name.trim())
 }
 
 fn configuration(conf: &Conf) -> Option<String> {

@@ -8,7 +8,7 @@ use std::error::Error as _;
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use keystone_conf::TlsSettings;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::ssl::{
@@ -29,8 +31,6 @@ use openssl::ssl::{
 use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509VerifyResult, X509};
 use zeroize::Zeroizing;
-
-use crate::conf::service::TlsSettings;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -240,7 +240,7 @@ impl Stream {
         timeout: Duration,
     ) -> Result<Answer, HttpError> {
         self.socket().set_nonblocking(true).map_err(HttpError::Connect)?;
-        let socket = self.socket().as_raw_fd();
+        let socket = self.socket().try_clone().map_err(HttpError::Connect)?;
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
         let mut context = Context::from_waker(&waker);
@@ -282,7 +282,7 @@ impl Stream {
                 continue;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !wait_readable(socket, timeout.min(left)) {
+            if left.is_zero() || !wait_readable(&socket, timeout.min(left)) {
                 return Err(HttpError::Timeout(Phase::Answer));
             }
         }
@@ -333,11 +333,11 @@ fn protocol(error: &hyper::Error) -> HttpError {
 
 /// Sleeps until there is something to read, or the time is up. A request is small enough for the
 /// socket to take it at once.
-fn wait_readable(socket: RawFd, timeout: Duration) -> bool {
-    let mut set = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
-    let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1);
-    // SAFETY: one entry, of a socket that is open as long as the connection lives.
-    unsafe { libc::poll(&mut set, 1, milliseconds) > 0 }
+fn wait_readable(socket: &TcpStream, timeout: Duration) -> bool {
+    let timeout = timeout.max(Duration::from_millis(1));
+    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+    let mut sockets = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    poll(&mut sockets, timeout).is_ok_and(|ready| ready > 0)
 }
 
 /// The stream as hyper wants it.

@@ -129,7 +129,7 @@ pub struct Verdict {
     pub reason: String,
 }
 
-/// Whether a token would pass.  In the order in which several identity services are summed up.
+/// Whether a token would pass. In the order in which several identity services are summed up.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decision {
@@ -139,6 +139,22 @@ pub enum Decision {
     Unknown,
     /// It would not.
     Refuse,
+}
+
+/// What is told about a token before it is judged.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Subject {
+    members: serde_json::Value,
+    #[serde(skip)]
+    human: String,
+}
+
+impl Subject {
+    /// The same for programs and for eyes.
+    pub fn new(members: &impl Serialize, human: String) -> Self {
+        Self { members: serde_json::to_value(members).unwrap_or_default(), human }
+    }
 }
 
 /// All that a run has found.
@@ -154,7 +170,7 @@ pub struct Report {
     pub status: Status,
     /// What a token says of itself, for the command `token`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<crate::token::Facts>,
+    pub token: Option<Subject>,
     /// The checks.
     pub sections: Vec<Section>,
 }
@@ -181,7 +197,7 @@ impl Report {
         let mut page = Page { text: String::new(), color };
         if let Some(facts) = &self.token {
             page.line(format_args!("{}", page.paint("1", "token")));
-            page.line(format_args!("{}", facts.human()));
+            page.line(format_args!("{}", facts.human));
         }
         for section in &self.sections {
             page.section(section);

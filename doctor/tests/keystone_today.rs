@@ -35,7 +35,7 @@ fn a_keystone_of_today_is_well_and_judges_its_tokens() {
     let dir = TempDir::new("doctor-today").unwrap();
     fs::create_dir(dir.join("keystone")).unwrap();
     set_mode(&dir.join("keystone"), 0o700).unwrap();
-    let settings = |user: &str| {
+    let settings = |user: &str, project: &str| {
         fs::write(dir.join("password"), keystone.password(user).unwrap()).unwrap();
         set_mode(&dir.join("password"), 0o600).unwrap();
         vec![
@@ -43,15 +43,20 @@ fn a_keystone_of_today_is_well_and_judges_its_tokens() {
             format!("--signing-dir={}", dir.join("keystone").display()),
             format!("--username={user}"),
             format!("--password=file:{}", dir.join("password").display()),
-            format!("--project-name={}", if user == "gateway" { "service" } else { "demo" }),
+            format!("--project-name={project}"),
             "--revocation-events=5s".to_owned(),
             "--user=root".to_owned(),
         ]
     };
-    let run = |command: &[&str], user: &str, input: &str| {
-        let settings = settings(user);
+    let run_in = |project: &str, command: &[&str], user: &str, input: &str| {
+        let settings = settings(user, project);
         let settings = settings.iter().map(String::as_str);
         doctor(&command.iter().copied().chain(settings).collect::<Vec<_>>(), input)
+    };
+
+    let run = |command: &[&str], user: &str, input: &str| {
+        let project = if user == "gateway" { "service" } else { "demo" };
+        run_in(project, command, user, input)
     };
 
     let (code, json) = run(&["check"], "gateway", "");
@@ -80,6 +85,12 @@ fn a_keystone_of_today_is_well_and_judges_its_tokens() {
     // A user that is no service: it may log in, and not ask about others.
     let (_, json) = run(&["check"], "alice", "");
     assert_eq!(status(&json, "keystone.login"), "ok", "{json:#}");
-    assert_eq!(status(&json, "keystone.role"), "warn", "{json:#}");
+    assert_eq!(status(&json, "keystone.role"), "fail", "{json:#}");
     assert_eq!(status(&json, "keystone.revocation_events"), "fail", "{json:#}");
+
+    // The same in a project where it has no role, which Keystone tells as a wrong password.
+    let (code, json) = run_in("service", &["check"], "alice", "");
+    assert_eq!(code, 1, "{json:#}");
+    assert_eq!(status(&json, "keystone.login"), "fail", "{json:#}");
+    assert!(json.to_string().contains("the user and the password are right"), "{json:#}");
 }

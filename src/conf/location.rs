@@ -1,118 +1,95 @@
-//! What a location asks of a request (http, server, location, limit_except).
+//! What a location asks of a request: its merge, and the identity service that it needs.
 
-use std::sync::LazyLock;
+use std::ffi::{c_char, c_void};
 
-use keystone_gateway::status::Form;
-use keystone_token::policy::BindMode;
-use keystone_token::swift::Settings;
-use nginx_sys::ngx_http_complex_value_t;
+use keystone_conf::{Placed, SettingsError};
+use nginx_sys::ngx_conf_t;
+use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
+use ngx::http::{
+    HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
+};
 
-use super::directive::Place;
-use super::swift::SwiftConf;
+use super::directive::Value;
+use crate::net::Resolver;
+use crate::HttpKeystoneModule;
 
-/// `keystone_auth`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// A request without a valid token goes on, marked as such.
-    Delay,
-    /// The module does nothing.
-    Off,
-    /// A request without a valid token is refused.
-    On,
-}
+pub use keystone_conf::Auth;
 
 /// The directives of one level, and, once merged, of all levels around it.
-#[derive(Default)]
-pub struct LocationConf {
-    /// `keystone_auth`, and where it was set.
-    pub auth: Option<(Auth, Place)>,
-    /// `keystone_require_role`: of each line one role is needed.
-    pub require_roles: Option<Vec<Vec<String>>>,
-    /// `keystone_require`: values that must all be true.
-    pub require: Option<Vec<ngx_http_complex_value_t>>,
-    /// `keystone_enforce_token_bind`.
-    pub token_bind: Option<BindMode>,
-    /// `keystone_service_token_roles`.
-    pub service_token_roles: Option<Vec<String>>,
-    /// `keystone_service_token_roles_required`.
-    pub service_token_roles_required: Option<bool>,
-    /// `keystone_service_type`.
-    pub service_types: Option<Vec<String>>,
-    /// `keystone_swift_*`.
-    pub swift: SwiftConf,
-    /// `keystone_headers`.
-    pub headers: Option<bool>,
-    /// `keystone_include_service_catalog`.
-    pub catalog: Option<bool>,
-    /// `keystone_forward_token`.
-    pub forward_token: Option<bool>,
-    /// `keystone_status`; the inner `None` goes by what the client accepts.
-    pub status: Option<Option<Form>>,
-}
+pub type LocationConf = keystone_conf::LocationConf<Value>;
 
-impl LocationConf {
-    /// Takes from the level around this one what this one leaves open.
-    pub fn inherit(&mut self, outer: &Self) {
-        inherit!(self, outer: auth require_roles require token_bind headers catalog forward_token);
-        // For an `if` in it, which keeps the handler; a location in it does not.
-        inherit!(self, outer: status);
-        inherit!(self, outer: service_token_roles service_token_roles_required service_types);
-        self.swift.inherit(&outer.swift);
-    }
+/// Of these, the `keystone_swift_*` ones.
+pub type SwiftConf = keystone_conf::SwiftConf<Value>;
 
-    /// Whether and how a token is demanded.
-    pub fn auth(&self) -> Auth {
-        self.auth.as_ref().map_or(Auth::Off, |(auth, _)| *auth)
-    }
+/// An ACL as configured.
+pub type AclValue = keystone_conf::AclValue<Value>;
 
-    /// The demands on roles, none by default.
-    pub fn require_roles(&self) -> &[Vec<String>] {
-        self.require_roles.as_deref().unwrap_or_default()
-    }
-
-    /// The values that must be true, none by default.
-    pub fn require(&self) -> &[ngx_http_complex_value_t] {
-        self.require.as_deref().unwrap_or_default()
-    }
-
-    /// How a token's bind is judged.
-    pub fn token_bind(&self) -> &BindMode {
-        self.token_bind.as_ref().unwrap_or(&BindMode::Permissive)
-    }
-
-    /// The roles of which a service token holds one; never empty.
-    pub fn service_token_roles(&self) -> &[String] {
-        static DEFAULT: LazyLock<[String; 1]> = LazyLock::new(|| ["service".to_owned()]);
-        self.service_token_roles.as_deref().unwrap_or(&*DEFAULT)
-    }
-
-    /// Whether a service token without these roles is refused.
-    pub fn requires_service_roles(&self) -> bool {
-        self.service_token_roles_required.unwrap_or(true)
-    }
-
-    /// The types of the services behind the location, for access rules; none by default.
-    pub fn service_types(&self) -> &[String] {
-        self.service_types.as_deref().unwrap_or_default()
-    }
-
-    /// What authorises accounts, where they are authorised.
-    pub fn swift(&self) -> Option<&Settings> {
-        self.swift.settings()
-    }
-
-    /// Whether the upstream gets identity headers.
-    pub fn sets_headers(&self) -> bool {
-        self.headers.unwrap_or(true)
-    }
-
-    /// Whether the upstream gets the catalog.
-    pub fn sets_catalog(&self) -> bool {
-        self.catalog.unwrap_or(false)
-    }
-
-    /// Whether the upstream gets the token.
-    pub fn forwards_token(&self) -> bool {
-        self.forward_token.unwrap_or(true)
+/// Merges the directives of a location into those around it, and sees to the identity service
+/// that it needs.
+///
+/// # Safety
+/// nginx's contract for `merge_loc_conf`.
+pub unsafe extern "C" fn merge_location(
+    cf: *mut ngx_conf_t,
+    outer: *mut c_void,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: the configurations were made by the module's create function, and are two.
+    let (outer, conf) =
+        unsafe { (&*outer.cast::<LocationConf>(), &mut *conf.cast::<LocationConf>()) };
+    let has_swift_settings = conf.swift.has_settings();
+    conf.inherit(outer);
+    // SAFETY: nginx hands over its own `cf`.
+    let cf = unsafe { &mut *cf };
+    match finish(cf, conf, has_swift_settings) {
+        Ok(()) => NGX_CONF_OK,
+        Err(reason) => {
+            let log = cf.log;
+            log_at!(NGX_LOG_EMERG, log, "{reason}");
+            NGX_CONF_ERROR
+        }
     }
 }
+
+/// `has_swift_settings` is whether this very level says anything about Swift's accounts.
+fn finish(
+    cf: &mut ngx_conf_t,
+    location: &mut LocationConf,
+    has_swift_settings: bool,
+) -> Result<(), String> {
+    let said = |error: Placed<SettingsError>| error.to_string();
+    let Some(place) = location.protection().map_err(said)? else { return Ok(()) };
+    if has_swift_settings && location.swift.auth.is_none() {
+        let log = cf.log;
+        log_at!(NGX_LOG_WARN, log, "{IDLE_SWIFT} {place}");
+    }
+    require_service(cf, location).map_err(|reason| format!("{reason} in {place}"))?;
+    location.swift.finish().map_err(said)
+}
+
+/// Sees to the identity service of a location that asks for tokens.
+fn require_service(cf: &mut ngx_conf_t, location: &LocationConf) -> Result<(), String> {
+    // While a server's locations are merged, nginx's context holds that server's configuration.
+    let main = HttpKeystoneModule::main_conf_mut(cf).ok_or("the module has no configuration")?;
+    let server = HttpKeystoneModule::server_conf_mut(cf).ok_or("the server has none")?;
+    if location.sets_catalog() {
+        main.keeps_catalog = true;
+    }
+    let auth_uri = server.announced_uri().map_err(|error| error.to_string())?;
+    if server.service.is_none() {
+        server.challenge = format!("Keystone uri=\"{}\"", auth_uri.as_str());
+        let resolver = resolver(cf);
+        server.service = Some(main.service(cf, server, resolver)?);
+    }
+    Ok(())
+}
+
+/// nginx's `resolver`, where one is set.
+fn resolver(cf: &ngx_conf_t) -> Option<Resolver> {
+    let core = NgxHttpCoreModule::location_conf(cf)?;
+    // SAFETY: nginx has made the resolver, which lives as long as the configuration.
+    unsafe { Resolver::new(core.resolver, core.resolver_timeout) }
+}
+
+const IDLE_SWIFT: &str = "\"keystone_swift_...\" directives authorise nothing without \
+                          \"keystone_swift_auth on\", where \"keystone_auth\" is that of";

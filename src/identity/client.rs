@@ -28,7 +28,7 @@ mod login;
 mod pause;
 mod settings;
 
-pub use self::credentials::{Credentials, ServiceToken, TokenStore};
+pub use self::credentials::{ServiceToken, TokenStore};
 pub use self::error::ClientError;
 pub use self::settings::ClientSettings;
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use keystone_conf::{Credentials, ServiceUri};
 use keystone_gateway::status::{
     distinct, Events, Limited, List, Service, ServiceToken, SigningCertificate,
 };
 
-use super::client::{Credentials, TokenStore};
+use super::client::TokenStore;
 use super::known_events::Revoked;
 use super::shared_token::SharedToken;
 use super::snapshot::Revocations;
@@ -23,7 +24,7 @@ impl Worker {
             return report;
         }
         let (exchanges, memcached) = (self.state.exchanges(), self.state.memcached());
-        let endpoints = distinct(settings.identity_uris.iter().map(String::as_str));
+        let endpoints = distinct(settings.identity_uris.iter().map(ServiceUri::as_str));
         report.add_exchanges(&endpoints, |at| exchanges.read(at));
         if let Some(servers) = settings.memcached.as_ref().map(|settings| &settings.servers) {
             let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();

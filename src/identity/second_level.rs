@@ -4,12 +4,11 @@ use std::num::NonZeroU32;
 use std::ptr::NonNull;
 use std::time::Duration;
 
+use keystone_conf::{MemcachedSettings, ServiceSettings};
 use keystone_gateway::memcache::seal::{Content, Seal, SealError};
 use keystone_token::api::AuthVersion;
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
-use crate::conf::memcached::MemcachedSettings;
-use crate::conf::server::ServiceSettings;
 use crate::memcached::{Memcached, ServerAddressError, ServerAddresses};
 use crate::net::now_sec;
 use crate::zone::Tally;
@@ -116,7 +115,7 @@ fn seconds(duration: Duration) -> i64 {
 /// irrelevant differences, such as the order of addresses, and must contain everything that changes
 /// an answer.
 fn scope(settings: &ServiceSettings, keeps_catalog: bool) -> Vec<u8> {
-    let uris = settings.identity_uris.iter().map(|uri| uri.trim_end_matches('/'));
+    let uris = settings.identity_uris.iter().map(|uri| uri.as_str().trim_end_matches('/'));
     let mut uris: Vec<&str> = uris.collect();
     uris.sort_unstable();
     uris.dedup();

@@ -3,15 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use keystone_conf::{Credentials, ServiceSettings, ServiceUri};
 use keystone_token::cms::Signers;
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
-use super::client::Credentials;
 use super::revocation_list::verify_list;
 use super::second_level::{Setup, SetupError};
 use super::snapshot::{List, Snapshot};
-use crate::conf::server::ServiceSettings;
-use crate::net::{now_msec, now_sec, Endpoint, EndpointError, TlsContext, TlsError};
+use crate::net::{now_msec, now_sec, Endpoint, EndpointError, Resolver, TlsContext, TlsError};
 use crate::signing_dir;
 use crate::zone::{ServiceState, Zone};
 
@@ -21,6 +20,8 @@ pub struct Service {
     pub id: u64,
     /// All settings.
     pub settings: ServiceSettings,
+    /// nginx's resolver, which looks host names up again as their TTL says.
+    pub resolver: Option<Resolver>,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) tls: TlsContext,
     pub(super) memcached: Option<Setup>,
@@ -28,21 +29,25 @@ pub struct Service {
 
 impl Service {
     /// Resolves the endpoints and loads the certificates for TLS.
-    pub fn new(cf: &mut ngx_conf_t, settings: ServiceSettings) -> Result<Self, ServiceError> {
+    pub fn new(
+        cf: &mut ngx_conf_t,
+        settings: ServiceSettings,
+        resolver: Option<Resolver>,
+    ) -> Result<Self, ServiceError> {
         let endpoints = settings
             .identity_uris
             .iter()
-            .map(|uri| Endpoint::parse(cf, uri, settings.resolver))
+            .map(|uri| Endpoint::parse(cf, uri.as_str(), resolver))
             .collect::<Result<_, _>>()?;
         let tls = TlsContext::new(&settings.tls)?;
         let memcached =
             settings.memcached.as_ref().map(|memcached| Setup::new(cf, memcached)).transpose()?;
-        Ok(Self { id: id(&settings), settings, endpoints, tls, memcached })
+        Ok(Self { id: id(&settings), settings, resolver, endpoints, tls, memcached })
     }
 
     /// What the log calls it.
     pub fn name(&self) -> &str {
-        self.settings.identity_uris.first().map_or("", String::as_str)
+        self.settings.identity_uris.first().map_or("", ServiceUri::as_str)
     }
 }
 
@@ -68,9 +73,8 @@ fn id(settings: &ServiceSettings) -> u64 {
         hasher.update(&(text.len() as u64).to_le_bytes());
         hasher.update(text.as_bytes());
     };
-    // Where nginx's resolver lies is no setting, and secrets show nothing of themselves here.
-    let texts = ServiceSettings { resolver: None, ..settings.clone() };
-    add(&format!("{texts:?}"));
+    // A secret shows nothing of itself here: it is added below.
+    add(&format!("{settings:?}"));
     match &settings.credentials {
         Credentials::ApplicationCredential { secret, .. }
         | Credentials::Password { password: secret, .. }

@@ -36,4 +36,4 @@ pub use self::peer::{Peer, PeerAddr};
 pub use self::pool::Pool;
 pub use self::task::{drop_woken, spawn};
 pub use self::timer::{exiting, now_micros, now_msec, now_sec, or_timeout, Timer};
-pub use self::tls::{TlsContext, TlsError, TlsSettings};
+pub use self::tls::{TlsContext, TlsError};

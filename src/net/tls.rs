@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
 
+use keystone_conf::TlsSettings;
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::ssl::{
@@ -23,33 +24,6 @@ use thiserror::Error;
 
 use super::connection::{Action, PeerConnection};
 use super::error::{NetError, Phase};
-
-/// What the directives say about TLS. Paths are absolute.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TlsSettings {
-    /// The client's certificate, with its chain.
-    pub certificate: Option<PathBuf>,
-    /// The key of the client's certificate.
-    pub certificate_key: Option<PathBuf>,
-    /// The name to send and to verify, if it is not the host's.
-    pub name: Option<String>,
-    /// The CA bundle; the system's CAs without one.
-    pub trusted_certificate: Option<PathBuf>,
-    /// Whether the server's certificate is verified.
-    pub verify: bool,
-}
-
-impl Default for TlsSettings {
-    fn default() -> Self {
-        Self {
-            certificate: None,
-            certificate_key: None,
-            name: None,
-            trusted_certificate: None,
-            verify: true,
-        }
-    }
-}
 
 /// Everything that TLS connections of one configuration share. Cheap to clone.
 #[derive(Clone)]

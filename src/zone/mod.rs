@@ -11,7 +11,6 @@
 //! (`ngx_unlock_mutexes()`), which it does for no other lock.
 
 mod answers;
-mod conf;
 mod counters;
 mod service;
 
@@ -25,7 +24,6 @@ use nginx_sys::{
 };
 
 pub use answers::{Answer, Identity};
-pub use conf::ZoneConf;
 pub use counters::Tally;
 pub use service::ServiceState;
 
@@ -57,7 +55,7 @@ impl Zone {
     /// # Safety
     /// Called by the master only, with a zone whose memory is mapped and stays so while the
     /// configuration is in use.
-    unsafe fn open(shm_zone: &ngx_shm_zone_t) -> Result<Self, String> {
+    pub unsafe fn open(shm_zone: &ngx_shm_zone_t) -> Result<Self, String> {
         let name = String::from_utf8_lossy(shm_zone.shm.name.as_bytes());
         let too_small = || format!("keystone_cache_zone \"{name}\" is too small");
         let pool: NonNull<ngx_slab_pool_t> =
@@ -155,7 +153,7 @@ impl Zone {
     ///
     /// A state that belongs to none of the services `in_use` is made over: memory in the zone is
     /// not given back, and each change of the settings would take some more of it.
-    fn add_service(&self, id: u64, size: usize, in_use: &[u64]) -> Option<ServiceState> {
+    pub fn add_service(&self, id: u64, size: usize, in_use: &[u64]) -> Option<ServiceState> {
         if let Some(state) = self.service(id) {
             return Some(state);
         }

@@ -1,24 +1,31 @@
-//! What the configuration says of itself.
+//! What nginx says of the configuration, what the configuration says of itself, and whether nginx
+//! goes by it.
 
-use super::Machine;
+use std::fs;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use crate::conf::reader::Problem;
 use crate::conf::{Conf, Hazard, HazardKind};
-use crate::report::{Check, Section};
+use crate::machine::Machine;
+use crate::nginx::{Master, Tested};
+use crate::report::{quote, span, Check, Section};
 
 /// The section about the configuration.
 pub fn section(conf: &Conf, machine: &Machine) -> Section {
     let mut checks = Vec::new();
-    for problem in &conf.problems {
-        let check = Check::fail("configuration.include", "included file", problem.text.clone());
-        let check = check.about(problem.place.to_string());
-        checks.push(match machine.me.is_root() {
-            true => check.meaning("nginx does not start"),
-            false => check
-                .meaning("nginx does not start, unless only root may read it: run this as root"),
-        });
+    if let Some(path) = &conf.path {
+        checks.extend(tested(path, conf.tested.as_ref(), machine));
     }
+    checks.extend(conf.unreadable.iter().map(|problem| unreadable(problem, machine)));
+    checks.extend(refused(conf, machine));
+    checks.extend(load_module(conf));
     checks.extend(servers(conf));
     checks.extend(conf.hazards.iter().map(hazard));
     checks.push(worker(machine));
+    if let Some(path) = &conf.path {
+        checks.extend(running(path, conf, machine));
+    }
     let name = match &conf.path {
         Some(path) => path.display().to_string(),
         None => "the command line".to_owned(),
@@ -26,15 +33,93 @@ pub fn section(conf: &Conf, machine: &Machine) -> Section {
     Section { name, checks, ..Section::default() }
 }
 
+/// What nginx itself says.
+fn tested(path: &Path, tested: Option<&Tested>, machine: &Machine) -> Vec<Check> {
+    let (id, title) = ("configuration.nginx", "nginx -t");
+    let (Some(tested), Some(nginx)) = (tested, &machine.nginx) else {
+        return vec![Check::skip(id, title, "there is no nginx here to ask")];
+    };
+    let Some(refusal) = &tested.refusal else {
+        let warning = |text: &String| {
+            Check::warn("configuration.nginx_warning", "nginx -t", text.clone())
+                .meaning("nginx starts, and warns of this")
+        };
+        let accepted = Check::ok(id, title, "nginx accepts it");
+        return [accepted].into_iter().chain(tested.warnings.iter().map(warning)).collect();
+    };
+    if tested.is_forbidden && !machine.me.is_root() {
+        return vec![Check::skip(id, title, format!("needs root: {refusal}"))];
+    }
+    let check = Check::fail(id, title, refusal.clone()).fix(nginx.command(path));
+    vec![match refusal {
+        text if text.contains("is not binary compatible") || text.contains(" instead of ") => check
+            .meaning(
+                "the module was made for another nginx, and this one does not start with it: \
+                 install the module that fits this nginx",
+            ),
+        text if text.contains("unknown directive \"keystone_") => check.meaning(
+            "nginx does not start: the directive is misspelt, or the module is not loaded before \
+             it (load_module modules/ngx_http_keystone_module.so; at the top)",
+        ),
+        _ => check.meaning(
+            "nginx does not start with it, and a reload leaves the configuration before in use",
+        ),
+    }]
+}
+
+fn unreadable(problem: &Problem, machine: &Machine) -> Check {
+    let (id, title) = match problem.text.starts_with("cannot include") {
+        true => ("configuration.include", "included file"),
+        false => ("configuration.syntax", "syntax"),
+    };
+    let check = Check::fail(id, title, problem.text.clone()).about(problem.place.to_string());
+    match problem.forbidden && !machine.me.is_root() {
+        false => check.meaning("nginx does not start"),
+        true => {
+            check.meaning("nginx does not start, unless only root may read it: run this as root")
+        }
+    }
+}
+
+/// Directives that the module refuses, unless nginx has just told otherwise.
+fn refused(conf: &Conf, machine: &Machine) -> Vec<Check> {
+    let tested = conf.tested.as_ref();
+    if tested.is_some_and(|tested| tested.refusal.is_none()) {
+        return Vec::new();
+    }
+    let told = tested.and_then(|tested| tested.refusal.as_deref()).unwrap_or_default();
+    let is_told = |problem: &&Problem| told.contains(&problem.text);
+    let check = |problem: &Problem| {
+        let (id, title) = ("configuration.directive", "directive");
+        match problem.forbidden && !machine.me.is_root() {
+            true => Check::skip(id, title, format!("needs root: {}", problem.text)),
+            false => Check::fail(id, title, problem.text.clone())
+                .meaning("nginx does not start; the checks below do without the directive")
+                .fix("nginx -t"),
+        }
+        .about(problem.place.to_string())
+    };
+    conf.refused.iter().filter(|problem| !is_told(problem)).map(check).collect()
+}
+
+/// Where nginx is not there to tell.
+fn load_module(conf: &Conf) -> Option<Check> {
+    let is_used = conf.servers.1 > 0 || !conf.refused.is_empty();
+    (conf.path.is_some() && conf.tested.is_none() && is_used && !conf.loads_module).then(|| {
+        Check::fail("configuration.load_module", "load_module", "the module is not loaded")
+            .meaning("nginx does not know the keystone directives, and does not start")
+            .fix("load_module modules/ngx_http_keystone_module.so;    # before events")
+    })
+}
+
 fn servers(conf: &Conf) -> Option<Check> {
     conf.path.as_ref()?;
     let (all, asking) = conf.servers;
     let (id, title) = ("configuration.servers", "servers");
     let detail = format!("{asking} of {all} servers ask for tokens");
+    let is_complete = conf.unreadable.is_empty() && conf.refused.is_empty();
     Some(match asking {
-        0 if !conf.problems.is_empty() => {
-            Check::skip(id, title, format!("{detail}, of what could be read"))
-        }
+        0 if !is_complete => Check::skip(id, title, format!("{detail}, of what could be read")),
         0 => Check::fail(id, title, detail)
             .meaning(
                 "nothing is protected: no server and no location sets keystone_auth to on or delay",
@@ -78,4 +163,52 @@ fn worker(machine: &Machine) -> Check {
         }
         Err(reason) => Check::skip(id, title, reason.clone()),
     }
+}
+
+/// Whether nginx runs, and with the files as they are now.
+fn running(path: &Path, conf: &Conf, machine: &Machine) -> Vec<Check> {
+    let (id, title) = ("configuration.running", "nginx");
+    let Some(pid_file) = machine.pid_file(conf) else {
+        return vec![Check::skip(id, title, "it is not known where nginx keeps its process id")];
+    };
+    let master = match Master::find(&pid_file) {
+        Ok(Some(master)) => master,
+        Ok(None) => {
+            return vec![Check::warn(id, title, "it does not run")
+                .meaning(format!("there is no process of nginx's in {}", pid_file.display()))
+                .fix("systemctl start nginx")]
+        }
+        Err(error) => {
+            return vec![Check::skip(id, title, format!("{}: {error}", pid_file.display()))]
+        }
+    };
+    let age = span(machine.now - master.since);
+    let built_in = machine.nginx.as_ref().map(|nginx| nginx.build.conf.as_path());
+    let other = master.conf.as_deref().or(built_in).filter(|used| *used != path);
+    if let Some(other) = other {
+        let detail = format!("process {} runs with {}", master.pid, other.display());
+        return vec![Check::skip(id, title, detail)];
+    }
+    let detail = format!("process {} has gone by its configuration for {age}", master.pid);
+    vec![Check::ok(id, title, detail), unchanged(conf, &master)]
+}
+
+fn unchanged(conf: &Conf, master: &Master) -> Check {
+    let (id, title) = ("configuration.unchanged", "in use");
+    let written = |path: &Path| {
+        let since = fs::metadata(path).ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_secs()).ok()
+    };
+    // When nginx was started is known to a second.
+    let changed = conf.files.iter().find(|path| written(path) > Some(master.since + 1));
+    match changed {
+        None => Check::ok(id, title, "no file has changed since nginx was started or reloaded"),
+        Some(path) => Check::warn(id, title, format!("{} has changed since", path.display()))
+            .meaning("nginx still goes by the configuration that it read before")
+            .fix(format!("nginx -t -c {} && systemctl reload nginx", quote_path(conf))),
+    }
+}
+
+fn quote_path(conf: &Conf) -> String {
+    quote(&conf.path.as_deref().unwrap_or(Path::new("")).display().to_string())
 }

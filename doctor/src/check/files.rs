@@ -8,10 +8,12 @@ use std::path::Path;
 
 use keystone_token::cms::{SignatureError, SignedData, Signers};
 use keystone_token::revocation::RevocationList;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
-use super::Served;
 use crate::certificate;
 use crate::conf::service::Settings;
+use crate::keystone::Served;
 use crate::report::{quote, span, Check, Status};
 use crate::system;
 
@@ -38,12 +40,12 @@ pub enum FileError {
 
 /// Reads a file as the module does, which follows no symbolic link there.
 pub fn read(path: &Path) -> Result<(Vec<u8>, Metadata), FileError> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
     let file = file.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => FileError::Missing,
         io::ErrorKind::PermissionDenied => FileError::Forbidden(error),
-        _ if error.raw_os_error() == Some(libc::ELOOP) => FileError::Unusable(
+        _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => FileError::Unusable(
             "it is a symbolic link, which the module does not follow".to_owned(),
         ),
         _ => FileError::Unusable(error.to_string()),
@@ -89,14 +91,18 @@ pub fn checks(directory: &Path, settings: &Settings, served: &Served, now: i64) 
     if let Some((signing, ca)) = &pair {
         checks.extend(current(directory, signing, ca, served));
     }
+    let is_over = pair.as_ref().and_then(|(signing, _)| certificate::none_valid(signing, now));
     if settings.revocation {
-        checks.push(revoked(
-            directory,
-            settings,
-            signers.and_then(Result::ok).as_ref(),
-            served,
-            now,
-        ));
+        checks.push(match is_over {
+            Some(_) => Check::skip(
+                "files.revoked",
+                REVOKED,
+                "it cannot be verified with a certificate that is not valid now",
+            ),
+            None => {
+                revoked(directory, settings, signers.and_then(Result::ok).as_ref(), served, now)
+            }
+        });
     }
     checks
 }

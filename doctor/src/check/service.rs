@@ -7,11 +7,11 @@ use keystone_token::cms::Signers;
 use keystone_token::online;
 use openssl::x509::X509;
 
-use super::{files, Served};
+use super::files;
 use crate::certificate;
-use crate::conf::service::{Credentials, Settings};
+use crate::conf::service::Settings;
 use crate::explain::{self, Asked};
-use crate::keystone::{AskError, Certificates, Endpoint, ServiceToken, Uri};
+use crate::keystone::{AskError, Certificates, Endpoint, Served, ServiceToken, Uri};
 use crate::net::{self, Answer, HttpError};
 use crate::report::{span, Check, Status};
 use crate::system;
@@ -20,7 +20,7 @@ use crate::system;
 pub fn checks(settings: &Settings, now: i64) -> (Vec<Check>, Served) {
     let mut checks = Vec::new();
     let mut served = Served::Unknown;
-    for uri in settings.identity_uris.iter().filter_map(|uri| Uri::parse(uri)) {
+    for uri in settings.identity_uris.iter().map(Uri::new) {
         let name = uri.text.clone();
         let mut visit = Visit { settings, now, checks: Vec::new(), served: Served::Unknown };
         // What could not be done because of a failure before it is not worth a line each.
@@ -159,7 +159,7 @@ impl<'s> Visit<'s> {
         let (id, title) = ("keystone.version", "API version");
         match endpoint.discover() {
             Ok((version, answer)) => {
-                let how = match self.settings.version {
+                let how = match self.settings.auth_version {
                     AuthVersion::Auto => "found by asking",
                     AuthVersion::Fixed(_) => "as configured",
                 };
@@ -185,7 +185,18 @@ impl<'s> Visit<'s> {
             Ok(certificates) => {
                 let Certificates { signing, ca } = &certificates;
                 let usable = Signers::from_pem(signing, ca, self.now);
+                let expired = certificate::none_valid(signing, self.now);
                 self.checks.push(match usable {
+                    Ok(_) if expired.is_some() => {
+                        Check::fail(id, title, expired.unwrap_or_default())
+                            .meaning(
+                                "Keystone serves a signing certificate whose time is over or has \
+                                 not come: no PKI token can be verified with it, and the module \
+                                 asks Keystone about each. If the dates look right, compare the \
+                                 clocks",
+                            )
+                            .fix("renew it at Keystone; date -u")
+                    }
                     Ok(_) => Check::ok(id, title, "served, and good to verify PKI tokens with"),
                     Err(error) => Check::fail(id, title, error.to_string())
                         .meaning(
@@ -225,11 +236,22 @@ impl<'s> Visit<'s> {
                 Some(token)
             }
             Err(AskError::NoCredentials) => {
-                let detail = match &self.settings.credentials {
-                    Credentials::Unusable { reason, .. } => format!("no credentials: {reason}"),
-                    _ => "no credentials are set".to_owned(),
+                let detail = match &self.settings.unusable_credentials {
+                    Some(unusable) => format!("no credentials: {}", unusable.reason),
+                    None => "no credentials are set".to_owned(),
                 };
                 self.checks.push(Check::skip(id, title, detail));
+                None
+            }
+            Err(AskError::Status(401)) if endpoint.knows_password(version) == Some(true) => {
+                let detail = "status 401, although the user and the password are right";
+                let check = Check::fail(id, title, detail)
+                    .meaning(
+                        "the user has no role in the project, or there is no such project: every \
+                         token that Keystone has to be asked about gets 503",
+                    )
+                    .fix(explain::add_role(self.settings));
+                self.checks.push(check);
                 None
             }
             Err(error) => {
@@ -255,10 +277,11 @@ impl<'s> Visit<'s> {
                 };
                 match identity.roles.iter().any(enough) {
                     true => Check::ok(id, title, format!("has {roles}")),
-                    false => Check::warn(id, title, format!("has only [{roles}]"))
+                    false => Check::fail(id, title, format!("has only [{roles}]"))
                         .meaning(
-                            "it can ask about its own token. By Keystone's usual policy it takes \
-                                  the role service (or admin) to ask about those of others",
+                            "Keystone's default policy lets a user without the role service (or \
+                             admin) ask about its own token only: every token that Keystone has \
+                             to be asked about gets 503",
                         )
                         .fix(explain::add_role(self.settings)),
                 }
@@ -293,6 +316,10 @@ impl<'s> Visit<'s> {
         if !self.settings.revocation {
             return;
         }
+        if certificate::none_valid(signing, self.now).is_some() {
+            let detail = "it cannot be verified with a certificate that is not valid now";
+            return self.checks.push(Check::skip(id, title, detail));
+        }
         let signers = Signers::from_pem(signing, ca, self.now).ok();
         let check = match endpoint.revocation_list(version, &token.id) {
             Ok(signed) => match files::list(signed.as_bytes(), signers.as_ref(), self.now) {
@@ -322,7 +349,7 @@ impl<'s> Visit<'s> {
 
     fn events(&mut self, endpoint: &Endpoint<'_>, version: ApiVersion, token: &ServiceToken) {
         let (id, title) = ("keystone.revocation_events", "revocation events");
-        if !self.settings.revocation_events {
+        if self.settings.revocation_events.is_none() {
             return;
         }
         if version != ApiVersion::V3 {
@@ -359,7 +386,12 @@ fn clock(answer: &Answer) -> Check {
         2..=60 => Check::ok(id, title, format!("{} from Keystone's", span(ahead))),
         _ => {
             let side = if ahead > 0 { "ahead of" } else { "behind" };
-            Check::warn(id, title, format!("{} {side} Keystone's", span(ahead)))
+            let detail = format!("{} {side} Keystone's", span(ahead));
+            let check = match ahead.abs() {
+                0..=LARGE_DIFFERENCE => Check::warn(id, title, detail),
+                _ => Check::fail(id, title, detail),
+            };
+            check
                 .meaning(
                     "a token's expiry is judged by this machine's clock: tokens end too early, \
                           or count for too long, by that much",
@@ -368,6 +400,9 @@ fn clock(answer: &Answer) -> Check {
         }
     }
 }
+
+/// Seconds by which clocks may differ without tokens of a short life being over when they come.
+const LARGE_DIFFERENCE: i64 = 300;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` in seconds since 1970.
 fn http_date(text: &str) -> Option<i64> {

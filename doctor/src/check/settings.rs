@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::Served;
-use crate::conf::service::{Credentials, Settings};
-use crate::keystone::Uri;
+use keystone_conf::{Credentials, ServiceUri, SettingsError};
+
+use crate::conf::service::Settings;
+use crate::keystone::{Served, Uri};
 use crate::report::{quote, span, Check};
+use crate::system::User;
 
 /// All checks that take nothing but the configuration.
 pub fn checks(settings: &Settings, served: &Served) -> Vec<Check> {
-    let mut checks = values(settings);
+    let mut checks: Vec<Check> = settings.errors.iter().map(misfit).collect();
     checks.extend(
         [
             auth_uri(settings),
@@ -17,7 +19,6 @@ pub fn checks(settings: &Settings, served: &Served) -> Vec<Check> {
             secret_files(settings),
             plain_http(settings),
             ssl_verify(settings),
-            client_certificate(settings),
             revocation(settings),
             revocation_cache_time(settings),
             token_cache_time(settings),
@@ -29,31 +30,18 @@ pub fn checks(settings: &Settings, served: &Served) -> Vec<Check> {
     checks
 }
 
-fn values(settings: &Settings) -> Vec<Check> {
-    let check = |problem: &crate::conf::reader::Problem| {
-        Check::fail("settings.value", "value", problem.text.clone())
-            .about(problem.place.to_string())
-            .meaning("nginx does not start; the default was taken for the checks below")
-            .fix("nginx -t")
-    };
-    settings.problems.iter().map(check).collect()
+/// Directives that do not fit together.
+fn misfit(error: &SettingsError) -> Check {
+    Check::fail("settings.misfit", "directives", error.to_string())
+        .meaning("nginx does not start")
+        .fix("nginx -t")
 }
 
 fn auth_uri(settings: &Settings) -> Option<Check> {
     let (id, title) = ("settings.uri", "URIs");
-    let bad: Vec<&String> =
-        settings.identity_uris.iter().filter(|uri| Uri::parse(uri).is_none()).collect();
-    if let Some(uri) = bad.first() {
-        let shown = if uri.contains('@') { "one with a user" } else { uri };
-        let detail = format!("\"{shown}\" is no URI for an identity service");
-        return Some(Check::fail(id, title, detail).meaning(
-            "nginx does not start: it must be http:// or https:// and a host, with a port and a \
-             path where they are needed, and neither a user nor a query",
-        ));
-    }
     match (&settings.auth_uri, settings.identity_uris.len()) {
         (_, 0) => Some(
-            Check::fail(id, title, "neither keystone_auth_uri nor keystone_identity_uri is set")
+            Check::fail(id, title, "there is no keystone_auth_uri or keystone_identity_uri to ask")
                 .meaning("nginx does not start where keystone_auth is on or delay")
                 .fix("keystone_auth_uri https://identity.example.com:5000;"),
         ),
@@ -67,6 +55,15 @@ fn auth_uri(settings: &Settings) -> Option<Check> {
 
 fn credentials(settings: &Settings) -> Option<Check> {
     let (id, title) = ("settings.credentials", "credentials");
+    if let Some(unusable) = &settings.unusable_credentials {
+        let reason = &unusable.reason;
+        return Some(match unusable.forbidden && !User::current().is_root() {
+            true => Check::skip(id, title, format!("needs root: {reason}")),
+            false => Check::fail(id, title, reason.clone())
+                .meaning("nginx does not start")
+                .fix("nginx -t"),
+        });
+    }
     Some(match &settings.credentials {
         Credentials::None => Check::warn(id, title, "none are set")
             .meaning(
@@ -77,12 +74,6 @@ fn credentials(settings: &Settings) -> Option<Check> {
                 "keystone_username gateway; keystone_password file:/etc/nginx/keystone.password; \
                   keystone_project_name service;",
             ),
-        Credentials::Unusable { reason, forbidden: true } => {
-            Check::skip(id, title, format!("needs root: {reason}"))
-        }
-        Credentials::Unusable { reason, .. } => {
-            Check::fail(id, title, reason.clone()).meaning("nginx does not start").fix("nginx -t")
-        }
         Credentials::Token(_) => Check::ok(id, title, "a fixed token"),
         Credentials::Password { username, project_name: None, .. } => {
             Check::warn(id, title, format!("user {username}, without a project"))
@@ -109,8 +100,8 @@ fn secret_files(settings: &Settings) -> Option<Check> {
 }
 
 fn plain_http(settings: &Settings) -> Option<Check> {
-    let uris = settings.identity_uris.iter().filter_map(|uri| Uri::parse(uri));
-    let plain = uris.into_iter().find(|uri| !uri.https && !uri.is_loopback())?;
+    let mut uris = settings.identity_uris.iter().map(Uri::new);
+    let plain = uris.find(|uri| !uri.https && !uri.is_loopback())?;
     Some(
         Check::warn("settings.plain_http", "http", "Keystone is asked without TLS")
             .about(plain.text)
@@ -123,23 +114,11 @@ fn plain_http(settings: &Settings) -> Option<Check> {
 }
 
 fn ssl_verify(settings: &Settings) -> Option<Check> {
-    let https = settings.identity_uris.iter().any(|uri| uri.starts_with("https://"));
+    let https = settings.identity_uris.iter().any(ServiceUri::is_https);
     (https && !settings.tls.verify).then(|| {
         Check::warn("settings.ssl_verify", "keystone_ssl_verify", "off")
-            .meaning("who is on the way can be Keystone: he reads the password, and makes tokens")
+            .meaning("anybody on the way can pose as Keystone, read the password and make tokens")
             .fix("keystone_ssl_verify on; keystone_ssl_trusted_certificate FILE;")
-    })
-}
-
-fn client_certificate(settings: &Settings) -> Option<Check> {
-    let tls = &settings.tls;
-    (tls.certificate.is_some() != tls.certificate_key.is_some()).then(|| {
-        Check::fail(
-            "settings.client_certificate",
-            "client certificate",
-            "keystone_ssl_certificate and keystone_ssl_certificate_key must be set together",
-        )
-        .meaning("nginx does not start")
     })
 }
 

@@ -6,20 +6,20 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::Machine;
 use crate::conf::service::Settings;
+use crate::machine::Machine;
 use crate::report::{quote, Check};
 use crate::system::{self, User};
 
 /// The directory, if it is configured or nginx can be asked for its default.
-pub fn path_of(settings: &Settings, machine: &Machine) -> Option<PathBuf> {
-    let default = || machine.build.as_ref().and_then(|build| build.signing_dir.clone());
-    settings.signing_dir.clone().or_else(default)
+pub fn path_of(settings: &Settings) -> Option<PathBuf> {
+    let path = &settings.signing_dir;
+    (!path.as_os_str().is_empty()).then(|| path.clone())
 }
 
 /// All checks of the directory itself.
 pub fn checks(settings: &Settings, machine: &Machine) -> Vec<Check> {
-    let Some(path) = path_of(settings, machine) else {
+    let Some(path) = path_of(settings) else {
         let reason =
             "keystone_signing_dir is not set, and there is no nginx to ask for its default";
         return vec![Check::skip("signing_dir.exists", "signing_dir", reason)];
@@ -32,7 +32,7 @@ pub fn checks(settings: &Settings, machine: &Machine) -> Vec<Check> {
         Some(Check::ok("signing_dir.exists", "signing_dir", "it is there")),
         link(&path, machine),
         Some(owner(&path, &directory, machine)),
-        Some(mode(&path, &directory)),
+        Some(mode(&path, &directory, machine)),
         Some(writable(&path, &directory, machine)),
         selinux(&path),
     ];
@@ -122,7 +122,7 @@ fn owner(path: &Path, directory: &Metadata, machine: &Machine) -> Check {
     }
 }
 
-fn mode(path: &Path, directory: &Metadata) -> Check {
+fn mode(path: &Path, directory: &Metadata, machine: &Machine) -> Check {
     let (id, title) = ("signing_dir.mode", "mode");
     let mode = directory.mode() & 0o7777;
     let fix = format!("chmod 0700 {}", quote(&path.display().to_string()));
@@ -130,6 +130,11 @@ fn mode(path: &Path, directory: &Metadata) -> Check {
         mode if mode & 0o022 != 0 => {
             Check::fail(id, title, format!("{mode:04o}: others can write there"))
                 .meaning("nginx does not start: who writes there decides which tokens are valid")
+                .fix(fix)
+        }
+        mode if mode & 0o300 != 0o300 && !machine.worker.as_ref().is_ok_and(User::is_root) => {
+            Check::fail(id, title, format!("{mode:04o}: its owner cannot write there"))
+                .meaning("nginx does not start: the workers keep certificates and the list there")
                 .fix(fix)
         }
         mode if mode & 0o055 != 0 => {
@@ -169,14 +174,29 @@ fn writable(path: &Path, directory: &Metadata, machine: &Machine) -> Check {
         false if directory.uid() == 0 && !user.is_root() => Check::fail(id, title, detail)
             .meaning("nginx does not start: it is root's own, and the workers write there")
             .fix(give(path, user)),
-        false => Check::fail(id, title, detail)
-            .meaning(
-                "nginx does not start, or cannot keep what it fetches: each restart has to \
-                      ask Keystone again. If owner and mode are right, a directory above is closed \
-                      to the user, or the file system is read-only",
-            )
-            .fix(try_it(path, user)),
+        false => match system::closed_parent(path, user).filter(|_| may_ask) {
+            Some(parent) => closed(&parent, user),
+            None => Check::fail(id, title, detail)
+                .meaning(
+                    "nginx does not start, or cannot keep what it fetches: each restart has to \
+                     ask Keystone again. If owner and mode are right, the file system is read-only",
+                )
+                .fix(try_it(path, user)),
+        },
     }
+}
+
+/// A directory above that the user may not enter.
+fn closed(parent: &Path, user: &User) -> Check {
+    let shown = parent.display().to_string();
+    let mode = fs::metadata(parent).map_or(0, |it| it.mode() & 0o7777);
+    let detail = format!("{shown} (mode {mode:04o}) is closed to {}", user.name);
+    Check::fail("signing_dir.writable", "writable", detail)
+        .meaning(
+            "the workers can neither read nor write below it: they cannot keep what they fetch, \
+             and each restart has to ask Keystone again",
+        )
+        .fix(format!("chmod o+x {}", quote(&shown)))
 }
 
 /// What the label has to be, and how it gets there (the policy module of nginx in Fedora and RHEL).

@@ -23,6 +23,17 @@ pub fn expand(pattern: &Path) -> Vec<Result<PathBuf, (PathBuf, io::Error)>> {
     found
 }
 
+/// Whether the pattern stands for this path.
+pub fn matches_path(pattern: &Path, path: &Path) -> bool {
+    let bytes = |component: Component<'_>| component.as_os_str().as_encoded_bytes().to_vec();
+    let (pattern, path) = (pattern.components().map(bytes), path.components().map(bytes));
+    let matches_name = |(pattern, name): (Vec<u8>, Vec<u8>)| {
+        pattern == name
+            || name.starts_with(b".") == pattern.starts_with(b".") && matches(&pattern, &name)
+    };
+    pattern.clone().count() == path.clone().count() && pattern.zip(path).all(matches_name)
+}
+
 fn is_missing(path: &Path) -> bool {
     path.symlink_metadata().is_err_and(|error| is_of_nothing(&error))
 }
@@ -102,7 +113,23 @@ fn is_in(set: &[u8], byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use std::path::Path;
+
+    use super::{matches, matches_path};
+
+    #[test]
+    fn a_path_matches_name_by_name() {
+        for (pattern, path, expected) in [
+            ("/etc/nginx/*.conf", "/etc/nginx/a.conf", true),
+            ("/etc/*/*.conf", "/etc/nginx/a.conf", true),
+            ("/etc/*.conf", "/etc/nginx/a.conf", false),
+            ("/etc/nginx/*", "/etc/nginx/.hidden", false),
+            ("/etc/nginx/./a.conf", "/etc/nginx/a.conf", true),
+        ] {
+            let matched = matches_path(Path::new(pattern), Path::new(path));
+            assert_eq!(matched, expected, "{pattern} {path}");
+        }
+    }
 
     #[test]
     fn patterns_match_as_in_a_shell() {

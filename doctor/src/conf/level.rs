@@ -1,61 +1,126 @@
-//! The directives of one level, and how a server takes over those of `http`.
+//! The directives of one level, read by the rules of the module.
 
-use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use super::reader::Directive;
+use keystone_conf::{value, ConfError, Host, LocationConf, Place, ServerConf, Setter, ValueKind};
 
-/// The directives about the identity service, by their first names.
-#[derive(Clone, Debug, Default)]
-pub struct Level(BTreeMap<String, Directive>);
+use super::reader::{Directive, Problem};
+
+/// A level, alone or with those around it.
+#[derive(Clone, Default)]
+pub struct Level {
+    /// The directives about the identity service.
+    pub server: ServerConf,
+    /// The directives about requests. Values with variables are kept as they are written.
+    pub location: LocationConf<String>,
+    /// The size of one of nginx's header buffers.
+    pub header_buffer: Option<u64>,
+    /// Files with secrets that others than their owner can read.
+    pub open_secrets: Vec<PathBuf>,
+    /// The directives that were refused, by name.
+    pub refused: Vec<(String, Problem)>,
+}
 
 impl Level {
-    /// Those that stand in a block itself.
-    pub fn read(block: &[Directive]) -> Self {
-        let of_interest = |name: &str| name.starts_with("keystone_") || name == HEADER_BUFFERS;
-        let directives = block.iter().filter(|directive| of_interest(&directive.name));
-        Self(directives.map(|it| (canonical(&it.name).to_owned(), it.clone())).collect())
-    }
-
-    /// With what the level around this one sets and this one does not.  There are three kinds of
-    /// credentials, and a level that sets a directive of one kind inherits nothing of another.
-    pub fn within(mut self, outer: &Self) -> Self {
-        let mine: Vec<&[&str]> = CREDENTIALS
-            .into_iter()
-            .filter(|kind| kind.iter().any(|name| self.0.contains_key(*name)))
-            .collect();
-        let is_foreign = |name: &str| {
-            let kind = CREDENTIALS.into_iter().find(|kind| kind.contains(&name));
-            !mine.is_empty() && kind.is_some_and(|kind| !mine.contains(&kind))
-        };
-        for (name, directive) in &outer.0 {
-            if !self.0.contains_key(name) && !is_foreign(name) {
-                self.0.insert(name.clone(), directive.clone());
+    /// Those that stand in a block itself; relative paths start at `prefix`.
+    pub fn read(
+        directives: &[Directive],
+        block: &str,
+        prefix: &Path,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let mut level = Self::default();
+        for directive in directives {
+            if directive.name == HEADER_BUFFERS {
+                let size = directive.arguments.get(1).and_then(|size| value::size(size));
+                level.header_buffer = size.and_then(|size| u64::try_from(size).ok());
+            }
+            if !is_of_module(directive) {
+                continue;
+            }
+            level.note_open_secrets(directive, prefix);
+            if let Err(error) = level.set(directive, block, prefix) {
+                let problem = Problem::refused(directive, &error);
+                level.refused.push((directive.name.clone(), problem.clone()));
+                problems.push(problem);
             }
         }
+        level
+    }
+
+    /// With what the level around this one sets and this one does not.
+    pub fn within(mut self, outer: &Self) -> Self {
+        let Self { server, location, header_buffer, open_secrets, refused } = &mut self;
+        server.inherit(&outer.server);
+        location.inherit(&outer.location);
+        *header_buffer = header_buffer.or(outer.header_buffer);
+        open_secrets.extend(outer.open_secrets.iter().cloned());
+        refused.extend(outer.refused.iter().cloned());
         self
     }
 
-    /// The directive of that name.
-    pub fn find(&self, name: &str) -> Option<&Directive> {
-        self.0.get(name)
+    /// What was refused of a directive, the first of which the name is one of these.
+    pub fn refused(&self, is_one: impl Fn(&str) -> bool) -> Option<&Problem> {
+        self.refused.iter().find(|(name, _)| is_one(name)).map(|(_, problem)| problem)
+    }
+
+    /// Whether a URI was refused, so that it is not known whom to ask.
+    pub fn is_uri_refused(&self) -> bool {
+        self.refused(|name| name.ends_with("_uri")).is_some()
+    }
+
+    fn set(&mut self, directive: &Directive, block: &str, prefix: &Path) -> Result<(), ConfError> {
+        let name = directive.name.as_str();
+        let unknown = || ConfError::Unknown { directive: name.to_owned() };
+        let known = keystone_conf::Directive::find(name).ok_or_else(unknown)?;
+        known.check_context(block, name)?;
+        let arguments: Vec<&str> = directive.arguments.iter().map(String::as_str).collect();
+        let mut reader = Reader { prefix, place: &directive.place };
+        let mut line = known.line(&mut reader, name, &arguments)?;
+        match known.setter {
+            // Nothing else depends on the zone.
+            Setter::Main(set) => set(&mut line, &mut keystone_conf::MainConf::default()),
+            Setter::Server(set) => set(&mut line, &mut self.server),
+            Setter::Location(set) => set(&mut line, &mut self.location),
+        }
+    }
+
+    fn note_open_secrets(&mut self, directive: &Directive, prefix: &Path) {
+        let files = directive.arguments.iter().filter_map(|word| word.strip_prefix("file:"));
+        let paths = files.map(|path| prefix.join(path));
+        let is_open =
+            |path: &PathBuf| std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o077 != 0);
+        self.open_secrets.extend(paths.filter(is_open));
     }
 }
 
-/// Some directives have a second name, which auth_token's old options had.
-fn canonical(name: &str) -> &str {
-    match name {
-        "keystone_admin_user" => "keystone_username",
-        "keystone_admin_password" => "keystone_password",
-        "keystone_admin_tenant_name" => "keystone_project_name",
-        name => name,
+/// Whether the directive is one of the module's, or would be one if it were spelt well.
+pub fn is_of_module(directive: &Directive) -> bool {
+    directive.name.starts_with("keystone_")
+}
+
+/// Who reads, where.
+struct Reader<'a> {
+    prefix: &'a Path,
+    place: &'a Place,
+}
+
+impl Host for Reader<'_> {
+    type Value = String;
+
+    fn place(&self) -> Place {
+        self.place.clone()
+    }
+
+    fn full_path(&mut self, path: &str) -> Option<PathBuf> {
+        Some(self.prefix.join(path))
+    }
+
+    fn compile(&mut self, text: &str, _: ValueKind) -> Option<String> {
+        value::has_valid_variables(text).then(|| text.to_owned())
     }
 }
 
 /// nginx's own directive for the buffers that a token has to fit into.
-pub const HEADER_BUFFERS: &str = "large_client_header_buffers";
-
-const CREDENTIALS: [&[&str]; 3] = [
-    &["keystone_admin_token"],
-    &["keystone_username", "keystone_password", "keystone_project_name"],
-    &["keystone_application_credential_id", "keystone_application_credential_secret"],
-];
+const HEADER_BUFFERS: &str = "large_client_header_buffers";

@@ -1,25 +1,35 @@
 //! What `nginx.conf` says: which identity services its servers use, and how.
 
 mod glob;
-pub mod level;
+mod level;
 mod lexer;
 pub mod reader;
 pub mod service;
-pub mod values;
 
 use std::path::{Component, Path, PathBuf};
 
-use self::level::Level;
-use self::reader::{Directive, Place, Problem, ReadError};
+use keystone_conf::{ConfError, Place};
+
+use self::level::{is_of_module, Level};
+use self::reader::{Directive, Disk, Problem, ReadError};
 use self::service::Service;
+use crate::nginx::{Nginx, Tested};
 
 /// A configuration, as far as it has to do with Keystone.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Conf {
     /// The file, or none for options of the command line.
     pub path: Option<PathBuf>,
+    /// What nginx says of it, where there is one to ask.
+    pub tested: Option<Tested>,
+    /// All files that were read.
+    pub files: Vec<PathBuf>,
     /// `user`, and its group if it names one.
     pub user: Option<(String, Option<String>)>,
+    /// `pid`
+    pub pid: Option<PathBuf>,
+    /// Whether a `load_module` names the module.
+    pub loads_module: bool,
     /// The identity services that servers use, each once.
     pub services: Vec<Service>,
     /// How many servers there are, and how many of them ask for tokens.
@@ -27,8 +37,14 @@ pub struct Conf {
     /// nginx's own directives that open a way around what the module promises, where tokens are
     /// asked for.
     pub hazards: Vec<Hazard>,
-    /// What could not be read.
-    pub problems: Vec<Problem>,
+    /// What could not be read: files that are included, or what is not of nginx's syntax.
+    pub unreadable: Vec<Problem>,
+    /// Directives that the module refuses.
+    pub refused: Vec<Problem>,
+    /// The directory of `nginx.conf`, where relative paths start.
+    prefix: PathBuf,
+    /// Where `keystone_signing_dir` is by default; empty where that is not known.
+    signing_dir: PathBuf,
 }
 
 /// A directive of nginx's, and where it was found.
@@ -62,51 +78,157 @@ impl Hazard {
 }
 
 impl Conf {
-    /// Reads `nginx.conf` and what it includes.
-    pub fn read(path: &Path) -> Result<Self, ReadError> {
-        let path = &absolute(path);
-        let tree = reader::read(path)?;
-        let mut conf =
-            Self { path: Some(path.to_owned()), problems: tree.problems, ..Self::default() };
-        let user = tree.directives.iter().rev().find(|directive| directive.name == "user");
-        conf.user = user.and_then(|directive| {
-            let mut words = directive.arguments.iter().cloned();
-            Some((words.next()?, words.next()))
-        });
-        let prefix = path.parent().unwrap_or(Path::new(""));
-        let http = tree.directives.iter().filter(|directive| directive.name == "http");
-        for block in http.filter_map(|directive| directive.block.as_deref()) {
-            conf.http(block, prefix);
+    /// Reads `nginx.conf` and what it includes: as nginx prints it, or from the disk where there is
+    /// no nginx, or one that does not accept it.
+    pub fn read(path: &Path, nginx: Option<&Nginx>) -> Result<Self, ReadError> {
+        let path = absolute(path);
+        let mut conf = Self {
+            tested: nginx.map(|nginx| nginx.test(&path)),
+            prefix: path.parent().unwrap_or(Path::new("")).to_owned(),
+            signing_dir: nginx.map(|nginx| nginx.build.signing_dir.clone()).unwrap_or_default(),
+            ..Self::default()
+        };
+        let dump = conf.tested.as_ref().and_then(|tested| tested.dump.as_ref());
+        let tree = match dump.filter(|dump| dump.has(&path)) {
+            Some(dump) => reader::read(&path, dump),
+            None => reader::read(&path, &Disk),
+        };
+        conf.path = Some(path);
+        match tree {
+            Ok(tree) => conf.take(tree),
+            Err(ReadError::Syntax(problem)) => conf.unreadable.push(problem),
+            Err(error) => return Err(error),
         }
         Ok(conf)
     }
 
     /// A single identity service with these directives, which come from the command line.
-    pub fn of_options(directives: &[Directive]) -> Self {
-        let level = Level::read(directives);
-        let here = std::env::current_dir().unwrap_or_default();
-        let service = Service::new(&level, &here, "the command line");
-        Self { services: vec![service], ..Self::default() }
+    pub fn of_options(directives: &[Directive], nginx: Option<&Nginx>) -> Self {
+        let prefix = std::env::current_dir().unwrap_or_default();
+        let mut refused = Vec::new();
+        let level = Level::read(directives, "http", &prefix, &mut refused);
+        let signing_dir = nginx.map(|nginx| nginx.build.signing_dir.clone()).unwrap_or_default();
+        let service = Service::new(&level, &signing_dir, "the command line".to_owned());
+        Self { services: vec![service], refused, signing_dir, prefix, ..Self::default() }
     }
 
-    fn http(&mut self, block: &[Directive], prefix: &Path) {
-        let outer = Level::read(block);
-        let outer_auth = auth(block, "off");
-        for server in block.iter().filter(|directive| directive.name == "server") {
-            let Some(inner) = server.block.as_deref() else { continue };
-            self.servers.0 += 1;
-            if !asks_for_tokens(inner, outer_auth) {
-                continue;
+    fn take(&mut self, tree: reader::Tree) {
+        self.unreadable = tree.problems;
+        self.files = tree.files;
+        let last = |name: &str| tree.directives.iter().rev().find(|it| it.name == name);
+        self.user = last("user").and_then(|directive| {
+            let mut words = directive.arguments.iter().cloned();
+            Some((words.next()?, words.next()))
+        });
+        self.pid = last("pid").and_then(|it| it.arguments.first()).map(PathBuf::from);
+        self.loads_module = tree.directives.iter().any(|directive| {
+            let file = directive.arguments.first().map(String::as_str).unwrap_or_default();
+            directive.name == "load_module" && file.ends_with("ngx_http_keystone_module.so")
+        });
+        for directive in &tree.directives {
+            match (directive.name.as_str(), directive.block.as_deref()) {
+                ("http", Some(block)) => self.http(block),
+                _ => self.refuse_misplaced(directive),
             }
-            self.servers.1 += 1;
-            self.note_hazards(block, false);
-            self.note_hazards(inner, true);
-            let level = Level::read(inner).within(&outer);
-            let service = Service::new(&level, prefix, &format!("server at {}", server.place));
-            match self.services.iter_mut().find(|known| known.settings == service.settings) {
-                Some(known) => known.users.extend(service.users),
-                None => self.services.push(service),
+        }
+    }
+
+    fn http(&mut self, block: &[Directive]) {
+        let outer = Level::read(block, "http", &self.prefix, &mut self.refused);
+        for directive in block {
+            match (directive.name.as_str(), directive.block.as_deref()) {
+                ("server", Some(inner)) => self.server(directive, inner, block, &outer),
+                (_, Some(_)) => self.refuse_misplaced(directive),
+                _ => {}
             }
+        }
+    }
+
+    fn server(
+        &mut self,
+        directive: &Directive,
+        block: &[Directive],
+        http: &[Directive],
+        outer: &Level,
+    ) {
+        self.servers.0 += 1;
+        let level = Level::read(block, "server", &self.prefix, &mut self.refused).within(outer);
+        if !self.asks_for_tokens(block, &level) {
+            return;
+        }
+        self.servers.1 += 1;
+        self.note_hazards(http, false);
+        self.note_hazards(block, true);
+        let user = format!("server at {}", directive.place);
+        let service = Service::new(&level, &self.signing_dir, user);
+        if let Some(known) = self.services.iter_mut().find(|it| it.settings == service.settings) {
+            known.users.extend(service.users);
+            return;
+        }
+        let clash = self
+            .services
+            .iter()
+            .find_map(|known| service.settings.check_beside(&known.settings).err());
+        if let Some(error) = clash {
+            self.refuse(&directive.place, error.to_string());
+        }
+        self.services.push(service);
+    }
+
+    /// Whether a level or one in it asks for tokens.
+    fn asks_for_tokens(&mut self, block: &[Directive], level: &Level) -> bool {
+        let mut asks = self.is_protected(level);
+        for directive in block {
+            match (directive.name.as_str(), directive.block.as_deref()) {
+                (name @ ("location" | "if" | "limit_except"), Some(inner)) => {
+                    let read = Level::read(inner, name, &self.prefix, &mut self.refused);
+                    asks |= self.asks_for_tokens(inner, &read.within(level));
+                }
+                (_, Some(_)) => self.refuse_misplaced(directive),
+                _ => {}
+            }
+        }
+        asks
+    }
+
+    /// Whether a merged level asks for tokens; what does not fit together is noted.
+    fn is_protected(&mut self, level: &Level) -> bool {
+        let place = match level.location.protection() {
+            Ok(None) => return false,
+            Ok(Some(place)) => place,
+            Err(error) => {
+                self.refuse(&error.place, error.error.to_string());
+                return false;
+            }
+        };
+        if !level.is_uri_refused() {
+            if let Err(error) = level.server.announced_uri() {
+                self.refuse(place, error.to_string());
+            }
+        }
+        if let Err(error) = level.location.swift.clone().finish() {
+            self.refuse(&error.place, error.error.to_string());
+        }
+        true
+    }
+
+    /// Notes directives of the module where no block of nginx takes them.
+    fn refuse_misplaced(&mut self, directive: &Directive) {
+        if is_of_module(directive) {
+            let name = directive.name.clone();
+            let error = match keystone_conf::Directive::<String>::find(&name) {
+                Some(_) => ConfError::Context { directive: name },
+                None => ConfError::Unknown { directive: name },
+            };
+            self.refuse(&directive.place, error.to_string());
+        }
+        directive.block.iter().flatten().for_each(|inner| self.refuse_misplaced(inner));
+    }
+
+    fn refuse(&mut self, place: &Place, text: String) {
+        let problem = Problem { place: place.clone(), text, forbidden: false };
+        if !self.refused.contains(&problem) {
+            self.refused.push(problem);
         }
     }
 
@@ -130,18 +252,6 @@ fn absolute(path: &Path) -> PathBuf {
     let goes_up = path.components().any(|component| component == Component::ParentDir);
     let absolute = if goes_up { path.canonicalize() } else { std::path::absolute(path) };
     absolute.unwrap_or_else(|_| path.to_owned())
-}
-
-/// `keystone_auth` of a level, or that of the level around it.
-fn auth<'a>(block: &'a [Directive], outer: &'a str) -> &'a str {
-    let own = block.iter().find(|directive| directive.name == "keystone_auth");
-    own.and_then(|directive| directive.arguments.first()).map_or(outer, String::as_str)
-}
-
-fn asks_for_tokens(block: &[Directive], outer: &str) -> bool {
-    let own = auth(block, outer);
-    let inner = block.iter().filter_map(|directive| directive.block.as_deref());
-    own != "off" || inner.into_iter().any(|inner| asks_for_tokens(inner, own))
 }
 
 #[cfg(test)]

@@ -1,8 +1,13 @@
 //! The tree of directives, with all included files in their places.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use keystone_conf::{ConfError, Place};
 
 use super::glob;
 use super::lexer::{LexError, Lexer, Token};
@@ -20,24 +25,6 @@ pub struct Directive {
     pub block: Option<Vec<Directive>>,
 }
 
-/// A file and a line.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Place {
-    /// The file; empty for an option of the command line.
-    pub file: PathBuf,
-    /// Counted from 1.
-    pub line: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => f.write_str("the command line"),
-            line => write!(f, "{}:{line}", self.file.display()),
-        }
-    }
-}
-
 /// Something that is wrong at a place, and does not keep the rest from being read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
@@ -45,6 +32,19 @@ pub struct Problem {
     pub place: Place,
     /// What.
     pub text: String,
+    /// Whether that is only because the system forbade something to this process.
+    pub forbidden: bool,
+}
+
+impl Problem {
+    /// A directive that the module refuses.
+    pub fn refused(directive: &Directive, error: &ConfError) -> Self {
+        Self {
+            place: directive.place.clone(),
+            text: error.to_string(),
+            forbidden: error.forbidden_file().is_some(),
+        }
+    }
 }
 
 /// A configuration with all that it includes.
@@ -54,7 +54,74 @@ pub struct Tree {
     pub directives: Vec<Directive>,
     /// Files that could not be included.
     pub problems: Vec<Problem>,
+    /// All files that were read.
+    pub files: Vec<PathBuf>,
 }
+
+/// Where files are: on the disk, or in what nginx has printed of them.
+pub trait Files {
+    /// The files that an `include` stands for, in nginx's order. An error is of a directory that
+    /// cannot be read.
+    fn expand(&self, pattern: &Path) -> Vec<Result<PathBuf, (PathBuf, io::Error)>>;
+
+    /// What is in a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+}
+
+/// The files on the disk.
+pub struct Disk;
+
+impl Files for Disk {
+    fn expand(&self, pattern: &Path) -> Vec<Result<PathBuf, (PathBuf, io::Error)>> {
+        glob::expand(pattern)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+}
+
+/// The files of a configuration as `nginx -T` prints them.
+#[derive(Default)]
+pub struct Dump(Vec<(PathBuf, Vec<u8>)>);
+
+impl Dump {
+    /// Takes the output of `nginx -T` apart.
+    pub fn parse(text: &[u8]) -> Self {
+        let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let heading = line.strip_prefix(HEADING).and_then(|rest| rest.strip_suffix(b":\n"));
+            match (heading, files.last_mut()) {
+                (Some(path), _) => files.push((OsStr::from_bytes(path).into(), Vec::new())),
+                (None, Some((_, text))) => text.extend_from_slice(line),
+                (None, None) => {}
+            }
+        }
+        Self(files)
+    }
+
+    /// Whether the file is among them.
+    pub fn has(&self, path: &Path) -> bool {
+        self.0.iter().any(|(file, _)| file == path)
+    }
+}
+
+impl Files for Dump {
+    fn expand(&self, pattern: &Path) -> Vec<Result<PathBuf, (PathBuf, io::Error)>> {
+        let files = self.0.iter().map(|(file, _)| file);
+        let mut found: Vec<_> =
+            files.filter(|file| glob::matches_path(pattern, file)).cloned().collect();
+        found.sort();
+        found.into_iter().map(Ok).collect()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let file = self.0.iter().find(|(file, _)| file == path);
+        file.map(|(_, text)| text.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+const HEADING: &[u8] = b"# configuration file ";
 
 /// Why a configuration cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -68,34 +135,33 @@ pub enum ReadError {
         source: std::io::Error,
     },
     /// What is in it.
-    #[error("{place}: {reason}")]
-    Syntax {
-        /// Where.
-        place: Place,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error("{}: {}", .0.place, .0.text)]
+    Syntax(Problem),
 }
 
 /// Reads the file at `path`, and all files that it includes.
-pub fn read(path: &Path) -> Result<Tree, ReadError> {
+pub fn read(path: &Path, files: &dyn Files) -> Result<Tree, ReadError> {
     let text =
-        fs::read(path).map_err(|source| ReadError::File { path: path.to_owned(), source })?;
+        files.read(path).map_err(|source| ReadError::File { path: path.to_owned(), source })?;
     let prefix = path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut reader = Reader { prefix, problems: Vec::new(), depth: 0 };
+    let mut reader =
+        Reader { source: files, prefix, files: Vec::new(), problems: Vec::new(), depth: 0 };
     let directives = reader.file(path, &text)?;
-    Ok(Tree { directives, problems: reader.problems })
+    Ok(Tree { directives, problems: reader.problems, files: reader.files })
 }
 
-struct Reader {
+struct Reader<'f> {
+    source: &'f dyn Files,
     /// The directory of nginx.conf, where relative paths begin.
     prefix: PathBuf,
+    files: Vec<PathBuf>,
     problems: Vec<Problem>,
     depth: usize,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn file(&mut self, path: &Path, text: &[u8]) -> Result<Vec<Directive>, ReadError> {
+        self.files.push(path.to_owned());
         let mut lexer = Lexer::new(text);
         self.block(path, &mut lexer, true)
     }
@@ -111,7 +177,7 @@ impl Reader {
         let mut first_line = 0;
         loop {
             let token =
-                lexer.next_token().map_err(|error: LexError| syntax(path, lexer, &error))?;
+                lexer.next_token().map_err(|error: LexError| syntax(at(path, lexer), &error))?;
             if words.is_empty() {
                 first_line = lexer.line();
             }
@@ -119,10 +185,10 @@ impl Reader {
                 Some(Token::Word(word)) => words.push(word),
                 Some(Token::Close) if words.is_empty() && !outermost => return Ok(directives),
                 None if words.is_empty() && outermost => return Ok(directives),
-                Some(Token::Close) => return Err(syntax(path, lexer, &"unexpected \"}\"")),
-                None => return Err(syntax(path, lexer, &"the file ends within a block")),
+                Some(Token::Close) => return Err(syntax(at(path, lexer), &"unexpected \"}\"")),
+                None => return Err(syntax(at(path, lexer), &"the file ends within a block")),
                 Some(_) if words.is_empty() => {
-                    return Err(syntax(path, lexer, &"a directive without a name"))
+                    return Err(syntax(at(path, lexer), &"a directive without a name"))
                 }
                 Some(end) => {
                     let name = words.remove(0);
@@ -149,21 +215,15 @@ impl Reader {
     fn include(&mut self, directive: &Directive) -> Result<Vec<Directive>, ReadError> {
         let place = &directive.place;
         let [pattern] = directive.arguments.as_slice() else {
-            return Err(ReadError::Syntax {
-                place: place.clone(),
-                reason: "\"include\" takes one argument".to_owned(),
-            });
+            return Err(syntax(place.clone(), &"\"include\" takes one argument"));
         };
         if self.depth >= MAX_DEPTH {
-            return Err(ReadError::Syntax {
-                place: place.clone(),
-                reason: "files include each other without end".to_owned(),
-            });
+            return Err(syntax(place.clone(), &"files include each other without end"));
         }
         let mut directives = Vec::new();
         // As in nginx, a pattern may match nothing, a plain name has to be there.
-        for path in glob::expand(&self.prefix.join(pattern)) {
-            let read = path.and_then(|path| match fs::read(&path) {
+        for path in self.source.expand(&self.prefix.join(pattern)) {
+            let read = path.and_then(|path| match self.source.read(&path) {
                 Ok(text) => Ok((path, text)),
                 Err(error) => Err((path, error)),
             });
@@ -176,6 +236,7 @@ impl Reader {
                 Err((path, error)) => self.problems.push(Problem {
                     place: place.clone(),
                     text: format!("cannot include {}: {error}", path.display()),
+                    forbidden: error.kind() == io::ErrorKind::PermissionDenied,
                 }),
             }
         }
@@ -183,9 +244,12 @@ impl Reader {
     }
 }
 
-fn syntax(path: &Path, lexer: &Lexer<'_>, reason: &dyn fmt::Display) -> ReadError {
-    let place = Place { file: path.to_owned(), line: lexer.line() };
-    ReadError::Syntax { place, reason: reason.to_string() }
+fn syntax(place: Place, reason: &dyn fmt::Display) -> ReadError {
+    ReadError::Syntax(Problem { place, text: reason.to_string(), forbidden: false })
+}
+
+fn at(path: &Path, lexer: &Lexer<'_>) -> Place {
+    Place { file: path.to_owned(), line: lexer.line() }
 }
 
 const MAX_DEPTH: usize = 32;

@@ -3,14 +3,14 @@ use std::time::Duration;
 
 use keystone_testbed::temp::TempDir;
 
-use super::reader::{Directive, Place};
-use super::service::{Credentials, Settings};
+use keystone_conf::Credentials;
+
 use super::Conf;
 
 fn conf(text: &str) -> (TempDir, Conf) {
     let dir = TempDir::new("doctor-conf").unwrap();
     fs::write(dir.join("nginx.conf"), text).unwrap();
-    let conf = Conf::read(&dir.join("nginx.conf")).unwrap();
+    let conf = Conf::read(&dir.join("nginx.conf"), None).unwrap();
     (dir, conf)
 }
 
@@ -27,10 +27,10 @@ fn a_server_inherits_from_http_what_it_does_not_set() {
     assert_eq!(conf.user, Some(("web".into(), Some("team".into()))));
     assert_eq!(conf.servers, (3, 2));
     let [first, second] = conf.services.as_slice() else { panic!("{:?}", conf.services) };
-    assert_eq!(first.settings.identity_uris, ["http://127.0.0.1:5000"]);
+    assert_eq!(first.settings.identity_uris[0].as_str(), "http://127.0.0.1:5000");
     assert_eq!(first.settings.revocation_cache_time, Duration::from_secs(30));
     assert!(matches!(&first.settings.credentials, Credentials::Password { .. }));
-    assert_eq!(second.settings.identity_uris, ["http://127.0.0.1:5001"]);
+    assert_eq!(second.settings.identity_uris[0].as_str(), "http://127.0.0.1:5001");
     assert_eq!(second.settings.revocation_cache_time, Duration::from_secs(30));
     assert!(matches!(&second.settings.credentials, Credentials::Token(_)));
 }
@@ -59,10 +59,10 @@ fn included_files_stand_where_they_are_included() {
          keystone_auth_uri http://127.0.0.1:1; keystone_admin_token file:secret; }",
     )
     .unwrap();
-    let conf = Conf::read(&dir.join("nginx.conf")).unwrap();
+    let conf = Conf::read(&dir.join("nginx.conf"), None).unwrap();
     assert_eq!(conf.servers, (1, 1));
-    assert_eq!(conf.problems.len(), 1);
-    assert!(conf.problems[0].place.to_string().ends_with("nginx.conf:4"));
+    assert_eq!(conf.unreadable.len(), 1);
+    assert!(conf.unreadable[0].place.to_string().ends_with("nginx.conf:4"));
     let Credentials::Token(token) = &conf.services[0].settings.credentials else { panic!() };
     assert_eq!(token.expose(), "of the file");
 }
@@ -78,45 +78,41 @@ fn what_nginx_cannot_read_is_told_with_file_and_line() {
     ] {
         let dir = TempDir::new("doctor-conf").unwrap();
         fs::write(dir.join("nginx.conf"), text).unwrap();
-        let error = Conf::read(&dir.join("nginx.conf")).unwrap_err().to_string();
-        assert!(error.ends_with(end), "{error}");
+        let conf = Conf::read(&dir.join("nginx.conf"), None).unwrap();
+        let [problem] = conf.unreadable.as_slice() else { panic!("{text}") };
+        let told = format!("{}: {}", problem.place, problem.text);
+        assert!(told.ends_with(end), "{told}");
     }
 }
 
 #[test]
-fn a_value_that_the_module_would_not_take_is_told() {
+fn what_the_module_would_not_take_is_told_with_file_and_line() {
     let (_dir, conf) = conf(
-        "http { server {\n keystone_auth on; keystone_revocation_cache_time soon;\n \
-         keystone_hash_algorithms md5 crc32; keystone_ssl_verify maybe; \
-         content_by_lua_block { x = {} } } }",
+        "keystone_auth on; http { server {\n keystone_auth on; keystone_revocation_cache_time \
+         soon;\n keystone_hash_algorithms md5 crc32; location / { keystone_ssl_verify on; }\n \
+         content_by_lua_block { x = {} } if ($x) { keystone_auth off; }\n keystone_atuh on; } \
+         types { keystone_headers on; } }",
     );
-    let texts: Vec<&str> =
-        conf.services[0].settings.problems.iter().map(|it| it.text.as_str()).collect();
-    assert_eq!(texts.len(), 3, "{texts:?}");
-    assert!(texts.iter().any(|text| text.contains("\"crc32\"")));
-}
-
-#[test]
-fn defaults_are_the_documented_ones() {
-    let directive = |name: &str, value: &str| Directive {
-        name: name.to_owned(),
-        arguments: value.split(' ').map(str::to_owned).collect(),
-        place: Place::default(),
-        block: None,
-    };
-    let page = include_str!("../../../docs/directives.md");
-    let documented = page.split("\n### ").skip(1).filter_map(|section| {
-        let (_, default) = section.split_once("**Default:** `")?;
-        Some(directive(section.lines().next()?, default.split('`').next()?))
-    });
-    let user =
-        [directive("keystone_username", "gateway"), directive("keystone_password", "secret")];
-    let all: Vec<_> = user.iter().cloned().chain(documented).collect();
-    assert!(all.len() > 20, "{}", all.len());
-    let settings = |directives: &[Directive]| {
-        let service = Conf::of_options(directives).services.remove(0);
-        // Where that is by default is told by nginx.
-        Settings { signing_dir: None, ..service.settings }
-    };
-    assert_eq!(settings(&all), settings(&user));
+    let refused = conf.refused.iter().map(|it| (it.place.line, it.text.as_str()));
+    assert_eq!(
+        refused.collect::<Vec<_>>(),
+        [
+            (1, "\"keystone_auth\" directive is not allowed here"),
+            (
+                2,
+                "invalid value \"soon\" in \"keystone_revocation_cache_time\" directive, it must \
+                 be a time such as \"30s\" or \"5m\""
+            ),
+            (
+                3,
+                "invalid value \"crc32\" in \"keystone_hash_algorithms\" directive, it must be \
+                 md5, sha1, sha224, sha256, sha384 or sha512"
+            ),
+            (5, "unknown directive \"keystone_atuh\""),
+            (2, "\"keystone_auth\" needs \"keystone_auth_uri\", which is not set"),
+            (3, "\"keystone_ssl_verify\" directive is not allowed here"),
+            (4, "\"keystone_auth\" directive is not allowed here"),
+            (5, "\"keystone_headers\" directive is not allowed here"),
+        ]
+    );
 }

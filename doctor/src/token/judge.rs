@@ -134,7 +134,7 @@ impl<'a> Judge<'a> {
     /// Whether the certificate that the token names is there. A name proves nothing yet.
     fn signer(&mut self, parsed: &ParsedToken<'_>) {
         let (id, title) = ("token.signer", "signer");
-        let Some(directory) = signing_dir_of(self.settings, self.machine) else { return };
+        let Some(directory) = signing_dir_of(self.settings) else { return };
         let Ok((pem, _)) = files::read(&directory.join(files::SIGNING)) else { return };
         let Ok(known) = certificate::parse(&pem) else { return };
         let signature = Signature::of(parsed.signed_data());
@@ -210,7 +210,7 @@ impl<'a> Judge<'a> {
     }
 
     fn on_disk(&mut self) -> Option<Result<Signers, String>> {
-        let directory = signing_dir_of(self.settings, self.machine)?;
+        let directory = signing_dir_of(self.settings)?;
         let read = |name| files::read(&directory.join(name)).map(|(bytes, _)| bytes);
         Some(match (read(files::SIGNING), read(files::CA)) {
             (Ok(signing), Ok(ca)) => Signers::from_pem(&signing, &ca, self.machine.now)
@@ -271,7 +271,7 @@ impl<'a> Judge<'a> {
                 Err(reason) => return Err(format!("Keystone's revocation list: {reason}")),
             }
         }
-        let directory = signing_dir_of(self.settings, self.machine).unwrap_or_default();
+        let directory = signing_dir_of(self.settings).unwrap_or_default();
         let file = files::read(&directory.join(files::REVOKED));
         let (bytes, metadata) = file.map_err(|error| format!("{}: {error}", files::REVOKED))?;
         let list = files::list(&bytes, Some(signers), self.machine.now)

@@ -192,3 +192,25 @@ fn an_old_list_and_one_of_another_signer_are_told() {
     outcome.says("files.revoked", "fail", "not a known signing certificate");
     outcome.says("keystone.revocation_list", "fail", "certfile");
 }
+
+#[test]
+fn its_owner_must_be_able_to_write() {
+    let gateway = Gateway::new();
+    set_mode(&gateway.signing_dir(), 0o500).unwrap();
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("signing_dir.mode", "fail", "0500");
+}
+
+#[test]
+fn a_closed_directory_above_it_is_named() {
+    if !is_root() {
+        return;
+    }
+    let gateway = Gateway::new();
+    set_mode(gateway.dir.path(), 0o700).unwrap();
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    let parent = gateway.dir.path().display().to_string();
+    outcome.says("signing_dir.writable", "fail", &format!("{parent} (mode 0700) is closed to"));
+}

@@ -9,7 +9,7 @@ use keystone_testbed::identity::{
     Identity, ADMIN_TOKEN, CREDENTIAL_SECRET, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER,
 };
 use keystone_testbed::mint;
-use keystone_testbed::nginx::worker_user;
+use keystone_testbed::nginx::{module, worker_user};
 use keystone_testbed::pki::Pki;
 use keystone_testbed::temp::{set_mode, TempDir};
 use serde_json::Value;
@@ -23,6 +23,8 @@ pub struct Gateway {
     pub settings: Option<String>,
     /// More `http`-level directives.
     pub more: String,
+    /// Whether the program asks nginx, which then loads the module of the tests over HTTP.
+    pub asks_nginx: bool,
     /// The directory in which the program is started, if that matters.
     pub from: Option<PathBuf>,
 }
@@ -40,7 +42,15 @@ impl Gateway {
 
     pub fn before(pki: Pki, identity: Identity) -> Self {
         let dir = TempDir::new("doctor").unwrap();
-        let gateway = Self { dir, pki, identity, settings: None, more: String::new(), from: None };
+        let gateway = Self {
+            dir,
+            pki,
+            identity,
+            settings: None,
+            more: String::new(),
+            asks_nginx: false,
+            from: None,
+        };
         gateway.write("password", SERVICE_PASSWORD);
         set_mode(&gateway.dir.join("password"), 0o600).unwrap();
         fs::create_dir(gateway.signing_dir()).unwrap();
@@ -87,6 +97,11 @@ impl Gateway {
     /// Runs the program, for eyes and for programs; nothing secret may be in what it says.
     pub fn run(&self, arguments: &[&str], input: &str) -> Outcome {
         let from = self.from.as_deref().unwrap_or(Path::new("."));
+        let without = ["--no-nginx"];
+        let asks = self.asks_nginx || arguments.contains(&"--nginx");
+        let runs = matches!(arguments.first(), Some(&"check" | &"token"));
+        let more = if asks || !runs { &[][..] } else { &without };
+        let arguments: &[&str] = &[arguments, more].concat();
         let human = run(from, arguments, input);
         let machine = run(from, &[arguments, &["--json"]].concat(), input);
         assert_eq!(human.0, machine.0, "{}\n{}", human.1, machine.1);
@@ -104,17 +119,28 @@ impl Gateway {
         Outcome { code: human.0, human: human.1, json }
     }
 
-    fn conf(&self) -> PathBuf {
+    /// The path of a file.
+    pub fn path(&self, name: &str) -> String {
+        self.dir.join(name).display().to_string()
+    }
+
+    /// Writes the configuration.
+    pub fn conf(&self) -> PathBuf {
         let usual = format!(
             "keystone_auth_uri {};\n    keystone_username {SERVICE_USER};\n    \
              keystone_password file:password;\n    keystone_project_name {SERVICE_PROJECT};\n    \
              keystone_signing_dir keystone;",
             self.identity.uri()
         );
+        let module = module().display().to_string();
+        let pid = match self.asks_nginx {
+            true => format!("pid {};", self.path("nginx.pid")),
+            false => String::new(),
+        };
         let text = format!(
-            "{}\nevents {{}}\nhttp {{\n    large_client_header_buffers 4 64k;\n    {}\n    \
-             {}\n    \
-             server {{\n        keystone_auth on;\n    }}\n}}\n",
+            "load_module {module};\n{}\nerror_log stderr;\n{pid}\nevents {{}}\nhttp {{\n    large_client_header_buffers 4 64k;\n    {}\n    \
+             access_log off; {}\n    \
+             server {{\n        listen 127.0.0.1:1; keystone_auth on;\n    }}\n}}\n",
             worker_user().map(|user| format!("user {user};")).unwrap_or_default(),
             self.settings.as_ref().unwrap_or(&usual),
             self.more,

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use keystone_testbed::identity::{
     Fault, Identity, Tls, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET,
 };
+use keystone_testbed::memcached::Memcached;
 use keystone_testbed::pki::{Pki, Shape, TlsFiles};
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslFiletype, SslMethod, SslVerifyMode};
@@ -109,8 +111,8 @@ fn a_user_without_the_role_is_told() {
     let gateway = Gateway::new();
     gateway.identity.state().service_roles = vec!["member".into()];
     let outcome = gateway.check();
-    assert_eq!(outcome.code, 0);
-    outcome.says("keystone.role", "warn", "role add");
+    assert_eq!(outcome.code, 1);
+    outcome.says("keystone.role", "fail", "role add").says("keystone.role", "fail", "503");
     gateway.identity.fault_validations(Fault::Status(403));
     let outcome = gateway.check();
     assert_eq!(outcome.code, 1);
@@ -166,11 +168,20 @@ fn certificates_that_are_of_no_use_are_told() {
 #[test]
 fn clocks_that_differ_are_told() {
     let gateway = Gateway::new();
-    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
-    gateway.identity.fault("/", Fault::Header("Date", date.into()));
-    let outcome = gateway.check();
-    assert_eq!(outcome.code, 0);
-    outcome.says("keystone.clock", "warn", "ahead of");
+    for (ahead, status) in [(120, "warn"), (3_700, "fail")] {
+        let date = keystone_token::time::format_utc(keystone_testbed::now() - ahead);
+        let words = Command::new("date")
+            .args(["-u", "-d", &date, "+%a, %d %b %Y %H:%M:%S GMT"])
+            .env("LC_ALL", "C")
+            .output()
+            .unwrap();
+        let date = String::from_utf8(words.stdout).unwrap().trim().to_owned();
+        gateway.identity.fault("/", Fault::Header("Date", date));
+        let outcome = gateway.check();
+        assert_eq!(outcome.code, i32::from(status == "fail"), "{}", outcome.human);
+        outcome.says("keystone.clock", status, "ahead of");
+        gateway.identity.heal();
+    }
 }
 
 #[test]
@@ -276,7 +287,8 @@ fn why_a_tls_certificate_does_not_verify_is_told_in_words() {
 
     let outcome =
         with_tls(&files, false, "keystone_ssl_trusted_certificate /no/such/file;").check();
-    outcome.says("keystone.tls", "fail", "nginx does not start");
+    assert_eq!(outcome.code, 1);
+    outcome.says("configuration.directive", "fail", "/no/such/file");
 }
 
 #[test]
@@ -285,4 +297,36 @@ fn https_to_a_port_of_http_is_told() {
     let uri = gateway.identity.uri().replace("http://", "https://");
     gateway.settings = Some(format!("keystone_auth_uri {uri}; keystone_signing_dir keystone;"));
     gateway.check().says("keystone.tls", "fail", "does not speak TLS");
+}
+
+#[test]
+fn an_expired_certificate_of_keystone_s_is_no_other_certificate() {
+    let pki = Pki::with(&Shape::authority(), &Shape::signing().expired()).unwrap();
+    let outcome = Gateway::with(pki).check();
+    assert_eq!(outcome.code, 1);
+    outcome
+        .says("keystone.certificates", "fail", "expired")
+        .says("keystone.revocation_list", "skip", "not valid now")
+        .says("files.revoked", "skip", "not valid now");
+    assert!(!outcome.human.contains("certfile"), "{}", outcome.human);
+}
+
+#[test]
+fn memcached_is_asked_whether_it_answers() {
+    let mut gateway = Gateway::new();
+    let memcached = Memcached::start().unwrap();
+    let secret = "keystone_memcached_security_strategy mac; keystone_memcached_secret_key s3;";
+    gateway.more = format!("keystone_memcached_servers {}; {secret}", memcached.server());
+    gateway.check().is_well().says("memcached.server", "ok", "answers");
+    gateway.more = format!("keystone_memcached_servers 127.0.0.1:1 unix:/no/such; {secret}");
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 0, "{}", outcome.human);
+    outcome.says("memcached.server", "warn", "Connection refused");
+    assert!(outcome.human.contains("unix:/no/such"), "{}", outcome.human);
+    gateway.more = format!("keystone_memcached_servers {};", gateway.identity.address());
+    gateway.check().says("memcached.server", "warn", "does not answer").says(
+        "memcached.strategy",
+        "warn",
+        "encrypt",
+    );
 }

@@ -3,6 +3,7 @@
 mod directory;
 mod gateway;
 mod keystone;
+mod nginx;
 mod samples;
 mod settings;
 mod tokens;

@@ -71,7 +71,8 @@ fn a_password_in_a_uri_is_not_shown() {
     gateway.more = "keystone_identity_uri http://me:testbed-password@127.0.0.1:1;".into();
     let outcome = gateway.check();
     assert_eq!(outcome.code, 1);
-    outcome.says("settings.uri", "fail", "with a user");
+    outcome.says("configuration.directive", "fail", "a user");
+    assert_eq!(outcome.find("keystone.tcp"), None, "{}", outcome.human);
 }
 
 #[test]
@@ -108,8 +109,12 @@ fn a_configuration_that_cannot_be_read_is_told_with_its_line() {
     gateway.write("broken.conf", "events {}\nhttp {\n");
     let conf = gateway.dir.join("broken.conf");
     let outcome = gateway.run(&["check", conf.to_str().unwrap()], "");
-    assert_eq!(outcome.code, 2);
-    assert!(outcome.human.contains("broken.conf:3: the file ends"), "{}", outcome.human);
+    assert_eq!(outcome.code, 1);
+    outcome.says("configuration.syntax", "fail", "the file ends").says(
+        "configuration.syntax",
+        "fail",
+        "broken.conf:3",
+    );
     let outcome = gateway.run(&["check", "/no/such/file"], "");
     assert_eq!(outcome.code, 2);
     assert!(outcome.human.contains("cannot read /no/such/file"), "{}", outcome.human);
@@ -163,13 +168,13 @@ fn what_nginx_refuses_is_not_asked_with() {
     ));
     let outcome = gateway.check();
     assert_eq!(outcome.code, 1);
-    outcome.says("settings.value", "fail", "").says(
+    outcome.says("configuration.directive", "fail", "").says(
         "settings.credentials",
         "fail",
-        "keystone_application_credential_id is not set",
+        "must be set together",
     );
     for name in ["keystone_revocation_events", "keystone_token_cache_time"] {
-        assert!(outcome.human.contains(&format!("{name} has an invalid value")), "{name}");
+        assert!(outcome.human.contains(&format!("in \"{name}\" directive")), "{name}");
     }
 }
 

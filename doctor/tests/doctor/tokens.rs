@@ -205,3 +205,13 @@ fn a_token_that_nginx_s_buffers_do_not_hold_is_told() {
     let outcome = gateway.token(&token, &[]);
     outcome.verdict(1, "refuse", None).says("token.length", "fail", "large_client_header_buffers");
 }
+
+#[test]
+fn a_header_line_in_place_of_a_token_gets_a_hint() {
+    let gateway = Gateway::new();
+    for line in ["X-Auth-Token: gAAAAABtoken", "x-subject-token:abc"] {
+        let outcome = gateway.token(line, &[]);
+        assert_eq!(outcome.code, 2);
+        assert!(outcome.human.contains("give the token alone"), "{}", outcome.human);
+    }
+}

@@ -1,36 +1,7 @@
-//! Who the module is to the identity service.
+//! The service token, and where workers keep it.
 
 use keystone_token::secret::Secret;
 use keystone_zone::Lease;
-
-/// As whom to ask.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Credentials {
-    /// With a v3 application credential.
-    ApplicationCredential {
-        /// Its id.
-        id: String,
-        /// Its secret.
-        secret: Secret,
-    },
-    /// As nobody: only what needs no credentials can be asked.
-    None,
-    /// As a user with a password.
-    Password {
-        /// The user's name.
-        username: String,
-        /// The password.
-        password: Secret,
-        /// The project or tenant.
-        project_name: Option<String>,
-        /// The user's domain, for v3.
-        user_domain_name: String,
-        /// The project's domain, for v3.
-        project_domain_name: String,
-    },
-    /// With a token that was given.
-    Token(Secret),
-}
 
 /// A token that was obtained with the credentials. Times are of this machine's clock.
 #[derive(Clone, Debug, Eq, PartialEq)]

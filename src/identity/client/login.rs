@@ -5,10 +5,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use keystone_conf::Credentials;
 use keystone_token::api::{self, ApiVersion};
 use keystone_token::secret::Secret;
 
-use super::credentials::{Credentials, ServiceToken, TokenStore};
+use super::credentials::{ServiceToken, TokenStore};
 use super::endpoints::Endpoints;
 use super::error::ClientError;
 use crate::identity::lease::{claim, Claim};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use keystone_conf::Credentials;
 use keystone_token::api::AuthVersion;
 
-use super::Credentials;
 use crate::net::{Endpoint, TlsContext};
 
 /// One identity service, as configured.

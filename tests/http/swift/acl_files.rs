@@ -126,12 +126,12 @@ fn a_change_counts_at_once() {
 fn what_is_no_acl_file_allows_nothing() {
     let large = format!(r#"{{"read": "{}other:*"}}"#, "x:y,".repeat(20_000));
     for (content, words) in [
-        ("", "an early end"),
-        ("other:*", "a syntax error"),
+        ("", "unexpected end"),
+        ("other:*", "syntax error"),
         ("[]", "misplaced value"),
         (r#"{"read": ["other:*"]}"#, "misplaced value"),
         (r#"{"read": "other:*", "raed": ""}"#, "misplaced value"),
-        (r#"{"read": "other:*"} {}"#, "a syntax error"),
+        (r#"{"read": "other:*"} {}"#, "syntax error"),
         (r#"{"read": "other:*,.r:"}"#, ".r:"),
         (r#"{"read": "other:*,.x:y"}"#, ".x"),
         (&large, "65536"),

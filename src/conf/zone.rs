@@ -1,45 +1,35 @@
-//! The zone in the configuration: `keystone_cache_zone`, and its start in the master.
+//! The zone of shared memory: its request, and its start in the master.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
+use keystone_conf::ZoneSettings;
 use nginx_sys::{ngx_conf_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, NGX_ERROR, NGX_OK};
 use ngx::http::HttpModule;
 
-use super::{ServiceState, Zone};
-use crate::conf::directive::{pool_string, Directive, Refused};
-use crate::conf::MainConf;
+use super::directive::pool_string;
+use super::MainConf;
+use crate::zone::{ServiceState, Zone};
 use crate::HttpKeystoneModule;
 
-/// What is configured of the zone.
+/// The zone, once it is needed.
 #[derive(Default)]
 pub struct ZoneConf {
-    configured: Option<(String, usize)>,
     shm_zone: Option<NonNull<ngx_shm_zone_t>>,
 }
 
 impl ZoneConf {
-    /// Reads `zone=NAME:SIZE`.
-    pub fn configure(&mut self, d: &mut Directive<'_>) -> Result<(), Refused> {
-        let value = d.argument();
-        let name_and_size = value.strip_prefix("zone=").and_then(|value| value.split_once(':'));
-        let Some((name, size)) = name_and_size.filter(|(name, _)| !name.is_empty()) else {
-            return Err(d.invalid(value, "it must be zone=NAME:SIZE"));
-        };
-        let size = d.size(size)?;
-        if size < LEAST_SIZE {
-            return Err(d.invalid(value, "the zone must be 256k at least"));
-        }
-        crate::conf::directive::once(&mut self.configured, (name.to_owned(), size))
-    }
-
     /// Asks nginx for the memory; it calls `initialize` when the whole configuration is read.
-    pub fn request(&mut self, cf: &mut ngx_conf_t, main: *mut MainConf) -> Result<(), String> {
-        let (name, size) = self.configured.clone().unwrap_or((DEFAULT_NAME.into(), DEFAULT_SIZE));
-        let mut name = pool_string(cf, &name).ok_or("no memory")?;
+    pub fn request(
+        &mut self,
+        cf: &mut ngx_conf_t,
+        settings: ZoneSettings,
+        main: *mut MainConf,
+    ) -> Result<(), String> {
+        let mut name = pool_string(cf, &settings.name).ok_or("no memory")?;
         let tag = std::ptr::from_ref(HttpKeystoneModule::module()).cast_mut().cast();
         // SAFETY: `cf` and `name` are valid; nginx copies neither but keeps both in its pool.
-        let shm_zone = unsafe { ngx_shared_memory_add(cf, &mut name, size, tag) };
+        let shm_zone = unsafe { ngx_shared_memory_add(cf, &mut name, settings.size, tag) };
         let mut shm_zone = NonNull::new(shm_zone).ok_or("the cache zone cannot be added")?;
         // SAFETY: nginx has just made it, and nobody else uses it while the configuration is read.
         let zone = unsafe { shm_zone.as_mut() };
@@ -97,7 +87,3 @@ unsafe extern "C" fn initialize(shm_zone: *mut ngx_shm_zone_t, old: *mut c_void)
     }
     NGX_OK as ngx_int_t
 }
-
-const DEFAULT_NAME: &str = "keystone";
-const DEFAULT_SIZE: usize = 10 << 20;
-const LEAST_SIZE: usize = 256 << 10;

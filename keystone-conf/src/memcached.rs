@@ -4,10 +4,11 @@ use keystone_gateway::memcache::seal::Strategy;
 use keystone_gateway::memcache::server::Server;
 use keystone_token::secret::Secret;
 
-use super::directive::Refused;
+use crate::error::SettingsError;
+use crate::server::inherit;
 
 /// The directives of one level, and, once merged, of all levels around it.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct MemcachedConf {
     /// `keystone_memcached_servers`.
     pub servers: Option<Vec<Server>>,
@@ -30,27 +31,26 @@ pub struct MemcachedSettings {
 
 impl MemcachedConf {
     /// Takes from the level around this one what this one leaves open.
-    pub fn inherit(&mut self, outer: &Self) {
-        inherit!(self, outer: servers strategy secret);
+    pub(crate) fn inherit(&mut self, outer: &Self) {
+        let Self { servers, strategy, secret } = self;
+        inherit(servers, &outer.servers);
+        inherit(strategy, &outer.strategy);
+        inherit(secret, &outer.secret);
     }
 
     /// What is set, with its defaults, if there is a server. A strategy without its secret is
     /// refused even where there is none, as auth_token does.
-    pub fn settings(&self) -> Result<Option<MemcachedSettings>, Refused> {
+    pub(crate) fn settings(&self) -> Result<Option<MemcachedSettings>, SettingsError> {
         let strategy = self.strategy.unwrap_or(Strategy::None);
         let secret = self.secret.clone().filter(|_| strategy.needs_secret());
         if strategy.needs_secret() && secret.is_none() {
-            return Err(format!(
-                "\"keystone_memcached_security_strategy {}\" needs \
-                 \"keystone_memcached_secret_key\", which is not set",
-                strategy.as_str()
-            ));
+            return Err(SettingsError::NoMemcachedSecret(strategy.as_str()));
         }
         let with = |servers| MemcachedSettings { servers, strategy, secret };
         Ok(self.servers.clone().map(with))
     }
 
-    /// Whether a secret was set by somebody who may believe that it protects something.
+    /// Whether a secret is set that protects nothing, since no strategy uses it.
     pub fn has_idle_secret(&self) -> bool {
         self.servers.is_some() && self.strategy.is_none() && self.secret.is_some()
     }

@@ -1,0 +1,165 @@
+//! What nginx says of a configuration, and whether it runs.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use keystone_testbed::nginx::{binary, module, Config, Nginx};
+use keystone_testbed::temp::TempDir;
+
+use super::gateway::{Gateway, Outcome};
+
+/// Whether there are an nginx and a module that was made for it; says so if not.
+fn is_there() -> bool {
+    let is_there = binary().exists() && module().exists();
+    if !is_there {
+        eprintln!("skipped: there is no nginx, or no module for it");
+    }
+    is_there
+}
+
+/// The configuration of a gateway, with a line replaced.
+fn text(gateway: &Gateway, from: &str, to: &str) -> String {
+    let text = fs::read_to_string(gateway.conf()).unwrap();
+    assert!(text.contains(from), "{text}");
+    text.replace(from, to)
+}
+
+/// What the program says of a text, with nginx or without.
+fn check(gateway: &Gateway, text: &str, with_nginx: bool) -> Outcome {
+    gateway.write("changed.conf", text);
+    let conf = gateway.dir.join("changed.conf").display().to_string();
+    let nginx = binary().display().to_string();
+    let ask = ["--nginx", &nginx];
+    let arguments = [&["check", &conf][..], if with_nginx { &ask } else { &[] }].concat();
+    gateway.run(&arguments, "")
+}
+
+/// Configurations that nginx refuses: what is replaced, by what, and a word of nginx's reason; and
+/// whether that can be told without nginx.
+const REFUSED: [(&str, &str, &str, bool); 24] = [
+    ("load_module", "#load_module", "unknown directive", true),
+    ("load_module ", "load_module /no/such/ngx_http_keystone_module.so; #", "dlopen", false),
+    ("keystone_auth on;", "keystone_auth yes;", "\"yes\"", true),
+    ("keystone_auth on;", "keystone_atuh on;", "keystone_atuh", true),
+    ("keystone_auth on;", "keystone_auth on", "", true),
+    ("keystone_auth on;", "keystone_auth on off;", "number of arguments", true),
+    ("keystone_auth on;", "keystone_auth on; keystone_auth on;", "duplicate", true),
+    ("events {}", "events { keystone_auth on; }", "not allowed", true),
+    ("events {}", "events {} keystone_auth on;", "not allowed", true),
+    (
+        "keystone_auth on;",
+        "location / { keystone_auth on; keystone_keepalive 1; }",
+        "not allowed",
+        true,
+    ),
+    ("keystone_auth on;", "if ($arg_x) { keystone_auth on; }", "not allowed", true),
+    ("keystone_auth on;", "keystone_auth on; keystone_read_timeout 1x;", "\"1x\"", true),
+    ("keystone_auth on;", "keystone_auth on; keystone_read_timeout 1y;", "\"1y\"", true),
+    ("keystone_auth on;", "keystone_auth on; keystone_token_cache_time 0;", "\"0\"", true),
+    ("access_log", "keystone_cache_zone zone=x:1k; access_log", "256k", true),
+    ("access_log", "keystone_cache_zone x; access_log", "zone=NAME:SIZE", true),
+    ("access_log", "keystone_http_request_max_retries -1; access_log", "\"-1\"", true),
+    ("access_log", "keystone_memcached_servers localhost; access_log", "HOST:PORT", true),
+    ("access_log", "keystone_memcached_security_strategy mac; access_log", "secret_key", true),
+    ("access_log", "keystone_hash_algorithms md4; access_log", "\"md4\"", true),
+    ("access_log", "keystone_identity_uri ftp://a; access_log", "http://", true),
+    ("keystone_password file:password;", "", "must be set together", true),
+    ("keystone_auth on;", "location / { keystone_swift_auth on; }", "keystone_auth", true),
+    ("listen 127.0.0.1:1;", "listen 127.0.0.1:1; no_such_directive;", "no_such_directive", false),
+];
+
+#[test]
+fn what_nginx_refuses_has_failed() {
+    if !is_there() {
+        return;
+    }
+    let gateway = Gateway::new();
+    for (from, to, reason, _) in REFUSED {
+        let outcome = check(&gateway, &text(&gateway, from, to), true);
+        assert_eq!(outcome.code, 1, "{to}: {}", outcome.human);
+        outcome.says("configuration.nginx", "fail", reason.trim_matches('"'));
+        outcome.says("configuration.nginx", "fail", " -t -c ");
+    }
+}
+
+#[test]
+fn what_nginx_would_refuse_is_found_without_it() {
+    let gateway = Gateway::new();
+    for (from, to, reason, is_found) in REFUSED {
+        let outcome = check(&gateway, &text(&gateway, from, to), false);
+        assert_eq!(outcome.code, i32::from(is_found), "{to}: {}", outcome.human);
+        outcome.says("configuration.nginx", "skip", "");
+        let is_told = outcome.human.contains(reason) || from.starts_with("load_module");
+        assert!(is_told || !is_found, "{to}: {}", outcome.human);
+    }
+}
+
+#[test]
+fn a_module_of_another_nginx_is_told() {
+    if !is_there() {
+        return;
+    }
+    let gateway = Gateway::new();
+    // Its signature, as nginx compares it, is another one.
+    let mut bytes = fs::read(module()).unwrap();
+    let signature = b"8,4,8,";
+    let at = bytes.windows(signature.len()).position(|it| it == signature).unwrap();
+    bytes[at] = b'4';
+    fs::write(gateway.dir.join("other.so"), bytes).unwrap();
+    let other = text(&gateway, &module().display().to_string(), &gateway.path("other.so"));
+    let outcome = check(&gateway, &other, true);
+    assert_eq!(outcome.code, 1);
+    outcome.says("configuration.nginx", "fail", "was made for another nginx");
+}
+
+#[test]
+fn what_nginx_accepts_is_read_as_nginx_prints_it() {
+    if !is_there() {
+        return;
+    }
+    let mut gateway = Gateway::new();
+    gateway.asks_nginx = true;
+    fs::create_dir(gateway.dir.join("sites")).unwrap();
+    gateway.write("sites/a.conf", "server { listen 127.0.0.1:2; keystone_auth on; }\n");
+    gateway.write("sites/b.txt", "}");
+    gateway.more = "include sites/*.conf;".into();
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 0, "{}", outcome.human);
+    outcome
+        .says("configuration.nginx", "ok", "accepts")
+        .says("configuration.servers", "ok", "2 of 2")
+        .says("configuration.running", "warn", "does not run");
+}
+
+#[test]
+fn whether_nginx_goes_by_the_files_is_told() {
+    if !is_there() {
+        return;
+    }
+    let gateway = Gateway::new();
+    let config = Config::protected()
+        .set("keystone_auth_uri", &gateway.identity.uri())
+        .set("keystone_signing_dir", &gateway.signing_dir().display().to_string());
+    let nginx = Nginx::start(&config).unwrap();
+    let conf = nginx.dir().join("nginx.conf");
+    let program = binary().display().to_string();
+    let check = || gateway.run(&["check", conf.to_str().unwrap(), "--nginx", &program], "");
+    let past = SystemTime::now() - Duration::from_secs(60);
+    let touch = |time: SystemTime| {
+        fs::File::options().append(true).open(&conf).unwrap().set_modified(time).unwrap();
+    };
+    touch(past);
+    check().says("configuration.running", "ok", &format!("process {}", nginx.pid())).says(
+        "configuration.unchanged",
+        "ok",
+        "",
+    );
+    touch(SystemTime::now() + Duration::from_secs(60));
+    check().says("configuration.unchanged", "warn", "systemctl reload nginx");
+    let other = TempDir::new("doctor-other").unwrap();
+    let copy: PathBuf = other.join("nginx.conf");
+    fs::copy(&conf, &copy).unwrap();
+    let outcome = gateway.run(&["check", copy.to_str().unwrap(), "--nginx", &program], "");
+    outcome.says("configuration.running", "skip", conf.to_str().unwrap());
+}

@@ -1,0 +1,156 @@
+//! What is wrong with a directive, and with directives that do not fit together.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use keystone_token::jws::JwsKeyError;
+use keystone_token::swift::OptionsError;
+
+use crate::line::Place;
+use crate::value::ValueError;
+
+/// Why a directive is refused. The text is in nginx's manner; file and line come behind it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfError {
+    /// The directive has too many or too few arguments.
+    #[error("invalid number of arguments in \"{directive}\" directive")]
+    ArgumentCount {
+        /// The name as it is written.
+        directive: String,
+    },
+    /// The directive stands in a block where it has no meaning.
+    #[error("\"{directive}\" directive is not allowed here")]
+    Context {
+        /// The name as it is written.
+        directive: String,
+    },
+    /// The same level has the directive already.
+    #[error("\"{directive}\" directive is duplicate")]
+    Duplicate {
+        /// The name as it is written.
+        directive: String,
+    },
+    /// A directory in which keys are expected has none.
+    #[error("no key in \"{}\" of \"{directive}\" directive, the directory is empty", path.display())]
+    EmptyDirectory {
+        /// The name as it is written.
+        directive: String,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file that the directive names cannot be read.
+    #[error("cannot read \"{}\" of \"{directive}\" directive: {source}", path.display())]
+    File {
+        /// The name as it is written.
+        directive: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that the directive names has no keys in it.
+    #[error("cannot use \"{}\" of \"{directive}\" directive: {source}", path.display())]
+    Keys {
+        /// The name as it is written.
+        directive: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: JwsKeyError,
+    },
+    /// There is no memory for what the directive needs.
+    #[error("no memory for \"{directive}\" directive")]
+    Memory {
+        /// The name as it is written.
+        directive: String,
+    },
+    /// A secret that cannot be sent. It is not shown.
+    #[error("invalid secret in \"{directive}\" directive, {reason}")]
+    Secret {
+        /// The name as it is written.
+        directive: String,
+        /// What is wrong with it.
+        reason: ValueError,
+    },
+    /// No directive has this name.
+    #[error("unknown directive \"{directive}\"")]
+    Unknown {
+        /// The name as it is written.
+        directive: String,
+    },
+    /// A value that the directive does not take.
+    #[error("invalid value \"{value}\" in \"{directive}\" directive, {reason}")]
+    Value {
+        /// The name as it is written.
+        directive: String,
+        /// The argument.
+        value: String,
+        /// What the directive takes.
+        reason: ValueError,
+    },
+}
+
+impl ConfError {
+    /// The file that the system did not let this process read, if that is the reason.
+    pub fn forbidden_file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File { path, source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some(path)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Why the directives of a level cannot be used together.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SettingsError {
+    /// Two directives of which one needs the other.
+    #[error("\"{0}\" and \"{1}\" must be set together")]
+    Incomplete(&'static str, &'static str),
+    /// More than one kind of credentials on one level.
+    #[error(
+        "only one of \"keystone_admin_token\", \"keystone_username\" and \
+         \"keystone_application_credential_id\" can be set"
+    )]
+    MixedCredentials,
+    /// `keystone_auth` without a URI to announce.
+    #[error("\"keystone_auth\" needs \"keystone_auth_uri\", which is not set")]
+    NoAuthUri,
+    /// A strategy that protects nothing without its key.
+    #[error(
+        "\"keystone_memcached_security_strategy {0}\" needs \"keystone_memcached_secret_key\", \
+         which is not set"
+    )]
+    NoMemcachedSecret(&'static str),
+    /// The certificates of two identity services would overwrite each other.
+    #[error("two identity services share the keystone_signing_dir {}", .0.display())]
+    SharedSigningDir(PathBuf),
+    /// A role that Swift's rules cannot use.
+    #[error("invalid \"{directive}\" directive: {source}")]
+    SwiftRole {
+        /// The directive that names the role.
+        directive: &'static str,
+        /// What is wrong with it.
+        source: OptionsError,
+    },
+    /// `keystone_swift_auth` where no token is demanded.
+    #[error("\"keystone_swift_auth\" needs \"keystone_auth\", which is not set")]
+    SwiftWithoutAuth,
+}
+
+/// An error, and the directive that it is about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Placed<E> {
+    /// What is wrong.
+    pub error: E,
+    /// Where.
+    pub place: Place,
+}
+
+impl<E: fmt::Display> fmt::Display for Placed<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.error, self.place)
+    }
+}

@@ -1,0 +1,340 @@
+//! One occurrence of a directive: its arguments, and the values in them.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::str::FromStr;
+use std::time::Duration;
+
+use keystone_gateway::memcache::server::Server;
+use keystone_token::format::HashAlgorithm;
+use keystone_token::jws::JwsKeys;
+use keystone_token::policy::BindMode;
+use keystone_token::secret::Secret;
+use keystone_token::swift::{Acl, AclKind};
+use zeroize::Zeroizing;
+
+use crate::error::ConfError;
+use crate::files;
+use crate::swift::AclValue;
+use crate::uri::{ServiceUri, UriError};
+use crate::value::{self, ValueError};
+use crate::zone::ZoneSettings;
+
+/// Who reads the configuration.
+pub trait Host {
+    /// A value with variables, made ready to be evaluated.
+    type Value: Clone;
+
+    /// The file and the line that are being read.
+    fn place(&self) -> Place;
+
+    /// The path from the root; a relative one starts at the directory of `nginx.conf`. `None`
+    /// where there is no memory for it.
+    fn full_path(&mut self, path: &str) -> Option<PathBuf>;
+
+    /// Makes a value ready to be evaluated; `None` for one that nginx cannot use.
+    fn compile(&mut self, text: &str, kind: ValueKind) -> Option<Self::Value>;
+}
+
+/// What a value with variables is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ValueKind {
+    /// A path; one that begins with neither a slash nor a variable starts at the directory of
+    /// `nginx.conf`.
+    Path,
+    /// A text.
+    Text,
+}
+
+/// Where a directive stands.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Place {
+    /// The file; empty for an option of a command line.
+    pub file: PathBuf,
+    /// Counted from 1; 0 for an option of a command line.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str("the command line"),
+            line => write!(f, "{}:{line}", self.file.display()),
+        }
+    }
+}
+
+/// A directive with its arguments, which have been counted.
+pub struct Line<'a, V> {
+    host: &'a mut dyn Host<Value = V>,
+    name: &'a str,
+    arguments: &'a [&'a str],
+}
+
+/// What a reader of [`Line`] returns.
+pub type Read<T> = Result<T, ConfError>;
+
+impl<'a, V: Clone> Line<'a, V> {
+    pub(crate) fn new(
+        host: &'a mut dyn Host<Value = V>,
+        name: &'a str,
+        arguments: &'a [&'a str],
+    ) -> Self {
+        Self { host, name, arguments }
+    }
+
+    /// Fills `slot`, unless an earlier line of the same level has.
+    pub(crate) fn set<T>(
+        &mut self,
+        slot: &mut Option<T>,
+        read: impl FnOnce(&mut Self) -> Read<T>,
+    ) -> Read<()> {
+        let value = read(self)?;
+        match slot.replace(value) {
+            None => Ok(()),
+            Some(_) => Err(ConfError::Duplicate { directive: self.name.to_owned() }),
+        }
+    }
+
+    /// Where the directive stands.
+    pub(crate) fn place(&self) -> Place {
+        self.host.place()
+    }
+
+    fn argument(&self) -> &'a str {
+        self.arguments.first().copied().unwrap_or_default()
+    }
+
+    fn invalid(&self, value: &str, reason: impl Into<ValueError>) -> ConfError {
+        ConfError::Value {
+            directive: self.name.to_owned(),
+            value: printable(value),
+            reason: reason.into(),
+        }
+    }
+
+    fn parsed<T>(&self, parse: impl FnOnce(&'a str) -> Result<T, ValueError>) -> Read<T> {
+        let argument = self.argument();
+        parse(argument).map_err(|reason| self.invalid(argument, reason))
+    }
+
+    /// A value with a parser whose error does not say what it takes.
+    pub(crate) fn parse_or<T: FromStr>(&mut self, expected: &'static str) -> Read<T> {
+        self.parsed(|argument| argument.parse().map_err(|_| ValueError::Word(expected)))
+    }
+
+    /// One of these words.
+    pub(crate) fn one_of<T: Copy>(
+        &mut self,
+        words: &[(&str, T)],
+        expected: &'static str,
+    ) -> Read<T> {
+        let word = |argument| words.iter().find(|(word, _)| *word == argument);
+        self.parsed(|argument| {
+            word(argument).map(|(_, value)| *value).ok_or(ValueError::Word(expected))
+        })
+    }
+
+    /// As for [`Line::one_of`], or `None` without an argument.
+    pub(crate) fn one_of_or_none<T: Copy>(
+        &mut self,
+        words: &[(&str, T)],
+        expected: &'static str,
+    ) -> Read<Option<T>> {
+        match self.arguments.is_empty() {
+            true => Ok(None),
+            false => self.one_of(words, expected).map(Some),
+        }
+    }
+
+    pub(crate) fn flag(&mut self) -> Read<bool> {
+        self.one_of(&[("on", true), ("off", false)], "\"on\" or \"off\"")
+    }
+
+    pub(crate) fn time(&mut self) -> Read<Duration> {
+        self.parsed(|argument| value::time(argument).ok_or(ValueError::Time))
+    }
+
+    pub(crate) fn positive_time(&mut self) -> Read<Duration> {
+        match self.time()? {
+            Duration::ZERO => Err(self.invalid(self.argument(), ValueError::Zero)),
+            time => Ok(time),
+        }
+    }
+
+    /// A time, or `None` for `off`.
+    pub(crate) fn time_or_off(&mut self) -> Read<Option<Duration>> {
+        match self.argument() {
+            "off" => Ok(None),
+            _ => self.positive_time().map(Some),
+        }
+    }
+
+    /// A whole number.
+    pub(crate) fn number<T>(&mut self, least: T) -> Read<T>
+    where
+        T: FromStr + PartialOrd + fmt::Display,
+    {
+        let number = |argument: &str| argument.parse().ok().filter(|number| *number >= least);
+        self.parsed(|argument| {
+            number(argument).ok_or_else(|| ValueError::Number { least: least.to_string() })
+        })
+    }
+
+    fn checked_word(&self, word: &str) -> Read<String> {
+        value::check_word(word).map_err(|reason| self.invalid(word, reason))?;
+        Ok(word.to_owned())
+    }
+
+    /// A word that is not empty and can stand in a header or a log line.
+    pub(crate) fn word(&mut self) -> Read<String> {
+        self.checked_word(self.argument())
+    }
+
+    pub(crate) fn words(&mut self) -> Read<Vec<String>> {
+        self.arguments.iter().map(|word| self.checked_word(word)).collect()
+    }
+
+    /// All words, and where they stand.
+    pub(crate) fn placed_words(&mut self) -> Read<(Vec<String>, Place)> {
+        Ok((self.words()?, self.place()))
+    }
+
+    pub(crate) fn bind_mode(&mut self) -> Read<BindMode> {
+        self.word()?;
+        self.parse_or("a mode")
+    }
+
+    pub(crate) fn words_or_empty(&mut self) -> Read<Vec<String>> {
+        let word = |word: &&str| match *word {
+            "" => Ok(String::new()),
+            word => self.checked_word(word),
+        };
+        self.arguments.iter().map(word).collect()
+    }
+
+    /// One or more values, none of them twice.
+    fn distinct<T: PartialEq + FromStr<Err: Into<ValueError>>>(&self) -> Read<Vec<T>> {
+        let mut values = Vec::new();
+        for text in self.arguments {
+            let value = text.parse().map_err(|error| self.invalid(text, error))?;
+            if values.contains(&value) {
+                return Err(self.invalid(text, ValueError::Repeated));
+            }
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    pub(crate) fn hash_algorithms(&mut self) -> Read<Vec<HashAlgorithm>> {
+        self.distinct()
+    }
+
+    pub(crate) fn memcached_servers(&mut self) -> Read<Vec<Server>> {
+        self.distinct()
+    }
+
+    pub(crate) fn uris(&mut self) -> Read<Vec<ServiceUri>> {
+        let uri = |text: &&str| text.parse().map_err(|error| self.invalid_uri(text, error));
+        self.arguments.iter().map(uri).collect()
+    }
+
+    pub(crate) fn uri(&mut self) -> Read<ServiceUri> {
+        let text = self.argument();
+        text.parse().map_err(|error| self.invalid_uri(text, error))
+    }
+
+    /// A URI with a user in it may have a password in it too.
+    fn invalid_uri(&self, text: &str, error: UriError) -> ConfError {
+        self.invalid(if text.contains('@') { "..." } else { text }, error)
+    }
+
+    pub(crate) fn zone(&mut self) -> Read<ZoneSettings> {
+        self.parsed(|argument| argument.parse().map_err(ValueError::Zone))
+    }
+
+    /// A secret, in place or as `file:PATH`. Nothing of it is in the error.
+    pub(crate) fn secret(&mut self) -> Read<Secret> {
+        let argument = self.argument();
+        let text = match argument.strip_prefix("file:") {
+            None => Zeroizing::new(argument.to_owned()),
+            Some(path) => {
+                let path = self.full_path(path)?;
+                files::read_secret(&path).map_err(|source| self.unreadable(&path, source))?
+            }
+        };
+        value::secret(text)
+            .map_err(|reason| ConfError::Secret { directive: self.name.to_owned(), reason })
+    }
+
+    pub(crate) fn path(&mut self) -> Read<PathBuf> {
+        let path = self.word()?;
+        self.full_path(&path)
+    }
+
+    pub(crate) fn paths(&mut self) -> Read<Vec<PathBuf>> {
+        let words = self.words()?;
+        words.iter().map(|path| self.full_path(path)).collect()
+    }
+
+    /// A path of a file that can be read now.
+    pub(crate) fn readable_file(&mut self) -> Read<PathBuf> {
+        let path = self.path()?;
+        match std::fs::File::open(&path) {
+            Ok(_) => Ok(path),
+            Err(source) => Err(self.unreadable(&path, source)),
+        }
+    }
+
+    pub(crate) fn jws_keys(&mut self) -> Read<Rc<JwsKeys>> {
+        let paths = self.paths()?;
+        files::jws_keys(self.name, &paths).map(Rc::new)
+    }
+
+    fn full_path(&mut self, path: &str) -> Read<PathBuf> {
+        let memory = || ConfError::Memory { directive: self.name.to_owned() };
+        self.host.full_path(path).ok_or_else(memory)
+    }
+
+    fn unreadable(&self, path: &Path, source: std::io::Error) -> ConfError {
+        ConfError::File { directive: self.name.to_owned(), path: path.to_owned(), source }
+    }
+
+    /// All arguments as values that may hold variables.
+    pub(crate) fn values(&mut self) -> Read<Vec<V>> {
+        self.arguments.iter().map(|text| self.compile(text, ValueKind::Text)).collect()
+    }
+
+    /// A path that may hold variables.
+    pub(crate) fn path_value(&mut self) -> Read<V> {
+        self.word()?;
+        self.compile(self.argument(), ValueKind::Path)
+    }
+
+    /// An ACL; one without variables is read now.
+    pub(crate) fn acl(&mut self, kind: AclKind) -> Read<AclValue<V>> {
+        let text = self.argument();
+        if value::has_variables(text) {
+            return self.compile(text, ValueKind::Text).map(AclValue::Variable);
+        }
+        match Acl::parse(kind, text) {
+            Ok(acl) => Ok(AclValue::Constant(acl)),
+            Err(error) => Err(self.invalid(text, error)),
+        }
+    }
+
+    fn compile(&mut self, text: &str, kind: ValueKind) -> Read<V> {
+        let value = self.host.compile(text, kind);
+        value.ok_or_else(|| self.invalid(text, ValueError::Variables))
+    }
+}
+
+/// The text without control characters, so that nothing in it can begin a line of its own.
+fn printable(text: &str) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}

@@ -1,0 +1,177 @@
+//! What a location asks of a request (http, server, location, limit_except).
+
+use std::sync::LazyLock;
+
+use keystone_gateway::status::Form;
+use keystone_token::policy::BindMode;
+use keystone_token::swift::Settings;
+
+use crate::error::{Placed, SettingsError};
+use crate::line::Place;
+use crate::server::inherit;
+use crate::swift::SwiftConf;
+
+/// `keystone_auth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// A request without a valid token goes on, marked as such.
+    Delay,
+    /// The module does nothing.
+    Off,
+    /// A request without a valid token is refused.
+    On,
+}
+
+/// The directives of one level, and, once merged, of all levels around it. `V` is a value with
+/// variables.
+#[derive(Clone)]
+pub struct LocationConf<V> {
+    /// `keystone_auth`, and where it was set.
+    pub auth: Option<(Auth, Place)>,
+    /// `keystone_require_role`: of each line one role is needed.
+    pub require_roles: Option<Vec<Vec<String>>>,
+    /// `keystone_require`: values that must all be true.
+    pub require: Option<Vec<V>>,
+    /// `keystone_enforce_token_bind`.
+    pub token_bind: Option<BindMode>,
+    /// `keystone_service_token_roles`.
+    pub service_token_roles: Option<Vec<String>>,
+    /// `keystone_service_token_roles_required`.
+    pub service_token_roles_required: Option<bool>,
+    /// `keystone_service_type`.
+    pub service_types: Option<Vec<String>>,
+    /// `keystone_swift_*`.
+    pub swift: SwiftConf<V>,
+    /// `keystone_headers`.
+    pub headers: Option<bool>,
+    /// `keystone_include_service_catalog`.
+    pub catalog: Option<bool>,
+    /// `keystone_forward_token`.
+    pub forward_token: Option<bool>,
+    /// `keystone_status`; the inner `None` goes by what the client accepts.
+    pub status: Option<Option<Form>>,
+}
+
+// Derived, it would ask for a default of `V`.
+impl<V> Default for LocationConf<V> {
+    fn default() -> Self {
+        Self {
+            auth: None,
+            require_roles: None,
+            require: None,
+            token_bind: None,
+            service_token_roles: None,
+            service_token_roles_required: None,
+            service_types: None,
+            swift: SwiftConf::default(),
+            headers: None,
+            catalog: None,
+            forward_token: None,
+            status: None,
+        }
+    }
+}
+
+impl<V: Clone> LocationConf<V> {
+    /// Takes from the level around this one what this one leaves open.
+    pub fn inherit(&mut self, outer: &Self) {
+        let Self {
+            auth,
+            require_roles,
+            require,
+            token_bind,
+            service_token_roles,
+            service_token_roles_required,
+            service_types,
+            swift,
+            headers,
+            catalog,
+            forward_token,
+            status,
+        } = self;
+        inherit(auth, &outer.auth);
+        inherit(require_roles, &outer.require_roles);
+        inherit(require, &outer.require);
+        inherit(token_bind, &outer.token_bind);
+        inherit(service_token_roles, &outer.service_token_roles);
+        inherit(service_token_roles_required, &outer.service_token_roles_required);
+        inherit(service_types, &outer.service_types);
+        swift.inherit(&outer.swift);
+        inherit(headers, &outer.headers);
+        inherit(catalog, &outer.catalog);
+        inherit(forward_token, &outer.forward_token);
+        // For an `if` in the location, which keeps the handler; a location in it does not.
+        inherit(status, &outer.status);
+    }
+}
+
+impl<V> LocationConf<V> {
+    /// Where the merged location asks for tokens: the place of its `keystone_auth`. `None` where
+    /// it does not.
+    pub fn protection(&self) -> Result<Option<&Place>, Placed<SettingsError>> {
+        match (&self.auth, self.swift.is_on()) {
+            (Some((Auth::On | Auth::Delay, place)), _) => Ok(Some(place)),
+            // Whoever writes that may believe that something is protected by it.
+            (None, Some(place)) => {
+                Err(Placed { error: SettingsError::SwiftWithoutAuth, place: place.clone() })
+            }
+            (Some((Auth::Off, _)), _) | (None, None) => Ok(None),
+        }
+    }
+
+    /// Whether and how a token is demanded.
+    pub fn auth(&self) -> Auth {
+        self.auth.as_ref().map_or(Auth::Off, |(auth, _)| *auth)
+    }
+
+    /// The demands on roles, none by default.
+    pub fn require_roles(&self) -> &[Vec<String>] {
+        self.require_roles.as_deref().unwrap_or_default()
+    }
+
+    /// The values that must be true, none by default.
+    pub fn require(&self) -> &[V] {
+        self.require.as_deref().unwrap_or_default()
+    }
+
+    /// How a token's bind is judged.
+    pub fn token_bind(&self) -> &BindMode {
+        self.token_bind.as_ref().unwrap_or(&BindMode::Permissive)
+    }
+
+    /// The roles of which a service token holds one; never empty.
+    pub fn service_token_roles(&self) -> &[String] {
+        static DEFAULT: LazyLock<[String; 1]> = LazyLock::new(|| ["service".to_owned()]);
+        self.service_token_roles.as_deref().unwrap_or(&*DEFAULT)
+    }
+
+    /// Whether a service token without these roles is refused.
+    pub fn requires_service_roles(&self) -> bool {
+        self.service_token_roles_required.unwrap_or(true)
+    }
+
+    /// The types of the services behind the location, for access rules; none by default.
+    pub fn service_types(&self) -> &[String] {
+        self.service_types.as_deref().unwrap_or_default()
+    }
+
+    /// What authorises accounts, where they are authorised.
+    pub fn swift(&self) -> Option<&Settings> {
+        self.swift.settings()
+    }
+
+    /// Whether the upstream gets identity headers.
+    pub fn sets_headers(&self) -> bool {
+        self.headers.unwrap_or(true)
+    }
+
+    /// Whether the upstream gets the catalog.
+    pub fn sets_catalog(&self) -> bool {
+        self.catalog.unwrap_or(false)
+    }
+
+    /// Whether the upstream gets the token.
+    pub fn forwards_token(&self) -> bool {
+        self.forward_token.unwrap_or(true)
+    }
+}

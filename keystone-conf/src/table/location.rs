@@ -1,0 +1,106 @@
+//! Directives about requests: who may pass, and what the upstream gets.
+
+use keystone_gateway::status::Form;
+
+use super::{Arguments, Contexts, Directive};
+use crate::line::Line;
+use crate::location::Auth;
+
+struct Table<V>(std::marker::PhantomData<V>);
+
+/// The directives for locations.
+pub const fn directives<V: Clone + 'static>() -> &'static [Directive<V>] {
+    Table::<V>::DIRECTIVES
+}
+
+impl<V: Clone + 'static> Table<V> {
+    const DIRECTIVES: &'static [Directive<V>] = &[
+        Directive::location(c"keystone_auth", "Whether a valid token is demanded.", |l, conf| {
+            let place = l.place();
+            let read = |l: &mut Line<'_, V>| l.one_of(AUTH, "\"on\", \"off\" or \"delay\"");
+            l.set(&mut conf.auth, |l| Ok((read(l)?, place)))
+        })
+        .by_default("off"),
+        Directive::location(
+            c"keystone_require_role",
+            "Roles of which one is needed; each further line is a further condition.",
+            |l, conf| {
+                conf.require_roles.get_or_insert_default().push(l.words()?);
+                Ok(())
+            },
+        )
+        .takes(Arguments::OneOrMore),
+        Directive::location(
+            c"keystone_require",
+            "Values that must be neither empty nor \"0\".",
+            |l, conf| {
+                conf.require.get_or_insert_default().extend(l.values()?);
+                Ok(())
+            },
+        )
+        .takes(Arguments::OneOrMore),
+        Directive::location(
+            c"keystone_enforce_token_bind",
+            "How a token's bind is checked.",
+            |l, conf| l.set(&mut conf.token_bind, Line::bind_mode),
+        )
+        .by_default("permissive"),
+        Directive::location(
+            c"keystone_service_token_roles",
+            "Roles of which a service token must hold one.",
+            |l, conf| l.set(&mut conf.service_token_roles, Line::words),
+        )
+        .takes(Arguments::OneOrMore)
+        .by_default("service"),
+        Directive::location(
+            c"keystone_service_token_roles_required",
+            "Whether a service token without these roles is refused.",
+            |l, conf| l.set(&mut conf.service_token_roles_required, Line::flag),
+        )
+        .takes(Arguments::Flag)
+        .by_default("on"),
+        Directive::location(
+            c"keystone_service_type",
+            "The types of the services behind the location, for access rules.",
+            |l, conf| l.set(&mut conf.service_types, Line::words),
+        )
+        .takes(Arguments::OneOrMore),
+        Directive::location(
+            c"keystone_headers",
+            "Whether the upstream gets identity headers.",
+            |l, conf| l.set(&mut conf.headers, Line::flag),
+        )
+        .only_in(Contexts::ServerAndLocation)
+        .takes(Arguments::Flag)
+        .by_default("on"),
+        Directive::location(
+            c"keystone_include_service_catalog",
+            "Whether the upstream gets the service catalog.",
+            |l, conf| l.set(&mut conf.catalog, Line::flag),
+        )
+        .only_in(Contexts::ServerAndLocation)
+        .takes(Arguments::Flag)
+        .by_default("off"),
+        Directive::location(
+            c"keystone_forward_token",
+            "Whether the upstream gets the token.",
+            |l, conf| l.set(&mut conf.forward_token, Line::flag),
+        )
+        .only_in(Contexts::ServerAndLocation)
+        .takes(Arguments::Flag)
+        .by_default("on"),
+        Directive::location(
+            c"keystone_status",
+            "Answers with what the module counts.",
+            |l, conf| {
+                l.set(&mut conf.status, |l| l.one_of_or_none(FORMS, "\"json\" or \"prometheus\""))
+            },
+        )
+        .only_in(Contexts::Location)
+        .takes(Arguments::NoneOrOne),
+    ];
+}
+
+const AUTH: &[(&str, Auth)] = &[("delay", Auth::Delay), ("off", Auth::Off), ("on", Auth::On)];
+
+const FORMS: &[(&str, Form)] = &[("json", Form::Json), ("prometheus", Form::Prometheus)];

@@ -1,0 +1,61 @@
+//! `keystone_cache_zone`, the one directive of the whole http block.
+
+use std::str::FromStr;
+
+use crate::value;
+
+/// The directives of the http block that no level below it can change.
+#[derive(Clone, Debug, Default)]
+pub struct MainConf {
+    /// `keystone_cache_zone`.
+    pub zone: Option<ZoneSettings>,
+}
+
+impl MainConf {
+    /// The zone, as it is configured or by default.
+    pub fn zone(&self) -> ZoneSettings {
+        let default = || ZoneSettings { name: "keystone".to_owned(), size: 10 << 20 };
+        self.zone.clone().unwrap_or_else(default)
+    }
+}
+
+/// A zone of shared memory.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ZoneSettings {
+    /// Never empty.
+    pub name: String,
+    /// In bytes.
+    pub size: usize,
+}
+
+impl FromStr for ZoneSettings {
+    type Err = ZoneError;
+
+    /// Reads `zone=NAME:SIZE`.
+    fn from_str(text: &str) -> Result<Self, ZoneError> {
+        let name_and_size = text.strip_prefix("zone=").and_then(|value| value.split_once(':'));
+        let (name, size) =
+            name_and_size.filter(|(name, _)| !name.is_empty()).ok_or(ZoneError::Form)?;
+        match value::size(size) {
+            None => Err(ZoneError::Size),
+            Some(size) if size < LEAST_SIZE => Err(ZoneError::TooSmall),
+            Some(size) => Ok(Self { name: name.to_owned(), size }),
+        }
+    }
+}
+
+/// Why a text is no zone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ZoneError {
+    /// It has another form.
+    #[error("it must be zone=NAME:SIZE")]
+    Form,
+    /// Its size is none.
+    #[error("its size must be such as \"512k\" or \"10m\"")]
+    Size,
+    /// Nothing useful fits into it.
+    #[error("its size must be at least 256k")]
+    TooSmall,
+}
+
+const LEAST_SIZE: usize = 256 << 10;

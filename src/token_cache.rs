@@ -5,7 +5,7 @@ use std::time::Duration;
 use keystone_gateway::status::cells::CacheLookup;
 use keystone_token::record::Record;
 use keystone_token::result::AuthResult;
-use keystone_zone::{Age, Key, Lookup, Moment};
+use keystone_zone::{Age, CacheParams, Key, Lookup};
 
 use crate::conf::server::ServerConf;
 use crate::context::CacheStatus;
@@ -52,13 +52,13 @@ pub struct TokenCache<'a> {
 
 impl TokenCache<'_> {
     /// By which rules entries are used now.
-    pub fn moment(&self, source: Source) -> Moment {
+    pub fn params(&self, source: Source) -> CacheParams {
         let seconds = |time: Option<Duration>| time.map_or(0, |time| time.as_secs().max(1));
         let generation = match source {
             Source::Offline => self.service.generation(),
             Source::Online | Source::OnlineExpired => self.service.online_generation(),
         };
-        Moment {
+        CacheParams {
             generation,
             now: u64::try_from(now_sec()).unwrap_or(0),
             tick: now_msec(),
@@ -80,17 +80,17 @@ impl TokenCache<'_> {
         source: Source,
         still_holds: impl FnOnce(&Record<'_>) -> bool,
     ) -> CacheResult {
-        let moment = self.moment(source);
+        let params = self.params(source);
         let nothing = |status, look| CacheResult { status, look, found: None };
         let hit = |look, found| CacheResult {
             status: CacheStatus::Hit,
             look: Some(look),
             found: Some(found),
         };
-        if moment.valid_for == 0 && moment.refused_for == 0 {
+        if params.valid_for == 0 && params.refused_for == 0 {
             return nothing(CacheStatus::Bypass, None);
         }
-        let is_kept = moment.valid_for > 0;
+        let is_kept = params.valid_for > 0;
         let not_found = || {
             let status = if is_kept { CacheStatus::Miss } else { CacheStatus::Bypass };
             nothing(status, Some(CacheLookup::ZoneMiss))
@@ -98,13 +98,13 @@ impl TokenCache<'_> {
         let outdated = || nothing(CacheStatus::Expired, Some(CacheLookup::ZoneExpired));
 
         let cache = self.worker.zone.cache();
-        if let Some(identity) = self.worker.recent.lookup(self.name(source), token, &moment, &cache)
+        if let Some(identity) = self.worker.recent.lookup(self.name(source), token, &params, &cache)
         {
             return hit(CacheLookup::WorkerHit, TokenState::Valid(identity));
         }
         let key = self.key(token, source);
         let mut bytes = Vec::new();
-        let (age, renewed) = match cache.lookup(&key, &moment, &mut bytes) {
+        let (age, renewed) = match cache.lookup(&key, &params, &mut bytes) {
             Lookup::Refused(code) => {
                 return match AuthResult::from_code(code) {
                     Some(result) => hit(CacheLookup::ZoneHit, TokenState::Refused(result)),
@@ -122,23 +122,23 @@ impl TokenCache<'_> {
             if !identity.record().is_some_and(|record| still_holds(&record)) {
                 return outdated();
             }
-            self.worker.zone.locked(|| cache.renew(&key, moment.generation));
+            self.worker.zone.locked(|| cache.renew(&key, params.generation));
         }
-        let entry = Entry::new(self.name(source), token, key, age, identity.clone(), &moment);
+        let entry = Entry::new(self.name(source), token, key, age, identity.clone(), &params);
         self.worker.recent.insert(entry);
         hit(CacheLookup::ZoneHit, TokenState::Valid(identity))
     }
 
-    /// Remembers a token that was verified here, in this worker and in the zone, where `moment`'s
+    /// Remembers a token that was verified here, in this worker and in the zone, where `params`'s
     /// rules are to keep it; says whether it is in the zone.
-    pub fn remember(&self, token: &[u8], identity: &Identity, moment: &Moment) -> bool {
-        let Some(expires) = identity.expires_at().filter(|_| moment.valid_for > 0) else {
+    pub fn remember(&self, token: &[u8], identity: &Identity, params: &CacheParams) -> bool {
+        let Some(expires) = identity.expires_at().filter(|_| params.valid_for > 0) else {
             return false;
         };
         let (name, key) = (self.name(Source::Offline), self.key(token, Source::Offline));
-        let age = Age { created: moment.now, created_tick: moment.tick, expires };
-        self.worker.recent.insert(Entry::new(name, token, key, age, identity.clone(), moment));
-        self.worker.zone.keep_identity(&key, identity, moment)
+        let age = Age { created: params.now, created_tick: params.tick, expires };
+        self.worker.recent.insert(Entry::new(name, token, key, age, identity.clone(), params));
+        self.worker.zone.keep_identity(&key, identity, params)
     }
 
     /// TokenKind tokens: of which service, with or without their catalog, and from where.

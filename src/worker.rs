@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use keystone_gateway::status::cells;
 use keystone_token::result::AuthResult;
-use keystone_zone::{Age, Cache, Key, Moment, Row};
+use keystone_zone::{Age, Cache, CacheParams, Key, Row};
 use ngx::async_::Task;
 
 use crate::conf::MainConf;
@@ -136,9 +136,9 @@ impl Entry {
         key: Key,
         age: Age,
         identity: Identity,
-        moment: &Moment,
+        params: &CacheParams,
     ) -> Self {
-        let (generation, touched) = (moment.generation, Cell::new(moment.tick));
+        let (generation, touched) = (params.generation, Cell::new(params.tick));
         Self { service, token: token.into(), key, generation, age, touched, identity }
     }
 }
@@ -157,20 +157,20 @@ impl WorkerCache {
         &self,
         service: u64,
         token: &[u8],
-        moment: &Moment,
+        params: &CacheParams,
         shared: &Cache<'_>,
     ) -> Option<Identity> {
         let slots = self.slots.borrow();
         let entry = slots[slot(token)].as_ref()?;
-        let good = entry.generation == moment.generation
-            && entry.age.is_good(moment.valid_for, moment)
+        let good = entry.generation == params.generation
+            && entry.age.is_good(params.valid_for, params)
             && entry.service == service
             && *entry.token == *token;
         if !good {
             return None;
         }
-        if entry.touched.replace(moment.tick) != moment.tick {
-            shared.touch(&entry.key, moment.tick);
+        if entry.touched.replace(params.tick) != params.tick {
+            shared.touch(&entry.key, params.tick);
         }
         Some(entry.identity.clone())
     }

@@ -16,7 +16,7 @@ use keystone_token::record::Record;
 use keystone_token::revocation::RevocationList;
 use keystone_token::swift::{self, AccountPath, Decision, Options};
 use keystone_token::token::{self, ParsedToken};
-use keystone_zone::{Cache, Key, Moment, Verdict, WORD};
+use keystone_zone::{Cache, CacheParams, Key, Verdict, WORD};
 
 use crate::report::median;
 use crate::tokens::PROJECT;
@@ -179,6 +179,7 @@ fn key(token: &str) -> Key {
 const TOKENS: usize = 256;
 const BATCH: usize = 16;
 const REVOKED: usize = 200;
-const MOMENT: Moment = Moment { generation: 1, now: 1, tick: 1, valid_for: 3600, refused_for: 60 };
+const MOMENT: CacheParams =
+    CacheParams { generation: 1, now: 1, tick: 1, valid_for: 3600, refused_for: 60 };
 const ZONE: usize = 4 << 20;
 const TIME: Duration = Duration::from_millis(20);

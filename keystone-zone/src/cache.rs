@@ -36,7 +36,7 @@ pub enum Lookup {
 pub struct Age {
     /// When it was made, in unix seconds.
     pub created: u64,
-    /// When it was made, as [`Moment::tick`].
+    /// When it was made, as [`CacheParams::tick`].
     pub created_tick: u64,
     /// When it ends at the latest, in unix seconds.
     pub expires: u64,
@@ -47,19 +47,19 @@ impl Age {
     ///
     /// The time of day may be set: an answer made in the future is one of before that, and old.  It
     /// would count again when its time has come, so both clocks have to agree.
-    pub fn is_good(&self, seconds: u64, moment: &Moment) -> bool {
+    pub fn is_good(&self, seconds: u64, params: &CacheParams) -> bool {
         let good_from = |created: u64, lag: u64, now: u64| created <= now.saturating_add(lag);
-        let by_day = good_from(self.created, 1, moment.now)
-            && self.created.saturating_add(seconds) > moment.now;
-        let by_tick = good_from(self.created_tick, 1_000, moment.tick)
-            && self.created_tick.saturating_add(seconds.saturating_mul(1_000)) > moment.tick;
-        self.expires > moment.now && by_day && by_tick
+        let by_day = good_from(self.created, 1, params.now)
+            && self.created.saturating_add(seconds) > params.now;
+        let by_tick = good_from(self.created_tick, 1_000, params.tick)
+            && self.created_tick.saturating_add(seconds.saturating_mul(1_000)) > params.tick;
+        self.expires > params.now && by_day && by_tick
     }
 }
 
 /// When, and by whose rules, an entry is looked up.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct CacheParams {
     /// Entries of another generation count no more as they are.
     pub generation: u64,
     /// Unix seconds.
@@ -114,11 +114,11 @@ impl<'z> Cache<'z> {
     }
 
     /// Looks `key` up and appends a valid token's identity to `out`.
-    pub fn lookup(&self, key: &Key, moment: &Moment, out: &mut Vec<u8>) -> Lookup {
+    pub fn lookup(&self, key: &Key, params: &CacheParams, out: &mut Vec<u8>) -> Lookup {
         let (start, mut best) = (out.len(), Lookup::Missing);
         for area in [&self.small, &self.refused, &self.large] {
             let end = out.len();
-            match area.lookup(key, moment, out) {
+            match area.lookup(key, params, out) {
                 Lookup::Missing => {}
                 Lookup::Outdated => {
                     if best == Lookup::Missing {
@@ -162,22 +162,28 @@ impl<'z> Cache<'z> {
     }
 
     /// Remembers `verdict`, at most until `expires` (unix seconds); `false` where it is too large to
-    /// be kept, or the moment's rules are not to keep it.  The caller holds the zone's mutex.
-    pub fn insert(&self, key: &Key, verdict: &Verdict<'_>, expires: u64, moment: &Moment) -> bool {
+    /// be kept, or the parameters are not to keep it.  The caller holds the zone's mutex.
+    pub fn insert(
+        &self,
+        key: &Key,
+        verdict: &Verdict<'_>,
+        expires: u64,
+        params: &CacheParams,
+    ) -> bool {
         let (area, info, time, payload) = match *verdict {
             Verdict::Refused(reason) => {
-                (&self.refused, u64::from(reason) << 1 | 1, moment.refused_for, &[][..])
+                (&self.refused, u64::from(reason) << 1 | 1, params.refused_for, &[][..])
             }
             Verdict::Valid(identity) => {
                 let area = match self.small.holds(identity.len()) {
                     true => &self.small,
                     false => &self.large,
                 };
-                (area, (identity.len() as u64) << 1, moment.valid_for, identity)
+                (area, (identity.len() as u64) << 1, params.valid_for, identity)
             }
         };
-        let expires = expires.min(moment.now.saturating_add(time));
-        expires > moment.now && area.insert(&Header { key, info, expires }, payload, moment)
+        let expires = expires.min(params.now.saturating_add(time));
+        expires > params.now && area.insert(&Header { key, info, expires }, payload, params)
     }
 }
 
@@ -242,15 +248,15 @@ impl<'z> Area<'z> {
         &self.slots[index * self.slot..(index + 1) * self.slot]
     }
 
-    fn lookup(&self, key: &Key, moment: &Moment, out: &mut Vec<u8>) -> Lookup {
+    fn lookup(&self, key: &Key, params: &CacheParams, out: &mut Vec<u8>) -> Lookup {
         for slot in self.candidates(key) {
             let start = out.len();
-            let found = read_consistent(&slot[SEQ], || read(slot, key, moment, out));
+            let found = read_consistent(&slot[SEQ], || read(slot, key, params, out));
             match found {
                 None | Some(Lookup::Missing) => out.truncate(start),
                 Some(Lookup::Outdated) => return Lookup::Outdated,
                 Some(found) => {
-                    use_slot(slot, moment.tick);
+                    use_slot(slot, params.tick);
                     return found;
                 }
             }
@@ -282,7 +288,7 @@ impl<'z> Area<'z> {
             .map(move |index| this.slot(index))
     }
 
-    fn insert(&self, header: &Header<'_>, payload: &[u8], moment: &Moment) -> bool {
+    fn insert(&self, header: &Header<'_>, payload: &[u8], params: &CacheParams) -> bool {
         if !self.holds(payload.len()) {
             return false;
         }
@@ -293,7 +299,7 @@ impl<'z> Area<'z> {
             let tag_here = self.tags[index].load(Ordering::Relaxed);
             match () {
                 () if tag_here == tag(header.key) && has_key(slot, header.key) => (0, 0),
-                () if tag_here == 0 || word(SEQ) % 2 == 1 || word(EXPIRES) <= moment.now => (1, 0),
+                () if tag_here == 0 || word(SEQ) % 2 == 1 || word(EXPIRES) <= params.now => (1, 0),
                 () => (LIVE, word(USED)),
             }
         };
@@ -309,29 +315,29 @@ impl<'z> Area<'z> {
                 word.store(*part, Ordering::Relaxed);
             }
             slot[EXPIRES].store(header.expires, Ordering::Relaxed);
-            slot[CREATED].store(moment.now, Ordering::Relaxed);
-            slot[CREATED_TICK].store(moment.tick, Ordering::Relaxed);
-            slot[GENERATION].store(moment.generation, Ordering::Relaxed);
+            slot[CREATED].store(params.now, Ordering::Relaxed);
+            slot[CREATED_TICK].store(params.tick, Ordering::Relaxed);
+            slot[GENERATION].store(params.generation, Ordering::Relaxed);
             slot[INFO].store(header.info, Ordering::Relaxed);
             store_bytes(&slot[HEADER..], payload);
         });
-        slot[USED].store(moment.tick, Ordering::Relaxed);
+        slot[USED].store(params.tick, Ordering::Relaxed);
         self.tags[index].store(tag(header.key), Ordering::Relaxed);
         true
     }
 }
 
 /// Reads a slot under its sequence number.
-fn read(slot: &[AtomicU64], key: &Key, moment: &Moment, out: &mut Vec<u8>) -> Option<Lookup> {
+fn read(slot: &[AtomicU64], key: &Key, params: &CacheParams, out: &mut Vec<u8>) -> Option<Lookup> {
     let word = |at: usize| slot[at].load(Ordering::Relaxed);
     if !has_key(slot, key) {
         return Some(Lookup::Missing);
     }
     let (info, age) = (word(INFO), age(slot));
     let is_refusal = info & 1 == 1;
-    let time = if is_refusal { moment.refused_for } else { moment.valid_for };
-    let is_current = word(GENERATION) == moment.generation;
-    if !age.is_good(time, moment) || is_refusal && !is_current {
+    let time = if is_refusal { params.refused_for } else { params.valid_for };
+    let is_current = word(GENERATION) == params.generation;
+    if !age.is_good(time, params) || is_refusal && !is_current {
         return Some(Lookup::Outdated);
     }
     if is_refusal {

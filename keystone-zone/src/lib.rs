@@ -28,7 +28,7 @@ mod counters;
 mod lease;
 
 pub use blob::Blob;
-pub use cache::{Age, Cache, Key, Lookup, Moment, Occupancy, Verdict};
+pub use cache::{Age, Cache, CacheParams, Key, Lookup, Occupancy, Verdict};
 pub use counters::{Counters, Row, Rows};
 pub use lease::{Lease, LeaseGuard};
 

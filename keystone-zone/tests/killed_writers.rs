@@ -7,7 +7,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use keystone_zone::{Age, Blob, Cache, Key, Lookup, Moment, Verdict};
+use keystone_zone::{Age, Blob, Cache, CacheParams, Key, Lookup, Verdict};
 
 const WORDS: usize = 1 << 17;
 const KEYS: u64 = 300;
@@ -77,8 +77,8 @@ fn check(blob: &Blob<'_>, cache: &Cache<'_>) {
     }
 }
 
-fn at(tick: u64) -> Moment {
-    Moment { generation: 1, now: 10, tick, valid_for: 100, refused_for: 100 }
+fn at(tick: u64) -> CacheParams {
+    CacheParams { generation: 1, now: 10, tick, valid_for: 100, refused_for: 100 }
 }
 
 fn payload(n: u64, len: usize) -> Vec<u8> {

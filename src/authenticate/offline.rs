@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use keystone_token::result::AuthResult;
 use keystone_token::token::{self, ParsedToken, Refusal, VerifiedToken};
-use keystone_zone::Moment;
+use keystone_zone::CacheParams;
 
 use super::{Authenticator, Step, Wait};
 use crate::identity::{Bound, Material, Need, Revocations};
@@ -192,8 +192,8 @@ impl Authenticator<'_> {
             );
         }
         let identity = Identity::new(&identity.to_record(self.keeps_catalog()))?;
-        let moment = Moment { generation, ..self.cache().moment(Source::Offline) };
-        let kept = self.cache().remember(token, &identity, &moment);
+        let params = CacheParams { generation, ..self.cache().params(Source::Offline) };
+        let kept = self.cache().remember(token, &identity, &params);
         let put = if kept { "put into" } else { "not put into" };
         debug!(request, "keystone: {put} the cache");
         self.count_judged(AuthResult::Ok);
@@ -202,16 +202,16 @@ impl Authenticator<'_> {
 
     /// Remembers a refusal that took work to find.
     fn remember_refusal(&self, token: &[u8], refusal: &Refusal, generation: u64) {
-        let moment = Moment { generation, ..self.cache().moment(Source::Offline) };
+        let params = CacheParams { generation, ..self.cache().params(Source::Offline) };
         let expires = match refusal.may_be_rotation() {
             // Nobody could say whether there are other certificates.
             true if self.could_not_look() => return,
             // What other certificates could change is forgotten when they may be looked for again.
-            true => moment.now + self.service.time_to_rotation().as_secs(),
+            true => params.now + self.service.time_to_rotation().as_secs(),
             false => u64::MAX,
         };
         let key = self.cache().key(token, Source::Offline);
-        self.worker.zone.keep_refusal(&key, refusal.result(), expires, &moment);
+        self.worker.zone.keep_refusal(&key, refusal.result(), expires, &params);
     }
 
     /// Whether other certificates were asked for because of this request, in vain.

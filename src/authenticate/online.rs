@@ -46,7 +46,7 @@ impl Authenticator<'_> {
             how: Validation { allow_expired: self.allow_expired, catalog: self.keeps_catalog() },
             key,
             valid_key,
-            moment: self.cache().moment(source),
+            params: self.cache().params(source),
             client: self.request.client_address(),
         };
         match self.service.may_ask(&question) {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use keystone_token::api::Validation;
-use keystone_zone::{Key, Moment};
+use keystone_zone::{CacheParams, Key};
 use zeroize::Zeroizing;
 
 use super::single_flight::{Abandoned, Call, SingleFlight};
@@ -64,7 +64,7 @@ pub struct Question {
     /// What names a valid token in the cache.
     pub valid_key: Key,
     /// By whose rules the answer is kept; its generation is that of the time of the question.
-    pub moment: Moment,
+    pub params: CacheParams,
     /// Who sent the token: the question counts for this address until it is answered.
     pub client: ClientAddress,
 }
@@ -91,7 +91,7 @@ impl Bound {
 impl Question {
     /// What makes two questions one: the key, and how old an answer may be.
     pub(super) fn call_key(&self) -> ValidationKey {
-        (self.key, self.moment.valid_for)
+        (self.key, self.params.valid_for)
     }
 }
 

@@ -8,7 +8,7 @@ use keystone_gateway::status::cells::Path;
 use keystone_token::format::TokenFormat;
 use keystone_token::online;
 use keystone_token::result::AuthResult;
-use keystone_zone::Moment;
+use keystone_zone::CacheParams;
 use ngx::log::ngx_cycle_log;
 
 use super::client::ClientError;
@@ -77,7 +77,7 @@ impl Worker {
     pub async fn validate(self: Rc<Self>, question: Question) -> Outcome {
         if let Some(call) = self.validations.calls.running(&question.call_key()) {
             let outcome = call.outcome().await;
-            if question.moment.valid_for > 0 || !matches!(outcome, Ok(Answer::Valid(_))) {
+            if question.params.valid_for > 0 || !matches!(outcome, Ok(Answer::Valid(_))) {
                 return outcome;
             }
         }
@@ -90,9 +90,9 @@ impl Worker {
 
     /// The answer, which is also put into the shared cache.
     async fn answer(self: &Rc<Self>, question: &Question) -> Outcome {
-        if let Some((identity, moment)) = self.get_shared(question).await {
+        if let Some((identity, params)) = self.get_shared(question).await {
             let answer = Answer::Valid(identity);
-            self.zone.keep(&question.valid_key, &answer, &moment);
+            self.zone.keep(&question.valid_key, &answer, &params);
             self.count(question, Path::Memcached, Some(&answer));
             return Ok(answer);
         }
@@ -108,7 +108,7 @@ impl Worker {
                 &question.valid_key
             }
         };
-        let is_kept = self.zone.keep(key, &answer, &question.moment);
+        let is_kept = self.zone.keep(key, &answer, &question.params);
         if let (false, Answer::Valid(identity)) = (is_kept, &answer) {
             self.report_unkept(question, identity);
         }
@@ -117,8 +117,8 @@ impl Worker {
 
     /// The answer that another gateway has shared, unless the token may have been revoked since, and
     /// the time from which it counts.
-    async fn get_shared(&self, question: &Question) -> Option<(Identity, Moment)> {
-        let max_age = Duration::from_secs(question.moment.valid_for);
+    async fn get_shared(&self, question: &Question) -> Option<(Identity, CacheParams)> {
+        let max_age = Duration::from_secs(question.params.valid_for);
         if max_age.is_zero() || question.how.allow_expired || !self.can_tell_revoked() {
             return None;
         }
@@ -130,15 +130,15 @@ impl Worker {
             return None;
         }
         debug!(ngx_cycle_log(), "keystone: another gateway's answer is used");
-        let now = u64::try_from(shared.made_at).ok()?.min(question.moment.now);
-        let age = question.moment.now.saturating_sub(now);
-        let tick = question.moment.tick.saturating_sub(age.saturating_mul(1_000));
-        Some((identity, Moment { now, tick, ..question.moment }))
+        let now = u64::try_from(shared.made_at).ok()?.min(question.params.now);
+        let age = question.params.now.saturating_sub(now);
+        let tick = question.params.tick.saturating_sub(age.saturating_mul(1_000));
+        Some((identity, CacheParams { now, tick, ..question.params }))
     }
 
     /// Shares the answer with other gateways. No request waits for that.
     fn store_shared(self: &Rc<Self>, question: &Question, identity: &Identity, asked_at: i64) {
-        let max_age = Duration::from_secs(question.moment.valid_for);
+        let max_age = Duration::from_secs(question.params.valid_for);
         let expires_at = identity.expires_at().and_then(|expires| i64::try_from(expires).ok());
         let is_told = self.memcached.is_some() && !question.how.allow_expired;
         let Some(expires_at) = expires_at.filter(|_| is_told) else { return };
@@ -184,8 +184,8 @@ impl Worker {
 
     /// Without room in the cache each request with the token causes a validation.
     fn report_unkept(&self, question: &Question, identity: &Identity) {
-        let lives = identity.expires_at().is_some_and(|expires| expires > question.moment.now);
-        if lives && question.moment.valid_for > 0 {
+        let lives = identity.expires_at().is_some_and(|expires| expires > question.params.now);
+        if lives && question.params.valid_for > 0 {
             warn!(
                 ngx_cycle_log(),
                 "keystone: an identity of {} bytes, most of it a service catalog, has no place in \

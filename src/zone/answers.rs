@@ -5,7 +5,7 @@ use std::rc::Rc;
 use keystone_token::online;
 use keystone_token::record::Record;
 use keystone_token::result::AuthResult;
-use keystone_zone::{Key, Moment, Verdict};
+use keystone_zone::{CacheParams, Key, Verdict};
 
 use super::Zone;
 
@@ -39,19 +39,19 @@ impl Identity {
 pub type Answer = online::Answer<Identity>;
 
 impl Zone {
-    /// Keeps an answer, where `moment`'s rules are to keep it; says whether it is there.
-    pub fn keep(&self, key: &Key, answer: &Answer, moment: &Moment) -> bool {
+    /// Keeps an answer, where `params`'s rules are to keep it; says whether it is there.
+    pub fn keep(&self, key: &Key, answer: &Answer, params: &CacheParams) -> bool {
         match answer {
-            Answer::Refused(refusal) => self.keep_refusal(key, refusal.result(), u64::MAX, moment),
-            Answer::Valid(identity) => self.keep_identity(key, identity, moment),
+            Answer::Refused(refusal) => self.keep_refusal(key, refusal.result(), u64::MAX, params),
+            Answer::Valid(identity) => self.keep_identity(key, identity, params),
         }
     }
 
     /// The same for an identity.
-    pub fn keep_identity(&self, key: &Key, identity: &Identity, moment: &Moment) -> bool {
+    pub fn keep_identity(&self, key: &Key, identity: &Identity, params: &CacheParams) -> bool {
         let expires = identity.expires_at().unwrap_or(0);
         let verdict = Verdict::Valid(identity.bytes());
-        self.locked(|| self.cache().insert(key, &verdict, expires, moment))
+        self.locked(|| self.cache().insert(key, &verdict, expires, params))
     }
 
     /// The same for a refusal, until `expires` (unix seconds) at the latest.
@@ -60,10 +60,10 @@ impl Zone {
         key: &Key,
         result: AuthResult,
         expires: u64,
-        moment: &Moment,
+        params: &CacheParams,
     ) -> bool {
         let verdict = Verdict::Refused(result.code());
         result.is_remembered()
-            && self.locked(|| self.cache().insert(key, &verdict, expires, moment))
+            && self.locked(|| self.cache().insert(key, &verdict, expires, params))
     }
 }

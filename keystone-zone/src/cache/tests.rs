@@ -10,8 +10,8 @@ fn key(n: u64) -> Key {
     [n.wrapping_mul(0x9e37_79b9_7f4a_7c15), n << 1 | 1, n, n]
 }
 
-fn at(now: u64, tick: u64) -> Moment {
-    Moment { generation: 1, now, tick, valid_for: 1_000, refused_for: 1_000 }
+fn at(now: u64, tick: u64) -> CacheParams {
+    CacheParams { generation: 1, now, tick, valid_for: 1_000, refused_for: 1_000 }
 }
 
 fn lookup(cache: &Cache<'_>, key: &Key, now: u64) -> (Lookup, Vec<u8>) {
@@ -45,11 +45,11 @@ fn whoever_looks_up_says_how_old_an_entry_may_be() {
     let cache = Cache::new(&words);
     cache.insert(&key(1), &Verdict::Valid(b"alice"), 100, &at(10, 0));
     let mut out = Vec::new();
-    let brief = |now| Moment { valid_for: 5, ..at(now, 0) };
+    let brief = |now| CacheParams { valid_for: 5, ..at(now, 0) };
     assert_eq!(cache.lookup(&key(1), &brief(14), &mut out), Lookup::Valid(until(100)));
     assert_eq!(cache.lookup(&key(1), &brief(15), &mut out), Lookup::Outdated);
     assert_eq!(lookup(&cache, &key(1), 99).0, Lookup::Valid(until(100)));
-    let none = Moment { valid_for: 0, ..at(10, 0) };
+    let none = CacheParams { valid_for: 0, ..at(10, 0) };
     assert!(!cache.insert(&key(2), &Verdict::Valid(b"bob"), 100, &none));
 }
 
@@ -57,11 +57,11 @@ fn whoever_looks_up_says_how_old_an_entry_may_be() {
 fn an_entry_does_not_outlive_a_clock_that_is_set_back() {
     let words = zeroed(MEGABYTE);
     let cache = Cache::new(&words);
-    let moment = |now, tick| Moment { valid_for: 60, refused_for: 60, ..at(now, tick) };
-    cache.insert(&key(1), &Verdict::Valid(b"alice"), 1_000, &moment(500, 5_000));
-    cache.insert(&key(2), &Verdict::Refused(3), 1_000, &moment(500, 5_000));
+    let params = |now, tick| CacheParams { valid_for: 60, refused_for: 60, ..at(now, tick) };
+    cache.insert(&key(1), &Verdict::Valid(b"alice"), 1_000, &params(500, 5_000));
+    cache.insert(&key(2), &Verdict::Refused(3), 1_000, &params(500, 5_000));
     let found = |now, tick| {
-        [1, 2].map(|n| match cache.lookup(&key(n), &moment(now, tick), &mut Vec::new()) {
+        [1, 2].map(|n| match cache.lookup(&key(n), &params(now, tick), &mut Vec::new()) {
             Lookup::Valid(_) | Lookup::Refused(3) => true,
             Lookup::Outdated => false,
             other => panic!("{other:?}"),
@@ -86,7 +86,7 @@ fn an_entry_ends_with_its_generation() {
     let cache = Cache::new(&words);
     cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0));
     let mut out = Vec::new();
-    let next = Moment { generation: 2, ..at(10, 0) };
+    let next = CacheParams { generation: 2, ..at(10, 0) };
     assert_eq!(cache.lookup(&key(1), &next, &mut out), Lookup::Superseded(until(20)));
     assert_eq!(out, b"alice");
     cache.insert(&key(2), &Verdict::Refused(3), 20, &at(10, 0));
@@ -103,7 +103,7 @@ fn an_entry_that_holds_in_the_next_generation_is_renewed() {
         cache.insert(&key(n), &Verdict::Valid(&payload), 20, &at(10, 0));
         cache.renew(&key(n), 2);
         let mut out = Vec::new();
-        let next = Moment { generation: 2, ..at(10, 0) };
+        let next = CacheParams { generation: 2, ..at(10, 0) };
         assert_eq!(cache.lookup(&key(n), &next, &mut out), Lookup::Valid(until(20)));
         assert_eq!(cache.lookup(&key(n), &at(10, 0), &mut out), Lookup::Superseded(until(20)));
     }
@@ -115,7 +115,7 @@ fn an_entry_that_holds_in_the_next_generation_is_renewed() {
 fn what_counts_now_comes_before_what_counted_in_another_generation() {
     let words = zeroed(MEGABYTE);
     let cache = Cache::new(&words);
-    let next = Moment { generation: 2, ..at(10, 0) };
+    let next = CacheParams { generation: 2, ..at(10, 0) };
     let large = vec![b'x'; 5_000];
     cache.insert(&key(1), &Verdict::Valid(b"alice"), 20, &at(10, 0));
     cache.insert(&key(1), &Verdict::Refused(3), 20, &next);

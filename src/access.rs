@@ -149,7 +149,7 @@ fn has_passed(request: &Request, location: &'static LocationConf) -> bool {
 fn authenticate<'a>(
     authz: &AuthzContext<'a>,
     worker: &Worker,
-    service: &Rc<identity::Worker>,
+    service: &Rc<identity::ServiceClient>,
 ) -> Option<(&'a RequestToken, Wait)> {
     let context = authz.context;
     // Without a user token nothing passes here, whatever the service token is.
@@ -174,7 +174,7 @@ fn authenticate<'a>(
 }
 
 /// Decides by what the location requires; also after a redirect from another one.
-fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Worker) -> isize {
+fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::ServiceClient) -> isize {
     let AuthzContext { request, context, location, server } = *authz;
     let service = authz.service();
     let user = authz.user(&service);

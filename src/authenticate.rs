@@ -45,7 +45,7 @@ pub struct Authenticator<'a> {
     /// This process.
     pub worker: &'a Worker,
     /// The server's identity service.
-    pub service: &'a Rc<identity::Worker>,
+    pub service: &'a Rc<identity::ServiceClient>,
     /// Whether a token that has expired counts too.
     pub allow_expired: bool,
 }
@@ -168,7 +168,7 @@ impl Context {
         &self,
         request_token: &RequestToken,
         wait: Wait,
-        service: &Rc<identity::Worker>,
+        service: &Rc<identity::ServiceClient>,
     ) -> Option<()> {
         let service = service.clone();
         match wait {

@@ -43,7 +43,7 @@ pub struct TokenCache<'a> {
     /// This process.
     pub worker: &'a Worker,
     /// Who vouches for the tokens.
-    pub service: &'a identity::Worker,
+    pub service: &'a identity::ServiceClient,
     /// TokenKind times count.
     pub server: &'a ServerConf,
     /// Whether identities are kept with their catalog.

@@ -17,7 +17,7 @@ use crate::zone::{Identity, Zone};
 pub struct Worker {
     main: &'static MainConf,
     /// As the main configuration orders them.
-    services: Vec<Rc<identity::Worker>>,
+    services: Vec<Rc<identity::ServiceClient>>,
     /// The shared memory.
     pub zone: Zone,
     /// Where this process counts.
@@ -57,7 +57,8 @@ impl Worker {
             .services
             .iter()
             .map(|service| {
-                identity::Worker::new(service, zone, row, main.keeps_catalog, log).map(Rc::new)
+                identity::ServiceClient::new(service, zone, row, main.keeps_catalog, log)
+                    .map(Rc::new)
             })
             .collect::<Option<_>>()
             .ok_or("an identity service has no state in the cache zone")?;
@@ -100,12 +101,12 @@ impl Worker {
     }
 
     /// The identity services, as the main configuration orders them.
-    pub fn services(&self) -> &[Rc<identity::Worker>] {
+    pub fn services(&self) -> &[Rc<identity::ServiceClient>] {
         &self.services
     }
 
     /// The identity service of this place in the main configuration.
-    pub fn service(&self, index: usize) -> Option<&Rc<identity::Worker>> {
+    pub fn service(&self, index: usize) -> Option<&Rc<identity::ServiceClient>> {
         self.services.get(index)
     }
 }

@@ -16,8 +16,8 @@ use super::client::ClientError;
 use super::clock::{millis, millis_since};
 use super::known_events::{Known, Revoked};
 use super::lease;
+use super::service_client::ServiceClient;
 use super::snapshot::{Revocations, LOAD_TRIES};
-use super::worker::Worker;
 use crate::net::{exiting, now_msec, Timer};
 
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ enum EventsError {
     InvalidResponse(#[from] RevocationEventsError),
 }
 
-impl Worker {
+impl ServiceClient {
     /// Counts up with everything that may end the validity of a token that was validated online.
     pub fn online_generation(&self) -> u64 {
         // Both only grow: a sum stands for one pair of them.
@@ -86,11 +86,11 @@ impl Worker {
                 continue;
             }
             let Some(lease) = lease::take(self.state.events_lease()) else { continue };
-            let worker = self.clone();
+            let service = self.clone();
             // Nobody waits for it, and its failure is logged where it happens.
             self.events.calls.join((), || async move {
                 let _lease = lease;
-                worker.report_events(worker.fetch_events().await);
+                service.report_events(service.fetch_events().await);
                 Ok(())
             });
         }

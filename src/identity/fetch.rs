@@ -7,8 +7,8 @@ use ngx::log::ngx_cycle_log;
 
 use super::client::{ClientError, RevocationAnswer};
 use super::revocation_list::{verify_list, ListError};
+use super::service_client::ServiceClient;
 use super::snapshot::{List, Snapshot};
-use super::worker::Worker;
 use crate::net::{exiting, now_micros, now_msec, now_sec, Timer};
 use crate::signing_dir;
 
@@ -58,7 +58,7 @@ struct SentAt {
     micros: u64,
 }
 
-impl Worker {
+impl ServiceClient {
     /// Fetches the revocation list, and the certificates where there are none.
     pub(super) async fn fetch_list(&self) -> Result<(), RefreshError> {
         for _ in 0..OVERTAKEN_TRIES {

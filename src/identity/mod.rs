@@ -1,6 +1,6 @@
 //! The identity service: what the module knows of it, and how it is asked.
 //!
-//! [`Service`] is configuration, made by the master. A [`Worker`] holds, for the worker process
+//! [`Service`] is configuration, made by the master. A [`ServiceClient`] holds, for the worker process
 //! it lives in, the connections to the service and the parsed [`Material`] that tokens are checked
 //! against; what workers share lies in the zone.
 
@@ -16,13 +16,13 @@ mod report;
 mod revocation_list;
 mod second_level;
 mod service;
+mod service_client;
 mod shared_token;
 mod single_flight;
 mod snapshot;
 mod validation;
-mod worker;
 
 pub use self::pending::{Bound, Need, Question, Unavailable};
 pub use self::service::{start, Service};
+pub use self::service_client::ServiceClient;
 pub use self::snapshot::{Material, Revocations};
-pub use self::worker::Worker;

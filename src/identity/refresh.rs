@@ -14,34 +14,34 @@ use super::clock::{millis, millis_since};
 use super::fetch::RefreshError;
 use super::lease::{claim, is_free, Claim};
 use super::pending::{Need, RefreshCall, RefreshTask, Unavailable};
+use super::service_client::ServiceClient;
 use super::snapshot::Revocations;
-use super::worker::Worker;
 use crate::net::{exiting, now_micros, now_msec, or_timeout, Timer};
 
 type Outcome = Result<(), Unavailable>;
 
 /// A request that waits, for as long as this lives.
 struct Waiting<'w> {
-    worker: &'w Worker,
+    service: &'w ServiceClient,
     task: RefreshTask,
 }
 
 impl<'w> Waiting<'w> {
-    fn new(worker: &'w Worker, task: RefreshTask) -> Self {
-        worker.refreshes.add_waiting(task, 1);
-        worker.note_pending();
-        Self { worker, task }
+    fn new(service: &'w ServiceClient, task: RefreshTask) -> Self {
+        service.refreshes.add_waiting(task, 1);
+        service.note_pending();
+        Self { service, task }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.worker.refreshes.add_waiting(self.task, -1);
-        self.worker.note_pending();
+        self.service.refreshes.add_waiting(self.task, -1);
+        self.service.note_pending();
     }
 }
 
-impl Worker {
+impl ServiceClient {
     /// The time until a signature that does not match may cause another fetch of certificates. That
     /// is rate limited, whoever sends such tokens and however many.
     pub fn time_to_rotation(&self) -> Duration {
@@ -195,11 +195,13 @@ impl Worker {
 
     fn join_refresh(self: &Rc<Self>, task: RefreshTask) -> Rc<RefreshCall> {
         self.refreshes.calls.join(task, || {
-            let worker = self.clone();
+            let service = self.clone();
             async move {
                 match task {
-                    RefreshTask::List => worker.report_refresh(worker.refresh_for_all().await),
-                    RefreshTask::Rotation => worker.report_rotation(worker.rotate_for_all().await),
+                    RefreshTask::List => service.report_refresh(service.refresh_for_all().await),
+                    RefreshTask::Rotation => {
+                        service.report_rotation(service.rotate_for_all().await)
+                    }
                 }
             }
         })

@@ -9,12 +9,12 @@ use keystone_gateway::status::{
 
 use super::client::TokenStore;
 use super::known_events::Revoked;
+use super::service_client::ServiceClient;
 use super::shared_token::SharedToken;
 use super::snapshot::Revocations;
-use super::worker::Worker;
 use crate::net::{now_msec, now_sec};
 
-impl Worker {
+impl ServiceClient {
     /// How the service does, under this name.
     pub fn tell(&self, name: String) -> Service {
         let settings = &self.service.settings;

@@ -13,7 +13,7 @@ use ngx::log::ngx_cycle_log;
 
 use super::client::ClientError;
 use super::pending::{Bound, Question, Unavailable};
-use super::worker::Worker;
+use super::service_client::ServiceClient;
 use crate::client_address::ClientAddress;
 use crate::net::{now_sec, spawn};
 use crate::zone::{Answer, Identity};
@@ -22,26 +22,26 @@ type Outcome = Result<Answer, Unavailable>;
 
 /// A validation that is pending, for as long as this lives.
 struct Pending {
-    worker: Rc<Worker>,
+    service: Rc<ServiceClient>,
     client: ClientAddress,
 }
 
 impl Pending {
-    fn new(worker: Rc<Worker>, client: ClientAddress) -> Self {
-        worker.validations.begin(client);
-        worker.note_pending();
-        Self { worker, client }
+    fn new(service: Rc<ServiceClient>, client: ClientAddress) -> Self {
+        service.validations.begin(client);
+        service.note_pending();
+        Self { service, client }
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.worker.validations.end(self.client);
-        self.worker.note_pending();
+        self.service.validations.end(self.client);
+        self.service.note_pending();
     }
 }
 
-impl Worker {
+impl ServiceClient {
     /// Whether this validation may start, or which bound it would exceed. One that joins a running
     /// validation exceeds none.
     pub fn may_ask(&self, question: &Question) -> Result<(), Bound> {
@@ -83,7 +83,7 @@ impl Worker {
         }
         let call = self.validations.calls.join(question.call_key(), || {
             let pending = Pending::new(self.clone(), question.client);
-            async move { pending.worker.answer(&question).await }
+            async move { pending.service.answer(&question).await }
         });
         call.outcome().await
     }
@@ -142,10 +142,10 @@ impl Worker {
         let expires_at = identity.expires_at().and_then(|expires| i64::try_from(expires).ok());
         let is_told = self.memcached.is_some() && !question.how.allow_expired;
         let Some(expires_at) = expires_at.filter(|_| is_told) else { return };
-        let (worker, token) = (self.clone(), question.token.clone());
+        let (service, token) = (self.clone(), question.token.clone());
         let identity = identity.clone();
         spawn(async move {
-            let Some(memcached) = &worker.memcached else { return };
+            let Some(memcached) = &service.memcached else { return };
             let record = identity.bytes().to_vec();
             let content = Content { made_at: asked_at, expires_at, record };
             memcached.set(token.as_bytes(), &content, max_age).await;

@@ -21,7 +21,7 @@ use crate::net::{now_msec, now_sec};
 use crate::zone::{ServiceState, Tally, Zone};
 
 /// An identity service in a worker.
-pub struct Worker {
+pub struct ServiceClient {
     pub(super) service: &'static Service,
     pub(super) zone: Zone,
     pub(super) state: ServiceState,
@@ -44,7 +44,7 @@ pub struct Worker {
     pub(super) memcached: Option<SecondLevel>,
 }
 
-impl Worker {
+impl ServiceClient {
     /// The service in this worker; `None` where the master has not made its state. `keeps_catalog`
     /// is whether records have the catalog in them.
     pub fn new(

@@ -16,7 +16,7 @@ use keystone_token::token::{self, Refusal, TokenClass};
 
 use crate::conf::server::ServerConf;
 use crate::context::{CacheStatus, Context, RequestToken};
-use crate::identity::{self, Bound, Need, Question};
+use crate::identity::{self, Need, PendingLimit, ValidationRequest};
 use crate::request::Request;
 use crate::token_cache::{CacheResult, Source, TokenCache};
 use crate::token_state::TokenState;
@@ -31,7 +31,7 @@ pub enum Wait {
     /// Certificates or the revocation list.
     Refresh(Need),
     /// What the identity service says of the token.
-    Validation(Box<Question>),
+    Validation(Box<ValidationRequest>),
 }
 
 /// Authenticates one of a request's tokens.
@@ -152,7 +152,7 @@ impl Authenticator<'_> {
     }
 
     /// 503, because of a bound and not of the identity service.
-    fn limited(&self, bound: Bound) -> Step {
+    fn limited(&self, bound: PendingLimit) -> Step {
         let service = self.service.service().name();
         // A flood does not fill the log: each request has its line at `info` only.
         if self.service.note_limited(bound) {

@@ -7,7 +7,7 @@ use keystone_token::token::{self, ParsedToken, Refusal, VerifiedToken};
 use keystone_zone::CacheParams;
 
 use super::{Authenticator, Step, Wait};
-use crate::identity::{Bound, Material, Need, Revocations};
+use crate::identity::{Material, Need, PendingLimit, Revocations};
 use crate::net::now_sec;
 use crate::token_cache::Source;
 use crate::token_state::TokenState;
@@ -91,7 +91,7 @@ impl Authenticator<'_> {
                 );
                 self.online(token)
             }
-            MissingMaterial::TooMany => self.limited(Bound::Worker),
+            MissingMaterial::TooMany => self.limited(PendingLimit::Worker),
         }
     }
 

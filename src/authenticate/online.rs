@@ -7,7 +7,7 @@ use keystone_token::token::Refusal;
 use zeroize::Zeroizing;
 
 use super::{Authenticator, Step, Wait};
-use crate::identity::Question;
+use crate::identity::ValidationRequest;
 use crate::net::now_sec;
 use crate::token_cache::Source;
 use crate::token_state::TokenState;
@@ -41,7 +41,7 @@ impl Authenticator<'_> {
             Source::Online => key,
             _ => self.cache().key(bytes, Source::Online),
         };
-        let question = Question {
+        let question = ValidationRequest {
             token: Zeroizing::new(token.to_owned()),
             how: Validation { allow_expired: self.allow_expired, catalog: self.keeps_catalog() },
             key,

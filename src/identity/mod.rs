@@ -22,7 +22,7 @@ mod single_flight;
 mod snapshot;
 mod validation;
 
-pub use self::pending::{Bound, Need, Question, Unavailable};
+pub use self::pending::{Need, PendingLimit, Unavailable, ValidationRequest};
 pub use self::service::{start, Service};
 pub use self::service_client::ServiceClient;
 pub use self::snapshot::{Material, Revocations};

@@ -54,7 +54,7 @@ impl From<Abandoned> for Unavailable {
 }
 
 /// A question about a token.
-pub struct Question {
+pub struct ValidationRequest {
     /// The token: visible ASCII.
     pub token: Zeroizing<String>,
     /// What the answer shall cover.
@@ -71,14 +71,14 @@ pub struct Question {
 
 /// What bounds the questions that are under way, in this worker and for this service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
+pub enum PendingLimit {
     /// `keystone_max_pending_per_address`.
     Address,
     /// `keystone_max_pending`.
     Worker,
 }
 
-impl Bound {
+impl PendingLimit {
     /// What was limited, as it reads on in a log line.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ impl Bound {
     }
 }
 
-impl Question {
+impl ValidationRequest {
     /// What makes two questions one: the key, and how old an answer may be.
     pub(super) fn call_key(&self) -> ValidationKey {
         (self.key, self.params.valid_for)

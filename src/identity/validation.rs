@@ -12,7 +12,7 @@ use keystone_zone::CacheParams;
 use ngx::log::ngx_cycle_log;
 
 use super::client::ClientError;
-use super::pending::{Bound, Question, Unavailable};
+use super::pending::{PendingLimit, Unavailable, ValidationRequest};
 use super::service_client::ServiceClient;
 use crate::client_address::ClientAddress;
 use crate::net::{now_sec, spawn};
@@ -44,28 +44,28 @@ impl Drop for Pending {
 impl ServiceClient {
     /// Whether this validation may start, or which bound it would exceed. One that joins a running
     /// validation exceeds none.
-    pub fn may_ask(&self, question: &Question) -> Result<(), Bound> {
+    pub fn may_ask(&self, question: &ValidationRequest) -> Result<(), PendingLimit> {
         if self.validations.calls.running(&question.call_key()).is_some() {
             return Ok(());
         }
         let per_address = self.service.settings.max_pending_per_address;
         if per_address > 0 && self.validations.of_address(question.client) >= per_address {
-            return Err(Bound::Address);
+            return Err(PendingLimit::Address);
         }
         match self.validations.pending() < self.service.settings.max_pending {
             true => Ok(()),
-            false => Err(Bound::Worker),
+            false => Err(PendingLimit::Worker),
         }
     }
 
     /// Counts a request that a bound has refused; says whether to log it at `warn`.
-    pub fn note_limited(&self, bound: Bound) -> bool {
+    pub fn note_limited(&self, bound: PendingLimit) -> bool {
         if self.is_current() {
-            self.state.count_limited(bound == Bound::Address);
+            self.state.count_limited(bound == PendingLimit::Address);
         }
         match bound {
-            Bound::Address => self.validations.limited_by_address.is_due(),
-            Bound::Worker => self.validations.limited.is_due(),
+            PendingLimit::Address => self.validations.limited_by_address.is_due(),
+            PendingLimit::Worker => self.validations.limited.is_due(),
         }
     }
 
@@ -74,7 +74,7 @@ impl ServiceClient {
     /// Where answers are not cached, a validation that started before this request came does not
     /// count: the token may have been revoked since. The requests that have waited for it share the
     /// next one.
-    pub async fn validate(self: Rc<Self>, question: Question) -> Outcome {
+    pub async fn validate(self: Rc<Self>, question: ValidationRequest) -> Outcome {
         if let Some(call) = self.validations.calls.running(&question.call_key()) {
             let outcome = call.outcome().await;
             if question.params.valid_for > 0 || !matches!(outcome, Ok(Answer::Valid(_))) {
@@ -89,7 +89,7 @@ impl ServiceClient {
     }
 
     /// The answer, which is also put into the shared cache.
-    async fn answer(self: &Rc<Self>, question: &Question) -> Outcome {
+    async fn answer(self: &Rc<Self>, question: &ValidationRequest) -> Outcome {
         if let Some((identity, params)) = self.get_shared(question).await {
             let answer = Answer::Valid(identity);
             self.zone.keep(&question.valid_key, &answer, &params);
@@ -117,7 +117,7 @@ impl ServiceClient {
 
     /// The answer that another gateway has shared, unless the token may have been revoked since, and
     /// the time from which it counts.
-    async fn get_shared(&self, question: &Question) -> Option<(Identity, CacheParams)> {
+    async fn get_shared(&self, question: &ValidationRequest) -> Option<(Identity, CacheParams)> {
         let max_age = Duration::from_secs(question.params.valid_for);
         if max_age.is_zero() || question.how.allow_expired || !self.can_tell_revoked() {
             return None;
@@ -137,7 +137,12 @@ impl ServiceClient {
     }
 
     /// Shares the answer with other gateways. No request waits for that.
-    fn store_shared(self: &Rc<Self>, question: &Question, identity: &Identity, asked_at: i64) {
+    fn store_shared(
+        self: &Rc<Self>,
+        question: &ValidationRequest,
+        identity: &Identity,
+        asked_at: i64,
+    ) {
         let max_age = Duration::from_secs(question.params.valid_for);
         let expires_at = identity.expires_at().and_then(|expires| i64::try_from(expires).ok());
         let is_told = self.memcached.is_some() && !question.how.allow_expired;
@@ -153,7 +158,7 @@ impl ServiceClient {
         .detach();
     }
 
-    async fn ask(&self, question: &Question) -> Result<Answer, ValidationError> {
+    async fn ask(&self, question: &ValidationRequest) -> Result<Answer, ValidationError> {
         let identity = match self.client.validate(&question.token, question.how).await? {
             online::Answer::Refused(refusal) => return Ok(Answer::Refused(refusal)),
             online::Answer::Valid(identity) => identity,
@@ -173,7 +178,7 @@ impl ServiceClient {
         Identity::new(&record).map(Answer::Valid).ok_or(ValidationError::TooLarge)
     }
 
-    fn count(&self, question: &Question, path: Path, answer: Option<&Answer>) {
+    fn count(&self, question: &ValidationRequest, path: Path, answer: Option<&Answer>) {
         let result = match answer {
             None => AuthResult::IdentityUnavailable,
             Some(Answer::Refused(refusal)) => refusal.result(),
@@ -183,7 +188,7 @@ impl ServiceClient {
     }
 
     /// Without room in the cache each request with the token causes a validation.
-    fn report_unkept(&self, question: &Question, identity: &Identity) {
+    fn report_unkept(&self, question: &ValidationRequest, identity: &Identity) {
         let lives = identity.expires_at().is_some_and(|expires| expires > question.params.now);
         if lives && question.params.valid_for > 0 {
             warn!(

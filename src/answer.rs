@@ -20,7 +20,7 @@ use nginx_sys::{
 use crate::conf::location::{Auth, LocationConf};
 use crate::conf::server::ServerConf;
 use crate::context::Context;
-use crate::net::shield;
+use crate::net::catch_panic;
 use crate::request::{static_string, Request};
 
 /// nginx's own page.
@@ -105,7 +105,7 @@ static NEXT_HEADER: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 static NEXT_BODY: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    shield(|| {
+    catch_panic(|| {
         // SAFETY: nginx passes a request that is alive.
         if let Some(request) = unsafe { Request::new(r) } {
             prepare_header(&request);
@@ -123,7 +123,7 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
     let mut out = chain;
-    shield(|| {
+    catch_panic(|| {
         // SAFETY: nginx passes a request that is alive, and its own chain.
         if let Some(request) = unsafe { Request::new(r) } {
             out = replace_body(&request, chain);

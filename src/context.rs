@@ -20,7 +20,7 @@ use crate::conf::server::ServerConf;
 use crate::headers_in::{Duplicate, Tokens};
 use crate::identity::Unavailable;
 use crate::log::AsLog;
-use crate::net::shield;
+use crate::net::catch_panic;
 use crate::request::Request;
 use crate::token_state::TokenState;
 use crate::worker::Worker;
@@ -361,7 +361,7 @@ impl Drop for Context {
 }
 
 unsafe extern "C" fn resume(event: *mut ngx_event_t) {
-    shield(|| {
+    catch_panic(|| {
         // SAFETY: the event lies in the context that its data points to; were that gone, the event
         // would not be in the queue any more.
         let request = unsafe {
@@ -380,7 +380,7 @@ unsafe extern "C" fn resume(event: *mut ngx_event_t) {
 static DESTROY: unsafe extern "C" fn(*mut c_void) = destroy;
 
 unsafe extern "C" fn destroy(data: *mut c_void) {
-    shield(|| {
+    catch_panic(|| {
         // SAFETY: nginx runs this once, when the pool goes, with what `create` has written.
         unsafe { data.cast::<Context>().drop_in_place() };
     });

@@ -14,7 +14,7 @@ use crate::net::now_msec;
 pub struct FailureLog {
     /// Whether the last failure was logged and no recovery followed.
     is_logged: Cell<bool>,
-    failures: Seldom,
+    failures: LogRateLimit,
 }
 
 impl FailureLog {
@@ -33,12 +33,12 @@ impl FailureLog {
 
 /// Something that any request may cause and that is logged once in [`INTERVAL`].
 #[derive(Default)]
-pub struct Seldom {
+pub struct LogRateLimit {
     /// When it was last logged, on nginx's millisecond clock.
     logged_at: Cell<Option<u64>>,
 }
 
-impl Seldom {
+impl LogRateLimit {
     /// Whether to log it now; it then counts as logged.
     pub fn is_due(&self) -> bool {
         let now = now_msec();

@@ -225,7 +225,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
-    net::shield(|| {
+    net::catch_panic(|| {
         worker::Worker::stop();
         net::drop_woken();
     });

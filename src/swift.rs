@@ -12,7 +12,7 @@ use keystone_token::swift::{self, acl_kind, AccountPath, Acl, AclKind, Decision}
 
 use crate::authz::AuthzContext;
 use crate::conf::location::{AclValue, SwiftConf};
-use crate::failure_log::Seldom;
+use crate::failure_log::LogRateLimit;
 use crate::request::Request;
 use crate::token_state::TokenState;
 
@@ -118,9 +118,9 @@ fn acl(request: &Request, conf: &SwiftConf, kind: AclKind) -> Acl {
 /// fill the log with errors.
 fn complain(request: &Request, what: Arguments<'_>) {
     thread_local! {
-        static ERRORS: Seldom = Seldom::default();
+        static ERRORS: LogRateLimit = LogRateLimit::default();
     }
-    match ERRORS.with(Seldom::is_due) {
+    match ERRORS.with(LogRateLimit::is_due) {
         true => error!(request, "keystone: {what}"),
         false => info!(request, "keystone: {what}"),
     }

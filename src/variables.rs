@@ -9,7 +9,7 @@ use nginx_sys::{
 
 use crate::conf::directive::pool_string;
 use crate::context::{Context, RequestToken};
-use crate::net::shield;
+use crate::net::catch_panic;
 use crate::request::Request;
 use crate::swift;
 
@@ -84,7 +84,7 @@ unsafe extern "C" fn evaluate(
     v: *mut ngx_variable_value_t,
     data: usize,
 ) -> ngx_int_t {
-    shield(|| {
+    catch_panic(|| {
         // SAFETY: nginx passes a request that is alive.
         let request = unsafe { Request::new(r) };
         let text = request

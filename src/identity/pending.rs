@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::single_flight::{Abandoned, Call, SingleFlight};
 use crate::client_address::ClientAddress;
-use crate::failure_log::Seldom;
+use crate::failure_log::LogRateLimit;
 use crate::zone::Answer;
 
 /// What a token cannot be checked without.
@@ -148,8 +148,8 @@ pub(super) struct Validations {
     pending: Cell<usize>,
     /// How many of them are for each address; none is 0.
     by_address: RefCell<HashMap<ClientAddress, usize>>,
-    pub(super) limited_by_address: Seldom,
-    pub(super) limited: Seldom,
+    pub(super) limited_by_address: LogRateLimit,
+    pub(super) limited: LogRateLimit,
 }
 
 impl Validations {

@@ -11,7 +11,7 @@
 //! - One task owns a connection from the moment it is taken to the moment it is given back. There
 //!   are no tasks in the background: dropping the future of a request closes its connection, and
 //!   an idle connection is nobody's task, only an nginx event that closes it when the peer does.
-//! - No panic crosses into C: event handlers run inside [`shield`], and tasks are started with
+//! - No panic crosses into C: event handlers run inside [`catch_panic`], and tasks are started with
 //!   [`spawn`].
 
 mod connection;
@@ -31,7 +31,7 @@ pub use self::connection::{PeerConnection, Timeouts};
 pub use self::endpoint::{look_up, Endpoint, EndpointError, LookupError, Resolver};
 pub use self::error::{ExchangeError, NetError, Phase};
 pub use self::http::{HttpClient, HttpSettings, Response};
-pub use self::panic::shield;
+pub use self::panic::catch_panic;
 pub use self::peer::{Peer, PeerAddr};
 pub use self::pool::Pool;
 pub use self::task::{drop_woken, spawn};

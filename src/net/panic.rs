@@ -6,7 +6,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use ngx::log::ngx_cycle_log;
 
 /// Runs the body of an event handler so that no panic leaves it.
-pub fn shield(body: impl FnOnce()) {
+pub fn catch_panic(body: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
         report(&*panic);
     }

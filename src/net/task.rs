@@ -18,7 +18,7 @@ use std::mem::{self, ManuallyDrop};
 use async_task::{Runnable, ScheduleInfo, Task, WithInfo};
 
 use super::event::{Action, OwnEvent};
-use super::panic::shield;
+use super::panic::catch_panic;
 
 /// Starts `future` on nginx's event loop; dropping the returned task cancels it.
 ///
@@ -45,7 +45,7 @@ pub fn drop_woken() {
             return;
         }
         // Each may wake others.
-        woken.into_iter().for_each(|runnable| shield(|| drop(runnable)));
+        woken.into_iter().for_each(|runnable| catch_panic(|| drop(runnable)));
     }
 }
 
@@ -97,7 +97,7 @@ fn run_woken() {
 }
 
 fn run(runnable: Runnable) {
-    shield(|| {
+    catch_panic(|| {
         runnable.run();
     });
 }

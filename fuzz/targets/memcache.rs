@@ -2,7 +2,7 @@
 //! difference, and nothing that was not sealed is taken for an answer of Keystone.
 #![no_main]
 
-use keystone_gateway::memcache::protocol::{GetReader, Got, SetReader};
+use keystone_gateway::memcache::protocol::{GetReader, GetResponse, SetReader};
 use keystone_gateway::memcache::seal::{Entry, Seal, Strategy};
 use libfuzzer_sys::fuzz_target;
 
@@ -22,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
     if let (Ok(Some(whole)), Ok(Some(pieces))) = (&whole, &pieces) {
         assert_eq!(whole, pieces);
     }
-    if let Ok(Some(Got::Value(value))) = whole {
+    if let Ok(Some(GetResponse::Value(value))) = whole {
         for strategy in [Strategy::Encrypt, Strategy::Mac] {
             let opened = self::entry(strategy).open(&value, NOW, 300);
             assert!(opened.is_err(), "nobody has sealed that");

@@ -8,10 +8,10 @@
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
 
-use keystone_gateway::memcache::protocol::{self, GetReader, Got, SetReader};
+use keystone_gateway::memcache::protocol::{self, GetReader, GetResponse, SetReader};
 use keystone_gateway::memcache::ring::Ring;
 use keystone_gateway::memcache::seal::Name;
-use keystone_gateway::status::cells::Asked;
+use keystone_gateway::status::cells::MemcachedOp;
 use nginx_sys::ngx_log_t;
 
 use crate::zone::Tally;
@@ -52,9 +52,9 @@ impl Memcached {
         };
         let (at, server) = self.server(name)?;
         let (asked, value) = match server.exchange(&protocol::get(name), reader).await {
-            Some(Got::Value(value)) => (Asked::GetHit, Some(value)),
-            Some(Got::Nothing) => (Asked::GetMiss, None),
-            None => (Asked::GetFailed, None),
+            Some(GetResponse::Value(value)) => (MemcachedOp::GetHit, Some(value)),
+            Some(GetResponse::Nothing) => (MemcachedOp::GetMiss, None),
+            None => (MemcachedOp::GetFailed, None),
         };
         self.tally.memcached(at, asked);
         value
@@ -68,8 +68,8 @@ impl Memcached {
         };
         let Some((at, server)) = self.server(name) else { return };
         let asked = match server.exchange(&protocol::set(name, ttl, value), reader).await {
-            Some(()) => Asked::SetStored,
-            None => Asked::SetFailed,
+            Some(()) => MemcachedOp::SetStored,
+            None => MemcachedOp::SetFailed,
         };
         self.tally.memcached(at, asked);
     }

@@ -326,7 +326,7 @@ fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
         .map(Duration::from_secs)
 }
 
-/// PendingLimit on an answer's head: a PKI token with a large catalog comes in a header.
+/// Bound on an answer's head: a PKI token with a large catalog comes in a header.
 const MAX_HEAD: usize = 256 * 1024;
 
 /// A connection is not reused past this age, so that a service that moves is followed.

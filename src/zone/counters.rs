@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use keystone_gateway::status::cells::{self, Asked, Path};
+use keystone_gateway::status::cells::{self, MemcachedOp, Path};
 use keystone_token::api::Kind;
 use keystone_token::format::TokenFormat;
 use keystone_token::result::AuthResult;
@@ -102,7 +102,7 @@ impl Tally {
     }
 
     /// A question to a memcached server has ended.
-    pub fn memcached(&self, server: usize, asked: Asked) {
+    pub fn memcached(&self, server: usize, asked: MemcachedOp) {
         self.count(|state| state.memcached().add(cells::memcached(server, asked), 1));
     }
 

@@ -33,7 +33,7 @@ pub struct GetReader {
 
 /// A whole answer to `get`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Got {
+pub enum GetResponse {
     /// There is no such entry.
     Nothing,
     /// What it holds.
@@ -47,16 +47,16 @@ impl GetReader {
     }
 
     /// Takes the next bytes; gives the answer once it is whole.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Option<Got>, ProtocolError> {
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Option<GetResponse>, ProtocolError> {
         self.received.extend_from_slice(bytes);
         let Some((line, rest)) = first_line(&self.received)? else { return Ok(None) };
         if line == "END" {
-            return whole(rest, Got::Nothing);
+            return whole(rest, GetResponse::Nothing);
         }
         let Some(numbers) = line.strip_prefix(&*self.expected) else {
             return Err(refusal(line));
         };
-        let (flags, len) = numbers.split_once(' ').ok_or(ProtocolError::Nonsense)?;
+        let (flags, len) = numbers.split_once(' ').ok_or(ProtocolError::InvalidResponse)?;
         number(flags)?;
         let len = number(len)? as usize;
         if len > MAX_VALUE {
@@ -65,9 +65,9 @@ impl GetReader {
 
         let Some((value, rest)) = rest.split_at_checked(len) else { return Ok(None) };
         match rest.strip_prefix(END) {
-            Some(rest) => whole(rest, Got::Value(value.to_vec())),
+            Some(rest) => whole(rest, GetResponse::Value(value.to_vec())),
             None if END.starts_with(rest) => Ok(None),
-            None => Err(ProtocolError::Nonsense),
+            None => Err(ProtocolError::InvalidResponse),
         }
     }
 }
@@ -96,7 +96,7 @@ impl SetReader {
 pub enum ProtocolError {
     /// It is none that memcached gives to the command.
     #[error("the answer is not memcached's")]
-    Nonsense,
+    InvalidResponse,
     /// The server says that it cannot do what it was told.
     #[error("the server says \"{0}\"")]
     Refused(String),
@@ -112,15 +112,15 @@ pub enum ProtocolError {
 fn first_line(received: &[u8]) -> Result<Option<(&str, &[u8])>, ProtocolError> {
     let end = received.iter().take(MAX_LINE).position(|byte| !(b' '..=b'~').contains(byte));
     match end {
-        None if received.len() >= MAX_LINE => Err(ProtocolError::Nonsense),
+        None if received.len() >= MAX_LINE => Err(ProtocolError::InvalidResponse),
         None => Ok(None),
         Some(end) => {
             let (line, rest) = received.split_at(end);
-            let line = std::str::from_utf8(line).map_err(|_| ProtocolError::Nonsense)?;
+            let line = std::str::from_utf8(line).map_err(|_| ProtocolError::InvalidResponse)?;
             match rest.strip_prefix(b"\r\n") {
                 Some(rest) => Ok(Some((line, rest))),
                 None if rest == b"\r" => Ok(None),
-                None => Err(ProtocolError::Nonsense),
+                None => Err(ProtocolError::InvalidResponse),
             }
         }
     }
@@ -139,15 +139,15 @@ fn refusal(line: &str) -> ProtocolError {
     match says_so || line == "ERROR" {
         // Printable ASCII, so it may be cut anywhere.
         true => ProtocolError::Refused(line[..line.len().min(MAX_REASON)].to_owned()),
-        false => ProtocolError::Nonsense,
+        false => ProtocolError::InvalidResponse,
     }
 }
 
 /// Digits and nothing else.
 fn number(digits: &str) -> Result<u32, ProtocolError> {
     match digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => digits.parse().map_err(|_| ProtocolError::Nonsense),
-        false => Err(ProtocolError::Nonsense),
+        true => digits.parse().map_err(|_| ProtocolError::InvalidResponse),
+        false => Err(ProtocolError::InvalidResponse),
     }
 }
 

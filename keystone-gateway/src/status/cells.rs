@@ -138,7 +138,7 @@ pub fn durations(
 
 /// What memcached was asked to do, and how that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum MemcachedOp {
     /// An entry was looked for, and was there.
     GetHit,
     /// It was not there.
@@ -151,7 +151,7 @@ pub enum Asked {
     SetFailed,
 }
 
-impl Asked {
+impl MemcachedOp {
     /// All of them, in the order of their cells.
     pub const ALL: [Self; 5] =
         [Self::GetHit, Self::GetMiss, Self::GetFailed, Self::SetStored, Self::SetFailed];
@@ -172,11 +172,11 @@ impl Asked {
 pub const SERVERS: usize = 8;
 
 /// The cells of questions to memcached.
-pub const MEMCACHED_CELLS: usize = SERVERS * Asked::ALL.len();
+pub const MEMCACHED_CELLS: usize = SERVERS * MemcachedOp::ALL.len();
 
 /// The cell of a question to a server.
-pub fn memcached(server: usize, asked: Asked) -> usize {
-    server.min(SERVERS - 1) * Asked::ALL.len() + asked as usize
+pub fn memcached(server: usize, asked: MemcachedOp) -> usize {
+    server.min(SERVERS - 1) * MemcachedOp::ALL.len() + asked as usize
 }
 
 /// The names of those that have cells, of `names`: the last cell is that of all the others.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::cells::{self, Asked, CacheLookup, Path, BOUNDS, ENDPOINTS, SERVERS, STATUSES};
+use super::cells::{self, CacheLookup, MemcachedOp, Path, BOUNDS, ENDPOINTS, SERVERS, STATUSES};
 use super::Form;
 use keystone_token::api::Kind;
 use keystone_token::cms;
@@ -319,7 +319,7 @@ impl Service {
     /// Takes over the cells of [`cells::MEMCACHED_CELLS`].
     pub fn add_memcached(&mut self, servers: &[String], read: impl Fn(usize) -> u64) {
         for (at, server) in cells::named(servers, SERVERS) {
-            for asked in Asked::ALL {
+            for asked in MemcachedOp::ALL {
                 let (operation, result) = asked.words();
                 let count = read(cells::memcached(at, asked));
                 self.memcached.push(Memcached { server: server.into(), operation, result, count });

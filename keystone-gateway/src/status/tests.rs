@@ -44,7 +44,8 @@ fn each_thing_has_a_cell_of_its_own() {
     }
     assert_all(cells, EXCHANGES);
 
-    let servers = (0..SERVERS).flat_map(|server| Asked::ALL.map(|asked| memcached(server, asked)));
+    let servers =
+        (0..SERVERS).flat_map(|server| MemcachedOp::ALL.map(|asked| memcached(server, asked)));
     assert_all(servers, MEMCACHED_CELLS);
 }
 

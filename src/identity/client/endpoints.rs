@@ -335,7 +335,7 @@ fn pause(round: usize) -> Duration {
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-/// PendingLimit on an answer; a revocation list has some 100 bytes an entry.
+/// Bound on an answer; a revocation list has some 100 bytes an entry.
 const MAX_BODY: usize = 16 << 20;
 
 /// The same for one about a token: there may be many at a time, each with a catalog.

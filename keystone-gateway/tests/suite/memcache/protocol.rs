@@ -2,7 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use keystone_gateway::memcache::protocol::{get, set, GetReader, Got, ProtocolError, SetReader};
+use keystone_gateway::memcache::protocol::{
+    get, set, GetReader, GetResponse, ProtocolError, SetReader,
+};
 use keystone_gateway::memcache::seal::{Name, Seal, Strategy};
 use keystone_gateway::memcache::MAX_VALUE;
 use proptest::collection::vec;
@@ -18,7 +20,7 @@ fn value_answer(value: &[u8]) -> Vec<u8> {
     [head.as_bytes(), value, b"\r\nEND\r\n"].concat()
 }
 
-fn read_get(answer: &[u8]) -> Result<Option<Got>, ProtocolError> {
+fn read_get(answer: &[u8]) -> Result<Option<GetResponse>, ProtocolError> {
     GetReader::new(&name()).push(answer)
 }
 
@@ -39,12 +41,12 @@ fn commands() {
 
 #[test]
 fn answers() {
-    assert_eq!(read_get(b"END\r\n"), Ok(Some(Got::Nothing)));
+    assert_eq!(read_get(b"END\r\n"), Ok(Some(GetResponse::Nothing)));
     for value in [&b""[..], b"x", b"\r\nEND\r\n", b"END\r\n", &[0, 255, 13, 10]] {
-        assert_eq!(read_get(&value_answer(value)), Ok(Some(Got::Value(value.to_vec()))));
+        assert_eq!(read_get(&value_answer(value)), Ok(Some(GetResponse::Value(value.to_vec()))));
     }
     let largest = vec![7; MAX_VALUE];
-    assert_eq!(read_get(&value_answer(&largest)), Ok(Some(Got::Value(largest))));
+    assert_eq!(read_get(&value_answer(&largest)), Ok(Some(GetResponse::Value(largest))));
     assert_eq!(read_set(b"STORED\r\n"), Ok(Some(())));
 }
 
@@ -100,13 +102,13 @@ fn what_memcached_does_not_say() {
         "x".repeat(512),
     ];
     for answer in nonsense {
-        assert_eq!(read_get(answer.as_bytes()), Err(ProtocolError::Nonsense), "{answer:?}");
-        assert_eq!(read_set(answer.as_bytes()), Err(ProtocolError::Nonsense), "{answer:?}");
+        assert_eq!(read_get(answer.as_bytes()), Err(ProtocolError::InvalidResponse), "{answer:?}");
+        assert_eq!(read_set(answer.as_bytes()), Err(ProtocolError::InvalidResponse), "{answer:?}");
     }
-    assert_eq!(read_get(b"STORED\r\n"), Err(ProtocolError::Nonsense));
-    assert_eq!(read_get(b"NOT_STORED\r\n"), Err(ProtocolError::Nonsense));
-    assert_eq!(read_set(b"END\r\n"), Err(ProtocolError::Nonsense));
-    assert_eq!(read_get("VALUE \u{e9}\r\n".as_bytes()), Err(ProtocolError::Nonsense));
+    assert_eq!(read_get(b"STORED\r\n"), Err(ProtocolError::InvalidResponse));
+    assert_eq!(read_get(b"NOT_STORED\r\n"), Err(ProtocolError::InvalidResponse));
+    assert_eq!(read_set(b"END\r\n"), Err(ProtocolError::InvalidResponse));
+    assert_eq!(read_get("VALUE \u{e9}\r\n".as_bytes()), Err(ProtocolError::InvalidResponse));
 }
 
 #[test]
@@ -132,7 +134,7 @@ proptest! {
         let mut start = 0;
         for end in cuts {
             let got = reader.push(&answer[start..end]);
-            let expected = (end == answer.len()).then(|| Got::Value(value.clone()));
+            let expected = (end == answer.len()).then(|| GetResponse::Value(value.clone()));
             prop_assert_eq!(got, Ok(expected));
             start = end;
         }
@@ -156,7 +158,7 @@ proptest! {
         text in "(VALUE|END|STORED|ERROR| |0|9|\r|\n|keystone/){0,20}",
     ) {
         if let Ok(Some(got)) = read_get(text.as_bytes()) {
-            prop_assert_eq!(got, Got::Nothing);
+            prop_assert_eq!(got, GetResponse::Nothing);
             prop_assert_eq!(&text, "END\r\n");
         }
         if let Ok(Some(())) = read_set(text.as_bytes()) {

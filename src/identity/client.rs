@@ -18,7 +18,7 @@ use nginx_sys::ngx_log_t;
 
 use self::endpoints::{Answer, BuildRequest, Endpoints};
 use self::login::Login;
-use crate::zone::Tally;
+use crate::zone::ServiceCounters;
 
 mod credentials;
 mod encode;
@@ -57,11 +57,11 @@ impl KeystoneClient {
     pub fn new(
         settings: ClientSettings,
         store: Rc<dyn TokenStore>,
-        tally: Tally,
+        counters: ServiceCounters,
         log: NonNull<ngx_log_t>,
     ) -> Self {
         let credentials = settings.credentials.clone();
-        let endpoints = Rc::new(Endpoints::new(settings, store.clone(), tally, log));
+        let endpoints = Rc::new(Endpoints::new(settings, store.clone(), counters, log));
         let login = Rc::new(Login::new(credentials, store, endpoints.clone()));
         Self { endpoints, login, log }
     }

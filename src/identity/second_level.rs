@@ -11,7 +11,7 @@ use nginx_sys::{ngx_conf_t, ngx_log_t};
 
 use crate::memcached::{Memcached, ServerAddressError, ServerAddresses};
 use crate::net::now_sec;
-use crate::zone::Tally;
+use crate::zone::ServiceCounters;
 
 /// The second level as it is configured: servers that are looked up, keys that are made.
 pub(super) struct Setup {
@@ -60,12 +60,12 @@ impl SecondLevel {
         setup: &'static Setup,
         settings: &ServiceSettings,
         keeps_catalog: bool,
-        tally: Tally,
+        counters: ServiceCounters,
         log: NonNull<ngx_log_t>,
     ) -> Self {
         Self {
             setup,
-            memcached: Memcached::new(&setup.servers, tally, log),
+            memcached: Memcached::new(&setup.servers, counters, log),
             scope: scope(settings, keeps_catalog),
             log,
         }

@@ -18,7 +18,7 @@ use super::shared_token::SharedToken;
 use super::snapshot::{Material, Snapshot, LOAD_TRIES};
 use crate::failure_log::FailureLog;
 use crate::net::{now_msec, now_sec};
-use crate::zone::{ServiceState, Tally, Zone};
+use crate::zone::{ServiceCounters, ServiceState, Zone};
 
 /// An identity service in a worker.
 pub struct ServiceClient {
@@ -68,17 +68,17 @@ impl ServiceClient {
             tls: Some(service.tls.clone()),
         };
         let tokens = Rc::new(SharedToken { zone, state, service: service.id });
-        let tally = Tally::new(state, service.id);
+        let counters = ServiceCounters::new(state, service.id);
         let memcached = service
             .memcached
             .as_ref()
-            .map(|setup| SecondLevel::new(setup, settings, keeps_catalog, tally, log));
+            .map(|setup| SecondLevel::new(setup, settings, keeps_catalog, counters, log));
         Some(Self {
             service,
             zone,
             state,
             row,
-            client: KeystoneClient::new(client, tokens, tally, log),
+            client: KeystoneClient::new(client, tokens, counters, log),
             material: RefCell::default(),
             refreshes: Refreshes::default(),
             validations: Validations::default(),

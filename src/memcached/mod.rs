@@ -14,7 +14,7 @@ use keystone_gateway::memcache::seal::Name;
 use keystone_gateway::status::cells::MemcachedOp;
 use nginx_sys::ngx_log_t;
 
-use crate::zone::Tally;
+use crate::zone::ServiceCounters;
 
 mod addresses;
 mod server;
@@ -27,18 +27,22 @@ pub struct Memcached {
     /// As `ring` counts them.
     servers: Vec<Server>,
     ring: Ring,
-    tally: Tally,
+    counters: ServiceCounters,
 }
 
 impl Memcached {
     /// A client without connections. `log` must stay valid as long as the client and its requests,
     /// as the log of the cycle does in a worker.
-    pub fn new(servers: &[ServerAddresses], tally: Tally, log: NonNull<ngx_log_t>) -> Self {
+    pub fn new(
+        servers: &[ServerAddresses],
+        counters: ServiceCounters,
+        log: NonNull<ngx_log_t>,
+    ) -> Self {
         let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
         Self {
             ring: Ring::new(&names),
             servers: servers.iter().map(|server| Server::new(server.clone(), log)).collect(),
-            tally,
+            counters,
         }
     }
 
@@ -56,7 +60,7 @@ impl Memcached {
             Some(GetResponse::Nothing) => (MemcachedOp::GetMiss, None),
             None => (MemcachedOp::GetFailed, None),
         };
-        self.tally.memcached(at, asked);
+        self.counters.memcached(at, asked);
         value
     }
 
@@ -71,7 +75,7 @@ impl Memcached {
             Some(()) => MemcachedOp::SetStored,
             None => MemcachedOp::SetFailed,
         };
-        self.tally.memcached(at, asked);
+        self.counters.memcached(at, asked);
     }
 
     /// The first available server for the name, and its index.

@@ -74,12 +74,12 @@ impl Zone {
 /// A worker that has outlived two configurations may find the state of another service, whose
 /// counters are none of its business.
 #[derive(Clone, Copy)]
-pub struct Tally {
+pub struct ServiceCounters {
     state: ServiceState,
     service: u64,
 }
 
-impl Tally {
+impl ServiceCounters {
     /// Counts for the service `service`.
     pub fn new(state: ServiceState, service: u64) -> Self {
         Self { state, service }

@@ -24,7 +24,7 @@ use nginx_sys::{
 };
 
 pub use answers::{Answer, Identity};
-pub use counters::Tally;
+pub use counters::ServiceCounters;
 pub use service::ServiceState;
 
 /// The zone, mapped. Copies are as good as the original.

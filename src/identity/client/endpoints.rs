@@ -19,7 +19,7 @@ use super::pause;
 use super::settings::ClientSettings;
 use crate::identity::clock::{millis, millis_since};
 use crate::net::{now_msec, Endpoint, HttpClient, HttpSettings, NetError, Response, Timer};
-use crate::zone::Tally;
+use crate::zone::ServiceCounters;
 
 /// The endpoints of one identity service, as one worker sees them.
 pub(super) struct Endpoints {
@@ -30,7 +30,7 @@ pub(super) struct Endpoints {
     max_retries: u32,
     http: HttpClient,
     store: Rc<dyn TokenStore>,
-    tally: Tally,
+    counters: ServiceCounters,
     pub(super) log: NonNull<ngx_log_t>,
 }
 
@@ -69,7 +69,7 @@ impl Endpoints {
     pub(super) fn new(
         settings: ClientSettings,
         store: Rc<dyn TokenStore>,
-        tally: Tally,
+        counters: ServiceCounters,
         log: NonNull<ngx_log_t>,
     ) -> Self {
         let http = HttpSettings {
@@ -94,7 +94,7 @@ impl Endpoints {
             max_retries: settings.max_retries,
             http: HttpClient::new(http, log),
             store,
-            tally,
+            counters,
             log,
         }
     }
@@ -138,7 +138,7 @@ impl Endpoints {
                 return Err(error);
             }
             info!(self.log, "keystone: identity service {error}, trying again");
-            self.tally.retry();
+            self.counters.retry();
             last_error = Some(error);
         }
         Err(last_error.unwrap_or_else(|| ClientError::Unavailable {
@@ -208,7 +208,7 @@ impl Endpoints {
 
         let took = started.elapsed();
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.tally.exchange(at, kind, &ending(&result), micros);
+        self.counters.exchange(at, kind, &ending(&result), micros);
         let took = took.as_millis();
         let response = match result {
             Ok(response) => response,

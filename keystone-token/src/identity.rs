@@ -15,7 +15,6 @@ use crate::catalog::Catalog;
 use crate::json::{JsonError, Object, Text};
 use crate::text;
 use crate::time::{self, TimeError};
-use crate::token::{check_expiry, Refusal};
 
 pub use delegation::{OAuth, Trust};
 
@@ -91,11 +90,6 @@ impl Identity {
             true => Err(IdentityError::ControlCharacter),
             false => Ok(identity),
         }
-    }
-
-    /// Refuses an identity whose token has expired at `now`, in unix seconds.
-    pub fn check_expiry(&self, now: i64) -> Result<(), Refusal> {
-        check_expiry(self.expires_at, now)
     }
 
     /// All that ends up in a header, a variable or a record.

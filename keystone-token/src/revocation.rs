@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::cms::{DigestParameters, SignedData};
 use crate::format::{self, HashAlgorithm, TokenFormat};
 use crate::json::{JsonError, Object};
-use crate::token::{ParsedToken, VerifiedToken};
+use crate::token::{ParsedToken, Refusal, VerifiedToken};
 
 /// The content of a revocation list, whose signature was verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,6 +128,20 @@ fn other_texts(format: TokenFormat, signed: &SignedData) -> impl Iterator<Item =
         let armours: [fn(&[u8]) -> String; 2] = [format::armour_pkiz, format::armour_pkiz_der];
         pki.into_iter().chain(armours.into_iter().map(move |armour| armour(&der)))
     })
+}
+
+impl VerifiedToken<'_> {
+    /// Refuses a token that is on the revocation list, by whichever of its ids.
+    pub fn check_revocation(
+        &self,
+        list: &RevocationList,
+        algorithms: &[HashAlgorithm],
+    ) -> Result<(), Refusal> {
+        match list.revokes(self, algorithms) {
+            true => Err(Refusal::Revoked),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The document is no revocation list.

@@ -5,11 +5,10 @@ use std::fmt;
 
 use crate::cms::{CmsError, SignatureError, SignedData, Signers};
 use crate::fernet::FernetError;
-use crate::format::{self, ArmourError, HashAlgorithm, TokenFormat, MAX_UNSIGNED_LEN};
+use crate::format::{self, ArmourError, TokenFormat, MAX_UNSIGNED_LEN};
 use crate::identity::{Identity, IdentityError};
 use crate::jws::JwsError;
 use crate::result::AuthResult;
-use crate::revocation::RevocationList;
 
 /// Tells who can judge a token, and refuses what no token of Keystone's looks like. Only the text is
 /// looked at, not what is in it.
@@ -124,18 +123,6 @@ impl<'t> VerifiedToken<'t> {
         self.identity.check_expiry(now)
     }
 
-    /// Refuses a token that is on the revocation list, by whichever of its ids.
-    pub fn check_revocation(
-        &self,
-        list: &RevocationList,
-        algorithms: &[HashAlgorithm],
-    ) -> Result<(), Refusal> {
-        match list.revokes(self, algorithms) {
-            true => Err(Refusal::Revoked),
-            false => Ok(()),
-        }
-    }
-
     /// Whom it stands for.
     pub fn identity(&self) -> &Identity {
         &self.identity
@@ -149,6 +136,13 @@ impl<'t> VerifiedToken<'t> {
     /// The token that was verified.
     pub fn parsed(&self) -> &ParsedToken<'t> {
         &self.parsed
+    }
+}
+
+impl Identity {
+    /// Refuses an identity whose token has expired at `now`, in unix seconds.
+    pub fn check_expiry(&self, now: i64) -> Result<(), Refusal> {
+        check_expiry(self.expires_at, now)
     }
 }
 

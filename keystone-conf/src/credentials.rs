@@ -3,7 +3,7 @@
 use keystone_token::secret::Secret;
 
 use crate::error::SettingsError;
-use crate::server::inherit;
+use crate::inherit::inherit;
 
 /// As whom to ask.
 #[derive(Clone, Debug, Eq, PartialEq)]

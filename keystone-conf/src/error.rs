@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use keystone_token::jws::JwsKeyError;
 use keystone_token::swift::OptionsError;
 
-use crate::line::Place;
+use crate::place::Place;
 use crate::value::ValueError;
 
 /// Why a directive is refused. The text is in nginx's manner; file and line come behind it.

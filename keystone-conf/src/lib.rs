@@ -1,7 +1,7 @@
 //! What an operator may write about `ngx_http_keystone_module` in `nginx.conf`, and the settings
 //! that come out.
 //!
-//! The module and `keystone-doctor` use the same table of [directives](directives), the same rules
+//! The module and `keystone-doctor` use the same table of [directives], the same rules
 //! for values, the same inheritance and the same checks of what fits together. Neither nginx nor
 //! the doctor is known here: a [`Host`] tells where a directive stands, where relative paths start,
 //! and what becomes of a value with variables.
@@ -45,9 +45,11 @@
 mod credentials;
 mod error;
 mod files;
+mod inherit;
 mod line;
 mod location;
 mod memcached;
+mod place;
 mod server;
 mod settings;
 mod swift;
@@ -58,9 +60,10 @@ mod zone;
 
 pub use self::credentials::{Credentials, CredentialsConf};
 pub use self::error::{ConfError, Placed, SettingsError};
-pub use self::line::{Host, Line, Place, ValueKind};
+pub use self::line::{Host, Line, ValueKind};
 pub use self::location::{Auth, LocationConf};
 pub use self::memcached::{MemcachedConf, MemcachedSettings};
+pub use self::place::Place;
 pub use self::server::ServerConf;
 pub use self::settings::{ServiceSettings, TlsSettings};
 pub use self::swift::{AclValue, SwiftConf};

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::error::ConfError;
 use crate::files;
+use crate::place::Place;
 use crate::swift::AclValue;
 use crate::uri::{ServiceUri, UriError};
 use crate::value::{self, ValueError};
@@ -45,24 +46,6 @@ pub enum ValueKind {
     Path,
     /// A text.
     Text,
-}
-
-/// Where a directive stands.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Place {
-    /// The file; empty for an option of a command line.
-    pub file: PathBuf,
-    /// Counted from 1; 0 for an option of a command line.
-    pub line: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => f.write_str("the command line"),
-            line => write!(f, "{}:{line}", self.file.display()),
-        }
-    }
 }
 
 /// A directive with its arguments, which have been counted.

@@ -7,8 +7,8 @@ use keystone_token::policy::BindMode;
 use keystone_token::swift::Settings;
 
 use crate::error::{Placed, SettingsError};
-use crate::line::Place;
-use crate::server::inherit;
+use crate::inherit::inherit;
+use crate::place::Place;
 use crate::swift::SwiftConf;
 
 /// `keystone_auth`.

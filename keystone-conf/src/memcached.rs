@@ -5,7 +5,7 @@ use keystone_gateway::memcache::server::Server;
 use keystone_token::secret::Secret;
 
 use crate::error::SettingsError;
-use crate::server::inherit;
+use crate::inherit::inherit;
 
 /// The directives of one level, and, once merged, of all levels around it.
 #[derive(Clone, Debug, Default)]

@@ -10,6 +10,7 @@ use keystone_token::jws::JwsKeys;
 
 use crate::credentials::{Credentials, CredentialsConf};
 use crate::error::SettingsError;
+use crate::inherit::inherit;
 use crate::memcached::MemcachedConf;
 use crate::settings::{ServiceSettings, TlsSettings};
 use crate::uri::ServiceUri;
@@ -219,11 +220,4 @@ fn or_report<T>(
         errors.push(error);
         otherwise
     })
-}
-
-/// What `ngx_conf_merge_value()` does.
-pub(crate) fn inherit<T: Clone>(slot: &mut Option<T>, outer: &Option<T>) {
-    if slot.is_none() {
-        slot.clone_from(outer);
-    }
 }

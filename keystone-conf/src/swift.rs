@@ -3,8 +3,8 @@
 use keystone_token::swift::{Acl, AclKind, Options, Settings};
 
 use crate::error::{Placed, SettingsError};
-use crate::line::Place;
-use crate::server::inherit;
+use crate::inherit::inherit;
+use crate::place::Place;
 
 /// The directives of one level, and, once merged, of all levels around it. `V` is a value with
 /// variables.

@@ -9,7 +9,6 @@ use keystone_token::swift::AclError;
 use zeroize::Zeroizing;
 
 use crate::uri::UriError;
-use crate::zone::ZoneError;
 
 /// What is wrong with a value. The text follows the value and the directive's name.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -162,6 +161,20 @@ const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 const WEEK: i64 = 7 * DAY;
+
+/// Why a text is no zone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ZoneError {
+    /// It has another form.
+    #[error("it must be zone=NAME:SIZE")]
+    Form,
+    /// Its size is none.
+    #[error("its size must be such as \"512k\" or \"10m\"")]
+    Size,
+    /// Nothing useful fits into it.
+    #[error("its size must be at least 256k")]
+    TooSmall,
+}
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::value;
+use crate::value::{self, ZoneError};
 
 /// The directives of the http block that no level below it can change.
 #[derive(Clone, Debug, Default)]
@@ -42,20 +42,6 @@ impl FromStr for ZoneSettings {
             Some(size) => Ok(Self { name: name.to_owned(), size }),
         }
     }
-}
-
-/// Why a text is no zone.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum ZoneError {
-    /// It has another form.
-    #[error("it must be zone=NAME:SIZE")]
-    Form,
-    /// Its size is none.
-    #[error("its size must be such as \"512k\" or \"10m\"")]
-    Size,
-    /// Nothing useful fits into it.
-    #[error("its size must be at least 256k")]
-    TooSmall,
 }
 
 const LEAST_SIZE: usize = 256 << 10;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 mod client;
 mod cpu;
+mod measured;
 mod micro;
 mod online;
 mod peer;

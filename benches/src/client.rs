@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cpu::{self, Pins};
-use crate::report::Measured;
+use crate::measured::Measured;
 use crate::Failure;
 
 /// What to send, and what should come back.

@@ -5,36 +5,11 @@ use std::time::Duration;
 
 use keystone_testbed::nginx;
 
+use crate::measured::Measured;
 use crate::stage::{
     Row, Stage, AUTHORISED_OBJECT, CACHED, CACHED_FERNET, NEW_TOKEN, OBJECT, UNPROTECTED,
 };
 use crate::Options;
-
-/// One line of the table in one round.
-#[derive(Clone, Copy, Debug)]
-pub struct Measured {
-    /// How many requests were answered.
-    pub requests: usize,
-    /// The worker's processor time for them.
-    pub used: Duration,
-    /// How long it took.
-    pub taken: Duration,
-}
-
-impl Measured {
-    /// Microseconds of processor time for one request.
-    fn cost(&self) -> f64 {
-        self.used.as_secs_f64() * 1e6 / self.requests as f64
-    }
-
-    fn rate(&self) -> f64 {
-        self.requests as f64 / self.taken.as_secs_f64()
-    }
-
-    fn busy(&self) -> f64 {
-        self.used.as_secs_f64() / self.taken.as_secs_f64()
-    }
-}
 
 /// All lines in all rounds.
 pub struct Table {

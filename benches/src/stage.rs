@@ -18,7 +18,7 @@ use keystone_token::format::{unarmour, TokenFormat};
 
 use crate::client::Load;
 use crate::cpu::Pins;
-use crate::report::Measured;
+use crate::measured::Measured;
 use crate::tokens::{self, PROJECT};
 use crate::Failure;
 

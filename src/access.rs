@@ -1,5 +1,6 @@
 //! The phase handlers: which user a request comes from, and whether it may pass.
 
+use std::fmt::Display;
 use std::rc::Rc;
 
 use keystone_token::record::Field::UserId;
@@ -195,13 +196,13 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
     }
     if let TokenState::Valid(record) = &user {
         if let Err(missing) = check_requirements(request, record, location) {
-            return forbid(authz, &user, missing);
+            return forbid(authz, &user, &missing);
         }
     }
     let passes = match swift::authorize(authz, &user, &service) {
         None => user.is_valid(),
         Some(Answer::Allow) => true,
-        Some(Answer::Forbidden) => return forbid(authz, &user, "no right to the account"),
+        Some(Answer::Forbidden) => return forbid(authz, &user, &"no right to the account"),
         Some(Answer::NotFound) => return answer::NOT_FOUND,
         Some(Answer::Unauthorized) => return answer::unauthorized(request, context, server),
     };
@@ -221,7 +222,7 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
 }
 
 /// 403, and the line that tells an operator why.
-fn forbid(authz: &AuthzContext<'_>, user: &TokenState<Record<'_>>, reason: &str) -> isize {
+fn forbid(authz: &AuthzContext<'_>, user: &TokenState<Record<'_>>, reason: &dyn Display) -> isize {
     let user = match user {
         TokenState::Valid(record) => record.get(UserId),
         _ => None,
@@ -244,18 +245,27 @@ fn demands_token(location: &LocationConf) -> bool {
         || !location.require().is_empty()
 }
 
+/// What a location requires, and the token does not have.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+enum Unmet {
+    #[error("a required role is missing")]
+    Role,
+    #[error("a required value is missing")]
+    Value,
+}
+
 /// `keystone_require_role` and `keystone_require`.
 fn check_requirements(
     request: &Request,
     record: &Record<'_>,
     location: &LocationConf,
-) -> Result<(), &'static str> {
+) -> Result<(), Unmet> {
     let is_true = |value: &[u8]| !value.is_empty() && value != b"0";
     if !location.require_roles().iter().all(|roles| policy::has_any_role(record, roles)) {
-        return Err("a required role is missing");
+        return Err(Unmet::Role);
     }
     if !location.require().iter().all(|value| request.evaluate(value).is_some_and(is_true)) {
-        return Err("a required value is missing");
+        return Err(Unmet::Value);
     }
     Ok(())
 }

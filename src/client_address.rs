@@ -7,7 +7,7 @@ use nginx_sys::{sockaddr, socklen_t};
 /// Where a client's connection comes from, without its port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientAddress {
-    /// The whole address.  An IPv4 address that a socket for IPv6 shows is the IPv4 address.
+    /// The whole address. An IPv4 address that a socket for IPv6 shows is the IPv4 address.
     Ip(IpAddr),
     /// A socket in the file system, or an address that nginx does not tell.
     Local,

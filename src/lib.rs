@@ -117,7 +117,7 @@ impl HttpModule for HttpKeystoneModule {
             return ERROR;
         }
         if let Err(reason) = main.finish(cf) {
-            conf::directive::report(cf, NGX_LOG_EMERG, &reason);
+            conf::directive::report(cf, NGX_LOG_EMERG, &reason.to_string());
             return ERROR;
         }
         match main.is_used() {
@@ -133,7 +133,7 @@ fn install_handlers(cf: &mut ngx_conf_t) -> Option<()> {
     add_handler(core, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, strip_tokens)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ACCESS_HANDLER)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, check_passed)?;
-    // nginx runs a phase's handlers from the last one to the first.  Being first in the rewrite
+    // nginx runs a phase's handlers from the last one to the first. Being first in the rewrite
     // phase is right; in the access phase, an address or a password that is refused should cost
     // no look at the token, so the module goes behind nginx's own.
     let phase = &mut core.phases[ngx_http_phases_NGX_HTTP_ACCESS_PHASE as usize];
@@ -215,7 +215,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         return OK;
     }
     let started = catch_unwind(AssertUnwindSafe(|| worker::Worker::start(main)));
-    match started.unwrap_or(Err("panic")) {
+    match started.unwrap_or(Err(worker::StartError::Panic)) {
         Ok(()) => OK,
         Err(reason) => {
             error!(ngx::log::ngx_cycle_log(), "keystone: the worker cannot start: {reason}");

@@ -8,7 +8,7 @@ mod acl_file;
 use std::fmt::Arguments;
 
 use keystone_token::record::Record;
-use keystone_token::swift::{self, acl_kind, AccountPath, Acl, AclKind, Decision};
+use keystone_token::swift::{self, acl_kind, AccountPath, Acl, AclError, AclKind, Decision};
 
 use crate::authz::AuthzContext;
 use crate::conf::location::{AclValue, SwiftConf};
@@ -126,7 +126,15 @@ fn complain(request: &Request, what: Arguments<'_>) {
     }
 }
 
-fn parse(text: &[u8], kind: AclKind) -> Result<Acl, String> {
-    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
-    Acl::parse(kind, text).map_err(|error| error.to_string())
+fn parse(text: &[u8], kind: AclKind) -> Result<Acl, AclTextError> {
+    Ok(Acl::parse(kind, std::str::from_utf8(text)?)?)
+}
+
+/// Why bytes are no ACL.
+#[derive(Debug, thiserror::Error)]
+enum AclTextError {
+    #[error(transparent)]
+    Acl(#[from] AclError),
+    #[error(transparent)]
+    Utf8(#[from] std::str::Utf8Error),
 }

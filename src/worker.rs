@@ -46,11 +46,11 @@ impl Worker {
     }
 
     /// Starts the process's state, where the configuration needs one.
-    pub fn start(main: &'static MainConf) -> Result<(), &'static str> {
+    pub fn start(main: &'static MainConf) -> Result<(), StartError> {
         if !main.is_used() {
             return Ok(());
         }
-        let zone = main.zone.open().ok_or("the cache zone is not mapped")?;
+        let zone = main.zone.open().ok_or(StartError::NoZone)?;
         let row = zone.take_row();
         let log = ngx::log::ngx_cycle_log();
         let services: Vec<_> = main
@@ -61,7 +61,7 @@ impl Worker {
                     .map(Rc::new)
             })
             .collect::<Option<_>>()
-            .ok_or("an identity service has no state in the cache zone")?;
+            .ok_or(StartError::NoState)?;
         let tasks = services
             .iter()
             .flat_map(|service| {
@@ -109,6 +109,20 @@ impl Worker {
     pub fn service(&self, index: usize) -> Option<&Rc<identity::ServiceClient>> {
         self.services.get(index)
     }
+}
+
+/// Why a worker process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The master has made no state for an identity service.
+    #[error("an identity service has no state in the cache zone")]
+    NoState,
+    /// The zone of shared memory cannot be used.
+    #[error("the cache zone is not mapped")]
+    NoZone,
+    /// A defect of the module; the panic is logged.
+    #[error("panic")]
+    Panic,
 }
 
 /// A small cache in front of the shared one: a token is compared, not hashed, and its identity is

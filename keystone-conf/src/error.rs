@@ -1,6 +1,5 @@
 //! What is wrong with a directive, and with directives that do not fit together.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -141,16 +140,11 @@ pub enum SettingsError {
 }
 
 /// An error, and the directive that it is about.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{error} in {place}")]
 pub struct Placed<E> {
     /// What is wrong.
     pub error: E,
     /// Where.
     pub place: Place,
-}
-
-impl<E: fmt::Display> fmt::Display for Placed<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.error, self.place)
-    }
 }

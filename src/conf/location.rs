@@ -2,7 +2,6 @@
 
 use std::ffi::{c_char, c_void};
 
-use keystone_conf::{Placed, SettingsError};
 use nginx_sys::ngx_conf_t;
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::{
@@ -10,6 +9,7 @@ use ngx::http::{
 };
 
 use super::directive::Value;
+use super::error::{LocationError, SetupError};
 use crate::net::Resolver;
 use crate::HttpKeystoneModule;
 
@@ -56,26 +56,26 @@ fn finish(
     cf: &mut ngx_conf_t,
     location: &mut LocationConf,
     has_swift_settings: bool,
-) -> Result<(), String> {
-    let said = |error: Placed<SettingsError>| error.to_string();
-    let Some(place) = location.protection().map_err(said)? else { return Ok(()) };
+) -> Result<(), LocationError> {
+    let Some(place) = location.protection()? else { return Ok(()) };
     if has_swift_settings && location.swift.auth.is_none() {
         let log = cf.log;
         log_at!(NGX_LOG_WARN, log, "{IDLE_SWIFT} {place}");
     }
-    require_service(cf, location).map_err(|reason| format!("{reason} in {place}"))?;
-    location.swift.finish().map_err(said)
+    require_service(cf, location)
+        .map_err(|reason| LocationError::Setup { reason, place: place.clone() })?;
+    Ok(location.swift.finish()?)
 }
 
 /// Sees to the identity service of a location that asks for tokens.
-fn require_service(cf: &mut ngx_conf_t, location: &LocationConf) -> Result<(), String> {
+fn require_service(cf: &mut ngx_conf_t, location: &LocationConf) -> Result<(), SetupError> {
     // While a server's locations are merged, nginx's context holds that server's configuration.
-    let main = HttpKeystoneModule::main_conf_mut(cf).ok_or("the module has no configuration")?;
-    let server = HttpKeystoneModule::server_conf_mut(cf).ok_or("the server has none")?;
+    let main = HttpKeystoneModule::main_conf_mut(cf).ok_or(SetupError::NoConfiguration)?;
+    let server = HttpKeystoneModule::server_conf_mut(cf).ok_or(SetupError::NoConfiguration)?;
     if location.sets_catalog() {
         main.keeps_catalog = true;
     }
-    let auth_uri = server.announced_uri().map_err(|error| error.to_string())?;
+    let auth_uri = server.announced_uri()?;
     if server.service.is_none() {
         server.challenge = format!("Keystone uri=\"{}\"", auth_uri.as_str());
         let resolver = resolver(cf);

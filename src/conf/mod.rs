@@ -3,6 +3,7 @@
 
 pub mod commands;
 pub mod directive;
+mod error;
 pub mod location;
 mod request;
 pub mod server;
@@ -13,6 +14,7 @@ use std::ptr::NonNull;
 use nginx_sys::{ngx_conf_t, ngx_core_conf_t, ngx_cycle_t, NGX_LOG_WARN};
 use ngx::core::{CoreModuleMainConf, NgxCoreModule};
 
+use self::error::SetupError;
 use self::server::ServerConf;
 use self::zone::ZoneConf;
 use crate::identity::Service;
@@ -44,7 +46,7 @@ impl MainConf {
     }
 
     /// Asks for the zone, if it is needed.
-    pub fn finish(&mut self, cf: &mut ngx_conf_t) -> Result<(), String> {
+    pub fn finish(&mut self, cf: &mut ngx_conf_t) -> Result<(), SetupError> {
         if !self.is_used() {
             return Ok(());
         }
@@ -74,12 +76,12 @@ impl MainConf {
         cf: &mut ngx_conf_t,
         server: &ServerConf,
         resolver: Option<Resolver>,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, SetupError> {
         let default_dir = directive::full_path(cf, &signing_dir::default_path(), false)
-            .ok_or("no memory for a path")?;
+            .ok_or(SetupError::NoMemory)?;
         let (settings, errors) = server.settings(default_dir);
-        if let Some(error) = errors.first() {
-            return Err(error.to_string());
+        if let Some(error) = errors.into_iter().next() {
+            return Err(error.into());
         }
         if server.memcached.has_idle_secret() {
             directive::report(cf, NGX_LOG_WARN, IDLE_SECRET);
@@ -89,9 +91,9 @@ impl MainConf {
             return Ok(index);
         }
         for known in &self.services {
-            settings.check_beside(&known.settings).map_err(|error| error.to_string())?;
+            settings.check_beside(&known.settings)?;
         }
-        let service = Service::new(cf, settings, resolver).map_err(|error| error.to_string())?;
+        let service = Service::new(cf, settings, resolver)?;
         self.services.push(Box::new(service));
         Ok(self.services.len() - 1)
     }

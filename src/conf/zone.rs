@@ -8,6 +8,7 @@ use nginx_sys::{ngx_conf_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, NG
 use ngx::http::HttpModule;
 
 use super::directive::pool_string;
+use super::error::SetupError;
 use super::MainConf;
 use crate::zone::{ServiceState, Zone};
 use crate::HttpKeystoneModule;
@@ -25,12 +26,12 @@ impl ZoneConf {
         cf: &mut ngx_conf_t,
         settings: ZoneSettings,
         main: *mut MainConf,
-    ) -> Result<(), String> {
-        let mut name = pool_string(cf, &settings.name).ok_or("no memory")?;
+    ) -> Result<(), SetupError> {
+        let mut name = pool_string(cf, &settings.name).ok_or(SetupError::NoMemory)?;
         let tag = std::ptr::from_ref(HttpKeystoneModule::module()).cast_mut().cast();
         // SAFETY: `cf` and `name` are valid; nginx copies neither but keeps both in its pool.
         let shm_zone = unsafe { ngx_shared_memory_add(cf, &mut name, settings.size, tag) };
-        let mut shm_zone = NonNull::new(shm_zone).ok_or("the cache zone cannot be added")?;
+        let mut shm_zone = NonNull::new(shm_zone).ok_or(SetupError::Zone)?;
         // SAFETY: nginx has just made it, and nobody else uses it while the configuration is read.
         let zone = unsafe { shm_zone.as_mut() };
         zone.init = Some(initialize);

@@ -23,6 +23,6 @@ mod snapshot;
 mod validation;
 
 pub use self::pending::{Need, PendingLimit, Unavailable, ValidationRequest};
-pub use self::service::{start, Service};
+pub use self::service::{start, Service, ServiceError};
 pub use self::service_client::ServiceClient;
 pub use self::snapshot::{Material, Revocations};

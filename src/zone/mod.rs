@@ -55,11 +55,11 @@ impl Zone {
     /// # Safety
     /// Called by the master only, with a zone whose memory is mapped and stays so while the
     /// configuration is in use.
-    pub unsafe fn open(shm_zone: &ngx_shm_zone_t) -> Result<Self, String> {
+    pub unsafe fn open(shm_zone: &ngx_shm_zone_t) -> Result<Self, ZoneError> {
         let name = String::from_utf8_lossy(shm_zone.shm.name.as_bytes());
-        let too_small = || format!("keystone_cache_zone \"{name}\" is too small");
+        let too_small = || ZoneError::TooSmall { name: name.to_string() };
         let pool: NonNull<ngx_slab_pool_t> =
-            NonNull::new(shm_zone.shm.addr.cast()).ok_or("keystone_cache_zone is not mapped")?;
+            NonNull::new(shm_zone.shm.addr.cast()).ok_or(ZoneError::NotMapped)?;
 
         // SAFETY: nginx has made a slab pool of the zone.
         let found: *mut Root = unsafe { (*pool.as_ptr()).data.cast() };
@@ -67,10 +67,7 @@ impl Zone {
             // SAFETY: only this function sets `data`, to a root that is never freed.
             let root = unsafe { &*found };
             if root.layout.load(Ordering::Relaxed) != LAYOUT {
-                return Err(format!(
-                    "keystone_cache_zone \"{name}\" was laid out by another version of the \
-                     module: give it another name, or restart nginx"
-                ));
+                return Err(ZoneError::OtherLayout { name: name.to_string() });
             }
             return Ok(Self { pool, root });
         }
@@ -201,12 +198,38 @@ fn calloc(pool: NonNull<ngx_slab_pool_t>, size: usize) -> Option<*mut c_void> {
     (!memory.is_null()).then_some(memory)
 }
 
-fn fill_random(bytes: &mut [u8; 32]) -> Result<(), String> {
+fn fill_random(bytes: &mut [u8; 32]) -> Result<(), ZoneError> {
     // SAFETY: there are as many bytes to write to as the call is told.
     match unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } {
         32 => Ok(()),
-        _ => Err(format!("getrandom() failed: {}", std::io::Error::last_os_error())),
+        _ => Err(ZoneError::Random(std::io::Error::last_os_error())),
     }
+}
+
+/// Why the zone cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ZoneError {
+    /// nginx has not mapped it.
+    #[error("keystone_cache_zone is not mapped")]
+    NotMapped,
+    /// Another version of the module has left its layout there.
+    #[error(
+        "keystone_cache_zone \"{name}\" was laid out by another version of the module: give it \
+         another name, or restart nginx"
+    )]
+    OtherLayout {
+        /// The zone's name.
+        name: String,
+    },
+    /// There is no random key to be had.
+    #[error("getrandom() failed: {0}")]
+    Random(std::io::Error),
+    /// Not even the layout fits.
+    #[error("keystone_cache_zone \"{name}\" is too small")]
+    TooSmall {
+        /// The zone's name.
+        name: String,
+    },
 }
 
 fn word_of(part: &[u8]) -> u64 {

@@ -1,0 +1,42 @@
+//! Why a configuration whose directives are right cannot be used.
+
+use keystone_conf::{Place, Placed, SettingsError};
+use thiserror::Error;
+
+use crate::identity::ServiceError;
+
+/// Why the module cannot set up what the directives ask for.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// nginx has no configuration of the module at this level.
+    #[error("the module has no configuration here")]
+    NoConfiguration,
+    /// nginx's pool is exhausted.
+    #[error("no memory")]
+    NoMemory,
+    /// The identity service cannot be used as it is configured.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The directives of a server do not fit together.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// nginx refuses the zone of shared memory.
+    #[error("the cache zone cannot be added")]
+    Zone,
+}
+
+/// Why a location cannot be protected.
+#[derive(Debug, Error)]
+pub enum LocationError {
+    /// Its directives do not fit together.
+    #[error(transparent)]
+    Settings(#[from] Placed<SettingsError>),
+    /// What it needs cannot be set up.
+    #[error("{reason} in {place}")]
+    Setup {
+        /// Why.
+        reason: SetupError,
+        /// Where `keystone_auth` stands.
+        place: Place,
+    },
+}

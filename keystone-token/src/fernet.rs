@@ -1,13 +1,13 @@
 //! The outer form of a Fernet token.
 //!
-//! Only Keystone has the key, so nothing here says that a token is valid.  What does not have the
+//! Only Keystone has the key, so nothing here says that a token is valid. What does not have the
 //! form cannot be decrypted by any Keystone, and need not be shown to one:
 //!
 //! ```text
 //! 0x80, time of issue (8 bytes, big-endian), IV (16), ciphertext (blocks of 16), HMAC (32)
 //! ```
 //!
-//! All of it is in base64url.  Keystone strips the padding since Liberty; Kilo wrote it as `%3D`.
+//! All of it is in base64url. Keystone strips the padding since Liberty; Kilo wrote it as `%3D`.
 
 use base64::Engine as _;
 

@@ -96,7 +96,7 @@ fn is_jws(token: &[u8]) -> bool {
 /// line that Keystone's web server takes (8190 bytes in gunicorn and Apache, less in uwsgi).
 pub const MAX_UNSIGNED_LEN: usize = 8_000;
 
-/// The base64url of tokens that only Keystone can judge, without padding.  Python ignores the bits
+/// The base64url of tokens that only Keystone can judge, without padding. Python ignores the bits
 /// behind the last byte, and so does Keystone.
 pub(crate) const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,

@@ -1,6 +1,6 @@
 //! The form of a JWS token, and Keystone's public keys.
 //!
-//! Keystone signs its tokens with PyJWT (RFC 7515, compact serialization).  A gateway cannot tell
+//! Keystone signs its tokens with PyJWT (RFC 7515, compact serialization). A gateway cannot tell
 //! whether a token with a right signature was revoked, so nothing here says that a token is valid.
 //! It says which ones are not: those that Keystone does not make, those whose time is over, and,
 //! where its public keys are known, those with a wrong signature.

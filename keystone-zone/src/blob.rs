@@ -42,7 +42,7 @@ impl<'z> Blob<'z> {
         })
     }
 
-    /// Publishes `bytes`; `false`, and nothing is changed, where they do not fit.  The caller holds
+    /// Publishes `bytes`; `false`, and nothing is changed, where they do not fit. The caller holds
     /// the zone's mutex.
     pub fn store(&self, bytes: &[u8]) -> bool {
         if bytes.len() > self.capacity() {

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{load_bytes, read_consistent, store_bytes, write_consistent, Counters, LINE, WORD};
 
-/// What names an entry: a keyed 256-bit digest of the token and of who vouches for it.  Two tokens
+/// What names an entry: a keyed 256-bit digest of the token and of who vouches for it. Two tokens
 /// with one key would be a collision of the digest under a key that no client knows.
 pub type Key = [u64; 4];
 
@@ -25,7 +25,7 @@ pub enum Lookup {
     /// There was an entry, but its time is over, or it is a refusal of another generation.
     Outdated,
     /// The token is valid as far as another generation tells; its identity was appended to the
-    /// buffer.  See [`Cache::renew`].
+    /// buffer. See [`Cache::renew`].
     Superseded(Age),
     /// Nothing.
     Missing,
@@ -45,7 +45,7 @@ pub struct Age {
 impl Age {
     /// Whether the answer still counts where it may be `seconds` old.
     ///
-    /// The time of day may be set: an answer made in the future is one of before that, and old.  It
+    /// The time of day may be set: an answer made in the future is one of before that, and old. It
     /// would count again when its time has come, so both clocks have to agree.
     pub fn is_good(&self, seconds: u64, params: &CacheParams) -> bool {
         let good_from = |created: u64, lag: u64, now: u64| created <= now.saturating_add(lag);
@@ -76,8 +76,8 @@ pub struct CacheParams {
 /// A bounded cache in shared memory.
 ///
 /// It is set-associative: a key belongs to one set of `WAYS` slots, and a new entry takes the
-/// place of an empty or expired one of its set, else of the one least recently used.  There are no
-/// pointers, lists or free lists that a writer killed in the middle could leave broken.  Three
+/// place of an empty or expired one of its set, else of the one least recently used. There are no
+/// pointers, lists or free lists that a writer killed in the middle could leave broken. Three
 /// areas of fixed-size slots share the memory: small identities, large ones (a catalog), and
 /// refusals, so that a flood of garbage cannot push out valid tokens.
 #[derive(Clone, Copy)]
@@ -146,7 +146,7 @@ impl<'z> Cache<'z> {
         }
     }
 
-    /// Notes that a valid token's entry holds in this generation too.  The caller holds the zone's
+    /// Notes that a valid token's entry holds in this generation too. The caller holds the zone's
     /// mutex.
     pub fn renew(&self, key: &Key, generation: u64) {
         for area in [&self.small, &self.large] {
@@ -154,7 +154,7 @@ impl<'z> Cache<'z> {
         }
     }
 
-    /// How full it is, by what its parts are for.  Costs a look at each tag: a word of each slot,
+    /// How full it is, by what its parts are for. Costs a look at each tag: a word of each slot,
     /// side by side.
     pub fn occupancy(&self) -> [(&'static str, Occupancy); 3] {
         [("large", self.large), ("refused", self.refused), ("small", self.small)]
@@ -162,7 +162,7 @@ impl<'z> Cache<'z> {
     }
 
     /// Remembers `verdict`, at most until `expires` (unix seconds); `false` where it is too large to
-    /// be kept, or the parameters are not to keep it.  The caller holds the zone's mutex.
+    /// be kept, or the parameters are not to keep it. The caller holds the zone's mutex.
     pub fn insert(
         &self,
         key: &Key,
@@ -187,7 +187,7 @@ impl<'z> Cache<'z> {
     }
 }
 
-/// Slots of one size.  First comes a line with the number of evictions, then the tags, a word a
+/// Slots of one size. First comes a line with the number of evictions, then the tags, a word a
 /// slot, those of a set side by side (two cache lines), then the slots.
 #[derive(Clone, Copy)]
 struct Area<'z> {
@@ -379,7 +379,7 @@ const WAYS: usize = 16;
 const REFUSED_SHARE: usize = 8;
 const LARGE_SHARE: usize = 4;
 
-/// Words in a slot.  An identity without a catalog takes some hundred bytes; one with a catalog,
+/// Words in a slot. An identity without a catalog takes some hundred bytes; one with a catalog,
 /// a few thousand.
 const SMALL_SLOT: usize = 1024 / WORD;
 const LARGE_SLOT: usize = 16 * 1024 / WORD;

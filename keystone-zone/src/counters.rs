@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::LINE;
 
-/// Numbers that only grow, for all processes together.  Nothing is read off their order: every
+/// Numbers that only grow, for all processes together. Nothing is read off their order: every
 /// access is relaxed, and a process that dies between two additions has made the first.
 #[derive(Clone, Copy)]
 pub struct Counters<'z>(&'z [AtomicU64]);
@@ -27,10 +27,10 @@ impl<'z> Counters<'z> {
 }
 
 /// Counters of which each process has a row of its own, so that counting costs it no cache line
-/// that another one wants.  What they are at is the sum of all rows.
+/// that another one wants. What they are at is the sum of all rows.
 ///
 /// A row belongs to the process whose number it begins with; that of a dead process goes, with what
-/// it has counted, to the next that asks.  Where there are more processes than rows, some share one,
+/// it has counted, to the next that asks. Where there are more processes than rows, some share one,
 /// which costs them time and nothing else.
 #[derive(Clone, Copy)]
 pub struct Rows<'z> {
@@ -91,7 +91,7 @@ impl<'z> Rows<'z> {
     }
 
     /// A row for the process `me`, which gives back those of dead ones first, and its own, which is
-    /// that of a dead one of the same number.  `freed` hears of each of them.  The caller holds the
+    /// that of a dead one of the same number. `freed` hears of each of them. The caller holds the
     /// zone's mutex.
     pub fn take(
         &self,

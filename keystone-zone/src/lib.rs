@@ -17,7 +17,7 @@
 //!   in between.
 //!
 //! Writers exclude one another with a mutex that is not part of this crate (nginx's slab mutex,
-//! which nginx itself unlocks when its holder dies).  A writer that is killed in the middle leaves
+//! which nginx itself unlocks when its holder dies). A writer that is killed in the middle leaves
 //! an odd number: the place counts as empty until the next writer takes it.
 
 #![forbid(unsafe_code)]
@@ -51,7 +51,7 @@ fn read_consistent<T>(seq: &AtomicU64, read: impl FnOnce() -> Option<T>) -> Opti
     (seq.load(Ordering::Relaxed) == before).then_some(value)
 }
 
-/// Writes under the sequence number `seq`.  The caller holds the zone's mutex.
+/// Writes under the sequence number `seq`. The caller holds the zone's mutex.
 fn write_consistent(seq: &AtomicU64, write: impl FnOnce()) {
     // A writer that died left an odd number: it stays odd, and ends even, as for any other write.
     let odd = seq.load(Ordering::Relaxed) | 1;

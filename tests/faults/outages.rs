@@ -161,7 +161,7 @@ fn cached_tokens_pass(name: &str, outage: Outage) {
 }
 
 /// The 99th percentile is within twice that of before, or of unprotected files at the same time
-/// where the machine has become slower.  In a short run a second is no failure: it shows whether
+/// where the machine has become slower. In a short run a second is no failure: it shows whether
 /// anything waits for the identity service.
 #[track_caller]
 fn assert_as_fast(name: &str, before: &Outcome, during: &Outcome, plain: &Outcome) {

@@ -2,7 +2,7 @@
 //! same place would.
 //!
 //! Each case is in one configuration twice: below `/basic`, protected by nginx's own `auth_basic`,
-//! and below `/keystone`.  Both get the same requests.
+//! and below `/keystone`. Both get the same requests.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::nginx::{can_load_debians_modules, Order};
 use keystone_testbed::world::{Setup, World};
 
-/// One use of other modules.  `@P@` stands for `/basic` or `/keystone`, `@AUTH@` for the directives
+/// One use of other modules. `@P@` stands for `/basic` or `/keystone`, `@AUTH@` for the directives
 /// that protect a location, and the word `secret` for what is protected.
 struct Case {
     name: &'static str,

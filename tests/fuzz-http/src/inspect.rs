@@ -169,7 +169,7 @@ impl std::fmt::Display for Field {
     }
 }
 
-/// A name as CGI, PHP, WSGI or Rack may read it: what is neither letter nor digit is `_`.  Variables
+/// A name as CGI, PHP, WSGI or Rack may read it: what is neither letter nor digit is `_`. Variables
 /// of CGI have `HTTP_` before the name.
 fn fold(name: &str, is_cgi: bool) -> String {
     let fold = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };

@@ -74,7 +74,7 @@ fn is_fault(line: &str) -> bool {
     is_grave || line.contains("[crit]") && line.contains("keystone: ")
 }
 
-/// Whether a line holds a token.  What nginx tells of a request, as its request line, is behind
+/// Whether a line holds a token. What nginx tells of a request, as its request line, is behind
 /// `client:`; and it shows header lines that it does not accept.
 fn tells_token(line: &str, wallet: &Wallet) -> bool {
     let message = line.split(", client: ").next().unwrap_or_default();

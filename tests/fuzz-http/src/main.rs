@@ -1,4 +1,4 @@
-//! Sends HTTP/1 and HTTP/2, right and wrong, to a live nginx with the module.  See README.md.
+//! Sends HTTP/1 and HTTP/2, right and wrong, to a live nginx with the module. See README.md.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;

@@ -39,7 +39,7 @@ impl Load {
     }
 
     /// Each client has a request to send each so often, and is late where the last answer took
-    /// longer.  An answer's time counts from when its request was due: a wait of four seconds delays
+    /// longer. An answer's time counts from when its request was due: a wait of four seconds delays
     /// the requests behind it too, and all of them are in the percentiles.
     pub fn every(self, interval: Duration) -> Self {
         Self { interval: Some(interval), ..self }

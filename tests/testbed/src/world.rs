@@ -147,7 +147,7 @@ impl World {
     }
 
     /// Signed tokens cannot be judged here, for `what` reason, and so the identity service judges
-    /// them: it is asked about the whole token, once, and its answer counts.  Where it cannot be
+    /// them: it is asked about the whole token, once, and its answer counts. Where it cannot be
     /// asked either, nobody passes, and nothing is remembered of that.
     #[track_caller]
     pub fn judges_signed_tokens_online(&self, what: &str) {

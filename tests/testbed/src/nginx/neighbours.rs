@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Whether the neighbours are loaded before the module or after it.  nginx runs the handlers of a
+/// Whether the neighbours are loaded before the module or after it. nginx runs the handlers of a
 /// phase from the module that was loaded last to the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -104,7 +104,7 @@ const ALL: [&str; 14] = [
     "srcache_filter",
 ];
 
-/// Their handlers and filters are entered, and change nothing that a test looks at.  There is no
+/// Their handlers and filters are entered, and change nothing that a test looks at. There is no
 /// `access_by_lua`, which grants access under `satisfy any`.
 const AT_WORK: &str = r#"
 variables_hash_max_size 2048;

@@ -69,7 +69,8 @@ pub fn told_tokens(text: &str, wallet: &Wallet) -> Vec<String> {
 }
 
 fn is_fault(line: &str) -> bool {
-    let is_grave = ["[alert]", "[emerg]", "panic"].iter().any(|word| line.contains(word));
+    let is_grave = ["[alert]", "[emerg]", "panic"].iter().any(|word| line.contains(word))
+        && !line.contains(NGINX_S_ALERT);
     // nginx itself says `crit` of a file that it cannot rename, or of a TLS handshake that fails.
     is_grave || line.contains("[crit]") && line.contains("keystone: ")
 }
@@ -81,6 +82,9 @@ fn tells_token(line: &str, wallet: &Wallet) -> bool {
     let is_nginx_s = message.contains(" client sent ") && !message.contains("keystone:");
     !is_nginx_s && wallet.traces().any(|trace| message.contains(trace))
 }
+
+/// nginx's own, see README.md: it writes this without any module too.
+const NGINX_S_ALERT: &str = " http2 negative window update";
 
 const LONGEST: u64 = 8 << 20;
 
@@ -107,6 +111,8 @@ mod tests {
     fn an_alert_is_a_fault_wherever_it_comes() {
         let text = "2026/11/29 03:13:27 [info] 1#1: x\n2026/11/29 03:13:27 [alert] 1#1: worker\n";
         assert_eq!(faults(text, &Wallet::default()).len(), 1);
+        let window = "2026/11/29 03:13:27 [alert] 1#1: *7 http2 negative window update while x\n";
+        assert_eq!(faults(window, &Wallet::default()).len(), 0);
         let renamed = "2026/11/29 03:13:27 [crit] 1#1: rename() failed\n";
         assert_eq!(faults(renamed, &Wallet::default()).len(), 0);
         let skipped = "2026/11/29 03:13:27 [crit] 1#1: *1 keystone: skipped\n";

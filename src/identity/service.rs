@@ -37,7 +37,7 @@ impl Service {
         let endpoints = settings
             .identity_uris
             .iter()
-            .map(|uri| Endpoint::parse(cf, uri.as_str(), resolver))
+            .map(|uri| Endpoint::new(cf, uri, resolver))
             .collect::<Result<_, _>>()?;
         let tls = TlsContext::new(&settings.tls)?;
         let memcached =

@@ -10,6 +10,7 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keystone_conf::ServiceUri;
 use nginx_sys::{ngx_conf_t, ngx_log_t, ngx_parse_url, ngx_resolver_t, ngx_str_t, ngx_url_t};
 use ngx::async_::resolver;
 use ngx::core::{Pool, Status};
@@ -41,69 +42,32 @@ impl Endpoint {
     /// What the log calls the kind of server that endpoints lead to.
     pub(super) const SERVICE_IN_LOGS: &'static str = "identity service";
 
-    /// Reads `uri` at configuration time. A host name is looked up now. With a resolver it is looked
-    /// up again each time a connection is made, and then it is no error if it has no address yet:
-    /// what is found now, in `/etc/hosts` perhaps, serves where the resolver knows nothing.
-    pub fn parse(
+    /// Looks the host up at configuration time. With a resolver it is looked up again each time a
+    /// connection is made, and then it is no error if it has no address yet: what is found now, in
+    /// `/etc/hosts` perhaps, serves where the resolver knows nothing.
+    pub fn new(
         cf: &mut ngx_conf_t,
-        uri: &str,
+        uri: &ServiceUri,
         resolver: Option<Resolver>,
     ) -> Result<Self, EndpointError> {
-        let invalid = |reason| EndpointError::Uri { uri: uri.to_owned(), reason };
-
-        let (scheme, rest) = uri.split_once("://").ok_or_else(|| invalid(UriError::NoScheme))?;
-        let https = match scheme.to_ascii_lowercase().as_str() {
-            "http" => false,
-            "https" => true,
-            _ => return Err(invalid(UriError::Scheme)),
+        let (host, port) = (uri.host(), uri.port());
+        let is_name = host.trim_matches(['[', ']']).parse::<IpAddr>().is_err();
+        let resolver = resolver.filter(|_| is_name);
+        let addresses = match look_up(cf, &format!("{host}:{port}")) {
+            Ok(addresses) => addresses,
+            Err(_) if resolver.is_some() => Vec::new(),
+            Err(reason) => return Err(EndpointError { uri: uri.as_str().to_owned(), reason }),
         };
-        if !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(invalid(UriError::NotPrintable));
-        }
-        if uri.contains(['?', '#', '\\', '"', '<', '>']) {
-            return Err(invalid(UriError::SpecialCharacter));
-        }
-
-        let (authority, path) = match rest.find('/') {
-            Some(at) => rest.split_at(at),
-            None => (rest, ""),
-        };
-        // A password here would end up in logs.
-        if authority.contains('@') {
-            return Err(EndpointError::Credentials);
-        }
-        if authority.to_ascii_lowercase().starts_with("unix:") {
-            return Err(invalid(UriError::UnixSocket));
-        }
-
-        let authority = authority.to_ascii_lowercase();
-        // Before anything is looked up.
-        if !authority.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
-        {
-            return Err(invalid(UriError::Host));
-        }
-        let default_port = default_port(https);
-        let parsed = parse_authority(cf, &authority, default_port, false)
-            .or_else(|reason| match resolver {
-                Some(_) => parse_authority(cf, &authority, default_port, true),
-                None => Err(reason),
-            })
-            .map_err(|reason| invalid(UriError::Address(reason)))?;
-        let is_name = parsed.host.trim_matches(['[', ']']).parse::<IpAddr>().is_err();
-
-        let authority = match parsed.port == default_port {
-            true => parsed.host.clone(),
-            false => format!("{}:{}", parsed.host, parsed.port),
-        };
-
+        let is_default = port == if uri.is_https() { 443 } else { 80 };
+        let authority = if is_default { host.to_owned() } else { format!("{host}:{port}") };
         Ok(Self {
-            https,
+            https: uri.is_https(),
+            host: host.to_owned(),
+            port,
             authority: authority.into(),
-            host: parsed.host,
-            port: parsed.port,
-            base_path: path.trim_end_matches('/').to_owned(),
-            resolver: resolver.filter(|_| is_name),
-            addresses: parsed.addresses,
+            base_path: uri.path().trim_end_matches('/').to_owned(),
+            addresses,
+            resolver,
         })
     }
 
@@ -160,44 +124,10 @@ impl fmt::Debug for Endpoint {
 
 /// Why a URI leads to no endpoint.
 #[derive(Debug, Error)]
-pub enum EndpointError {
-    /// It has a user or a password in it.
-    #[error("credentials are not allowed in a URI")]
-    Credentials,
-    /// Something else is wrong with it, which may be shown.
-    #[error("invalid URI \"{uri}\": {reason}")]
-    Uri {
-        /// The URI.
-        uri: String,
-        /// What is wrong.
-        reason: UriError,
-    },
-}
-
-/// What is wrong with the URI of an endpoint.
-#[derive(Debug, Error)]
-pub enum UriError {
-    /// Its host has no address.
-    #[error(transparent)]
-    Address(LookupError),
-    /// Its host has a character that no host has.
-    #[error("invalid host")]
-    Host,
-    /// It does not begin with a scheme.
-    #[error("no scheme")]
-    NoScheme,
-    /// It has a blank, a control character, or one beyond ASCII.
-    #[error("only printable ASCII characters are allowed")]
-    NotPrintable,
-    /// Its scheme is another one.
-    #[error("neither http nor https")]
-    Scheme,
-    /// It has a character that has no place in a path.
-    #[error("a query, fragment or special character is not allowed")]
-    SpecialCharacter,
-    /// It names a socket in the file system.
-    #[error("unix sockets are not supported")]
-    UnixSocket,
+#[error("invalid URI \"{uri}\": {reason}")]
+pub struct EndpointError {
+    uri: String,
+    reason: LookupError,
 }
 
 /// Why a host has no address at configuration time.
@@ -209,9 +139,6 @@ pub enum LookupError {
     /// nginx says why.
     #[error("{0}")]
     Nginx(Cow<'static, str>),
-    /// It has bytes beyond ASCII.
-    #[error("not UTF-8")]
-    NotUtf8,
     /// nginx has no memory.
     #[error("out of memory")]
     OutOfMemory,
@@ -285,29 +212,11 @@ impl Resolver {
 
 /// Looks up `HOST:PORT` at configuration time; there is at least one address.
 pub fn look_up(cf: &mut ngx_conf_t, authority: &str) -> Result<Vec<SocketAddr>, LookupError> {
-    parse_authority(cf, authority, 0, false).map(|parsed| parsed.addresses)
-}
-
-struct Authority {
-    host: String,
-    port: u16,
-    addresses: Vec<SocketAddr>,
-}
-
-/// Lets nginx take `host:port` apart and, unless it is left to the resolver, look the name up.
-fn parse_authority(
-    cf: &mut ngx_conf_t,
-    authority: &str,
-    default_port: u16,
-    no_resolve: bool,
-) -> Result<Authority, LookupError> {
     // SAFETY: zero is the initial state that nginx gives an ngx_url_t.
     let mut url: ngx_url_t = unsafe { mem::zeroed() };
     // SAFETY: `cf.pool` is valid while the configuration is read.
     url.url = unsafe { ngx_str_t::from_bytes(cf.pool, authority.as_bytes()) }
         .ok_or(LookupError::OutOfMemory)?;
-    url.default_port = default_port;
-    url.set_no_resolve(no_resolve.into());
 
     // SAFETY: as above; `url` is initialised, and what it points to lives in the pool.
     let rc = Status(unsafe { ngx_parse_url(cf.pool, &mut url) });
@@ -318,29 +227,17 @@ fn parse_authority(
         // SAFETY: nginx's reasons are string literals.
         return Err(LookupError::Nginx(unsafe { CStr::from_ptr(url.err) }.to_string_lossy()));
     }
-
-    let host = url.host.to_str().map_err(|_| LookupError::NotUtf8)?.to_owned();
-    let addresses = if url.addrs.is_null() {
-        Vec::new()
-    } else {
-        // SAFETY: nginx has filled in `naddrs` addresses.
-        unsafe { slice::from_raw_parts(url.addrs, url.naddrs) }
-            .iter()
-            // SAFETY: each with a socket address of its family.
-            .filter_map(|address| unsafe { socket_addr(address.sockaddr, address.socklen) })
-            .collect()
-    };
-
-    if addresses.is_empty() && !no_resolve {
+    if url.addrs.is_null() {
         return Err(LookupError::HostNotFound);
     }
-    Ok(Authority { host, port: url.port, addresses })
-}
-
-fn default_port(https: bool) -> u16 {
-    if https {
-        443
-    } else {
-        80
+    // SAFETY: nginx has filled in `naddrs` addresses.
+    let addresses: Vec<_> = unsafe { slice::from_raw_parts(url.addrs, url.naddrs) }
+        .iter()
+        // SAFETY: each with a socket address of its family.
+        .filter_map(|address| unsafe { socket_addr(address.sockaddr, address.socklen) })
+        .collect();
+    match addresses.is_empty() {
+        true => Err(LookupError::HostNotFound),
+        false => Ok(addresses),
     }
 }

@@ -179,22 +179,50 @@ impl<'a, V: Clone> Line<'a, V> {
         self.arguments.iter().map(|word| self.checked_word(word)).collect()
     }
 
-    /// All words, and where they stand.
-    pub(crate) fn placed_words(&mut self) -> Read<(Vec<String>, Place)> {
-        Ok((self.words()?, self.place()))
+    /// A name, which has no comma: headers and auth_token's options list names with commas.
+    pub(crate) fn name(&mut self) -> Read<String> {
+        match self.word()? {
+            name if name.contains(',') => Err(self.invalid(&name, ValueError::CommaInName)),
+            name => Ok(name),
+        }
     }
 
-    pub(crate) fn bind_mode(&mut self) -> Read<BindMode> {
-        self.word()?;
-        self.parse_or("a mode")
+    /// Names, separated by blanks.
+    pub(crate) fn names(&mut self) -> Read<Vec<String>> {
+        self.refuse_commas()?;
+        self.words()
     }
 
-    pub(crate) fn words_or_empty(&mut self) -> Read<Vec<String>> {
+    /// All names, and where they stand.
+    pub(crate) fn placed_names(&mut self) -> Read<(Vec<String>, Place)> {
+        Ok((self.names()?, self.place()))
+    }
+
+    /// Names, of which one may be empty.
+    pub(crate) fn names_or_empty(&mut self) -> Read<Vec<String>> {
+        self.refuse_commas()?;
         let word = |word: &&str| match *word {
             "" => Ok(String::new()),
             word => self.checked_word(word),
         };
         self.arguments.iter().map(word).collect()
+    }
+
+    /// auth_token and Swift write lists with commas; here that would be one name, which nobody has.
+    fn refuse_commas(&self) -> Read<()> {
+        let Some(list) = self.arguments.iter().find(|word| word.contains(',')) else {
+            return Ok(());
+        };
+        let names = self.arguments.iter().flat_map(|word| word.split(','));
+        let names = names.map(str::trim).filter(|name| !name.is_empty());
+        let words: Vec<_> = std::iter::once(self.name).chain(names).collect();
+        let line = printable(&format!("{};", words.join(" ")));
+        Err(self.invalid(list, ValueError::CommaInList { line }))
+    }
+
+    pub(crate) fn bind_mode(&mut self) -> Read<BindMode> {
+        self.word()?;
+        self.parse_or("a mode")
     }
 
     /// One or more values, none of them twice.

@@ -16,6 +16,15 @@ pub enum ValueError {
     /// It is no ACL of Swift's.
     #[error("it is not an ACL: {0}")]
     Acl(#[from] AclError),
+    /// A name has a comma, as lists of auth_token and Swift are separated.
+    #[error("names are separated by blanks: \"{line}\"")]
+    CommaInList {
+        /// The directive as it has to be.
+        line: String,
+    },
+    /// The name has a comma, and the directive takes no list.
+    #[error("it is one name and cannot have a comma")]
+    CommaInName,
     /// It could not stand in a header or in a log line.
     #[error("it must not have a control character")]
     ControlCharacter,

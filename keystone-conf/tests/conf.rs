@@ -283,6 +283,26 @@ fn what_a_directive_refuses_reads_as_nginx_says_it() {
             "invalid value \"${y\" in \"keystone_require\" directive, it has an invalid variable",
         ),
         (
+            "keystone_require_role admin,member reader",
+            "invalid value \"admin,member\" in \"keystone_require_role\" directive, names are \
+             separated by blanks: \"keystone_require_role admin member reader;\"",
+        ),
+        (
+            "keystone_service_token_roles service,",
+            "invalid value \"service,\" in \"keystone_service_token_roles\" directive, names are \
+             separated by blanks: \"keystone_service_token_roles service;\"",
+        ),
+        (
+            "keystone_swift_reseller_prefix AUTH,SERVICE",
+            "invalid value \"AUTH,SERVICE\" in \"keystone_swift_reseller_prefix\" directive, \
+             names are separated by blanks: \"keystone_swift_reseller_prefix AUTH SERVICE;\"",
+        ),
+        (
+            "keystone_swift_reseller_admin_role a,b",
+            "invalid value \"a,b\" in \"keystone_swift_reseller_admin_role\" directive, it is one \
+             name and cannot have a comma",
+        ),
+        (
             "keystone_swift_read_acl .x:y",
             "invalid value \".x:y\" in \"keystone_swift_read_acl\" directive, it is not an ACL: \
              \".x:y\" begins with a dot but is not \".r:\"",

@@ -111,6 +111,30 @@ fn every_directive_in_every_context() {
     }
 }
 
+/// auth_token and Swift separate the names of a list with commas.
+#[test]
+fn a_list_with_commas_is_refused_with_the_line_as_it_should_be() {
+    for name in [
+        "keystone_require_role",
+        "keystone_service_token_roles",
+        "keystone_service_type",
+        "keystone_swift_operator_roles",
+        "keystone_swift_project_reader_roles",
+        "keystone_swift_reseller_prefix",
+        "keystone_swift_service_roles",
+        "keystone_swift_system_reader_roles",
+    ] {
+        let config = Config::protected().http(&format!("{name} a,b \"c, d\";"));
+        let Check { ok, text } = check(&config).unwrap();
+        let right = format!("names are separated by blanks: \"{name} a b c d;\" in ");
+        assert!(!ok && text.contains(&right), "{text}");
+    }
+    for name in ["keystone_swift_default_domain_id", "keystone_swift_reseller_admin_role"] {
+        let Check { ok, text } = check(&Config::protected().http(&format!("{name} a,;"))).unwrap();
+        assert!(!ok && text.contains("it is one name and cannot have a comma"), "{text}");
+    }
+}
+
 #[test]
 fn bad_values() {
     let bad = [

@@ -25,7 +25,7 @@ impl<V: Clone + 'static> Table<V> {
             c"keystone_require_role",
             "Roles of which one is needed; each further line is a further condition.",
             |l, conf| {
-                conf.require_roles.get_or_insert_default().push(l.words()?);
+                conf.require_roles.get_or_insert_default().push(l.names()?);
                 Ok(())
             },
         )
@@ -48,7 +48,7 @@ impl<V: Clone + 'static> Table<V> {
         Directive::location(
             c"keystone_service_token_roles",
             "Roles of which a service token must hold one.",
-            |l, conf| l.set(&mut conf.service_token_roles, Line::words),
+            |l, conf| l.set(&mut conf.service_token_roles, Line::names),
         )
         .takes(Arguments::OneOrMore)
         .by_default("service"),
@@ -62,7 +62,7 @@ impl<V: Clone + 'static> Table<V> {
         Directive::location(
             c"keystone_service_type",
             "The types of the services behind the location, for access rules.",
-            |l, conf| l.set(&mut conf.service_types, Line::words),
+            |l, conf| l.set(&mut conf.service_types, Line::names),
         )
         .takes(Arguments::OneOrMore),
         Directive::location(

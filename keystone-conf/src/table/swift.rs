@@ -27,39 +27,39 @@ impl<V: Clone + 'static> Table<V> {
         Directive::location(
             c"keystone_swift_reseller_prefix",
             "The prefixes of accounts.",
-            |l, conf| l.set(&mut conf.swift.reseller_prefixes, Line::words_or_empty),
+            |l, conf| l.set(&mut conf.swift.reseller_prefixes, Line::names_or_empty),
         )
         .takes(Arguments::OneOrMore)
         .by_default("AUTH_"),
         Directive::location(
             c"keystone_swift_operator_roles",
             "Roles that may do everything in their project's account.",
-            |l, conf| l.set(&mut conf.swift.operator_roles, Line::placed_words),
+            |l, conf| l.set(&mut conf.swift.operator_roles, Line::placed_names),
         )
         .takes(Arguments::OneOrMore)
         .by_default("admin swiftoperator"),
         Directive::location(
             c"keystone_swift_service_roles",
             "Roles that a service token must hold besides.",
-            |l, conf| l.set(&mut conf.swift.service_roles, Line::placed_words),
+            |l, conf| l.set(&mut conf.swift.service_roles, Line::placed_names),
         )
         .takes(Arguments::OneOrMore),
         Directive::location(
             c"keystone_swift_project_reader_roles",
             "Roles that may read their project's account.",
-            |l, conf| l.set(&mut conf.swift.project_reader_roles, Line::placed_words),
+            |l, conf| l.set(&mut conf.swift.project_reader_roles, Line::placed_names),
         )
         .takes(Arguments::OneOrMore),
         Directive::location(
             c"keystone_swift_system_reader_roles",
             "Roles that may read all accounts.",
-            |l, conf| l.set(&mut conf.swift.system_reader_roles, Line::placed_words),
+            |l, conf| l.set(&mut conf.swift.system_reader_roles, Line::placed_names),
         )
         .takes(Arguments::OneOrMore),
         Directive::location(
             c"keystone_swift_reseller_admin_role",
             "The role that may do everything in all accounts.",
-            |l, conf| l.set(&mut conf.swift.reseller_admin_role, Line::word),
+            |l, conf| l.set(&mut conf.swift.reseller_admin_role, Line::name),
         )
         .by_default("ResellerAdmin"),
         Directive::location(
@@ -87,7 +87,7 @@ impl<V: Clone + 'static> Table<V> {
         Directive::location(
             c"keystone_swift_default_domain_id",
             "The domain in which names in ACLs count.",
-            |l, conf| l.set(&mut conf.swift.default_domain_id, Line::word),
+            |l, conf| l.set(&mut conf.swift.default_domain_id, Line::name),
         )
         .by_default("default"),
     ];

@@ -111,9 +111,10 @@ fn tempauth_has_its_tokens_where_the_gateway_passes_them_on() {
     let token = login.header("X-Auth-Token").unwrap_or_else(|| panic!("{login:?}")).to_owned();
     let put = Request::new("PUT", "/v1/TEMP_temporary/own").token(&token);
     assert_eq!(edge.ask(put).status, 201);
-    // Neither kind of token opens what is the other's.
+    // Neither kind of token opens what is the other's. Swift 2.38 answers 500, as with authtoken:
+    // keystoneauth leaves a tuple in REMOTE_USER, where TempAuth looks for a string.
     assert_ne!(edge.ask(Request::get(&path).token(&token)).status, 200);
-    assert_eq!(edge.status(Some("alice"), "/v1/TEMP_temporary/own"), 403);
+    assert_ne!(edge.status(Some("alice"), "/v1/TEMP_temporary/own"), 200);
     assert_eq!(edge.status(Some("alice"), &path), 200);
 }
 

@@ -26,7 +26,7 @@ const AGAIN: isize = NGX_AGAIN as isize;
 const DECLINED: isize = NGX_DECLINED as isize;
 const ERROR: isize = NGX_ERROR as isize;
 
-/// Rewrite phase, before all else: removes the headers that only the module may set, whatever the
+/// Rewrite phase, first of all handlers: removes the headers that only the module may set, whatever the
 /// result of the request.
 pub fn strip(request: &Request) -> isize {
     if request.location().map_or(Auth::Off, LocationConf::auth) == Auth::Off {

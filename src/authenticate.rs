@@ -138,7 +138,7 @@ impl Authenticator<'_> {
         Ok(TokenState::Refused(refusal.result()))
     }
 
-    /// 503: that the identity service fails is told at `error` by whoever has asked it, once for
+    /// 503: that the identity service fails is logged at `error` by the code that asked it, once for
     /// an incident; this is about the request.
     fn unavailable(&self, reason: &dyn std::fmt::Display) -> Step {
         let request = self.request;

@@ -15,7 +15,7 @@ use crate::token_state::TokenState;
 use crate::worker::{Entry, Worker};
 use crate::zone::Identity;
 
-/// How an answer was had. Each way has entries of its own.
+/// Where an answer comes from. Each source has entries of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Verified here; good for one generation of certificates and revocation list.

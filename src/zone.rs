@@ -221,7 +221,7 @@ pub enum ZoneError {
         /// The zone's name.
         name: String,
     },
-    /// There is no random key to be had.
+    /// The system gives no random key.
     #[error("getrandom() failed: {0}")]
     Random(std::io::Error),
     /// Not even the layout fits.

@@ -112,7 +112,7 @@ impl Parts {
         };
         let accounts = swift::Settings::new(&options)?;
         let object = format!("/v1/AUTH_{PROJECT}/c/file");
-        parts.add("an operator's object: may it be had", move |at| {
+        parts.add("an operator's object: the decision", move |at| {
             let Ok(record) = Record::new(&values[at]) else { return };
             let normalised = black_box(object.as_bytes());
             let Some(path) = AccountPath::split(normalised) else { return };

@@ -78,7 +78,7 @@ pub enum AskError {
     /// It has said something else.
     #[error("the answer makes no sense: {0}")]
     Api(#[from] ApiError),
-    /// No token could be had: there are no credentials.
+    /// There are no credentials to get a token with.
     #[error("there are no credentials to ask with")]
     NoCredentials,
     /// It has not said anything.

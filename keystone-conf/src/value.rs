@@ -55,7 +55,7 @@ pub enum ValueError {
     /// nginx cannot find the variables in it.
     #[error("it has an invalid variable")]
     Variables,
-    /// It is none of the words that the directive knows.
+    /// The directive does not know this word.
     #[error("it must be {0}")]
     Word(&'static str),
     /// It is a time of no length.

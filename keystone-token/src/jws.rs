@@ -72,7 +72,7 @@ impl<'t> Jws<'t> {
         self.expires_at <= now
     }
 
-    /// The signature as OpenSSL wants it; `None` where it is none of ES256.
+    /// The signature as OpenSSL wants it; `None` if it is not a signature of ES256.
     fn es256_signature(&self) -> Option<Vec<u8>> {
         if self.algorithm != Algorithm::Es256 {
             return None;
@@ -95,7 +95,7 @@ impl fmt::Debug for Jws<'_> {
     }
 }
 
-/// Why a token of three parts is none of Keystone's.
+/// Why a token of three parts is not from Keystone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwsError {

@@ -34,7 +34,7 @@ pub struct RevocationEvents {
 }
 
 impl RevocationEvents {
-    /// Reads `{"events": [...]}`; all else is an error. Costs about a microsecond an event.
+    /// Reads `{"events": [...]}`; everything else is an error. Costs about a microsecond an event.
     ///
     /// An event is never one. A member of it that is not known, or has not the form it should have,
     /// does not restrict the event, and so one that is not even an object covers every token. To

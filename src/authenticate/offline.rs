@@ -106,7 +106,7 @@ impl Authenticator<'_> {
         if material.signers.is_none() {
             return Err(match refreshed {
                 None if self.service.failed_recently() => MissingMaterial::Missing(
-                    "the signing certificates could not be had just now".to_owned(),
+                    "the signing certificates could not be fetched just now".to_owned(),
                 ),
                 None => self.fetch(Need::Certificates),
                 Some(Ok(())) => {
@@ -131,7 +131,7 @@ impl Authenticator<'_> {
             }
             None if self.service.failed_recently() => {
                 return Err(MissingMaterial::Missing(
-                    "no revocation list could be had just now".to_owned(),
+                    "no revocation list could be fetched just now".to_owned(),
                 ))
             }
             None => return Err(self.fetch(Need::List)),

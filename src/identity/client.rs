@@ -3,7 +3,7 @@
 //!
 //! What is asked and what the answers mean is `keystone_token::api`; how it travels is [`net`].
 //! Here is the rest: which of several endpoints is asked and when it is asked again and which version
-//! it speaks ([`endpoints`]), and how the service token is had, shared and renewed ([`login`]).
+//! it speaks ([`endpoints`]), and how the service token is obtained, shared and renewed ([`login`]).
 //!
 //! [`net`]: crate::net
 

@@ -147,7 +147,10 @@ impl ServiceClient {
                 notice!(log, "keystone: \"{name}\" gives revocation events again");
             }
             Err(error) if self.events.failures.on_failure() => {
-                error!(log, "keystone: revocation events cannot be had from \"{name}\": {error}");
+                error!(
+                    log,
+                    "keystone: revocation events cannot be fetched from \"{name}\": {error}"
+                );
             }
             Ok(()) | Err(_) => {}
         }
@@ -174,7 +177,7 @@ impl ServiceClient {
                     let generation = u64::from_le_bytes(*generation);
                     Known { generation, were_had: true, events }
                 }
-                // None were had yet.
+                // None were fetched yet.
                 _ => Known { generation, ..Known::default() },
             });
             *self.events.known.borrow_mut() = known.clone();

@@ -220,7 +220,7 @@ impl ServiceClient {
             {
                 error!(
                     log,
-                    "keystone: certificates or revocation list cannot be had from \"{name}\": \
+                    "keystone: certificates or revocation list cannot be fetched from \"{name}\": \
                      {error}"
                 );
             }

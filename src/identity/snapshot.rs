@@ -90,7 +90,7 @@ pub struct Material {
 /// See [`List`].
 #[derive(Default)]
 pub enum Revocations {
-    /// There is no list to be had.
+    /// No list is available.
     Absent,
     /// The list.
     List(RevocationList),

@@ -137,7 +137,7 @@ fn events_that_cannot_be_had_change_nothing_and_are_told_once() {
         world.identity.heal();
     }
     world.identity.fault(EVENTS, Fault::Status(500));
-    world.nginx.wait_for_log("revocation events cannot be had").unwrap();
+    world.nginx.wait_for_log("revocation events cannot be fetched").unwrap();
     for _ in 0..3 {
         wait_for_events(&world);
     }

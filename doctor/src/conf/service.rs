@@ -38,7 +38,7 @@ pub struct Settings {
     pub errors: Vec<SettingsError>,
 }
 
-/// Why something cannot be had here.
+/// Why a setting is not available.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unusable {
     /// The reason.
@@ -56,7 +56,7 @@ impl Deref for Settings {
 }
 
 impl Service {
-    /// Makes the settings of a level; `user` is who has them.
+    /// Makes the settings of a level; `user` is the user of the workers.
     pub fn new(level: &Level, default_signing_dir: &Path, user: String) -> Self {
         let (mut service, mut errors) = level.server.settings(default_signing_dir.to_owned());
         if level.is_uri_refused() {

@@ -257,7 +257,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The newest list that can be had, and where it is from.
+    /// The newest list that is available, and its source.
     fn list(&self, signers: &Signers) -> Result<(RevocationList, String), String> {
         if let Some(Ok(online)) = &self.online {
             match online.revocation_list() {

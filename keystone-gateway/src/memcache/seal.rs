@@ -324,7 +324,7 @@ const LABEL: &[u8] = b"nginx-keystone: answers in memcached";
 /// In place of the secret where there is none.
 const OPEN_SECRET: &[u8] = b"nginx-keystone: no secret";
 
-/// What names begin with, for whoever looks into memcached.
+/// The prefix of names, for people who look into memcached.
 const PREFIX: &str = "keystone/";
 
 /// How far ahead the clock of another gateway may be, in seconds.

@@ -227,7 +227,7 @@ pub struct Events {
     pub entries: Option<u64>,
     /// Counts up with every change.
     pub generation: u64,
-    /// How long ago they were had.
+    /// How long ago they were fetched.
     pub age_seconds: Option<f64>,
     /// How often they are asked for (`keystone_revocation_events`).
     pub interval_seconds: f64,

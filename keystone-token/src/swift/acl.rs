@@ -19,7 +19,7 @@ pub enum AclKind {
 
 /// Which ACL of the container counts for a request, as Swift's proxy controllers have it: one of
 /// them opens objects, and the one for reading also a container's listing. What else is done to a
-/// container, or to an account, is for who owns it.
+/// container, or to an account, belongs to its owner.
 ///
 /// No ACL is for a `COPY`, nor for any method that Swift does not know. Swift's middleware makes
 /// two requests of a `COPY`, one that reads here and one that writes there, and each must pass by

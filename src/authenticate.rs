@@ -16,7 +16,7 @@ use keystone_token::token::{self, Refusal, TokenClass};
 
 use crate::conf::server::ServerConf;
 use crate::context::{CacheStatus, Context, RequestToken};
-use crate::identity::{self, Need, PendingLimit, ValidationRequest};
+use crate::identity::{self, PendingLimit, RefreshReason, ValidationRequest};
 use crate::request::Request;
 use crate::token_cache::{CacheResult, Source, TokenCache};
 use crate::token_state::TokenState;
@@ -29,7 +29,7 @@ pub type Step = Result<TokenState<Identity>, Wait>;
 /// What the authentication of a token waits for.
 pub enum Wait {
     /// Certificates or the revocation list.
-    Refresh(Need),
+    Refresh(RefreshReason),
     /// What the identity service says of the token.
     Validation(Box<ValidationRequest>),
 }
@@ -174,8 +174,8 @@ impl Context {
         match wait {
             Wait::Refresh(need) => {
                 let note = match need {
-                    Need::Certificates | Need::List => RequestToken::note_refresh,
-                    Need::Rotation => RequestToken::note_rotation,
+                    RefreshReason::Certificates | RefreshReason::List => RequestToken::note_refresh,
+                    RefreshReason::Rotation => RequestToken::note_rotation,
                 };
                 self.wait_for(
                     request_token.kind(),

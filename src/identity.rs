@@ -22,7 +22,7 @@ mod single_flight;
 mod snapshot;
 mod validation;
 
-pub use self::pending::{Need, PendingLimit, Unavailable, ValidationRequest};
+pub use self::pending::{PendingLimit, RefreshReason, Unavailable, ValidationRequest};
 pub use self::service::{start, Service, ServiceError};
 pub use self::service_client::ServiceClient;
 pub use self::snapshot::{Material, Revocations};

@@ -7,7 +7,7 @@ use keystone_token::token::{self, ParsedToken, Refusal, VerifiedToken};
 use keystone_zone::CacheParams;
 
 use super::{Authenticator, Step, Wait};
-use crate::identity::{Material, Need, PendingLimit, Revocations};
+use crate::identity::{Material, PendingLimit, RefreshReason, Revocations};
 use crate::net::now_sec;
 use crate::token_cache::Source;
 use crate::token_state::TokenState;
@@ -16,7 +16,7 @@ use crate::zone::Identity;
 /// What is missing to judge a token here.
 enum MissingMaterial {
     /// Something has to be fetched first.
-    Fetch(Need),
+    Fetch(RefreshReason),
     /// It is not available: the identity service has to judge the token itself.
     Missing(String),
     /// Too many requests are waiting for it.
@@ -39,7 +39,8 @@ impl Authenticator<'_> {
                 Ok(parsed) => match self.material(false) {
                     Ok(material) => self.judge(token, parsed, &material),
                     Err(
-                        missing @ (MissingMaterial::Fetch(Need::List) | MissingMaterial::TooMany),
+                        missing @ (MissingMaterial::Fetch(RefreshReason::List)
+                        | MissingMaterial::TooMany),
                     ) => self
                         .refused_without_list(parsed)
                         .unwrap_or_else(|| self.without(token, missing)),
@@ -55,7 +56,9 @@ impl Authenticator<'_> {
         let (token, material) = (parsed.text(), self.service.material());
         let refusal = parsed.verify_signature(material.signers.as_ref()?, now_sec()).err()?;
         match refusal {
-            refusal if self.may_be_rotation(&refusal) => Some(Err(Wait::Refresh(Need::Rotation))),
+            refusal if self.may_be_rotation(&refusal) => {
+                Some(Err(Wait::Refresh(RefreshReason::Rotation)))
+            }
             refusal if refusal.is_undecided() => None,
             refusal => {
                 self.remember_refusal(token, &refusal, material.generation);
@@ -67,7 +70,9 @@ impl Authenticator<'_> {
     fn judge(&self, token: &str, parsed: ParsedToken<'_>, material: &Material) -> Step {
         match self.verify(parsed, material) {
             Ok(step) => step,
-            Err(refusal) if self.may_be_rotation(&refusal) => Err(Wait::Refresh(Need::Rotation)),
+            Err(refusal) if self.may_be_rotation(&refusal) => {
+                Err(Wait::Refresh(RefreshReason::Rotation))
+            }
             Err(refusal) if refusal.is_undecided() => {
                 self.without(token, MissingMaterial::Missing(refusal.to_string()))
             }
@@ -108,7 +113,7 @@ impl Authenticator<'_> {
                 None if self.service.failed_recently() => MissingMaterial::Missing(
                     "the signing certificates could not be fetched just now".to_owned(),
                 ),
-                None => self.fetch(Need::Certificates),
+                None => self.fetch(RefreshReason::Certificates),
                 Some(Ok(())) => {
                     MissingMaterial::Missing("the signing certificates cannot be used".to_owned())
                 }
@@ -134,7 +139,7 @@ impl Authenticator<'_> {
                     "no revocation list could be fetched just now".to_owned(),
                 ))
             }
-            None => return Err(self.fetch(Need::List)),
+            None => return Err(self.fetch(RefreshReason::List)),
             Some(Err(reason)) if tolerable => {
                 let request = self.request;
                 debug!(request, "keystone: an older revocation list is used: {reason}");
@@ -153,7 +158,7 @@ impl Authenticator<'_> {
     }
 
     /// Makes the request wait, if not too many do already.
-    fn fetch(&self, need: Need) -> MissingMaterial {
+    fn fetch(&self, need: RefreshReason) -> MissingMaterial {
         match self.service.may_wait(need) {
             true => MissingMaterial::Fetch(need),
             false => MissingMaterial::TooMany,

@@ -14,9 +14,9 @@ use crate::client_address::ClientAddress;
 use crate::failure_log::LogRateLimit;
 use crate::zone::Answer;
 
-/// What a token cannot be checked without.
+/// Why a token cannot be checked before a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub enum RefreshReason {
     /// There are no certificates that can be used.
     Certificates,
     /// The revocation list is too old, or was never had.
@@ -30,7 +30,7 @@ pub enum Need {
 #[error("{0}")]
 pub struct Unavailable(Rc<str>);
 
-impl Need {
+impl RefreshReason {
     /// The refresh that fetches it.
     pub(super) fn task(self) -> RefreshTask {
         match self {

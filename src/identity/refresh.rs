@@ -13,7 +13,7 @@ use ngx::log::ngx_cycle_log;
 use super::clock::{millis, millis_since};
 use super::fetch::RefreshError;
 use super::lease::{claim, is_free, Claim};
-use super::pending::{Need, RefreshCall, RefreshTask, Unavailable};
+use super::pending::{RefreshCall, RefreshReason, RefreshTask, Unavailable};
 use super::service_client::ServiceClient;
 use super::snapshot::Revocations;
 use crate::net::{exiting, now_micros, now_msec, or_timeout, Timer};
@@ -56,13 +56,14 @@ impl ServiceClient {
             self.refreshes.calls.running(&RefreshTask::Rotation).is_some()
                 || !is_free(self.state.rotation_lease())
         };
-        (self.time_to_rotation().is_zero() || is_under_way()) && self.may_wait(Need::Rotation)
+        (self.time_to_rotation().is_zero() || is_under_way())
+            && self.may_wait(RefreshReason::Rotation)
     }
 
     /// Whether one more request may wait for a refresh. `keystone_max_pending` bounds those that
     /// wait for the list, those that wait for other certificates, and validations, each by itself:
     /// what somebody else sends keeps no valid token from being checked.
-    pub fn may_wait(&self, need: Need) -> bool {
+    pub fn may_wait(&self, need: RefreshReason) -> bool {
         self.refreshes.waiting(need.task()) < self.service.settings.max_pending
     }
 
@@ -102,7 +103,7 @@ impl ServiceClient {
     ///
     /// A refresh that is already running may not be enough: the list may have been requested before
     /// the token of this request was revoked.
-    pub async fn refresh(self: &Rc<Self>, need: Need) -> Outcome {
+    pub async fn refresh(self: &Rc<Self>, need: RefreshReason) -> Outcome {
         let _waiting = Waiting::new(self, need.task());
         let came = now_micros();
         loop {
@@ -175,9 +176,9 @@ impl ServiceClient {
 
     /// The outcome of a refresh. Where an older list will do while the identity service does not
     /// answer, it counts as not answering after a while.
-    async fn end_of_refresh(self: &Rc<Self>, need: Need) -> Outcome {
+    async fn end_of_refresh(self: &Rc<Self>, need: RefreshReason) -> Outcome {
         let call = self.join_refresh(need.task());
-        if need != Need::List || !self.tolerates_list() {
+        if need != RefreshReason::List || !self.tolerates_list() {
             return call.outcome().await;
         }
         let left = Timer::new(PATIENCE.saturating_sub(call.elapsed()));
@@ -187,10 +188,10 @@ impl ServiceClient {
 
     /// Whether a refresh that has ended well will do for a request that came at this time: its list
     /// must have been new enough then.
-    fn serves(&self, need: Need, came: u64) -> bool {
+    fn serves(&self, need: RefreshReason, came: u64) -> bool {
         let settings = &self.service.settings;
         let since = came.saturating_sub(micros(settings.revocation_cache_time));
-        need == Need::Rotation || !settings.revocation || self.list_was_asked_since(since)
+        need == RefreshReason::Rotation || !settings.revocation || self.list_was_asked_since(since)
     }
 
     fn join_refresh(self: &Rc<Self>, task: RefreshTask) -> Rc<RefreshCall> {
@@ -263,7 +264,7 @@ impl ServiceClient {
             true => None,
             false if self.is_failing() => Some(Err(RefreshError::OtherWorker)),
             // It may have asked too early.
-            false => self.serves(Need::List, started).then_some(Ok(())),
+            false => self.serves(RefreshReason::List, started).then_some(Ok(())),
         };
         let _lease = match claim(self.state.lease(), outcome_of_another).await {
             Claim::Done(outcome) => return outcome,

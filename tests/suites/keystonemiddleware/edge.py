@@ -28,9 +28,9 @@ OF_THE_SERVER = {'server', 'date', 'connection', 'content-length', 'transfer-enc
 
 # Words of nginx's error log, and what auth_token says in that case.
 LOG_WORDS = {
-    'offers none of the versions v3 and v2.0 that could be used': 'versions [v3.0, v2.0]',
-    'offers none of the versions': 'versions [v3.0]',
-    'certificates or revocation list cannot be had': 'Fetch certificate config failed',
+    'offers no usable version (v3 or v2.0)': 'versions [v3.0, v2.0]',
+    'offers no usable version': 'versions [v3.0]',
+    'certificates or revocation list cannot be fetched': 'Fetch certificate config failed',
     'to be validated online': 'fallback to online validation',
 }
 

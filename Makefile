@@ -227,7 +227,9 @@ doc: configure ## Build the documentation of all crates with rustdoc, where a wa
 msrv: configure ## Check that everything compiles with the oldest Rust of Cargo.toml, which rustup installs
 	@$(call say,Rust $(MSRV))
 	@if command -v rustup >/dev/null; then \
-		rustup toolchain install $(MSRV) --profile minimal --no-self-update && \
+		rustup run $(MSRV) cargo --version >/dev/null 2>&1 || \
+			rustup toolchain install $(MSRV) --profile minimal --no-self-update || \
+			{ echo 'rustup could not install Rust $(MSRV), see above: is the network there?' >&2; exit 1; }; \
 		cargo +$(MSRV) check --locked --workspace --all-targets --target-dir $(TARGET)/msrv; \
 	else echo "The check with Rust $(MSRV) was skipped: it needs rustup. This is $$(rustc --version)"; fi
 

@@ -18,6 +18,7 @@ use nginx_sys::ngx_log_t;
 
 use self::endpoints::{Answer, BuildRequest, Endpoints};
 use self::login::Login;
+use super::service::Service;
 use crate::zone::ServiceCounters;
 
 mod credentials;
@@ -26,11 +27,9 @@ mod endpoints;
 mod error;
 mod login;
 mod pause;
-mod settings;
 
 pub use self::credentials::{ServiceToken, TokenStore};
 pub use self::error::ClientError;
-pub use self::settings::ClientSettings;
 
 /// The answer about revoked tokens.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,17 +51,16 @@ pub struct KeystoneClient {
 }
 
 impl KeystoneClient {
-    /// A client that shares its service token through `store`. `log` must stay valid as long as
-    /// the client, as the cycle's log does in a worker.
+    /// A client of `service` that shares its service token through `store`. `log` must stay valid as
+    /// long as the client, as the cycle's log does in a worker.
     pub fn new(
-        settings: ClientSettings,
+        service: &'static Service,
         store: Rc<dyn TokenStore>,
         counters: ServiceCounters,
         log: NonNull<ngx_log_t>,
     ) -> Self {
-        let credentials = settings.credentials.clone();
-        let endpoints = Rc::new(Endpoints::new(settings, store.clone(), counters, log));
-        let login = Rc::new(Login::new(credentials, store, endpoints.clone()));
+        let endpoints = Rc::new(Endpoints::new(service, store.clone(), counters, log));
+        let login = Rc::new(Login::new(&service.settings.credentials, store, endpoints.clone()));
         Self { endpoints, login, log }
     }
 

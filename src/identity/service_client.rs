@@ -8,7 +8,7 @@ use std::time::Duration;
 use keystone_zone::Row;
 use nginx_sys::ngx_log_t;
 
-use super::client::{ClientSettings, KeystoneClient};
+use super::client::KeystoneClient;
 use super::clock::CLOCK_LAG;
 use super::known_events::Events;
 use super::pending::{Refreshes, Validations};
@@ -55,30 +55,18 @@ impl ServiceClient {
         log: NonNull<ngx_log_t>,
     ) -> Option<Self> {
         let state = zone.service(service.id)?;
-        let settings = &service.settings;
-        let client = ClientSettings {
-            endpoints: service.endpoints.clone(),
-            version: settings.auth_version,
-            credentials: settings.credentials.clone(),
-            connect_timeout: settings.connect_timeout,
-            send_timeout: settings.send_timeout,
-            read_timeout: settings.read_timeout,
-            max_retries: settings.max_retries,
-            keepalive: settings.keepalive,
-            tls: Some(service.tls.clone()),
-        };
         let tokens = Rc::new(SharedToken { zone, state, service: service.id });
         let counters = ServiceCounters::new(state, service.id);
         let memcached = service
             .memcached
             .as_ref()
-            .map(|setup| SecondLevel::new(setup, settings, keeps_catalog, counters, log));
+            .map(|setup| SecondLevel::new(setup, &service.settings, keeps_catalog, counters, log));
         Some(Self {
             service,
             zone,
             state,
             row,
-            client: KeystoneClient::new(client, tokens, counters, log),
+            client: KeystoneClient::new(service, tokens, counters, log),
             material: RefCell::default(),
             refreshes: Refreshes::default(),
             validations: Validations::default(),

@@ -39,18 +39,14 @@ pub struct Response {
 /// How a client behaves.
 #[derive(Clone)]
 pub struct HttpSettings {
-    /// For TCP to connect, and again for the TLS handshake; per address.
-    pub connect_timeout: Duration,
+    /// For each address. The whole answer may take six times the time between two reads.
+    pub timeouts: Timeouts,
     /// How long a connection may be idle before it is closed.
     pub idle_timeout: Duration,
     /// How many idle connections are kept.
     pub keepalive: usize,
-    /// Between two successive reads of the answer. The whole answer may take six times as long.
-    pub read_timeout: Duration,
-    /// Between two successive writes of the request.
-    pub send_timeout: Duration,
     /// For `https` endpoints.
-    pub tls: Option<TlsContext>,
+    pub tls: TlsContext,
     /// What the client calls itself.
     pub user_agent: &'static str,
 }
@@ -143,11 +139,9 @@ impl HttpClient {
         address: SocketAddr,
         key: &Key,
     ) -> Result<Live, NetError> {
-        let connecting = Timeouts {
-            connect: self.settings.connect_timeout,
-            read: self.settings.connect_timeout,
-            send: self.settings.connect_timeout,
-        };
+        let timeouts = self.settings.timeouts;
+        let connect = timeouts.connect;
+        let connecting = Timeouts { connect, read: connect, send: connect };
         let name = endpoint.to_string();
         let peer =
             Peer { address: &address.into(), name: &name, service: Endpoint::SERVICE_IN_LOGS };
@@ -155,21 +149,14 @@ impl HttpClient {
 
         let stream = if endpoint.is_https() {
             let address = address.to_string();
-            let Some(tls) = &self.settings.tls else {
-                return Err(NetError::Tls { address, reason: "not configured".to_owned() });
-            };
-            let handshake = tls.handshake(peer.clone(), endpoint.host(), &address);
-            let done = or_timeout(handshake, Timer::new(self.settings.connect_timeout)).await;
+            let handshake = self.settings.tls.handshake(peer.clone(), endpoint.host(), &address);
+            let done = or_timeout(handshake, Timer::new(connect)).await;
             Stream::Tls(done.unwrap_or(Err(NetError::Timeout(Phase::Handshake)))?)
         } else {
             Stream::Plain(peer.clone())
         };
 
-        peer.set_timeouts(Timeouts {
-            connect: self.settings.connect_timeout,
-            read: self.settings.read_timeout,
-            send: self.settings.send_timeout,
-        });
+        peer.set_timeouts(timeouts);
         let (sender, driver) = Builder::new()
             .max_buf_size(MAX_HEAD)
             .handshake(stream)
@@ -198,7 +185,8 @@ impl HttpClient {
             Ok(Response { status: head.status, headers: head.headers, body })
         };
 
-        let whole = self.settings.send_timeout + self.settings.read_timeout * WHOLE_ANSWER;
+        let Timeouts { read, send, .. } = self.settings.timeouts;
+        let whole = send + read * WHOLE_ANSWER;
         let result = or_timeout(drive(driver, answer), Timer::new(whole)).await;
         let result = result.unwrap_or(Err(NetError::Timeout(Phase::Read)));
         // hyper wraps the time-out of the connection in an error of its own.

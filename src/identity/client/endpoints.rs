@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use keystone_conf::ServiceSettings;
 use keystone_gateway::status::cells;
 use keystone_token::api::{self, ApiVersion, AuthVersion, Versions};
 use keystone_token::secret::Secret;
@@ -16,9 +17,11 @@ use super::credentials::TokenStore;
 use super::encode::encode;
 use super::error::ClientError;
 use super::pause;
-use super::settings::ClientSettings;
 use crate::identity::clock::{millis, millis_since};
-use crate::net::{now_msec, Endpoint, HttpClient, HttpSettings, NetError, Response, Timer};
+use crate::identity::service::Service;
+use crate::net::{
+    now_msec, Endpoint, HttpClient, HttpSettings, NetError, Response, Timeouts, Timer,
+};
 use crate::zone::ServiceCounters;
 
 /// The endpoints of one identity service, as one worker sees them.
@@ -26,8 +29,7 @@ pub(super) struct Endpoints {
     endpoints: Vec<EndpointState>,
     /// The index of the one that answered last.
     current: Cell<usize>,
-    version: AuthVersion,
-    max_retries: u32,
+    settings: &'static ServiceSettings,
     http: HttpClient,
     store: Rc<dyn TokenStore>,
     counters: ServiceCounters,
@@ -67,31 +69,33 @@ impl Answer {
 impl Endpoints {
     /// `log` must stay valid as long as this and its requests, as the cycle's log does in a worker.
     pub(super) fn new(
-        settings: ClientSettings,
+        service: &'static Service,
         store: Rc<dyn TokenStore>,
         counters: ServiceCounters,
         log: NonNull<ngx_log_t>,
     ) -> Self {
+        let settings = &service.settings;
         let http = HttpSettings {
-            connect_timeout: settings.connect_timeout,
+            timeouts: Timeouts {
+                connect: settings.connect_timeout,
+                read: settings.read_timeout,
+                send: settings.send_timeout,
+            },
             idle_timeout: IDLE_TIMEOUT,
             keepalive: settings.keepalive,
-            read_timeout: settings.read_timeout,
-            send_timeout: settings.send_timeout,
-            tls: settings.tls,
+            tls: service.tls.clone(),
             user_agent: USER_AGENT,
         };
-        let state = |endpoint: Endpoint| EndpointState {
+        let state = |endpoint: &Endpoint| EndpointState {
             named_version: api::split_base_path(endpoint.base_path()).1,
             version: Cell::new(None),
             held_until: Cell::new(0),
-            endpoint,
+            endpoint: endpoint.clone(),
         };
         Self {
-            endpoints: settings.endpoints.into_iter().map(state).collect(),
+            endpoints: service.endpoints.iter().map(state).collect(),
             current: Cell::new(0),
-            version: settings.version,
-            max_retries: settings.max_retries,
+            settings,
             http: HttpClient::new(http, log),
             store,
             counters,
@@ -109,7 +113,7 @@ impl Endpoints {
         let count = self.endpoints.len();
         let first = self.current.get();
         // Every endpoint is tried, even if some are down.
-        let tries = (self.max_retries as usize).saturating_add(1).max(count);
+        let tries = (self.settings.max_retries as usize).saturating_add(1).max(count);
 
         let mut last_error = None;
         for n in 0..tries {
@@ -162,7 +166,7 @@ impl Endpoints {
 
     /// The version to use with an endpoint: the configured one, or what the endpoint says.
     async fn version_of(&self, at: usize) -> Result<ApiVersion, ClientError> {
-        if let AuthVersion::Fixed(version) = self.version {
+        if let AuthVersion::Fixed(version) = self.settings.auth_version {
             return Ok(version);
         }
         let state = &self.endpoints[at];
@@ -181,7 +185,7 @@ impl Endpoints {
             }
             (versions, _) => versions,
         };
-        let version = versions.and_then(|it| it.choose(self.version));
+        let version = versions.and_then(|it| it.choose(self.settings.auth_version));
         let version = version.map_err(|error| self.invalid(at, &error))?;
 
         info!(self.log, "keystone: using {version} of identity service {}", self.uri(at));

@@ -18,7 +18,7 @@ use crate::net::{now_msec, now_sec};
 
 /// Obtains the service token of a worker's client.
 pub(super) struct Login {
-    credentials: Credentials,
+    credentials: &'static Credentials,
     store: Rc<dyn TokenStore>,
     endpoints: Rc<Endpoints>,
     /// The token that was obtained last, where it is too long for the store.
@@ -29,7 +29,7 @@ pub(super) struct Login {
 
 impl Login {
     pub(super) fn new(
-        credentials: Credentials,
+        credentials: &'static Credentials,
         store: Rc<dyn TokenStore>,
         endpoints: Rc<Endpoints>,
     ) -> Self {
@@ -52,7 +52,7 @@ impl Login {
         self: &Rc<Self>,
         refused: Option<&ServiceToken>,
     ) -> Result<ServiceToken, ClientError> {
-        match &self.credentials {
+        match self.credentials {
             Credentials::None => {
                 return Err(self.refused("no service credentials are configured".to_owned()))
             }
@@ -187,7 +187,7 @@ impl Login {
     }
 
     fn build(&self, base: &str, version: ApiVersion) -> Result<api::Request, ClientError> {
-        let login = match &self.credentials {
+        let login = match self.credentials {
             Credentials::ApplicationCredential { id, secret } => {
                 api::Login::ApplicationCredential { id, secret: secret.expose() }
             }

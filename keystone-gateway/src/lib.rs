@@ -2,12 +2,14 @@
 //!
 //! [`memcache`] is the cache that several gateways share: entries that prove themselves, and the
 //! protocol of memcached. [`status`] is what a gateway reports of its work: the cells of its
-//! counters, and the report as JSON and in the text format of Prometheus.
+//! counters, and the report as JSON and in the text format of Prometheus. [`addresses`] says which
+//! address of a server is tried first.
 //!
 //! As in `keystone-token`, everything here is a pure function of its arguments. There is no I/O, no
 //! clock and no nginx.
 
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod memcache;
 pub mod status;

@@ -4,14 +4,15 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 use std::time::Duration;
 
+use keystone_gateway::addresses::PreferredAddress;
 use keystone_gateway::memcache::protocol::ProtocolError;
 use nginx_sys::ngx_log_t;
 
 use super::ServerAddresses;
 use crate::failure_log::FailureLog;
 use crate::net::{
-    now_msec, or_timeout, ExchangeError, NetError, Peer, PeerConnection, Phase, Pool, Timeouts,
-    Timer,
+    now_msec, or_timeout, ExchangeError, NetError, Peer, PeerAddr, PeerConnection, Phase, Pool,
+    Timeouts, Timer,
 };
 
 /// A memcached server as one worker sees it.
@@ -19,8 +20,7 @@ pub(super) struct Server {
     addresses: ServerAddresses,
     log: NonNull<ngx_log_t>,
     pool: Pool<PeerConnection>,
-    /// Index of the address that accepted a connection last.
-    preferred: Cell<usize>,
+    preferred: PreferredAddress<PeerAddr>,
     health: Cell<Health>,
     /// Of commands, which the server refuses.
     refusals: FailureLog,
@@ -58,7 +58,7 @@ impl Server {
             addresses,
             log,
             pool: Pool::new(KEEPALIVE, log),
-            preferred: Cell::new(0),
+            preferred: PreferredAddress::default(),
             health: Cell::new(Health::Up { timeouts: 0 }),
             refusals: FailureLog::default(),
         }
@@ -116,26 +116,14 @@ impl Server {
 
     /// Connects to the first address that accepts.
     async fn open(&self) -> Result<PeerConnection, NetError> {
-        let (count, first) = (self.addresses.list.len(), self.preferred.get());
-        let mut last_error = NetError::Closed;
-        for at in (0..count).map(|n| (first + n) % count) {
-            let peer = Peer {
-                address: &self.addresses.list[at],
-                name: &self.addresses.name,
-                service: "memcached",
-            };
-            match PeerConnection::connect(&peer, TIMEOUTS, self.log).await {
-                Ok(connection) => {
-                    self.preferred.set(at);
-                    return Ok(connection);
-                }
-                Err(error) => {
-                    debug!(self.log, "keystone: memcached {}: {error}", self.addresses.name);
-                    last_error = error;
-                }
-            }
-        }
-        Err(last_error)
+        let ServerAddresses { name, list } = &self.addresses;
+        let connect = async |address: &PeerAddr| {
+            let peer = Peer { address, name, service: "memcached" };
+            let connection = PeerConnection::connect(&peer, TIMEOUTS, self.log).await;
+            connection.inspect_err(|error| debug!(self.log, "keystone: memcached {name}: {error}"))
+        };
+        let connection = self.preferred.connect(list, connect).await;
+        connection.map_err(|error| error.unwrap_or(NetError::Closed))
     }
 
     fn note_answer(&self) {

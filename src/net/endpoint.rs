@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keystone_conf::ServiceUri;
+use keystone_gateway::addresses::PreferredAddress;
 use nginx_sys::{ngx_conf_t, ngx_log_t, ngx_parse_url, ngx_resolver_t, ngx_str_t, ngx_url_t};
 use ngx::async_::resolver;
 use ngx::core::{Pool, Status};
@@ -34,6 +35,7 @@ pub struct Endpoint {
     base_path: String,
     /// As of nginx's start; not empty unless `resolver` is set.
     addresses: Vec<SocketAddr>,
+    pub(super) preferred: PreferredAddress<SocketAddr>,
     /// For a name, where nginx has a resolver.
     resolver: Option<Resolver>,
 }
@@ -67,6 +69,7 @@ impl Endpoint {
             authority: authority.into(),
             base_path: uri.path().trim_end_matches('/').to_owned(),
             addresses,
+            preferred: PreferredAddress::default(),
             resolver,
         })
     }
@@ -91,7 +94,7 @@ impl Endpoint {
         &self.authority
     }
 
-    /// The addresses to try, in order.
+    /// The addresses, in the order of the name service.
     pub(super) async fn addresses(
         &self,
         log: NonNull<ngx_log_t>,

@@ -1,6 +1,5 @@
 //! HTTP requests over pooled connections.
 
-use std::cell::RefCell;
 use std::future::{poll_fn, Future};
 use std::net::SocketAddr;
 use std::pin::{pin, Pin};
@@ -56,8 +55,6 @@ pub struct HttpClient {
     settings: HttpSettings,
     log: NonNull<ngx_log_t>,
     pool: Pool<Live>,
-    /// The addresses that answered last, one for each endpoint with several addresses.
-    preferred: RefCell<Vec<(Arc<str>, SocketAddr)>>,
 }
 
 impl HttpClient {
@@ -65,7 +62,7 @@ impl HttpClient {
     /// as the log of the cycle does in a worker.
     pub fn new(settings: HttpSettings, log: NonNull<ngx_log_t>) -> Self {
         let pool = Pool::new(settings.keepalive, log);
-        Self { settings, log, pool, preferred: RefCell::default() }
+        Self { settings, log, pool }
     }
 
     /// Sends `request`, whose URI is a path and query, and waits for the whole answer, whose body
@@ -103,34 +100,18 @@ impl HttpClient {
 
     /// Makes a connection to the first address of the endpoint that takes it.
     async fn open(&self, endpoint: &Endpoint, key: Key) -> Result<Live, NetError> {
-        let authority = endpoint.authority();
-        let mut addresses = endpoint.addresses(self.log).await?;
-        if addresses.len() > 1 {
-            let preferred = self.preferred(authority);
-            if let Some(at) = addresses.iter().position(|address| Some(*address) == preferred) {
-                addresses.rotate_left(at);
-            }
-        }
-
-        let mut last_error = None;
-        for address in &addresses {
-            match self.open_address(endpoint, *address, &key).await {
-                Ok(live) => {
-                    if addresses.len() > 1 {
-                        self.prefer(authority, *address);
-                    }
-                    return Ok(live);
-                }
-                Err(err) => {
-                    debug!(self.log, "keystone: {err}");
-                    last_error = Some(err);
-                }
-            }
-        }
-        Err(last_error.unwrap_or_else(|| NetError::Resolve {
-            name: endpoint.host().to_owned(),
-            reason: "no addresses".to_owned(),
-        }))
+        let addresses = endpoint.addresses(self.log).await?;
+        let connect = async |address: &SocketAddr| {
+            let live = self.open_address(endpoint, *address, &key).await;
+            live.inspect_err(|error| debug!(self.log, "keystone: {error}"))
+        };
+        let live = endpoint.preferred.connect(&addresses, connect).await;
+        live.map_err(|error| {
+            error.unwrap_or_else(|| NetError::Resolve {
+                name: endpoint.host().to_owned(),
+                reason: "no addresses".to_owned(),
+            })
+        })
     }
 
     async fn open_address(
@@ -207,19 +188,6 @@ impl HttpClient {
             return;
         }
         self.pool.keep(live, idle_timeout);
-    }
-
-    fn preferred(&self, authority: &str) -> Option<SocketAddr> {
-        let preferred = self.preferred.borrow();
-        preferred.iter().find(|(name, _)| **name == *authority).map(|(_, address)| *address)
-    }
-
-    fn prefer(&self, authority: &Arc<str>, address: SocketAddr) {
-        let mut preferred = self.preferred.borrow_mut();
-        match preferred.iter_mut().find(|(name, _)| name == authority) {
-            Some(entry) => entry.1 = address,
-            None => preferred.push((authority.clone(), address)),
-        }
     }
 }
 

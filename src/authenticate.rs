@@ -138,27 +138,29 @@ impl Authenticator<'_> {
         Ok(TokenState::Refused(refusal.result()))
     }
 
-    /// 503: that the identity service fails is logged at `error` by the code that asked it, once for
-    /// an incident; this is about the request.
+    /// Answers 503. The code that asked the identity service logs the outage, once, at `error`.
+    /// This line is about the request.
     fn unavailable(&self, reason: &dyn std::fmt::Display) -> Step {
-        let request = self.request;
+        let service = self.service.service().name();
+        let token = self.request_token.token_name(self.server);
         info!(
-            request,
-            "keystone: identity service \"{}\" is needed: {reason}, token: {}",
-            self.service.service().name(),
-            self.request_token.token_name(self.server)
+            self.request,
+            "keystone: identity service \"{service}\" unavailable: {reason}, token: {token}"
         );
         Ok(TokenState::Unavailable)
     }
 
-    /// 503, because of a bound and not of the identity service.
-    fn limited(&self, bound: PendingLimit) -> Step {
-        let service = self.service.service().name();
-        // A flood does not fill the log: each request has its line at `info` only.
-        if self.service.note_limited(bound) {
-            warn!(self.request, "keystone: {}, identity service \"{service}\"", bound.as_str());
+    /// 503, because of a limit of the module.
+    fn limited(&self, limit: PendingLimit) -> Step {
+        let (request, service) = (self.request, self.service.service().name());
+        let limiting = limit.as_str();
+        // At a limited rate: a flood must not fill the log at this level.
+        if self.service.note_limited(limit) {
+            warn!(request, "keystone: {limiting}, identity service \"{service}\"");
         }
-        self.unavailable(&bound.as_str())
+        let token = self.request_token.token_name(self.server);
+        info!(request, "keystone: {limiting}, identity service \"{service}\", token: {token}");
+        Ok(TokenState::Unavailable)
     }
 }
 

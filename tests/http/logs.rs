@@ -128,6 +128,11 @@ fn a_failure_of_the_identity_service_is_told_at_a_bounded_rate() {
     let log = world.nginx.error_log();
     let errors = log.lines().filter(|line| line.contains("[error]")).count();
     assert!((1..=10).contains(&errors), "{errors} lines for 60 requests:\n{log}");
+    let unavailable = format!("identity service \"{}\" unavailable: ", world.identity.uri());
+    let of_requests = log.lines().filter(|line| line.contains("[info]")).filter(|line| {
+        line.contains(&unavailable) && line.contains(", token: ") && line.contains("client: ")
+    });
+    assert_eq!(of_requests.count(), 60, "{log}");
 }
 
 #[test]

@@ -185,9 +185,9 @@ impl Context {
                     note,
                 )
             }
-            Wait::Validation(question) => {
+            Wait::Validation(request) => {
                 let note = RequestToken::note_validation;
-                self.wait_for(request_token.kind(), service.validate(*question), note)
+                self.wait_for(request_token.kind(), service.validate(*request), note)
             }
         }
     }

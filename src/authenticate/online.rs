@@ -41,7 +41,7 @@ impl Authenticator<'_> {
             Source::Online => key,
             _ => self.cache().key(bytes, Source::Online),
         };
-        let question = ValidationRequest {
+        let validation = ValidationRequest {
             token: Zeroizing::new(token.to_owned()),
             how: Validation { allow_expired: self.allow_expired, catalog: self.keeps_catalog() },
             key,
@@ -49,8 +49,8 @@ impl Authenticator<'_> {
             params: self.cache().params(source),
             client: self.request.client_address(),
         };
-        match self.service.may_ask(&question) {
-            Ok(()) => Err(Wait::Validation(Box::new(question))),
+        match self.service.may_ask(&validation) {
+            Ok(()) => Err(Wait::Validation(Box::new(validation))),
             Err(bound) => self.limited(bound),
         }
     }

@@ -44,12 +44,12 @@ impl Drop for Pending {
 impl ServiceClient {
     /// Whether this validation may start, or which bound it would exceed. One that joins a running
     /// validation exceeds none.
-    pub fn may_ask(&self, question: &ValidationRequest) -> Result<(), PendingLimit> {
-        if self.validations.calls.running(&question.call_key()).is_some() {
+    pub fn may_ask(&self, request: &ValidationRequest) -> Result<(), PendingLimit> {
+        if self.validations.calls.running(&request.call_key()).is_some() {
             return Ok(());
         }
         let per_address = self.service.settings.max_pending_per_address;
-        if per_address > 0 && self.validations.of_address(question.client) >= per_address {
+        if per_address > 0 && self.validations.of_address(request.client) >= per_address {
             return Err(PendingLimit::Address);
         }
         match self.validations.pending() < self.service.settings.max_pending {
@@ -74,55 +74,55 @@ impl ServiceClient {
     /// Where answers are not cached, a validation that started before this request came does not
     /// count: the token may have been revoked since. The requests that have waited for it share the
     /// next one.
-    pub async fn validate(self: Rc<Self>, question: ValidationRequest) -> Outcome {
-        if let Some(call) = self.validations.calls.running(&question.call_key()) {
+    pub async fn validate(self: Rc<Self>, request: ValidationRequest) -> Outcome {
+        if let Some(call) = self.validations.calls.running(&request.call_key()) {
             let outcome = call.outcome().await;
-            if question.params.valid_for > 0 || !matches!(outcome, Ok(Answer::Valid(_))) {
+            if request.params.valid_for > 0 || !matches!(outcome, Ok(Answer::Valid(_))) {
                 return outcome;
             }
         }
-        let call = self.validations.calls.join(question.call_key(), || {
-            let pending = Pending::new(self.clone(), question.client);
-            async move { pending.service.answer(&question).await }
+        let call = self.validations.calls.join(request.call_key(), || {
+            let pending = Pending::new(self.clone(), request.client);
+            async move { pending.service.answer(&request).await }
         });
         call.outcome().await
     }
 
     /// The answer, which is also put into the shared cache.
-    async fn answer(self: &Rc<Self>, question: &ValidationRequest) -> Outcome {
-        if let Some((identity, params)) = self.get_shared(question).await {
+    async fn answer(self: &Rc<Self>, request: &ValidationRequest) -> Outcome {
+        if let Some((identity, params)) = self.get_shared(request).await {
             let answer = Answer::Valid(identity);
-            self.zone.keep(&question.valid_key, &answer, &params);
-            self.count(question, Path::Memcached, Some(&answer));
+            self.zone.keep(&request.valid_key, &answer, &params);
+            self.count(request, Path::Memcached, Some(&answer));
             return Ok(answer);
         }
         let asked_at = now_sec();
-        let answer = self.ask(question).await;
+        let answer = self.ask(request).await;
         self.report_validation(answer.as_ref().err());
-        self.count(question, Path::Online, answer.as_ref().ok());
+        self.count(request, Path::Online, answer.as_ref().ok());
         let answer = answer.map_err(|error| Unavailable::new(&error))?;
         let key = match &answer {
-            Answer::Refused(_) => &question.key,
+            Answer::Refused(_) => &request.key,
             Answer::Valid(identity) => {
-                self.store_shared(question, identity, asked_at);
-                &question.valid_key
+                self.store_shared(request, identity, asked_at);
+                &request.valid_key
             }
         };
-        let is_kept = self.zone.keep(key, &answer, &question.params);
+        let is_kept = self.zone.keep(key, &answer, &request.params);
         if let (false, Answer::Valid(identity)) = (is_kept, &answer) {
-            self.report_unkept(question, identity);
+            self.report_unkept(request, identity);
         }
         Ok(answer)
     }
 
     /// The answer that another gateway has shared, unless the token may have been revoked since, and
     /// the time from which it counts.
-    async fn get_shared(&self, question: &ValidationRequest) -> Option<(Identity, CacheParams)> {
-        let max_age = Duration::from_secs(question.params.valid_for);
-        if max_age.is_zero() || question.how.allow_expired || !self.can_tell_revoked() {
+    async fn get_shared(&self, request: &ValidationRequest) -> Option<(Identity, CacheParams)> {
+        let max_age = Duration::from_secs(request.params.valid_for);
+        if max_age.is_zero() || request.how.allow_expired || !self.can_tell_revoked() {
             return None;
         }
-        let token = question.token.as_bytes();
+        let token = request.token.as_bytes();
         let shared = self.memcached.as_ref()?.get(token, max_age).await?;
         let identity = Identity::new(&shared.record)?;
         if self.may_be_revoked(token, &identity.record()?) {
@@ -130,24 +130,24 @@ impl ServiceClient {
             return None;
         }
         debug!(ngx_cycle_log(), "keystone: another gateway's answer is used");
-        let now = u64::try_from(shared.made_at).ok()?.min(question.params.now);
-        let age = question.params.now.saturating_sub(now);
-        let tick = question.params.tick.saturating_sub(age.saturating_mul(1_000));
-        Some((identity, CacheParams { now, tick, ..question.params }))
+        let now = u64::try_from(shared.made_at).ok()?.min(request.params.now);
+        let age = request.params.now.saturating_sub(now);
+        let tick = request.params.tick.saturating_sub(age.saturating_mul(1_000));
+        Some((identity, CacheParams { now, tick, ..request.params }))
     }
 
     /// Shares the answer with other gateways. No request waits for that.
     fn store_shared(
         self: &Rc<Self>,
-        question: &ValidationRequest,
+        request: &ValidationRequest,
         identity: &Identity,
         asked_at: i64,
     ) {
-        let max_age = Duration::from_secs(question.params.valid_for);
+        let max_age = Duration::from_secs(request.params.valid_for);
         let expires_at = identity.expires_at().and_then(|expires| i64::try_from(expires).ok());
-        let is_told = self.memcached.is_some() && !question.how.allow_expired;
+        let is_told = self.memcached.is_some() && !request.how.allow_expired;
         let Some(expires_at) = expires_at.filter(|_| is_told) else { return };
-        let (service, token) = (self.clone(), question.token.clone());
+        let (service, token) = (self.clone(), request.token.clone());
         let identity = identity.clone();
         spawn(async move {
             let Some(memcached) = &service.memcached else { return };
@@ -158,13 +158,12 @@ impl ServiceClient {
         .detach();
     }
 
-    async fn ask(&self, question: &ValidationRequest) -> Result<Answer, ValidationError> {
-        let identity = match self.client.validate(&question.token, question.how).await? {
+    async fn ask(&self, request: &ValidationRequest) -> Result<Answer, ValidationError> {
+        let identity = match self.client.validate(&request.token, request.how).await? {
             online::Answer::Refused(refusal) => return Ok(Answer::Refused(refusal)),
             online::Answer::Valid(identity) => identity,
         };
-        if let (Err(refusal), false) =
-            (identity.check_expiry(now_sec()), question.how.allow_expired)
+        if let (Err(refusal), false) = (identity.check_expiry(now_sec()), request.how.allow_expired)
         {
             return Ok(Answer::Refused(refusal));
         }
@@ -174,23 +173,23 @@ impl ServiceClient {
                 "keystone: role \"{role}\" is left out: it has a comma, or a blank at an end"
             );
         }
-        let record = identity.to_record(question.how.catalog);
+        let record = identity.to_record(request.how.catalog);
         Identity::new(&record).map(Answer::Valid).ok_or(ValidationError::TooLarge)
     }
 
-    fn count(&self, question: &ValidationRequest, path: Path, answer: Option<&Answer>) {
+    fn count(&self, request: &ValidationRequest, path: Path, answer: Option<&Answer>) {
         let result = match answer {
             None => AuthResult::IdentityUnavailable,
             Some(Answer::Refused(refusal)) => refusal.result(),
             Some(Answer::Valid(_)) => AuthResult::Ok,
         };
-        self.zone.count_validation(TokenFormat::of(question.token.as_bytes()), path, result);
+        self.zone.count_validation(TokenFormat::of(request.token.as_bytes()), path, result);
     }
 
     /// Without room in the cache each request with the token causes a validation.
-    fn report_unkept(&self, question: &ValidationRequest, identity: &Identity) {
-        let lives = identity.expires_at().is_some_and(|expires| expires > question.params.now);
-        if lives && question.params.valid_for > 0 {
+    fn report_unkept(&self, request: &ValidationRequest, identity: &Identity) {
+        let lives = identity.expires_at().is_some_and(|expires| expires > request.params.now);
+        if lives && request.params.valid_for > 0 {
             warn!(
                 ngx_cycle_log(),
                 "keystone: an identity of {} bytes, most of it a service catalog, has no place in \

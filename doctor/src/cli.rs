@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use keystone_conf::Place;
+use keystone_conf::Position;
 use lexopt::{Arg, Parser, ValueExt as _};
 
 use crate::conf::reader::Directive;
@@ -129,7 +129,7 @@ fn set(directives: &mut Vec<Directive>, name: String, value: String) -> Result<(
         None => directives.push(Directive {
             name,
             arguments: vec![value],
-            place: Place::default(),
+            position: Position::default(),
             block: None,
         }),
     }

@@ -8,7 +8,7 @@ pub mod service;
 
 use std::path::{Component, Path, PathBuf};
 
-use keystone_conf::{ConfError, Place};
+use keystone_conf::{ConfError, Position};
 
 use self::level::{is_of_module, Level};
 use self::reader::{Directive, Disk, Problem, ReadError};
@@ -53,7 +53,7 @@ pub struct Hazard {
     /// What it does.
     pub kind: HazardKind,
     /// Where it stands.
-    pub place: Place,
+    pub position: Position,
 }
 
 /// What a [`Hazard`] does.
@@ -73,7 +73,7 @@ impl Hazard {
             ("post_action", Some(target)) if target != "off" => HazardKind::PostAction,
             _ => return None,
         };
-        Some(Self { kind, place: directive.place.clone() })
+        Some(Self { kind, position: directive.position.clone() })
     }
 }
 
@@ -159,7 +159,7 @@ impl Conf {
         self.servers.1 += 1;
         self.note_hazards(http, false);
         self.note_hazards(block, true);
-        let user = format!("server at {}", directive.place);
+        let user = format!("server at {}", directive.position);
         let service = Service::new(&level, &self.signing_dir, user);
         if let Some(known) = self.services.iter_mut().find(|it| it.settings == service.settings) {
             known.users.extend(service.users);
@@ -170,7 +170,7 @@ impl Conf {
             .iter()
             .find_map(|known| service.settings.check_beside(&known.settings).err());
         if let Some(error) = clash {
-            self.refuse(&directive.place, error.to_string());
+            self.refuse(&directive.position, error.to_string());
         }
         self.services.push(service);
     }
@@ -193,21 +193,21 @@ impl Conf {
 
     /// Whether a merged level asks for tokens; what does not fit together is noted.
     fn is_protected(&mut self, level: &Level) -> bool {
-        let place = match level.location.protection() {
+        let position = match level.location.protection() {
             Ok(None) => return false,
-            Ok(Some(place)) => place,
+            Ok(Some(position)) => position,
             Err(error) => {
-                self.refuse(&error.place, error.error.to_string());
+                self.refuse(&error.position, error.error.to_string());
                 return false;
             }
         };
         if !level.is_uri_refused() {
             if let Err(error) = level.server.announced_uri() {
-                self.refuse(place, error.to_string());
+                self.refuse(position, error.to_string());
             }
         }
         if let Err(error) = level.location.swift.clone().finish() {
-            self.refuse(&error.place, error.error.to_string());
+            self.refuse(&error.position, error.error.to_string());
         }
         true
     }
@@ -220,13 +220,13 @@ impl Conf {
                 Some(_) => ConfError::Context { directive: name },
                 None => ConfError::Unknown { directive: name },
             };
-            self.refuse(&directive.place, error.to_string());
+            self.refuse(&directive.position, error.to_string());
         }
         directive.block.iter().flatten().for_each(|inner| self.refuse_misplaced(inner));
     }
 
-    fn refuse(&mut self, place: &Place, text: String) {
-        let problem = Problem { place: place.clone(), text, forbidden: false };
+    fn refuse(&mut self, position: &Position, text: String) {
+        let problem = Problem { position: position.clone(), text, forbidden: false };
         if !self.refused.contains(&problem) {
             self.refused.push(problem);
         }

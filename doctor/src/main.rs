@@ -55,7 +55,7 @@ fn check(conf: &Conf, machine: &Machine, run: &Invocation) -> ExitCode {
 fn explain(conf: &Conf, machine: &Machine, run: &Invocation) -> ExitCode {
     if conf.services.is_empty() {
         let unread = conf.unreadable.iter().chain(&conf.refused);
-        let unread = unread.map(|it| format!("; {}: {}", it.place, it.text));
+        let unread = unread.map(|it| format!("; {}: {}", it.position, it.text));
         let unread: String = unread.collect();
         return misused(&format!("no server of this configuration asks for tokens{unread}"));
     }

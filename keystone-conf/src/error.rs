@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use keystone_token::jws::JwsKeyError;
 use keystone_token::swift::OptionsError;
 
-use crate::place::Place;
+use crate::position::Position;
 use crate::value::ValueError;
 
 /// Why a directive is refused. The text is in nginx's manner; file and line come behind it.
@@ -141,10 +141,10 @@ pub enum SettingsError {
 
 /// An error, and the directive that it is about.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{error} in {place}")]
-pub struct Placed<E> {
+#[error("{error} in {position}")]
+pub struct ErrorAt<E> {
     /// What is wrong.
     pub error: E,
     /// Where.
-    pub place: Place,
+    pub position: Position,
 }

@@ -7,7 +7,7 @@
 //! and what becomes of a value with variables.
 //!
 //! ```
-//! use keystone_conf::{Directive, Host, Place, ServerConf, Setter};
+//! use keystone_conf::{Directive, Host, Position, ServerConf, Setter};
 //! use std::path::{Path, PathBuf};
 //!
 //! struct Plain;
@@ -15,8 +15,8 @@
 //! impl Host for Plain {
 //!     type Value = String;
 //!
-//!     fn place(&self) -> Place {
-//!         Place::default()
+//!     fn position(&self) -> Position {
+//!         Position::default()
 //!     }
 //!
 //!     fn full_path(&mut self, path: &str) -> Option<PathBuf> {
@@ -49,7 +49,7 @@ mod inherit;
 mod line;
 mod location;
 mod memcached;
-mod place;
+mod position;
 mod server;
 mod settings;
 mod swift;
@@ -59,11 +59,11 @@ pub mod value;
 mod zone;
 
 pub use self::credentials::{Credentials, CredentialsConf};
-pub use self::error::{ConfError, Placed, SettingsError};
+pub use self::error::{ConfError, ErrorAt, SettingsError};
 pub use self::line::{Host, Line, ValueKind};
 pub use self::location::{Auth, LocationConf};
 pub use self::memcached::{MemcachedConf, MemcachedSettings};
-pub use self::place::Place;
+pub use self::position::Position;
 pub use self::server::ServerConf;
 pub use self::settings::{ServiceSettings, TlsSettings};
 pub use self::swift::{AclValue, SwiftConf};

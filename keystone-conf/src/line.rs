@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::error::ConfError;
 use crate::files;
-use crate::place::Place;
+use crate::position::Position;
 use crate::swift::AclValue;
 use crate::uri::{ServiceUri, UriError};
 use crate::value::{self, ValueError};
@@ -28,7 +28,7 @@ pub trait Host {
     type Value: Clone;
 
     /// The file and the line that are being read.
-    fn place(&self) -> Place;
+    fn position(&self) -> Position;
 
     /// The path from the root; a relative one starts at the directory of `nginx.conf`. `None`
     /// where there is no memory for it.
@@ -81,8 +81,8 @@ impl<'a, V: Clone> Line<'a, V> {
     }
 
     /// Where the directive stands.
-    pub(crate) fn place(&self) -> Place {
-        self.host.place()
+    pub(crate) fn position(&self) -> Position {
+        self.host.position()
     }
 
     fn argument(&self) -> &'a str {
@@ -194,8 +194,8 @@ impl<'a, V: Clone> Line<'a, V> {
     }
 
     /// All names, and where they stand.
-    pub(crate) fn placed_names(&mut self) -> Read<(Vec<String>, Place)> {
-        Ok((self.names()?, self.place()))
+    pub(crate) fn names_and_position(&mut self) -> Read<(Vec<String>, Position)> {
+        Ok((self.names()?, self.position()))
     }
 
     /// Names, of which one may be empty.

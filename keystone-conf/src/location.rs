@@ -6,9 +6,9 @@ use keystone_gateway::status::Form;
 use keystone_token::policy::BindMode;
 use keystone_token::swift::Settings;
 
-use crate::error::{Placed, SettingsError};
+use crate::error::{ErrorAt, SettingsError};
 use crate::inherit::inherit;
-use crate::place::Place;
+use crate::position::Position;
 use crate::swift::SwiftConf;
 
 /// `keystone_auth`.
@@ -27,7 +27,7 @@ pub enum Auth {
 #[derive(Clone)]
 pub struct LocationConf<V> {
     /// `keystone_auth`, and where it was set.
-    pub auth: Option<(Auth, Place)>,
+    pub auth: Option<(Auth, Position)>,
     /// `keystone_require_role`: of each line one role is needed.
     pub require_roles: Option<Vec<Vec<String>>>,
     /// `keystone_require`: values that must all be true.
@@ -106,14 +106,14 @@ impl<V: Clone> LocationConf<V> {
 }
 
 impl<V> LocationConf<V> {
-    /// Where the merged location asks for tokens: the place of its `keystone_auth`. `None` where
+    /// Where the merged location asks for tokens: the position of its `keystone_auth`. `None` where
     /// it does not.
-    pub fn protection(&self) -> Result<Option<&Place>, Placed<SettingsError>> {
+    pub fn protection(&self) -> Result<Option<&Position>, ErrorAt<SettingsError>> {
         match (&self.auth, self.swift.is_on()) {
-            (Some((Auth::On | Auth::Delay, place)), _) => Ok(Some(place)),
+            (Some((Auth::On | Auth::Delay, position)), _) => Ok(Some(position)),
             // Whoever writes that may believe that something is protected by it.
-            (None, Some(place)) => {
-                Err(Placed { error: SettingsError::SwiftWithoutAuth, place: place.clone() })
+            (None, Some(position)) => {
+                Err(ErrorAt { error: SettingsError::SwiftWithoutAuth, position: position.clone() })
             }
             (Some((Auth::Off, _)), _) | (None, None) => Ok(None),
         }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 /// Where a directive stands.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Place {
+pub struct Position {
     /// The file; empty for an option of a command line.
     pub file: PathBuf,
     /// Counted from 1; 0 for an option of a command line.
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             0 => f.write_str("the command line"),

@@ -2,26 +2,26 @@
 
 use keystone_token::swift::{Acl, AclKind, Options, Settings};
 
-use crate::error::{Placed, SettingsError};
+use crate::error::{ErrorAt, SettingsError};
 use crate::inherit::inherit;
-use crate::place::Place;
+use crate::position::Position;
 
 /// The directives of one level, and, once merged, of all levels around it. `V` is a value with
 /// variables.
 #[derive(Clone)]
 pub struct SwiftConf<V> {
     /// `keystone_swift_auth`, and where it was set.
-    pub auth: Option<(bool, Place)>,
+    pub auth: Option<(bool, Position)>,
     /// `keystone_swift_reseller_prefix`.
     pub reseller_prefixes: Option<Vec<String>>,
     /// `keystone_swift_operator_roles`, each perhaps for one reseller prefix only.
-    pub operator_roles: Option<(Vec<String>, Place)>,
+    pub operator_roles: Option<(Vec<String>, Position)>,
     /// `keystone_swift_service_roles`, likewise.
-    pub service_roles: Option<(Vec<String>, Place)>,
+    pub service_roles: Option<(Vec<String>, Position)>,
     /// `keystone_swift_project_reader_roles`, likewise.
-    pub project_reader_roles: Option<(Vec<String>, Place)>,
+    pub project_reader_roles: Option<(Vec<String>, Position)>,
     /// `keystone_swift_system_reader_roles`.
-    pub system_reader_roles: Option<(Vec<String>, Place)>,
+    pub system_reader_roles: Option<(Vec<String>, Position)>,
     /// `keystone_swift_reseller_admin_role`.
     pub reseller_admin_role: Option<String>,
     /// `keystone_swift_allow_names_in_acls`.
@@ -133,15 +133,16 @@ impl<V> SwiftConf<V> {
             || acl_file.is_some()
     }
 
-    /// Where accounts are to be authorised: the place of `keystone_swift_auth on`.
-    pub fn is_on(&self) -> Option<&Place> {
-        self.auth.as_ref().filter(|(on, _)| *on).map(|(_, place)| place)
+    /// Where accounts are to be authorised: the position of `keystone_swift_auth on`.
+    pub fn is_on(&self) -> Option<&Position> {
+        self.auth.as_ref().filter(|(on, _)| *on).map(|(_, position)| position)
     }
 
     /// Makes of the merged directives what decides.
-    pub fn finish(&mut self) -> Result<(), Placed<SettingsError>> {
-        let Some(place) = self.is_on() else { return Ok(()) };
-        let roles = |list: &Option<(Vec<String>, Place)>| list.as_ref().map(|(it, _)| it.clone());
+    pub fn finish(&mut self) -> Result<(), ErrorAt<SettingsError>> {
+        let Some(position) = self.is_on() else { return Ok(()) };
+        let roles =
+            |list: &Option<(Vec<String>, Position)>| list.as_ref().map(|(it, _)| it.clone());
         let options = Options {
             reseller_prefixes: self.reseller_prefixes.clone(),
             operator_roles: roles(&self.operator_roles),
@@ -155,17 +156,17 @@ impl<V> SwiftConf<V> {
         match Settings::new(&options) {
             Ok(settings) => self.settings = Some(settings),
             Err(source) => {
-                let (directive, place) =
-                    self.named(source.role()).unwrap_or(("keystone_swift_auth", place));
+                let (directive, position) =
+                    self.named(source.role()).unwrap_or(("keystone_swift_auth", position));
                 let error = SettingsError::SwiftRole { directive, source };
-                return Err(Placed { error, place: place.clone() });
+                return Err(ErrorAt { error, position: position.clone() });
             }
         }
         Ok(())
     }
 
     /// The directive that names this role.
-    fn named(&self, role: &str) -> Option<(&'static str, &Place)> {
+    fn named(&self, role: &str) -> Option<(&'static str, &Position)> {
         let lists = [
             ("keystone_swift_operator_roles", &self.operator_roles),
             ("keystone_swift_service_roles", &self.service_roles),
@@ -173,8 +174,8 @@ impl<V> SwiftConf<V> {
             ("keystone_swift_system_reader_roles", &self.system_reader_roles),
         ];
         lists.into_iter().find_map(|(name, list)| {
-            let (roles, place) = list.as_ref()?;
-            roles.iter().any(|named| named == role).then_some((name, place))
+            let (roles, position) = list.as_ref()?;
+            roles.iter().any(|named| named == role).then_some((name, position))
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keystone_conf::{
     count_names, directives, ConfError, Credentials, Directive, Host, LocationConf, MainConf,
-    Place, ServerConf, ServiceSettings, Setter, SettingsError, ValueKind,
+    Position, ServerConf, ServiceSettings, Setter, SettingsError, ValueKind,
 };
 
 /// A reader whose files lie in `/etc/nginx` and whose line is 7.
@@ -15,8 +15,8 @@ struct Reader;
 impl Host for Reader {
     type Value = String;
 
-    fn place(&self) -> Place {
-        Place { file: "/etc/nginx/nginx.conf".into(), line: 7 }
+    fn position(&self) -> Position {
+        Position { file: "/etc/nginx/nginx.conf".into(), line: 7 }
     }
 
     fn full_path(&mut self, path: &str) -> Option<PathBuf> {
@@ -112,7 +112,7 @@ fn of_location(level: &Level) -> String {
 /// What decides about accounts, where they are authorised.
 fn swift(level: &Level) -> Option<keystone_token::swift::Settings> {
     let mut swift = level.location.swift.clone();
-    swift.auth = Some((true, Place::default()));
+    swift.auth = Some((true, Position::default()));
     swift.finish().unwrap();
     swift.settings().cloned()
 }

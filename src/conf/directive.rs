@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::path::{Path, PathBuf};
 
-use keystone_conf::{ConfError, Directive, Host, Line, Place, ValueKind};
+use keystone_conf::{ConfError, Directive, Host, Line, Position, ValueKind};
 use nginx_sys::{
     ngx_conf_full_name, ngx_conf_t, ngx_http_compile_complex_value,
     ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_str_t, NGX_ERROR,
@@ -64,14 +64,14 @@ struct Nginx<'a> {
 impl Host for Nginx<'_> {
     type Value = Value;
 
-    fn place(&self) -> Place {
+    fn position(&self) -> Position {
         // SAFETY: while a file is read, `conf_file` points to its description.
         let Some(file) = (unsafe { self.cf.conf_file.as_ref() }) else {
-            return Place::default();
+            return Position::default();
         };
         // SAFETY: the name lies in the configuration's pool.
         let name = unsafe { bytes(&file.file.name) };
-        Place { file: String::from_utf8_lossy(name).into_owned().into(), line: file.line }
+        Position { file: String::from_utf8_lossy(name).into_owned().into(), line: file.line }
     }
 
     fn full_path(&mut self, path: &str) -> Option<PathBuf> {

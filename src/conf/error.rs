@@ -1,6 +1,6 @@
 //! Why a configuration whose directives are right cannot be used.
 
-use keystone_conf::{Place, Placed, SettingsError};
+use keystone_conf::{ErrorAt, Position, SettingsError};
 use thiserror::Error;
 
 use crate::identity::ServiceError;
@@ -30,13 +30,13 @@ pub enum SetupError {
 pub enum LocationError {
     /// Its directives do not fit together.
     #[error(transparent)]
-    Settings(#[from] Placed<SettingsError>),
+    Settings(#[from] ErrorAt<SettingsError>),
     /// What it needs cannot be set up.
-    #[error("{reason} in {place}")]
+    #[error("{reason} in {position}")]
     Setup {
         /// Why.
         reason: SetupError,
         /// Where `keystone_auth` stands.
-        place: Place,
+        position: Position,
     },
 }

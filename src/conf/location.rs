@@ -57,13 +57,13 @@ fn finish(
     location: &mut LocationConf,
     has_swift_settings: bool,
 ) -> Result<(), LocationError> {
-    let Some(place) = location.protection()? else { return Ok(()) };
+    let Some(position) = location.protection()? else { return Ok(()) };
     if has_swift_settings && location.swift.auth.is_none() {
         let log = cf.log;
-        log_at!(NGX_LOG_WARN, log, "{IDLE_SWIFT} {place}");
+        log_at!(NGX_LOG_WARN, log, "{IDLE_SWIFT} {position}");
     }
     require_service(cf, location)
-        .map_err(|reason| LocationError::Setup { reason, place: place.clone() })?;
+        .map_err(|reason| LocationError::Setup { reason, position: position.clone() })?;
     Ok(location.swift.finish()?)
 }
 

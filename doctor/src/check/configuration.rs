@@ -72,7 +72,7 @@ fn unreadable(problem: &Problem, machine: &Machine) -> Check {
         true => ("configuration.include", "included file"),
         false => ("configuration.syntax", "syntax"),
     };
-    let check = Check::fail(id, title, problem.text.clone()).about(problem.place.to_string());
+    let check = Check::fail(id, title, problem.text.clone()).about(problem.position.to_string());
     match problem.forbidden && !machine.me.is_root() {
         false => check.meaning("nginx does not start"),
         true => {
@@ -97,7 +97,7 @@ fn refused(conf: &Conf, machine: &Machine) -> Vec<Check> {
                 .meaning("nginx does not start; the checks below do without the directive")
                 .fix("nginx -t"),
         }
-        .about(problem.place.to_string())
+        .about(problem.position.to_string())
     };
     conf.refused.iter().filter(|problem| !is_told(problem)).map(check).collect()
 }
@@ -152,7 +152,7 @@ fn hazard(hazard: &Hazard) -> Check {
         )
         .fix("use mirror or an access log instead"),
     };
-    check.about(hazard.place.to_string())
+    check.about(hazard.position.to_string())
 }
 
 fn worker(machine: &Machine) -> Check {

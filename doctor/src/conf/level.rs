@@ -3,7 +3,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use keystone_conf::{value, ConfError, Host, LocationConf, Place, ServerConf, Setter, ValueKind};
+use keystone_conf::{
+    value, ConfError, Host, LocationConf, Position, ServerConf, Setter, ValueKind,
+};
 
 use super::reader::{Directive, Problem};
 
@@ -76,7 +78,7 @@ impl Level {
         let known = keystone_conf::Directive::find(name).ok_or_else(unknown)?;
         known.check_context(block, name)?;
         let arguments: Vec<&str> = directive.arguments.iter().map(String::as_str).collect();
-        let mut reader = Reader { prefix, place: &directive.place };
+        let mut reader = Reader { prefix, position: &directive.position };
         let mut line = known.line(&mut reader, name, &arguments)?;
         match known.setter {
             // Nothing else depends on the zone.
@@ -103,14 +105,14 @@ pub fn is_of_module(directive: &Directive) -> bool {
 /// Who reads, where.
 struct Reader<'a> {
     prefix: &'a Path,
-    place: &'a Place,
+    position: &'a Position,
 }
 
 impl Host for Reader<'_> {
     type Value = String;
 
-    fn place(&self) -> Place {
-        self.place.clone()
+    fn position(&self) -> Position {
+        self.position.clone()
     }
 
     fn full_path(&mut self, path: &str) -> Option<PathBuf> {

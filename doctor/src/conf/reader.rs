@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use keystone_conf::{ConfError, Place};
+use keystone_conf::{ConfError, Position};
 
 use super::glob;
 use super::lexer::{LexError, Lexer, Token};
@@ -20,16 +20,16 @@ pub struct Directive {
     /// The words behind the name.
     pub arguments: Vec<String>,
     /// Where it stands.
-    pub place: Place,
+    pub position: Position,
     /// What is between its braces.
     pub block: Option<Vec<Directive>>,
 }
 
-/// Something that is wrong at a place, and does not keep the rest from being read.
+/// Something that is wrong at a position, and does not keep the rest from being read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
     /// Where.
-    pub place: Place,
+    pub position: Position,
     /// What.
     pub text: String,
     /// Whether that is only because the system forbade something to this process.
@@ -40,7 +40,7 @@ impl Problem {
     /// A directive that the module refuses.
     pub fn refused(directive: &Directive, error: &ConfError) -> Self {
         Self {
-            place: directive.place.clone(),
+            position: directive.position.clone(),
             text: error.to_string(),
             forbidden: error.forbidden_file().is_some(),
         }
@@ -135,7 +135,7 @@ pub enum ReadError {
         source: std::io::Error,
     },
     /// What is in it.
-    #[error("{}: {}", .0.place, .0.text)]
+    #[error("{}: {}", .0.position, .0.text)]
     Syntax(Problem),
 }
 
@@ -192,7 +192,7 @@ impl Reader<'_> {
                 }
                 Some(end) => {
                     let name = words.remove(0);
-                    let place = Place { file: path.to_owned(), line: first_line };
+                    let position = Position { file: path.to_owned(), line: first_line };
                     let arguments = std::mem::take(&mut words);
                     let block = match end {
                         Token::Open if name.ends_with("_by_lua_block") => {
@@ -202,7 +202,7 @@ impl Reader<'_> {
                         Token::Open => Some(self.block(path, lexer, false)?),
                         _ => None,
                     };
-                    let directive = Directive { name, arguments, place, block };
+                    let directive = Directive { name, arguments, position, block };
                     match directive.name.as_str() {
                         "include" => directives.extend(self.include(&directive)?),
                         _ => directives.push(directive),
@@ -213,12 +213,12 @@ impl Reader<'_> {
     }
 
     fn include(&mut self, directive: &Directive) -> Result<Vec<Directive>, ReadError> {
-        let place = &directive.place;
+        let position = &directive.position;
         let [pattern] = directive.arguments.as_slice() else {
-            return Err(syntax(place.clone(), &"\"include\" takes one argument"));
+            return Err(syntax(position.clone(), &"\"include\" takes one argument"));
         };
         if self.depth >= MAX_DEPTH {
-            return Err(syntax(place.clone(), &"files include each other without end"));
+            return Err(syntax(position.clone(), &"files include each other without end"));
         }
         let mut directives = Vec::new();
         // As in nginx, a pattern may match nothing, a plain name has to be there.
@@ -234,7 +234,7 @@ impl Reader<'_> {
                     self.depth -= 1;
                 }
                 Err((path, error)) => self.problems.push(Problem {
-                    place: place.clone(),
+                    position: position.clone(),
                     text: format!("cannot include {}: {error}", path.display()),
                     forbidden: error.kind() == io::ErrorKind::PermissionDenied,
                 }),
@@ -244,12 +244,12 @@ impl Reader<'_> {
     }
 }
 
-fn syntax(place: Place, reason: &dyn fmt::Display) -> ReadError {
-    ReadError::Syntax(Problem { place, text: reason.to_string(), forbidden: false })
+fn syntax(position: Position, reason: &dyn fmt::Display) -> ReadError {
+    ReadError::Syntax(Problem { position, text: reason.to_string(), forbidden: false })
 }
 
-fn at(path: &Path, lexer: &Lexer<'_>) -> Place {
-    Place { file: path.to_owned(), line: lexer.line() }
+fn at(path: &Path, lexer: &Lexer<'_>) -> Position {
+    Position { file: path.to_owned(), line: lexer.line() }
 }
 
 const MAX_DEPTH: usize = 32;

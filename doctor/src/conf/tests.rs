@@ -62,7 +62,7 @@ fn included_files_stand_where_they_are_included() {
     let conf = Conf::read(&dir.join("nginx.conf"), None).unwrap();
     assert_eq!(conf.servers, (1, 1));
     assert_eq!(conf.unreadable.len(), 1);
-    assert!(conf.unreadable[0].place.to_string().ends_with("nginx.conf:4"));
+    assert!(conf.unreadable[0].position.to_string().ends_with("nginx.conf:4"));
     let Credentials::Token(token) = &conf.services[0].settings.credentials else { panic!() };
     assert_eq!(token.expose(), "of the file");
 }
@@ -80,7 +80,7 @@ fn what_nginx_cannot_read_is_told_with_file_and_line() {
         fs::write(dir.join("nginx.conf"), text).unwrap();
         let conf = Conf::read(&dir.join("nginx.conf"), None).unwrap();
         let [problem] = conf.unreadable.as_slice() else { panic!("{text}") };
-        let told = format!("{}: {}", problem.place, problem.text);
+        let told = format!("{}: {}", problem.position, problem.text);
         assert!(told.ends_with(end), "{told}");
     }
 }
@@ -93,7 +93,7 @@ fn what_the_module_would_not_take_is_told_with_file_and_line() {
          content_by_lua_block { x = {} } if ($x) { keystone_auth off; }\n keystone_atuh on; } \
          types { keystone_headers on; } }",
     );
-    let refused = conf.refused.iter().map(|it| (it.place.line, it.text.as_str()));
+    let refused = conf.refused.iter().map(|it| (it.position.line, it.text.as_str()));
     assert_eq!(
         refused.collect::<Vec<_>>(),
         [

@@ -16,9 +16,9 @@ pub const fn directives<V: Clone + 'static>() -> &'static [Directive<V>] {
 impl<V: Clone + 'static> Table<V> {
     const DIRECTIVES: &'static [Directive<V>] = &[
         Directive::location(c"keystone_auth", "Whether a valid token is demanded.", |l, conf| {
-            let place = l.place();
+            let position = l.position();
             let read = |l: &mut Line<'_, V>| l.one_of(AUTH, "\"on\", \"off\" or \"delay\"");
-            l.set(&mut conf.auth, |l| Ok((read(l)?, place)))
+            l.set(&mut conf.auth, |l| Ok((read(l)?, position)))
         })
         .by_default("off"),
         Directive::location(

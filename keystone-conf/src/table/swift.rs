@@ -18,8 +18,8 @@ impl<V: Clone + 'static> Table<V> {
             c"keystone_swift_auth",
             "Whether accounts are authorised as Swift's keystoneauth does.",
             |l, conf| {
-                let place = l.place();
-                l.set(&mut conf.swift.auth, |l| Ok((l.flag()?, place)))
+                let position = l.position();
+                l.set(&mut conf.swift.auth, |l| Ok((l.flag()?, position)))
             },
         )
         .takes(Arguments::Flag)
@@ -34,26 +34,26 @@ impl<V: Clone + 'static> Table<V> {
         Directive::location(
             c"keystone_swift_operator_roles",
             "Roles that may do everything in their project's account.",
-            |l, conf| l.set(&mut conf.swift.operator_roles, Line::placed_names),
+            |l, conf| l.set(&mut conf.swift.operator_roles, Line::names_and_position),
         )
         .takes(Arguments::OneOrMore)
         .by_default("admin swiftoperator"),
         Directive::location(
             c"keystone_swift_service_roles",
             "Roles that a service token must hold besides.",
-            |l, conf| l.set(&mut conf.swift.service_roles, Line::placed_names),
+            |l, conf| l.set(&mut conf.swift.service_roles, Line::names_and_position),
         )
         .takes(Arguments::OneOrMore),
         Directive::location(
             c"keystone_swift_project_reader_roles",
             "Roles that may read their project's account.",
-            |l, conf| l.set(&mut conf.swift.project_reader_roles, Line::placed_names),
+            |l, conf| l.set(&mut conf.swift.project_reader_roles, Line::names_and_position),
         )
         .takes(Arguments::OneOrMore),
         Directive::location(
             c"keystone_swift_system_reader_roles",
             "Roles that may read all accounts.",
-            |l, conf| l.set(&mut conf.swift.system_reader_roles, Line::placed_names),
+            |l, conf| l.set(&mut conf.swift.system_reader_roles, Line::names_and_position),
         )
         .takes(Arguments::OneOrMore),
         Directive::location(

@@ -163,9 +163,9 @@ test-image: packages debian-packages ## Build the image with buildah, and run it
 	tests/image.sh $(BUILD) $(TARGET)/release/keystone-testbed
 
 .PHONY: test-asan
-test-asan: configure test-packages prometheus ## Run the tests over HTTP with AddressSanitizer in nginx and the module (15 minutes)
+test-asan: configure keystone prometheus ## Run the tests over HTTP with AddressSanitizer in nginx and the module (15 minutes)
 	@$(call say,The tests over HTTP with AddressSanitizer)
-	PROMETHEUS_DIR=$(PROMETHEUS) tests/sanitizer/run.sh $(BUILD)/asan
+	KEYSTONE_VENV=$(KEYSTONE) PROMETHEUS_DIR=$(PROMETHEUS) tests/sanitizer/run.sh $(BUILD)/asan
 
 .PHONY: miri
 miri: ## Run the tests of keystone-zone, and some of keystone-token and keystone-gateway, in Miri (needs a nightly toolchain)

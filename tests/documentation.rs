@@ -423,6 +423,46 @@ fn the_readme_is_short() {
     assert!(words < 800, "{words} words are more than a page and a half");
 }
 
+/// The samples and the documents, with their names.
+fn with_samples() -> Vec<(String, String)> {
+    let samples = fs::read_dir(root().join("nginx-conf")).unwrap();
+    let samples = samples.map(|entry| entry.unwrap().path());
+    let texts = documents().into_iter().chain(samples);
+    texts.map(|path| (path.display().to_string(), fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn logrotate_of_debian_rotates_every_log() {
+    let mut checked = 0;
+    for (name, text) in with_samples() {
+        let is_end = |c: char| c.is_whitespace() || matches!(c, ';' | '`' | '"' | '\'' | ')');
+        for rest in text.split("/var/log/nginx/").skip(1) {
+            let log = rest.split(is_end).next().unwrap();
+            assert!(log.ends_with(".log") && !log.contains('/'), "{name}: /var/log/nginx/{log}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 10, "{checked}");
+}
+
+#[test]
+fn every_status_is_open_to_a_prometheus_and_closed_to_others() {
+    let mut checked = 0;
+    for (name, text) in with_samples() {
+        for location in text.replace('\n', "\n ").split(" location ").skip(1) {
+            let location = location.split('}').next().unwrap();
+            if !location.contains("  keystone_status;") {
+                continue;
+            }
+            for line in ["keystone_auth off;", "allow 127.0.0.1;", "deny all;"] {
+                assert!(location.contains(line), "{name}: {line} is missing in {location}");
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 3, "{checked}");
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     let documents = documents();

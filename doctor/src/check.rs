@@ -32,7 +32,7 @@ fn section(service: &Service, machine: &Machine) -> Section {
         checks.extend(files::checks(&path, settings, &served, machine.now));
     }
     checks.extend(keystone);
-    checks.extend(memcached::checks(settings));
+    checks.extend(memcached::checks(settings, machine));
     Section {
         name: format!("identity service {}", service.name()),
         users: service.users.clone(),

@@ -55,6 +55,11 @@ pub fn may_write(directory: &Path, user: &User) -> io::Result<bool> {
     Ok(test("-w", directory, user)? && test("-x", directory, user)?)
 }
 
+/// Whether `user` may connect to a Unix socket; only root can find out about others.
+pub fn may_open_socket(socket: &Path, user: &User) -> io::Result<bool> {
+    test("-w", socket, user)
+}
+
 /// The first directory on the way to `path` that `user` may not enter; only root can find out
 /// about others.
 pub fn closed_parent(path: &Path, user: &User) -> Option<PathBuf> {

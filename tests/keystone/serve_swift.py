@@ -43,6 +43,13 @@ name = Policy-0
 default = yes
 '''
 
+# Another cluster signs its requests with the key of the realm and the one of the container.
+REALMS = '''\
+[realm]
+key = realm-key
+cluster_here = http://127.0.0.1/v1/
+'''
+
 SERVER = '''\
 [DEFAULT]
 bind_ip = 127.0.0.1
@@ -68,9 +75,11 @@ use = egg:swift#{server}
 '''
 
 # As nginx-conf/swift-edge.conf wants it.
-PIPELINE = 'catch_errors gatekeeper healthcheck proxy-logging tempurl keystoneauth bulk slo proxy-logging proxy-server'
+PIPELINE = 'catch_errors gatekeeper healthcheck proxy-logging container_sync tempurl ' \
+           'keystoneauth bulk slo proxy-logging proxy-server'
 # As contrib/keystone-edge/README.md has it, with TempAuth.
-FILTER_PIPELINE = 'catch_errors gatekeeper healthcheck proxy-logging cache keystone-edge bulk tempurl s3api s3token ' \
+FILTER_PIPELINE = 'catch_errors gatekeeper healthcheck proxy-logging cache keystone-edge container_sync bulk tempurl ' \
+                  's3api s3token ' \
                   'keystone-edge keystoneauth tempauth slo proxy-logging proxy-server'
 
 PROXY = '''
@@ -90,6 +99,8 @@ use = egg:swift#gatekeeper
 use = egg:swift#healthcheck
 [filter:proxy-logging]
 use = egg:swift#proxy_logging
+[filter:container_sync]
+use = egg:swift#container_sync
 [filter:tempurl]
 use = egg:swift#tempurl
 [filter:bulk]
@@ -141,6 +152,7 @@ def main():
     directory = pathlib.Path(arguments['directory']).resolve()
     make_device(directory / 'node' / 'd1')
     directory.joinpath('swift.conf').write_text(SWIFT)
+    directory.joinpath('container-sync-realms.conf').write_text(REALMS)
     for server in SERVERS:
         configure(directory, server, arguments[server], proxy(arguments))
 

@@ -10,6 +10,9 @@ use keystone_testbed::sample::{auto, Sample};
 use keystone_testbed::swift::{Client, Output};
 use keystone_testbed::temp::TempDir;
 use keystone_testbed::upstream::{Seen, Upstream};
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::sign::Signer;
 
 use crate::cloud::{cloud, Cloud};
 
@@ -373,6 +376,54 @@ fn an_application_credential_keeps_to_its_rules() {
     assert_eq!(edge.ask(Request::get(&edge.path("kept")).token(&limited)).status, 401);
     let plain = edge.cloud.keystone.application_credential("plain").unwrap();
     assert_eq!(edge.ask(Request::get(&path).token(&plain)).text(), "content");
+}
+
+/// A request of another cluster that synchronises a container, signed for its key.
+pub fn synced(method: &str, path: &str, key: &str) -> Request {
+    let (time, nonce) = ("1700000000.00000", "nonce");
+    let realm = PKey::hmac(b"realm-key").unwrap();
+    let mut signer = Signer::new(MessageDigest::sha1(), &realm).unwrap();
+    signer.update(format!("{method}\n{path}\n{time}\n{nonce}\n{key}").as_bytes()).unwrap();
+    let signature: String =
+        signer.sign_to_vec().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    Request::new(method, path)
+        .header("X-Timestamp", time)
+        .header("X-Container-Sync-Auth", format!("realm {nonce} {signature}"))
+}
+
+#[test]
+fn another_cluster_synchronises_a_container() {
+    let edge = Edge::start();
+    let path = edge.container("synced");
+    let alice = edge.cloud.token("alice");
+    let key = Request::new("POST", &path).token(&alice).header("X-Container-Sync-Key", "key");
+    assert_eq!(edge.ask(key).status, 204);
+    let object = format!("{path}/from-elsewhere");
+    let put = |key: &str| synced("PUT", &object, key).body(b"synced");
+    assert_eq!(edge.ask(put("another")).status, 401);
+    assert_eq!(edge.ask(put("key")).status, 201);
+    assert_eq!(edge.ask(Request::get(&object).token(&alice)).text(), "synced");
+    // With the key alone, as before there were realms.
+    let by_key = |key: &str| {
+        let put = Request::new("PUT", &object).header("X-Container-Sync-Key", key);
+        put.header("X-Timestamp", "1700000001.00000").body(b"by key")
+    };
+    assert_eq!(edge.ask(by_key("another")).status, 401);
+    assert_eq!(edge.ask(by_key("key")).status, 201);
+    assert_eq!(edge.ask(Request::get(&object).token(&alice)).text(), "by key");
+    assert_eq!(edge.ask(synced("DELETE", &object, "another")).status, 401);
+
+    // The gateway knows neither key.
+    let mut sample = Sample::swift_edge(&edge.cloud.keystone, edge.cloud.swift.address());
+    let on = "keystone_service_type object-store; keystone_swift_auth on; \
+              keystone_swift_operator_roles admin member;";
+    sample.set("keystone_service_type object-store;", on);
+    let judging = Edge::of(edge.cloud.clone(), sample);
+    assert_eq!(judging.status(Some("alice"), &object), 200);
+    assert_eq!(judging.ask(put("key")).status, 401);
+    assert_eq!(judging.ask(by_key("key")).status, 401);
+    assert_eq!(judging.ask(synced("DELETE", &object, "key")).status, 401);
+    assert_eq!(judging.status(Some("alice"), &object), 200);
 }
 
 #[test]

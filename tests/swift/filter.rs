@@ -11,7 +11,7 @@ use keystone_testbed::sample::Sample;
 use keystone_testbed::swift::Swift;
 
 use crate::cloud::cloud;
-use crate::edge::Edge;
+use crate::edge::{synced, Edge};
 
 /// A Swift with the filter, and what it needs.
 struct Filtered {
@@ -116,6 +116,18 @@ fn tempauth_has_its_tokens_where_the_gateway_passes_them_on() {
     assert_ne!(edge.ask(Request::get(&path).token(&token)).status, 200);
     assert_ne!(edge.status(Some("alice"), "/v1/TEMP_temporary/own"), 200);
     assert_eq!(edge.status(Some("alice"), &path), 200);
+}
+
+#[test]
+fn another_cluster_synchronises_a_container_in_front_of_keystoneauth() {
+    let (edge, _filtered) = start(|_| {});
+    let path = edge.container("synced");
+    let key = Request::new("POST", &path).token(&edge.cloud.token("alice"));
+    assert_eq!(edge.ask(key.header("X-Container-Sync-Key", "key")).status, 204);
+    let object = format!("{path}/from-elsewhere");
+    assert_eq!(edge.ask(synced("PUT", &object, "another").body(b"synced")).status, 401);
+    assert_eq!(edge.ask(synced("PUT", &object, "key").body(b"synced")).status, 201);
+    assert_eq!(edge.status(Some("alice"), &object), 200);
 }
 
 #[test]

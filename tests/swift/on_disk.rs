@@ -109,6 +109,20 @@ fn headers_that_ask_for_more_than_a_file_change_nothing() {
 }
 
 #[test]
+fn containers_are_not_synchronised() {
+    let Some(store) = Store::start() else { return };
+    let object = format!("{}/o", store.container("synced"));
+    for (name, value) in
+        [("X-Container-Sync-Key", "key"), ("X-Container-Sync-Auth", "realm nonce signature")]
+    {
+        let put = Request::new("PUT", &object).header(name, value);
+        let put = put.header("X-Timestamp", "1700000000.00000").body(b"synced");
+        assert_eq!(store.ask(put).status, 401, "{name}");
+    }
+    assert_eq!(store.get(Some("alice"), &object), (200, "content".into()));
+}
+
+#[test]
 fn roles_are_what_they_are_to_swift() {
     let Some(store) = Store::start() else { return };
     let path = store.container("roles");

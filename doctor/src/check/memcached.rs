@@ -3,18 +3,21 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use keystone_gateway::memcache::seal::Strategy;
 use keystone_gateway::memcache::server::Server;
 
 use crate::conf::service::Settings;
+use crate::machine::Machine;
 use crate::report::Check;
+use crate::system;
 
 /// All checks of memcached, where it is used.
-pub fn checks(settings: &Settings) -> Vec<Check> {
+pub fn checks(settings: &Settings, machine: &Machine) -> Vec<Check> {
     let Some(memcached) = &settings.memcached else { return Vec::new() };
-    let mut checks: Vec<Check> = memcached.servers.iter().map(server).collect();
+    let mut checks: Vec<Check> = memcached.servers.iter().map(|it| server(it, machine)).collect();
     if memcached.strategy == Strategy::None {
         checks.push(
             Check::warn("memcached.strategy", "protection", "entries are not protected")
@@ -28,10 +31,14 @@ pub fn checks(settings: &Settings) -> Vec<Check> {
     checks
 }
 
-fn server(server: &Server) -> Check {
+fn server(server: &Server, machine: &Machine) -> Check {
     let (id, title) = ("memcached.server", "memcached");
     let name = server.to_string();
-    match version(server) {
+    let answer = version(server).and_then(|version| match server {
+        Server::Unix(path) => open_to_workers(Path::new(path), machine).map(|()| version),
+        Server::Tcp { .. } => Ok(version),
+    });
+    match answer {
         Ok(version) => Check::ok(id, title, format!("answers, version {version}")),
         Err(error) => Check::warn(id, title, error.to_string())
             .meaning(
@@ -44,6 +51,18 @@ fn server(server: &Server) -> Check {
             }),
     }
     .about(name)
+}
+
+/// By default memcached makes a socket that only its own user and root may open.
+fn open_to_workers(socket: &Path, machine: &Machine) -> io::Result<()> {
+    let Ok(user) = &machine.worker else { return Ok(()) };
+    let may_ask = machine.me.is_root() || machine.me.uid == user.uid;
+    if !may_ask || system::may_open_socket(socket, user)? {
+        return Ok(());
+    }
+    let place = system::closed_parent(socket, user);
+    let place = place.as_deref().unwrap_or(socket).display();
+    Err(io::Error::other(format!("it answers, but {place} is closed to {}", user.name)))
 }
 
 /// What the server says to `version`.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -11,11 +12,12 @@ use keystone_testbed::identity::{
 };
 use keystone_testbed::memcached::Memcached;
 use keystone_testbed::pki::{Pki, Shape, TlsFiles};
+use keystone_testbed::temp::set_mode;
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslFiletype, SslMethod, SslVerifyMode};
 use openssl::symm::Cipher;
 
-use super::gateway::Gateway;
+use super::gateway::{is_root, Gateway};
 
 #[test]
 fn a_keystone_that_is_down_is_told_from_one_that_hangs() {
@@ -323,6 +325,21 @@ fn memcached_is_asked_whether_it_answers() {
     assert_eq!(outcome.code, 0, "{}", outcome.human);
     outcome.says("memcached.server", "warn", "Connection refused");
     assert!(outcome.human.contains("unix:/no/such"), "{}", outcome.human);
+    // Root may open every socket, the workers may not.
+    let socket = Memcached::start_unix().unwrap();
+    let path = socket.server().trim_start_matches("unix:").to_owned();
+    gateway.more = format!("keystone_memcached_servers {}; {secret}", socket.server());
+    gateway.check().is_well().says("memcached.server", "ok", "answers");
+    if is_root() {
+        set_mode(Path::new(&path), 0o700).unwrap();
+        let outcome = gateway.check();
+        outcome.says("memcached.server", "warn", &format!("{path} is closed to"));
+        assert!(outcome.human.contains("its options -s and -a"), "{}", outcome.human);
+        let dir = Path::new(&path).parent().unwrap();
+        set_mode(dir, 0o700).unwrap();
+        let closed = format!("{} is closed to", dir.display());
+        gateway.check().says("memcached.server", "warn", &closed);
+    }
     gateway.more = format!("keystone_memcached_servers {};", gateway.identity.address());
     gateway.check().says("memcached.server", "warn", "does not answer").says(
         "memcached.strategy",

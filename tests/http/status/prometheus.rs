@@ -45,8 +45,10 @@ fn every_panel_of_the_dashboard_shows_something() {
 #[test]
 fn a_gateway_in_trouble_sets_off_every_alert() {
     let soon = Shape { not_after: now() + 13 * 86_400, ..Shape::signing() };
+    let mut memcached = Memcached::start().unwrap();
     let world = setup()
         .pki(Pki::with(&Shape::authority(), &soon).unwrap())
+        .set("keystone_memcached_servers", &memcached.server())
         .set("keystone_revocation_cache_time", "1s")
         .start();
     let token = world.pki(&Payload::v3());
@@ -70,14 +72,25 @@ fn a_gateway_in_trouble_sets_off_every_alert() {
     world.identity.fault_validations(Fault::Status(403));
     wait(&[ends, "ServiceUserRefused", "Unavailable"]);
     world.identity.fault("/", Fault::Status(503));
-    wait(&[
+    let identity = [
         ends,
         "RevocationListOld",
         "RevocationListUnavailable",
         "ServiceUserRefused",
         "IdentityServiceErrors",
         "Unavailable",
-    ]);
+    ];
+    wait(&identity);
+    memcached.stop();
+    let failures = "keystone_memcached_requests_total{result='failed'}";
+    wait_for(failures, || {
+        world.status(&new_uuid());
+        (!prometheus.query(failures).unwrap().is_empty()).then_some(())
+    })
+    .unwrap();
+    // The new workers have not met it yet; the old ones would try it again after 15 s.
+    world.nginx.reload().unwrap();
+    wait(&[&identity[..], &["MemcachedFails"]].concat());
     world.nginx.signal(libc::SIGTERM).unwrap();
     wait_for("the last one", || set_off().contains(&"GatewayDown".to_owned()).then_some(()))
         .unwrap();

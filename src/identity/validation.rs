@@ -173,7 +173,8 @@ impl ServiceClient {
                 "keystone: role \"{role}\" is left out: it has a comma, or a blank at an end"
             );
         }
-        let record = identity.to_record(request.how.catalog);
+        let (record, omitted) = identity.to_record_and_omissions(request.how.catalog);
+        self.report_omissions(omitted);
         Identity::new(&record).map(Answer::Valid).ok_or(ValidationError::TooLarge)
     }
 

@@ -4,6 +4,7 @@
 
 mod a_no_token;
 mod access_rules;
+mod answers;
 mod b_offline;
 mod c_certificates;
 mod cache;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::json::Object;
@@ -240,37 +241,66 @@ pub fn authenticate(
 /// The versions that a server offers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Versions {
-    usable: Vec<ApiVersion>,
+    usable: Vec<(Stability, ApiVersion)>,
     /// All that were listed, for the log.
     ids: Vec<String>,
 }
 
+/// What the status of a version says, in keystoneauth's words; the best is the last.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Stability {
+    /// Any other word, such as Folsom's `beta`.
+    Unknown,
+    Experimental,
+    Deprecated,
+    Current,
+}
+
+impl Stability {
+    fn of_status(status: &str) -> Self {
+        match status.to_ascii_lowercase().as_str() {
+            "current" | "stable" | "supported" => Self::Current,
+            "deprecated" => Self::Deprecated,
+            "experimental" => Self::Experimental,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 impl Versions {
-    /// Reads the answer to [`discovery`] (status 300, or 200) or to [`version_discovery`].
+    /// Reads the answer to [`discovery`] (status 300, or 200) or to [`version_discovery`]. As in
+    /// keystoneauth, an entry without an id or without a status counts for nothing.
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let listed = match read(body).ok_or(ApiError::NotDiscovery)? {
-            wire::Discovery { versions: Some(wire::Versions::Values { values }), .. } => values,
-            wire::Discovery { versions: Some(wire::Versions::Plain(values)), .. } => values,
-            wire::Discovery { version: Some(version), .. } => vec![version],
+        let wire::Discovery { versions, version } = read(body).ok_or(ApiError::NotDiscovery)?;
+        let listed = match (versions, version) {
+            (Some(Value::Array(values)), _) => values,
+            (Some(Value::Object(mut versions)), _) => match versions.remove("values") {
+                Some(Value::Array(values)) => values,
+                _ => return Err(ApiError::NotDiscovery),
+            },
+            (None, Some(version @ Value::Object(_))) => vec![version],
             _ => return Err(ApiError::NotDiscovery),
         };
 
         let mut versions = Self::default();
-        for Object(version) in listed {
-            let status = version.status.to_ascii_lowercase();
-            if matches!(status.as_str(), "stable" | "current" | "supported" | "deprecated") {
-                versions.usable.extend(ApiVersion::of_id(&version.id));
-            }
-            versions.ids.push(printable(&version.id));
+        for entry in &listed {
+            let text = |name: &str| entry.get(name).and_then(Value::as_str);
+            let Some(id) = text("id") else { continue };
+            let stability = text("status").map(Stability::of_status);
+            versions.usable.extend(stability.zip(ApiVersion::of_id(id)));
+            versions.ids.push(printable(id));
         }
         Ok(versions)
     }
 
-    /// The version to use: the configured one, or the newest.
+    /// The version to use: the configured one, or else the newest of those with the best status.
     pub fn choose(&self, wanted: AuthVersion) -> Result<ApiVersion, ApiError> {
+        let mut usable = self.usable.iter();
         let chosen = match wanted {
-            AuthVersion::Auto => self.usable.iter().max().copied(),
-            AuthVersion::Fixed(version) => self.usable.contains(&version).then_some(version),
+            AuthVersion::Auto => usable.max().map(|(_, version)| *version),
+            AuthVersion::Fixed(wanted) => {
+                usable.any(|(_, version)| *version == wanted).then_some(wanted)
+            }
         };
         chosen.ok_or_else(|| ApiError::NoUsableVersion(self.ids.join(", ")))
     }

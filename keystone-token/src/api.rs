@@ -15,9 +15,11 @@ use crate::json::Object;
 use crate::time;
 use crate::token::Refusal;
 
+mod redirect;
 mod request;
 mod wire;
 
+pub use redirect::{Discovery, ForeignAnswer};
 pub use request::{Kind, Method, Request, Subject, ACCESS_RULES_HEADER};
 
 /// A version of the API that this crate speaks.
@@ -177,8 +179,31 @@ pub fn validate(
     Ok(request)
 }
 
+/// Whether a body is an error document of Keystone, `{"error": {...}}`. A 404 without one comes from
+/// something else on the way, such as a load balancer, and says nothing about what was asked for.
+pub fn is_error_document(body: &[u8]) -> bool {
+    read::<wire::ErrorDocument>(body).is_some_and(|document| document.error.is_some())
+}
+
+/// Whether a status comes with what was asked for. v2.0 has both (RFC 9110, section 15.3.4), and
+/// keystoneauth takes both from each version.
+pub fn is_success(status: u16) -> bool {
+    matches!(status, 200 | 203)
+}
+
+/// Whether a status comes with a new token: what is created has 201 in v3.
+pub fn is_login_success(status: u16) -> bool {
+    is_success(status) || status == 201
+}
+
+/// Whether a status comes with the versions: the root, which offers several, has 300.
+pub fn is_discovery_success(status: u16) -> bool {
+    is_success(status) || status == 300
+}
+
 /// Whether a status says that Keystone does not have what was asked for, or not for these
-/// credentials: certificates, a revocation list or revocation events.
+/// credentials: certificates, a revocation list or revocation events. A 404 says so only with an
+/// [error document](is_error_document).
 pub fn is_not_offered(status: u16) -> bool {
     matches!(status, 403 | 404 | 410)
 }

@@ -1,10 +1,84 @@
 //! What an answer of Keystone must have to count, and what may be odd about it.
 
+use keystone_testbed::expect;
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::Fault;
+use keystone_testbed::identity::{Fault, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
 use keystone_testbed::mint::Payload;
+use keystone_testbed::wait_for;
 use keystone_testbed::world::World;
 use serde_json::{json, Value};
+
+#[test]
+fn status_203_is_as_good_as_200() {
+    for version in ["auto", "v2.0", "v3"] {
+        let world = World::setup()
+            .set("keystone_auth_version", version)
+            .set("keystone_http_request_max_retries", "0")
+            .set("keystone_revocation_events", "400ms")
+            .unset("keystone_admin_token")
+            .set("keystone_username", SERVICE_USER)
+            .set("keystone_password", SERVICE_PASSWORD)
+            .set("keystone_project_name", SERVICE_PROJECT)
+            .start();
+        world.identity.fault("/", Fault::StatusAlone(203));
+        let payload = if version == "v2.0" { Payload::v2() } else { Payload::v3() };
+        let signed = world.pki(&payload);
+        assert_eq!(world.status(&world.uuid(&payload)), 200, "{version}: about a token");
+        assert_eq!(world.status(&signed), 200, "{version}: certificates and list");
+        assert_eq!(world.identity.validations().len(), 1, "{version}");
+        world.identity.revoke_token(&signed);
+        let refused = || (world.status(&signed) == 401).then_some(());
+        // Also from a list that came with 203.
+        wait_for("the signed token to be refused", refused).unwrap();
+        wait_for("the events", || (world.identity.count("/v3/OS-REVOKE") > 1).then_some(()))
+            .unwrap();
+        let log = world.nginx.error_log();
+        assert!(!log.contains("[error]"), "{version}: {log}");
+    }
+}
+
+#[test]
+fn an_answer_without_what_every_token_has_makes_no_sense() {
+    let v2 = ["/token", "/token/id", "/token/expires", "/user", "/user/id", "/user/name"];
+    let v3 = [
+        "/expires_at",
+        "/user",
+        "/user/id",
+        "/user/name",
+        "/user/domain",
+        "/user/domain/id",
+        "/user/domain/name",
+        "/project/id",
+    ];
+    let payload = |version: &str| match version {
+        "v2.0" => Payload::v2().without("/user/username"),
+        _ => Payload::v3(),
+    };
+    for (version, paths) in [("v2.0", &v2[..]), ("v3", &v3[..])] {
+        let world = World::setup().set("keystone_auth_version", version).start();
+        let mut answers: Vec<_> =
+            paths.iter().map(|path| payload(version).without(path).json()).collect();
+        answers.extend(paths.iter().map(|path| payload(version).with(path, Value::Null).json()));
+        answers.push(r#"{"token": {"user": {"id": "a"}}}"#.to_owned());
+        answers.push(r#"{"access": {"token": {"id": "a"}, "user": {"id": "a"}}}"#.to_owned());
+        for answer in answers {
+            let token = world.uuid(&payload(version));
+            world.identity.fault_validations(Fault::Body(answer.clone().into_bytes()));
+            world.identity.forget_requests();
+            for target in ["/", "/delay/"] {
+                let response = world.send(&Request::get(target).token(&token));
+                assert_eq!(response.status, 503, "{answer}");
+                expect::unavailable(&response);
+                assert_eq!(response.header("X-Result"), Some("identity_unavailable"));
+            }
+            assert_eq!(world.identity.validations().len(), 2, "it is neither kept nor asked twice");
+            world.identity.heal();
+            assert_eq!(world.status(&token), 200, "{answer}");
+        }
+        let log = world.nginx.error_log();
+        assert!(log.contains("invalid response about a token: the token has no user id"), "{log}");
+    }
+}
 
 #[test]
 fn the_best_version_on_offer_is_spoken() {

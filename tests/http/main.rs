@@ -21,6 +21,7 @@ mod edges;
 mod f_headers;
 mod faults;
 mod flood;
+mod foreign_answers;
 mod g_delay;
 mod h_service_tokens;
 mod h_vouching;

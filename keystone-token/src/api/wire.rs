@@ -41,6 +41,11 @@ pub(super) struct V3Token {
 }
 
 #[derive(Deserialize)]
+pub(super) struct ErrorDocument {
+    pub(super) error: Option<Object<IgnoredAny>>,
+}
+
+#[derive(Deserialize)]
 pub(super) struct OverLimit {
     #[serde(rename = "overLimit")]
     pub(super) over_limit: Option<IgnoredAny>,

@@ -257,6 +257,23 @@ impl<'a> Record<'a> {
         Some([(); N].map(|()| values.next().filter(|value| !value.is_empty())))
     }
 
+    /// What takes most of the record, and how many bytes it takes.
+    pub fn largest_part(&self) -> (&'static str, usize) {
+        let len = |sections: &[Section]| -> usize {
+            sections.iter().filter_map(|it| self.section(*it)).map(str::len).sum()
+        };
+        let parts = [
+            ("access rules", len(&[Section::AccessRules])),
+            ("audit ids", len(&[Section::AuditIds])),
+            ("bind", len(&[Section::Bind])),
+            ("roles", len(&[Section::Roles, Section::RoleIds])),
+            ("service catalog", len(&[Section::Catalog])),
+        ];
+        let named: usize = parts.iter().map(|(_, len)| len).sum();
+        let others = ("ids and names", self.text.len().saturating_sub(named));
+        parts.into_iter().chain([others]).max_by_key(|(_, len)| *len).unwrap_or(others)
+    }
+
     fn section(&self, section: Section) -> Option<&'a str> {
         let index = section as usize;
         if self.flags & 1 << index == 0 {

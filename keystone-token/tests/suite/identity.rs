@@ -404,6 +404,34 @@ fn access_rules_are_kept_as_json() {
     assert_eq!(self::identity(&none).unwrap().access_rules, None);
 }
 
+#[test]
+fn what_takes_most_of_a_record_is_named() {
+    let largest = |document: &Value| {
+        let record = identity(document).unwrap().to_record(true);
+        let (part, size) = Record::new(&record).unwrap().largest_part();
+        assert!(size <= record.len());
+        (part, size)
+    };
+    let many = |value: Value| json!(vec![value; 400]);
+    let long = "x".repeat(10_000);
+    for (path, value, part) in [
+        ("/token/roles", many(json!({"id": "0123456789abcdef", "name": "role"})), "roles"),
+        ("/token/catalog", many(json!({"type": "t", "name": "n"})), "service catalog"),
+        ("/token/bind", json!({ "kerberos": long }), "bind"),
+        ("/token/audit_ids", json!([long]), "audit ids"),
+        ("/token/user/name", json!(long), "ids and names"),
+        (
+            "/token/application_credential",
+            json!({"access_rules": many(json!({"path": "/x"}))}),
+            "access rules",
+        ),
+    ] {
+        let (found, size) = largest(&with(v3(), path, value));
+        assert_eq!(found, part);
+        assert!(size >= 4_000, "{part}: {size}");
+    }
+}
+
 fn catalog(document: &Value) -> Option<Value> {
     let record = identity(document).unwrap().to_record(true);
     let catalog = Record::new(&record).unwrap().get(Field::Catalog)?.to_owned();

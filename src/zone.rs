@@ -237,7 +237,7 @@ fn word_of(part: &[u8]) -> u64 {
 }
 
 /// Changes with every change of what lies in the zone.
-const LAYOUT: u64 = 0x6b65_7973_746f_0006;
+const LAYOUT: u64 = 0x6b65_7973_746f_0007;
 
 /// The cache's share of the zone; the rest is for the states of identity services.
 const CACHE_TENTHS: usize = 6;

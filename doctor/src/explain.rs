@@ -44,6 +44,13 @@ pub fn failure(
                  path, or keystone_auth_version a version that it does not have",
             )
             .fix(curl(uri, "/")),
+        AskError::Foreign(_) => check
+            .meaning(
+                "something between the gateway and Keystone has answered, such as a load balancer \
+                 or a web server, or the path in keystone_identity_uri is wrong: the module takes \
+                 this for \"unavailable\"",
+            )
+            .fix(curl(uri, "/")),
         AskError::NoCredentials => check
             .meaning("without credentials the module can ask neither about tokens nor for the list")
             .fix("set keystone_username, keystone_password and keystone_project_name"),

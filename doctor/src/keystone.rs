@@ -4,9 +4,11 @@
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use bytes::Bytes;
-use http::header::{HeaderValue, ACCEPT, CONNECTION, CONTENT_TYPE, HOST};
+use http::header::{HeaderValue, ACCEPT, CONNECTION, CONTENT_TYPE, HOST, LOCATION};
 use keystone_conf::{Credentials, ServiceUri};
-use keystone_token::api::{self, ApiError, ApiVersion, AuthVersion, Login, Validation, Versions};
+use keystone_token::api::{
+    self, ApiError, ApiVersion, AuthVersion, Discovery, ForeignAnswer, Login, Validation, Versions,
+};
 use keystone_token::online::{self, AnswerError};
 use keystone_token::secret::Secret;
 use openssl::ssl::{SslContext, SslStream};
@@ -78,6 +80,9 @@ pub enum AskError {
     /// It has said something else.
     #[error("the answer makes no sense: {0}")]
     Api(#[from] ApiError),
+    /// Something else has answered.
+    #[error(transparent)]
+    Foreign(#[from] ForeignAnswer),
     /// There are no credentials to get a token with.
     #[error("there are no credentials to ask with")]
     NoCredentials,
@@ -171,7 +176,7 @@ impl<'s> Endpoint<'s> {
     /// Sends one request once.
     pub fn send(
         &self,
-        mut request: api::Request,
+        request: &mut api::Request,
         token: Option<&Secret>,
     ) -> Result<Answer, HttpError> {
         let stream = match self.handshake()? {
@@ -207,25 +212,56 @@ impl<'s> Endpoint<'s> {
         stream.ask(encoded.body(body).map_err(unsendable)?, self.settings.read_timeout)
     }
 
-    /// The version to speak, found as the module finds it, and the answer that told.
-    pub fn discover(&self) -> Result<(ApiVersion, Answer), AskError> {
+    /// Sends a request to which only Keystone's own answer counts.
+    fn ask(&self, mut request: api::Request, token: Option<&Secret>) -> Result<Answer, AskError> {
+        let answer = self.send(&mut request, token)?;
+        ForeignAnswer::check(&request, answer.status, location(&answer), &answer.body)?;
+        Ok(answer)
+    }
+
+    /// The version to speak, found as the module finds it, and the answer that told. What is asked
+    /// from then on is below the path to which a redirect has led.
+    pub fn discover(&mut self) -> Result<(ApiVersion, Answer), AskError> {
         let wanted = self.settings.auth_version;
         if let AuthVersion::Fixed(version) = wanted {
-            let answer = self.send(api::version_discovery(&self.uri.base, version), None)?;
+            let (_, answer) = self.versions(api::version_discovery(&self.uri.base, version))?;
             return match answer.status {
-                200 | 300 => Ok((version, answer)),
+                status if api::is_discovery_success(status) => Ok((version, answer)),
                 status => Err(AskError::Status(status)),
             };
         }
-        let answer = self.send(api::discovery(&self.uri.base), None)?;
-        let (versions, answer) = match (versions(&answer), self.uri.named_version) {
+        let (discovery, answer) = self.versions(api::discovery(&self.uri.base))?;
+        let (versions, discovery, answer) = match (versions(&answer), self.uri.named_version) {
             (Err(_), Some(named)) => {
-                let answer = self.send(api::version_discovery(&self.uri.base, named), None)?;
-                (versions(&answer), answer)
+                let request = api::version_discovery(&self.uri.base, named);
+                let (discovery, answer) = self.versions(request)?;
+                (versions(&answer), discovery, answer)
             }
-            (versions, _) => (versions, answer),
+            (versions, _) => (versions, discovery, answer),
         };
-        Ok((versions?.choose(wanted)?, answer))
+        let version = versions?.choose(wanted)?;
+        if let Some(base) = discovery.base() {
+            self.uri.base = base.to_owned();
+        }
+        Ok((version, answer))
+    }
+
+    /// Asks for the versions, and follows redirects on the way.
+    fn versions(&self, first: api::Request) -> Result<(Discovery, Answer), AskError> {
+        let mut discovery = Discovery::new(self.uri.https, &self.uri.authority(), &first);
+        loop {
+            let mut request = discovery.request();
+            let answer = self.send(&mut request, None)?;
+            if discovery.follow(answer.status, location(&answer)) {
+                continue;
+            }
+            return match answer.status {
+                301..=399 => {
+                    Err(ForeignAnswer::redirect(&request, answer.status, location(&answer)).into())
+                }
+                _ => Ok((discovery, answer)),
+            };
+        }
     }
 
     /// The certificates, of which Keystone serves none where it issues no PKI tokens.
@@ -236,8 +272,8 @@ impl<'s> Endpoint<'s> {
     }
 
     fn plain(&self, request: api::Request) -> Result<Vec<u8>, AskError> {
-        match self.send(request, None)? {
-            answer if answer.status == 200 => Ok(answer.body.to_vec()),
+        match self.ask(request, None)? {
+            answer if api::is_success(answer.status) => Ok(answer.body.to_vec()),
             answer => Err(AskError::Status(answer.status)),
         }
     }
@@ -301,8 +337,8 @@ impl<'s> Endpoint<'s> {
         version: ApiVersion,
         login: &Login<'_>,
     ) -> Result<ServiceToken, AskError> {
-        let answer = self.send(api::authenticate(&self.uri.base, version, login)?, None)?;
-        if !matches!(answer.status, 200 | 201) {
+        let answer = self.ask(api::authenticate(&self.uri.base, version, login)?, None)?;
+        if !api::is_login_success(answer.status) {
             return Err(AskError::Status(answer.status));
         }
         let subject = answer.headers.get("x-subject-token").map(HeaderValue::as_bytes);
@@ -322,7 +358,7 @@ impl<'s> Endpoint<'s> {
             Err(refusal) => return Ok(online::Answer::Refused(refusal)),
             Ok(request) => request,
         };
-        let answer = self.send(request, Some(as_whom))?;
+        let answer = self.ask(request, Some(as_whom))?;
         online::judge_answer(answer.status, &answer.body).map_err(|error| match error {
             AnswerError::Status(status) => AskError::Status(status),
             error => AskError::Answer(error),
@@ -335,22 +371,29 @@ impl<'s> Endpoint<'s> {
         version: ApiVersion,
         as_whom: &Secret,
     ) -> Result<String, AskError> {
-        let answer = self.send(api::revocation_list(&self.uri.base, version), Some(as_whom))?;
+        let answer = self.ask(api::revocation_list(&self.uri.base, version), Some(as_whom))?;
         match answer.status {
-            200 => Ok(api::signed_revocation_list(&answer.body)?),
+            status if api::is_success(status) => Ok(api::signed_revocation_list(&answer.body)?),
             status => Err(AskError::Status(status)),
         }
     }
 
-    /// The status of an answer to a question for revocation events.
-    pub fn revocation_events(&self, as_whom: &Secret) -> Result<u16, AskError> {
-        Ok(self.send(api::revocation_events(&self.uri.base), Some(as_whom))?.status)
+    /// Whether the revocation events can be read.
+    pub fn revocation_events(&self, as_whom: &Secret) -> Result<(), AskError> {
+        match self.ask(api::revocation_events(&self.uri.base), Some(as_whom))?.status {
+            status if api::is_success(status) => Ok(()),
+            status => Err(AskError::Status(status)),
+        }
     }
+}
+
+fn location(answer: &Answer) -> Option<&str> {
+    answer.headers.get(LOCATION).and_then(|location| location.to_str().ok())
 }
 
 fn versions(answer: &Answer) -> Result<Versions, AskError> {
     match answer.status {
-        200 | 300 => Ok(Versions::parse(&answer.body)?),
+        status if api::is_discovery_success(status) => Ok(Versions::parse(&answer.body)?),
         status => Err(AskError::Status(status)),
     }
 }

@@ -8,15 +8,18 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::json::Object;
 use crate::time;
 use crate::token::Refusal;
 
+mod redirect;
 mod request;
 mod wire;
 
+pub use redirect::{Discovery, ForeignAnswer};
 pub use request::{Kind, Method, Request, Subject, ACCESS_RULES_HEADER};
 
 /// A version of the API that this crate speaks.
@@ -176,8 +179,31 @@ pub fn validate(
     Ok(request)
 }
 
+/// Whether a body is an error document of Keystone, `{"error": {...}}`. A 404 without one comes from
+/// something else on the way, such as a load balancer, and says nothing about what was asked for.
+pub fn is_error_document(body: &[u8]) -> bool {
+    read::<wire::ErrorDocument>(body).is_some_and(|document| document.error.is_some())
+}
+
+/// Whether a status comes with what was asked for. v2.0 has both (RFC 9110, section 15.3.4), and
+/// keystoneauth takes both from each version.
+pub fn is_success(status: u16) -> bool {
+    matches!(status, 200 | 203)
+}
+
+/// Whether a status comes with a new token: what is created has 201 in v3.
+pub fn is_login_success(status: u16) -> bool {
+    is_success(status) || status == 201
+}
+
+/// Whether a status comes with the versions: the root, which offers several, has 300.
+pub fn is_discovery_success(status: u16) -> bool {
+    is_success(status) || status == 300
+}
+
 /// Whether a status says that Keystone does not have what was asked for, or not for these
-/// credentials: certificates, a revocation list or revocation events.
+/// credentials: certificates, a revocation list or revocation events. A 404 says so only with an
+/// [error document](is_error_document).
 pub fn is_not_offered(status: u16) -> bool {
     matches!(status, 403 | 404 | 410)
 }
@@ -240,37 +266,66 @@ pub fn authenticate(
 /// The versions that a server offers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Versions {
-    usable: Vec<ApiVersion>,
+    usable: Vec<(Stability, ApiVersion)>,
     /// All that were listed, for the log.
     ids: Vec<String>,
 }
 
+/// What the status of a version says, in keystoneauth's words; the best is the last.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Stability {
+    /// Any other word, such as Folsom's `beta`.
+    Unknown,
+    Experimental,
+    Deprecated,
+    Current,
+}
+
+impl Stability {
+    fn of_status(status: &str) -> Self {
+        match status.to_ascii_lowercase().as_str() {
+            "current" | "stable" | "supported" => Self::Current,
+            "deprecated" => Self::Deprecated,
+            "experimental" => Self::Experimental,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 impl Versions {
-    /// Reads the answer to [`discovery`] (status 300, or 200) or to [`version_discovery`].
+    /// Reads the answer to [`discovery`] (status 300, or 200) or to [`version_discovery`]. As in
+    /// keystoneauth, an entry without an id or without a status counts for nothing.
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let listed = match read(body).ok_or(ApiError::NotDiscovery)? {
-            wire::Discovery { versions: Some(wire::Versions::Values { values }), .. } => values,
-            wire::Discovery { versions: Some(wire::Versions::Plain(values)), .. } => values,
-            wire::Discovery { version: Some(version), .. } => vec![version],
+        let wire::Discovery { versions, version } = read(body).ok_or(ApiError::NotDiscovery)?;
+        let listed = match (versions, version) {
+            (Some(Value::Array(values)), _) => values,
+            (Some(Value::Object(mut versions)), _) => match versions.remove("values") {
+                Some(Value::Array(values)) => values,
+                _ => return Err(ApiError::NotDiscovery),
+            },
+            (None, Some(version @ Value::Object(_))) => vec![version],
             _ => return Err(ApiError::NotDiscovery),
         };
 
         let mut versions = Self::default();
-        for Object(version) in listed {
-            let status = version.status.to_ascii_lowercase();
-            if matches!(status.as_str(), "stable" | "current" | "supported" | "deprecated") {
-                versions.usable.extend(ApiVersion::of_id(&version.id));
-            }
-            versions.ids.push(printable(&version.id));
+        for entry in &listed {
+            let text = |name: &str| entry.get(name).and_then(Value::as_str);
+            let Some(id) = text("id") else { continue };
+            let stability = text("status").map(Stability::of_status);
+            versions.usable.extend(stability.zip(ApiVersion::of_id(id)));
+            versions.ids.push(printable(id));
         }
         Ok(versions)
     }
 
-    /// The version to use: the configured one, or the newest.
+    /// The version to use: the configured one, or else the newest of those with the best status.
     pub fn choose(&self, wanted: AuthVersion) -> Result<ApiVersion, ApiError> {
+        let mut usable = self.usable.iter();
         let chosen = match wanted {
-            AuthVersion::Auto => self.usable.iter().max().copied(),
-            AuthVersion::Fixed(version) => self.usable.contains(&version).then_some(version),
+            AuthVersion::Auto => usable.max().map(|(_, version)| *version),
+            AuthVersion::Fixed(wanted) => {
+                usable.any(|(_, version)| *version == wanted).then_some(wanted)
+            }
         };
         chosen.ok_or_else(|| ApiError::NoUsableVersion(self.ids.join(", ")))
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value};
 
 use crate::text;
 
@@ -30,65 +30,100 @@ impl Catalog {
         Self { version: Version::V3, json: json.get().to_owned() }
     }
 
-    /// The catalog in its v2 form, as JSON without white space, with nothing in it that must not
-    /// stand in a header. `None` if it is not a catalog.
-    pub fn to_v2(&self) -> Option<String> {
+    /// The catalog in its v2 form. `None` if it is not a catalog, which is a list.
+    pub fn to_v2(&self) -> Option<CatalogV2> {
         let value: Value = serde_json::from_str(&self.json).ok()?;
-        let value = match self.version {
-            Version::V2 => value,
-            Version::V3 => convert(value)?,
+        let mut omitted = 0;
+        let value = match (self.version, value) {
+            (Version::V2, value) => value,
+            (Version::V3, Value::Array(services)) => {
+                services.into_iter().filter_map(|it| convert_service(it, &mut omitted)).collect()
+            }
+            (Version::V3, _) => return None,
         };
-        Some(text::escape_controls(value.to_string()))
+        Some(CatalogV2 { json: text::escape_controls(value.to_string()), omitted })
     }
 }
 
-/// v3 has an endpoint for each interface, v2 has one for each region with all its interfaces.
-fn convert(catalog: Value) -> Option<Value> {
-    let Value::Array(services) = catalog else {
-        return None;
-    };
-    services.into_iter().map(convert_service).collect::<Option<Vec<_>>>().map(Value::Array)
+/// A catalog in its v2 form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogV2 {
+    /// JSON without white space, with nothing in it that must not stand in a header.
+    pub json: String,
+    /// How many services and endpoints were left out, because the v2 form has no place for them as
+    /// they are.
+    pub omitted: usize,
 }
 
-fn convert_service(service: Value) -> Option<Value> {
+/// A service without its odd endpoints, or nothing where it has no type.
+fn convert_service(service: Value, omitted: &mut usize) -> Option<Value> {
     let Value::Object(mut service) = service else {
+        *omitted += 1;
         return None;
     };
-    let mut converted = Map::new();
-    converted.insert("type".to_owned(), service.remove("type")?);
+    let Some(kind @ Value::String(_)) = service.remove("type") else {
+        *omitted += 1;
+        return None;
+    };
+    let mut converted = Map::from_iter([("type".to_owned(), kind)]);
     if let Some(name) = service.remove("name") {
         converted.insert("name".to_owned(), name);
     }
     let endpoints = match service.remove("endpoints") {
-        Some(Value::Array(endpoints)) => endpoints,
+        Some(Value::Array(endpoints)) => convert_endpoints(endpoints, omitted),
         None => Vec::new(),
-        Some(_) => return None,
+        Some(_) => {
+            *omitted += 1;
+            Vec::new()
+        }
     };
+    converted.insert("endpoints".to_owned(), Value::Array(endpoints));
+    Some(Value::Object(converted))
+}
 
+/// v3 has an endpoint for each interface, v2 has one for each region with all its interfaces.
+fn convert_endpoints(endpoints: Vec<Value>, omitted: &mut usize) -> Vec<Value> {
     let mut order = Vec::new();
     let mut regions: BTreeMap<Option<String>, Map<String, Value>> = BTreeMap::new();
     for endpoint in endpoints {
-        let Value::Object(mut endpoint) = endpoint else {
-            return None;
+        let Some(Endpoint { region, interface, url }) = Endpoint::new(endpoint) else {
+            *omitted += 1;
+            continue;
         };
-        let name = match endpoint.remove("region") {
-            Some(Value::String(name)) => Some(name),
-            None | Some(Value::Null) => None,
-            Some(_) => return None,
-        };
-        let interface = endpoint.get("interface")?.as_str()?.to_lowercase();
-        let url = endpoint.remove("url")?;
-        let region = regions.entry(name.clone()).or_insert_with(|| {
-            order.push(name.clone());
-            match name.filter(|name| !name.is_empty()) {
+        let members = regions.entry(region.clone()).or_insert_with(|| {
+            order.push(region.clone());
+            match region.filter(|name| !name.is_empty()) {
                 Some(name) => Map::from_iter([("region".to_owned(), Value::String(name))]),
                 None => Map::new(),
             }
         });
-        region.insert(interface + "URL", url);
+        members.insert(interface + "URL", Value::String(url));
     }
-    let endpoints: Vec<Value> =
-        order.iter().filter_map(|name| regions.remove(name)).map(Value::Object).collect();
-    converted.insert("endpoints".to_owned(), json!(endpoints));
-    Some(Value::Object(converted))
+    order.iter().filter_map(|name| regions.remove(name)).map(Value::Object).collect()
+}
+
+/// What the v2 form needs of an endpoint of v3.
+struct Endpoint {
+    region: Option<String>,
+    /// In lower case.
+    interface: String,
+    url: String,
+}
+
+impl Endpoint {
+    fn new(endpoint: Value) -> Option<Self> {
+        let Value::Object(mut endpoint) = endpoint else { return None };
+        let mut member = |name: &str| endpoint.remove(name).filter(|value| !value.is_null());
+        let text = |value: Value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        };
+        let region = match member("region") {
+            Some(region) => Some(text(region)?),
+            None => None,
+        };
+        let interface = member("interface").and_then(text)?.to_lowercase();
+        let url = member("url").and_then(text)?;
+        Some(Self { region, interface, url })
+    }
 }

@@ -79,17 +79,15 @@ impl Identity {
     /// Reads `{"access": ...}` (v2) or `{"token": ...}` (v3), whichever it is; both at once are
     /// an error. Members that nothing here needs are ignored.
     pub fn from_json(json: &[u8]) -> Result<Self, IdentityError> {
-        let Object(document): Object<Document<'_>> =
-            serde_json::from_slice(json).map_err(JsonError::from)?;
-        let identity = match (document.access, document.token) {
-            (Some(Object(access)), None) => access.into_identity()?,
-            (None, Some(Object(token))) => token.into_identity()?,
-            _ => return Err(IdentityError::Form),
-        };
-        match identity.has_control_character() {
-            true => Err(IdentityError::ControlCharacter),
-            false => Ok(identity),
-        }
+        Document::parse(json)?.into_identity()
+    }
+
+    /// Reads what Keystone says of a token. This is as [`from_json`](Self::from_json), which takes all
+    /// that auth_token takes, but an answer without something that every token has is an error.
+    pub fn from_answer(json: &[u8]) -> Result<Self, IdentityError> {
+        let document = Document::parse(json)?;
+        document.check_complete()?;
+        document.into_identity()
     }
 
     /// All that ends up in a header, a variable or a record.
@@ -129,6 +127,9 @@ pub enum IdentityError {
     /// Not JSON, or a member of the wrong type, or a member twice.
     #[error("the document is not the JSON of a token: {0}")]
     Json(#[from] JsonError),
+    /// An answer about a token without something that every token has.
+    #[error("the token has no {0}")]
+    Missing(&'static str),
     /// A v3 token whose user has no domain.
     #[error("the user has no domain")]
     NoDomain,
@@ -143,6 +144,37 @@ struct Document<'a> {
     access: Option<Object<Access<'a>>>,
     #[serde(borrow)]
     token: Option<Object<Token<'a>>>,
+}
+
+impl<'a> Document<'a> {
+    fn parse(json: &'a [u8]) -> Result<Self, IdentityError> {
+        let Object(document) = serde_json::from_slice(json).map_err(JsonError::from)?;
+        Ok(document)
+    }
+
+    fn check_complete(&self) -> Result<(), IdentityError> {
+        let access = self.access.as_ref().map(|Object(access)| access.check_complete());
+        let token = self.token.as_ref().map(|Object(token)| token.check_complete());
+        access.or(token).unwrap_or(Ok(()))
+    }
+
+    fn into_identity(self) -> Result<Identity, IdentityError> {
+        let identity = match (self.access, self.token) {
+            (Some(Object(access)), None) => access.into_identity()?,
+            (None, Some(Object(token))) => token.into_identity()?,
+            _ => return Err(IdentityError::Form),
+        };
+        match identity.has_control_character() {
+            true => Err(IdentityError::ControlCharacter),
+            false => Ok(identity),
+        }
+    }
+}
+
+/// An error if one of these has no value, or an empty one.
+fn check_present(members: &[(&'static str, Option<&String>)]) -> Result<(), IdentityError> {
+    let missing = members.iter().find(|(_, value)| value.is_none_or(String::is_empty));
+    missing.map_or(Ok(()), |(name, _)| Err(IdentityError::Missing(name)))
 }
 
 /// A v2 token.
@@ -160,6 +192,8 @@ struct Access<'a> {
 
 #[derive(Deserialize)]
 struct AccessToken {
+    #[serde(default)]
+    id: Text,
     expires: Option<String>,
     #[serde(default)]
     issued_at: Text,
@@ -211,6 +245,17 @@ struct Named {
 }
 
 impl Access<'_> {
+    fn check_complete(&self) -> Result<(), IdentityError> {
+        let (Object(token), Object(user)) = (&self.token, &self.user);
+        let name = user.name.as_ref().filter(|name| !name.is_empty()).or(user.username.as_ref());
+        check_present(&[
+            ("id", token.id.0.as_ref()),
+            ("expiry", token.expires.as_ref()),
+            ("user id", user.id.as_ref()),
+            ("user name", name),
+        ])
+    }
+
     fn into_identity(self) -> Result<Identity, IdentityError> {
         let Self { token: Object(token), user: Object(user), metadata, service_catalog, trust } =
             self;
@@ -316,6 +361,23 @@ struct ApplicationCredential<'a> {
 }
 
 impl Token<'_> {
+    fn check_complete(&self) -> Result<(), IdentityError> {
+        let Object(user) = &self.user;
+        check_present(&[
+            ("expiry", self.expires_at.as_ref()),
+            ("user id", user.id.as_ref()),
+            ("user name", user.name.as_ref()),
+        ])?;
+        // Each scope has an id.
+        if let Some(Object(project)) = &self.project {
+            check_present(&[("project id", project.id.as_ref())])?;
+        }
+        if let Some(Object(domain)) = &self.domain {
+            check_present(&[("domain id", domain.id.as_ref())])?;
+        }
+        Ok(())
+    }
+
     fn into_identity(self) -> Result<Identity, IdentityError> {
         let Object(user) = self.user;
         let Object(user_domain) = user.domain.unwrap_or_default();

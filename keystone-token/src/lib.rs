@@ -46,8 +46,9 @@
 //! let request = api::validate("/identity", ApiVersion::V3, token, Validation::default())?;
 //! assert_eq!(request.target(), "/identity/v3/auth/tokens?nocatalog");
 //!
-//! // A status, and a body that nothing is said in.
-//! let Answer::Refused(refusal) = judge_answer(404, b"")? else { panic!("it is refused") };
+//! // A status and a body.
+//! let body = br#"{"error": {"message": "...", "code": 404, "title": "Not Found"}}"#;
+//! let Answer::Refused(refusal) = judge_answer(404, body)? else { panic!("it is refused") };
 //! assert_eq!(refusal.result().as_str(), "unknown_token");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -1,7 +1,7 @@
 //! Each error of this crate, with each error that it can contain, as the sentence that an operator
 //! reads. Somebody has read every line of [`SENTENCES`] aloud: read those that you add.
 
-use crate::api::ApiError;
+use crate::api::{ApiError, ForeignAnswer};
 use crate::cms::{CertificateError, CmsError, PemError, SignatureError};
 use crate::fernet::FernetError;
 use crate::format::{ArmourError, UnknownHashAlgorithm};
@@ -79,6 +79,7 @@ fn identity() -> Vec<IdentityError> {
         IdentityError::Expiry(_) => [IdentityError::Expiry(TimeError)],
         IdentityError::Form => [IdentityError::Form],
         IdentityError::Json(_) => json().into_iter().map(IdentityError::Json),
+        IdentityError::Missing(_) => [IdentityError::Missing("user id")],
         IdentityError::NoDomain => [IdentityError::NoDomain],
         IdentityError::NoTenant => [IdentityError::NoTenant],
     )
@@ -165,6 +166,7 @@ fn jws_keys() -> Vec<JwsKeyError> {
 fn answers() -> Vec<AnswerError> {
     all!(AnswerError:
         AnswerError::Identity(_) => identity().into_iter().map(AnswerError::Identity),
+        AnswerError::NotKeystone => [AnswerError::NotKeystone],
         AnswerError::Status(_) => [AnswerError::Status(418)],
     )
 }
@@ -178,6 +180,17 @@ fn api() -> Vec<ApiError> {
         ApiError::Unencodable => [ApiError::Unencodable],
         ApiError::UnknownVersion(_) => [ApiError::UnknownVersion("v4".to_owned())],
         ApiError::V3Only => [ApiError::V3Only],
+    )
+}
+
+fn foreign_answers() -> Vec<ForeignAnswer> {
+    let redirect = |location: Option<&str>| ForeignAnswer::Redirect {
+        status: 302,
+        location: location.map(str::to_owned),
+    };
+    all!(ForeignAnswer:
+        ForeignAnswer::NotFound => [ForeignAnswer::NotFound],
+        ForeignAnswer::Redirect { .. } => [redirect(None), redirect(Some("https://cloud/"))],
     )
 }
 
@@ -218,6 +231,7 @@ fn every_error_reads_as_one_sentence() {
         .chain(texts(jws_keys()))
         .chain(texts(answers()))
         .chain(texts(api()))
+        .chain(texts(foreign_answers()))
         .chain(texts(revocations()))
         .chain(texts(events))
         .chain(texts(acls()))
@@ -245,13 +259,17 @@ invalid response about a token: the document is not the JSON of a token: missing
 invalid response about a token: the document is not the JSON of a token: syntax error at line 1 column 1
 invalid response about a token: the document is not the JSON of a token: unexpected end at line 1 column 0
 invalid response about a token: the expiry is missing or invalid: it is not an ISO 8601 date and time
+invalid response about a token: the token has no user id
 invalid response about a token: the user has no domain
 it contains a key that cannot be read: error:0480006C:PEM routines::no start line
 it contains a key that is not for ES256 (curve P-256)
 it contains no public key in PEM format
 it contains something other than public keys
+redirect with status 302 is not followed
+redirect with status 302 to "https://cloud/" is not followed
 role "a,b" contains a comma
 role "x:admin" is for "x", which is none of the reseller prefixes
+status 404 without an error document of Keystone
 the CA file contains a certificate that cannot be read: error:0480006C:PEM routines::no start line
 the CA file contains no certificate
 the Fernet token is invalid: it was issued more than 60 seconds in the future, check the clocks
@@ -324,6 +342,7 @@ the token's content is invalid: the document is not the JSON of a token: missing
 the token's content is invalid: the document is not the JSON of a token: syntax error at line 1 column 1
 the token's content is invalid: the document is not the JSON of a token: unexpected end at line 1 column 0
 the token's content is invalid: the expiry is missing or invalid: it is not an ISO 8601 date and time
+the token's content is invalid: the token has no user id
 the token's content is invalid: the user has no domain
 unexpected response status 418
 unknown version "v4"

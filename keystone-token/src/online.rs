@@ -1,6 +1,7 @@
 //! Tokens that only Keystone can judge: which of them need not be shown to it, and what its answer
 //! says.
 
+use crate::api;
 use crate::fernet;
 use crate::format::TokenFormat;
 use crate::identity::{Identity, IdentityError};
@@ -53,19 +54,19 @@ pub enum Answer<I = Identity> {
 /// means that Keystone has not said anything about the token.
 pub fn judge_answer(status: u16, body: &[u8]) -> Result<Answer, AnswerError> {
     match status {
-        // v2.0 has both (RFC 9110, section 15.3.4).
-        200 | 203 => {}
-        404 => return Ok(Answer::Refused(Refusal::UnknownToken)),
+        status if api::is_success(status) => {}
+        404 if api::is_error_document(body) => {
+            return Ok(Answer::Refused(Refusal::UnknownToken));
+        }
+        404 => return Err(AnswerError::NotKeystone),
         status => return Err(AnswerError::Status(status)),
     }
-    match Identity::from_json(body) {
+    match Identity::from_answer(body) {
         Ok(identity) => Ok(Answer::Valid(identity)),
         // Keystone has answered, with a token that cannot be used.
-        Err(
-            error @ (IdentityError::ControlCharacter
-            | IdentityError::NoDomain
-            | IdentityError::NoTenant),
-        ) => Ok(Answer::Refused(error.into())),
+        Err(error @ (IdentityError::ControlCharacter | IdentityError::NoTenant)) => {
+            Ok(Answer::Refused(error.into()))
+        }
         Err(error) => Err(AnswerError::Identity(error)),
     }
 }
@@ -77,6 +78,9 @@ pub enum AnswerError {
     /// The body is not that of a token.
     #[error("invalid response about a token: {0}")]
     Identity(IdentityError),
+    /// A 404 of something else than Keystone.
+    #[error("{}", api::ForeignAnswer::NotFound)]
+    NotKeystone,
     /// A status that no answer about a token has.
     #[error("unexpected response status {0}")]
     Status(u16),
@@ -84,6 +88,8 @@ pub enum AnswerError {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{json, Value};
+
     use super::*;
     use crate::jws::JwsError;
     use crate::result::AuthResult;
@@ -137,13 +143,13 @@ mod tests {
             assert_eq!(identity.user_id.as_deref(), Some("u"));
         }
         for (body, refusal) in [
-            (body("{}"), Malformed::Identity(IdentityError::NoDomain).into()),
             (
                 body(r#"{"id": "d\n", "name": "D"}"#),
                 Malformed::Identity(IdentityError::ControlCharacter).into(),
             ),
             (
-                r#"{"access": {"token": {"expires": "2026-01-01T00:00:00Z"}, "user": {"id": "u"}}}"#
+                r#"{"access": {"token": {"id": "t", "expires": "2026-01-01T00:00:00Z"},
+                    "user": {"id": "u", "name": "n"}}}"#
                     .to_owned(),
                 Refusal::NoTenant,
             ),
@@ -151,14 +157,95 @@ mod tests {
             assert_eq!(judge_answer(200, body.as_bytes()), Ok(Answer::Refused(refusal)), "{body}");
         }
         let unknown = Ok(Answer::Refused(Refusal::UnknownToken));
-        assert_eq!(judge_answer(404, valid.as_bytes()), unknown);
+        let error = r#"{"error": {"message": "m", "code": 404, "title": "Not Found"}}"#;
+        for body in [error, r#"{"error": {}}"#, r#"{"x": 1, "error": {"a": [1]}}"#] {
+            assert_eq!(judge_answer(404, body.as_bytes()), unknown, "{body}");
+        }
+        for body in [
+            &valid,
+            "",
+            "{}",
+            "[]",
+            "null",
+            "404 Not Found",
+            "<html>",
+            "\"error\"",
+            r#"["error"]"#,
+            r#"[{"error": {}}]"#,
+            r#"{"message": "no Route matched"}"#,
+            r#"{"status": 404, "error": "Not Found"}"#,
+            r#"{"error": null}"#,
+            r#"{"error": []}"#,
+            r#"{"errors": {}}"#,
+            r#"{"error": {}"#,
+            r#"{"error": {}} x"#,
+        ] {
+            assert_eq!(judge_answer(404, body.as_bytes()), Err(AnswerError::NotKeystone), "{body}");
+        }
         for status in [0, 201, 204, 300, 400, 401, 403, 410, 500, 503] {
             let judged = judge_answer(status, valid.as_bytes());
             assert_eq!(judged, Err(AnswerError::Status(status)));
         }
-        for body in ["", "{}", "[]", "null", r#"{"token": {}}"#, "<html>"] {
+        for body in ["", "{}", "[]", "null", r#"{"token": {}}"#, "<html>", &body("{}")] {
             let judged = judge_answer(200, body.as_bytes());
             assert!(matches!(judged, Err(AnswerError::Identity(_))), "{body}");
         }
+    }
+
+    #[test]
+    fn an_answer_without_what_every_token_has_says_nothing() {
+        let v2 = json!({"access": {
+            "token": {"id": "t", "expires": "2026-01-01T00:00:00Z", "tenant": {"id": "p"}},
+            "user": {"id": "u", "name": "n"},
+        }});
+        let v3 = json!({"token": {
+            "user": {"id": "u", "name": "n", "domain": {"id": "d", "name": "D"}},
+            "expires_at": "2026-01-01T00:00:00Z",
+            "project": {"id": "p", "name": "P", "domain": {"id": "d", "name": "D"}},
+        }});
+        let paths = [
+            (&v2, "/access/token"),
+            (&v2, "/access/token/id"),
+            (&v2, "/access/token/expires"),
+            (&v2, "/access/user"),
+            (&v2, "/access/user/id"),
+            (&v2, "/access/user/name"),
+            (&v3, "/token/user"),
+            (&v3, "/token/user/id"),
+            (&v3, "/token/user/name"),
+            (&v3, "/token/user/domain"),
+            (&v3, "/token/user/domain/id"),
+            (&v3, "/token/user/domain/name"),
+            (&v3, "/token/expires_at"),
+            (&v3, "/token/project/id"),
+        ];
+        let judge = |document: &Value| judge_answer(200, document.to_string().as_bytes());
+        for (document, path) in paths {
+            assert!(matches!(judge(document), Ok(Answer::Valid(_))), "{document}");
+            let (parent, name) = path.rsplit_once('/').unwrap();
+            let without = |value: Option<Value>| {
+                let mut document = document.clone();
+                let members = document.pointer_mut(parent).and_then(Value::as_object_mut).unwrap();
+                members.remove(name);
+                members.extend(value.map(|value| (name.to_owned(), value)));
+                document
+            };
+            for value in [None, Some(Value::Null), Some(json!(""))] {
+                // A domain may have an odd id or name, as long as it has one.
+                if path.contains("domain/") && value == Some(json!("")) {
+                    continue;
+                }
+                let document = without(value);
+                let judged = judge(&document);
+                assert!(matches!(judged, Err(AnswerError::Identity(_))), "{document}: {judged:?}");
+            }
+        }
+        // A user of v2.0 has one name or the other, and a federated one of v3 has no domain.
+        let mut other = v2.clone();
+        other["access"]["user"] = json!({"id": "u", "username": "n"});
+        assert!(matches!(judge(&other), Ok(Answer::Valid(_))));
+        let mut other = v3.clone();
+        other["token"]["user"] = json!({"id": "u", "name": "n", "OS-FEDERATION": {}});
+        assert!(matches!(judge(&other), Ok(Answer::Valid(_))));
     }
 }

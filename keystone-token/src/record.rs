@@ -14,16 +14,24 @@
 //! delegation, which have an empty value where one is not known. The fields that a header wants as
 //! text are written as that text, so that reading one is a slice.
 
+use crate::catalog::{Catalog, CatalogV2};
 use crate::identity::{Identity, OAuth, Trust};
 use crate::time;
 use crate::token::{check_expiry, Refusal};
 
 impl Identity {
-    /// Writes the record. A catalog that cannot be converted to v2 is left out.
+    /// Writes the record. Of a catalog, what has no v2 form is left out.
     pub fn to_record(&self, keep_catalog: bool) -> Vec<u8> {
-        let catalog = match &self.catalog {
-            Some(catalog) if keep_catalog => catalog.to_v2(),
-            _ => None,
+        self.to_record_and_omissions(keep_catalog).0
+    }
+
+    /// Writes the record, and says how many parts of the catalog are left out.
+    pub fn to_record_and_omissions(&self, keep_catalog: bool) -> (Vec<u8>, usize) {
+        let wanted = self.catalog.as_ref().filter(|_| keep_catalog);
+        let (catalog, omitted) = match wanted.map(Catalog::to_v2) {
+            Some(Some(CatalogV2 { json, omitted })) => (Some(json), omitted),
+            Some(None) => (None, 1),
+            None => (None, 0),
         };
         let mut writer = Writer::default();
         let fields = [
@@ -56,7 +64,7 @@ impl Identity {
         writer.list(trust.map(values_or_empty));
         let oauth = self.oauth.as_ref().map(|it| [&it.access_token_id, &it.consumer_id]);
         writer.list(oauth.map(values_or_empty));
-        writer.finish(self)
+        (writer.finish(self), omitted)
     }
 }
 
@@ -247,6 +255,23 @@ impl<'a> Record<'a> {
     fn known_values<const N: usize>(&self, section: Section) -> Option<[Option<&'a str>; N]> {
         let mut values = self.section(section)?.split_terminator('\0');
         Some([(); N].map(|()| values.next().filter(|value| !value.is_empty())))
+    }
+
+    /// What takes most of the record, and how many bytes it takes.
+    pub fn largest_part(&self) -> (&'static str, usize) {
+        let len = |sections: &[Section]| -> usize {
+            sections.iter().filter_map(|it| self.section(*it)).map(str::len).sum()
+        };
+        let parts = [
+            ("access rules", len(&[Section::AccessRules])),
+            ("audit ids", len(&[Section::AuditIds])),
+            ("bind", len(&[Section::Bind])),
+            ("roles", len(&[Section::Roles, Section::RoleIds])),
+            ("service catalog", len(&[Section::Catalog])),
+        ];
+        let named: usize = parts.iter().map(|(_, len)| len).sum();
+        let others = ("ids and names", self.text.len().saturating_sub(named));
+        parts.into_iter().chain([others]).max_by_key(|(_, len)| *len).unwrap_or(others)
     }
 
     fn section(&self, section: Section) -> Option<&'a str> {

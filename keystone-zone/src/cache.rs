@@ -77,13 +77,15 @@ pub struct CacheParams {
 ///
 /// It is set-associative: a key belongs to one set of `WAYS` slots, and a new entry takes the
 /// place of an empty or expired one of its set, else of the one least recently used. There are no
-/// pointers, lists or free lists that a writer killed in the middle could leave broken. Three
-/// areas of fixed-size slots share the memory: small identities, large ones (a catalog), and
-/// refusals, so that a flood of garbage cannot push out valid tokens.
+/// pointers, lists or free lists that a writer killed in the middle could leave broken. Four
+/// areas of fixed-size slots share the memory: small identities, large ones (a catalog), huge ones
+/// (hundreds of roles, or a catalog of many regions), and refusals, so that a flood of one kind
+/// cannot push out the others.
 #[derive(Clone, Copy)]
 pub struct Cache<'z> {
     small: Area<'z>,
     large: Area<'z>,
+    huge: Area<'z>,
     refused: Area<'z>,
 }
 
@@ -105,10 +107,12 @@ impl<'z> Cache<'z> {
     pub fn new(words: &'z [AtomicU64]) -> Self {
         // At lines: the tags of a set are to lie in two of them, and not in three.
         let (refused, rest) = words.split_at(words.len() / REFUSED_SHARE / LINE * LINE);
-        let (large, small) = rest.split_at(rest.len() / LARGE_SHARE / LINE * LINE);
+        let (not_small, small) = rest.split_at(rest.len() / NOT_SMALL_SHARE / LINE * LINE);
+        let (huge, large) = not_small.split_at(huge_words(not_small.len()));
         Self {
             small: Area::new(small, SMALL_SLOT),
             large: Area::new(large, LARGE_SLOT),
+            huge: Area::new(huge, HUGE_SLOT),
             refused: Area::new(refused, REFUSED_SLOT),
         }
     }
@@ -116,7 +120,7 @@ impl<'z> Cache<'z> {
     /// Looks `key` up and appends a valid token's identity to `out`.
     pub fn lookup(&self, key: &Key, params: &CacheParams, out: &mut Vec<u8>) -> Lookup {
         let (start, mut best) = (out.len(), Lookup::Missing);
-        for area in [&self.small, &self.refused, &self.large] {
+        for area in [&self.small, &self.refused, &self.large, &self.huge] {
             let end = out.len();
             match area.lookup(key, params, out) {
                 Lookup::Missing => {}
@@ -141,7 +145,7 @@ impl<'z> Cache<'z> {
 
     /// Notes that a valid token was used, by one who did not have to look it up.
     pub fn touch(&self, key: &Key, tick: u64) {
-        for area in [&self.small, &self.large] {
+        for area in [&self.small, &self.large, &self.huge] {
             area.touch(key, tick);
         }
     }
@@ -149,15 +153,16 @@ impl<'z> Cache<'z> {
     /// Notes that a valid token's entry holds in this generation too. The caller holds the zone's
     /// mutex.
     pub fn renew(&self, key: &Key, generation: u64) {
-        for area in [&self.small, &self.large] {
+        for area in [&self.small, &self.large, &self.huge] {
             area.renew(key, generation);
         }
     }
 
     /// How full it is, by what its parts are for. Costs a look at each tag: a word of each slot,
     /// side by side.
-    pub fn occupancy(&self) -> [(&'static str, Occupancy); 3] {
-        [("large", self.large), ("refused", self.refused), ("small", self.small)]
+    pub fn occupancy(&self) -> [(&'static str, Occupancy); 4] {
+        let (huge, large, small) = (self.huge, self.large, self.small);
+        [("huge", huge), ("large", large), ("refused", self.refused), ("small", small)]
             .map(|(name, area)| (name, area.occupancy()))
     }
 
@@ -175,10 +180,9 @@ impl<'z> Cache<'z> {
                 (&self.refused, u64::from(reason) << 1 | 1, params.refused_for, &[][..])
             }
             Verdict::Valid(identity) => {
-                let area = match self.small.holds(identity.len()) {
-                    true => &self.small,
-                    false => &self.large,
-                };
+                let areas = [&self.small, &self.large];
+                let area = areas.into_iter().find(|area| area.holds(identity.len()));
+                let area = area.unwrap_or(&self.huge);
                 (area, (identity.len() as u64) << 1, params.valid_for, identity)
             }
         };
@@ -375,14 +379,27 @@ const LIVE: u8 = 2;
 /// Slots in a set.
 const WAYS: usize = 16;
 
-/// One word in so many is for refusals, and of the rest one in so many for large identities.
+/// How many of the words for identities that are not small are for huge ones: a third, or what one
+/// of them takes, if that leaves a third for large ones.
+fn huge_words(words: usize) -> usize {
+    let of = |slots: usize| (LINE + slots * (1 + HUGE_SLOT)).next_multiple_of(LINE);
+    match (words / 3).saturating_sub(LINE) / (1 + HUGE_SLOT) {
+        0 if words < of(1) / 2 * 3 => 0,
+        slots => of(slots.max(1)),
+    }
+}
+
+/// One word in so many is for refusals, and of the rest one in so many for identities that are not
+/// small.
 const REFUSED_SHARE: usize = 8;
-const LARGE_SHARE: usize = 4;
+const NOT_SMALL_SHARE: usize = 4;
 
 /// Words in a slot. An identity without a catalog takes some hundred bytes; one with a catalog,
 /// a few thousand.
 const SMALL_SLOT: usize = 1024 / WORD;
 const LARGE_SLOT: usize = 16 * 1024 / WORD;
+/// For an identity of 64 KB.
+const HUGE_SLOT: usize = HEADER + 64 * 1024 / WORD;
 const REFUSED_SLOT: usize = HEADER;
 
 /// Where the words of a slot's header are.

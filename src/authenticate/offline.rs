@@ -196,7 +196,9 @@ impl Authenticator<'_> {
                 "keystone: role \"{role}\" is left out: it has a comma, or a blank at an end"
             );
         }
-        let identity = Identity::new(&identity.to_record(self.keeps_catalog()))?;
+        let (record, omitted) = identity.to_record_and_omissions(self.keeps_catalog());
+        self.service.report_omissions(omitted);
+        let identity = Identity::new(&record)?;
         let params = CacheParams { generation, ..self.cache().params(Source::Offline) };
         let kept = self.cache().remember(token, &identity, &params);
         let put = if kept { "put into" } else { "not put into" };

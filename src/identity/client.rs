@@ -94,7 +94,7 @@ impl KeystoneClient {
         let answer =
             self.ask_as_service(&|base, version| Ok(api::revocation_list(base, version))).await?;
         match answer.status() {
-            200 => api::signed_revocation_list(&answer.response.body)
+            status if api::is_success(status) => api::signed_revocation_list(&answer.response.body)
                 .map(RevocationAnswer::Signed)
                 .map_err(|err| self.endpoints.invalid_response(&answer, &err)),
             status if api::is_not_offered(status) => {
@@ -136,7 +136,7 @@ impl KeystoneClient {
         let answer =
             self.ask_as_service(&|base, _version| Ok(api::revocation_events(base))).await?;
         match answer.status() {
-            200 => Ok(answer.response.body),
+            status if api::is_success(status) => Ok(answer.response.body),
             status if api::is_not_offered(status) => {
                 Err(ClientError::NotOffered { uri: self.endpoints.uri(answer.endpoint), status })
             }
@@ -146,10 +146,10 @@ impl KeystoneClient {
 
     fn certificates(&self, answer: Answer) -> Result<Bytes, ClientError> {
         match answer.status() {
-            200 if answer.response.body.is_empty() => {
+            status if api::is_success(status) && answer.response.body.is_empty() => {
                 Err(self.endpoints.invalid_response(&answer, &"empty answer"))
             }
-            200 => Ok(answer.response.body),
+            status if api::is_success(status) => Ok(answer.response.body),
             status if api::is_not_offered(status) => {
                 self.endpoints.forget_version(&answer);
                 Err(ClientError::NotOffered { uri: self.endpoints.uri(answer.endpoint), status })

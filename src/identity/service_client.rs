@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use keystone_zone::Row;
 use nginx_sys::ngx_log_t;
+use ngx::log::ngx_cycle_log;
 
 use super::client::KeystoneClient;
 use super::clock::CLOCK_LAG;
@@ -16,7 +17,7 @@ use super::second_level::SecondLevel;
 use super::service::Service;
 use super::shared_token::SharedToken;
 use super::snapshot::{Material, Snapshot, LOAD_TRIES};
-use crate::failure_log::FailureLog;
+use crate::failure_log::{FailureLog, LogRateLimit};
 use crate::net::{now_msec, now_sec};
 use crate::zone::{ServiceCounters, ServiceState, Zone};
 
@@ -32,6 +33,8 @@ pub struct ServiceClient {
     pub(super) refreshes: Refreshes,
     pub(super) validations: Validations,
     pub(super) events: Events,
+    /// Of parts of catalogs that are left out.
+    catalog_omissions: LogRateLimit,
     /// Of validations.
     pub(super) validation_failures: FailureLog,
     /// Of refreshes of the revocation list.
@@ -71,6 +74,7 @@ impl ServiceClient {
             refreshes: Refreshes::default(),
             validations: Validations::default(),
             events: Events::default(),
+            catalog_omissions: LogRateLimit::default(),
             validation_failures: FailureLog::default(),
             refresh_failures: FailureLog::default(),
             rotation_failures: FailureLog::default(),
@@ -141,6 +145,19 @@ impl ServiceClient {
             Err(_) if age.unsigned_abs() > CLOCK_LAG => Duration::MAX,
             Err(_) => Duration::ZERO,
         })
+    }
+
+    /// Logs that parts of a token's catalog are left out: other tokens have the same catalog.
+    pub fn report_omissions(&self, omitted: usize) {
+        if omitted > 0 && self.catalog_omissions.is_due() {
+            warn!(
+                ngx_cycle_log(),
+                "keystone: X-Service-Catalog is incomplete: {omitted} entries of the catalog in a \
+                 token of \"{}\" are left out, a service needs a type, an endpoint needs an \
+                 interface and a url, and these and the region must be strings",
+                self.service.name()
+            );
+        }
     }
 
     /// After how many seconds a request that has got 503 may come again: when the identity service

@@ -173,7 +173,8 @@ impl ServiceClient {
                 "keystone: role \"{role}\" is left out: it has a comma, or a blank at an end"
             );
         }
-        let record = identity.to_record(request.how.catalog);
+        let (record, omitted) = identity.to_record_and_omissions(request.how.catalog);
+        self.report_omissions(omitted);
         Identity::new(&record).map(Answer::Valid).ok_or(ValidationError::TooLarge)
     }
 
@@ -189,11 +190,13 @@ impl ServiceClient {
     /// Without room in the cache each request with the token causes a validation.
     fn report_unkept(&self, request: &ValidationRequest, identity: &Identity) {
         let lives = identity.expires_at().is_some_and(|expires| expires > request.params.now);
+        let Some(record) = identity.record() else { return };
         if lives && request.params.valid_for > 0 {
+            let (part, size) = record.largest_part();
             warn!(
                 ngx_cycle_log(),
-                "keystone: an identity of {} bytes, most of it a service catalog, has no place in \
-                 the cache",
+                "keystone: an identity of {} bytes has no place in the cache, its largest part: \
+                 {part}, {size} bytes",
                 identity.bytes().len()
             );
         }

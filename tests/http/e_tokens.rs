@@ -22,21 +22,62 @@ fn what_is_longer_than_any_token_is_no_question() {
     }
 }
 
-#[test]
-fn an_identity_without_a_place_in_the_cache_is_told_and_passes() {
-    let world = World::setup().set("keystone_include_service_catalog", "on").start();
+/// A token with so many services in its catalog.
+fn with_services(services: usize) -> Payload {
     let endpoint = |n| json!({"interface": "public", "region": "r", "url": format!("http://{n}")});
-    let catalog: Vec<_> = (0..400)
+    let catalog: Vec<_> = (0..services)
         .map(|n| json!({"type": format!("t{n}"), "name": "n", "endpoints": [endpoint(n)]}))
         .collect();
-    let token = world.uuid(&Payload::v3().with("/catalog", json!(catalog)));
-    for asked in 1..=3 {
+    Payload::v3().with("/catalog", json!(catalog))
+}
+
+/// A token with so many roles.
+fn with_roles(roles: usize) -> Payload {
+    let roles: Vec<_> = (0..roles)
+        .map(|n| json!({"id": format!("{n:032}"), "name": format!("a-role-with-a-name-{n:05}")}))
+        .collect();
+    Payload::v3().with("/roles", json!(roles))
+}
+
+#[test]
+fn an_identity_of_64_kilobytes_has_a_place_in_the_cache() {
+    let world = World::setup().set("keystone_include_service_catalog", "on").start();
+    for payload in [
+        with_services(100),
+        with_services(400),
+        with_services(700),
+        with_roles(400),
+        with_roles(1_000),
+    ] {
+        world.identity.forget_requests();
+        let token = world.uuid(&payload);
+        for cache in ["MISS", "HIT", "HIT"] {
+            let answer = world.send(&Request::get("/files/hello.txt").token(&token));
+            assert_eq!((answer.status, answer.header("X-Cache")), (200, Some(cache)));
+        }
+        assert_eq!(world.identity.validations().len(), 1);
+        // Also for another worker.
+        world.nginx.reload().unwrap();
         let answer = world.send(&Request::get("/files/hello.txt").token(&token));
-        assert_eq!(answer.status, 200);
-        assert_eq!(world.identity.validations().len(), asked);
+        assert_eq!(answer.header("X-Cache"), Some("HIT"));
     }
-    let line = world.nginx.wait_for_log("has no place in the cache").unwrap();
-    assert!(line.contains("[warn]"), "{line}");
+    assert!(!world.nginx.error_log().contains("has no place in the cache"));
+}
+
+#[test]
+fn an_identity_without_a_place_in_the_cache_is_told_and_passes() {
+    for (payload, part) in [(with_services(1_000), "service catalog"), (with_roles(2_000), "roles")]
+    {
+        let world = World::setup().set("keystone_include_service_catalog", "on").start();
+        let token = world.uuid(&payload);
+        for asked in 1..=3 {
+            let answer = world.send(&Request::get("/files/hello.txt").token(&token));
+            assert_eq!(answer.status, 200);
+            assert_eq!(world.identity.validations().len(), asked);
+        }
+        let line = world.nginx.wait_for_log("has no place in the cache").unwrap();
+        assert!(line.contains("[warn]") && line.contains(&format!("part: {part}, ")), "{line}");
+    }
 }
 
 #[test]
@@ -265,7 +306,8 @@ fn a_tokens_text_is_in_no_log() {
         assert_eq!(send(world.uuid(&payload)), 200);
         assert_eq!(send(new_uuid()), 401);
         assert_eq!(send(world.uuid(&payload.clone().user("u", "n\n"))), 401);
-        let quoting: [&dyn Fn(&str) -> String; 5] = [
+        let quoting: [&dyn Fn(&str) -> String; 6] = [
+            &|token| json!({"error": {"message": token, "code": 404}}).to_string(),
             &|token| token.to_owned(),
             &|token| json!({"token": token, "access": token}).to_string(),
             &|token| json!({"token": {"user": token}, "access": {"token": token}}).to_string(),
@@ -281,8 +323,9 @@ fn a_tokens_text_is_in_no_log() {
                 if let Some(status) = status {
                     world.identity.fault_validations(Fault::Status(status));
                 }
+                let is_refusal = status == Some(404) && text.contains("error");
                 world.identity.fault_validations(Fault::Body(text.into_bytes()));
-                let expected = if status == Some(404) { 401 } else { 503 };
+                let expected = if is_refusal { 401 } else { 503 };
                 assert_eq!(send(token), expected, "{status:?}");
                 world.identity.heal();
             }

@@ -4,6 +4,7 @@
 
 mod a_no_token;
 mod access_rules;
+mod answers;
 mod b_offline;
 mod c_certificates;
 mod cache;
@@ -20,6 +21,7 @@ mod edges;
 mod f_headers;
 mod faults;
 mod flood;
+mod foreign_answers;
 mod g_delay;
 mod h_service_tokens;
 mod h_vouching;

@@ -51,7 +51,7 @@ fn pkiz_around_der_is_read(told: &mut Told<'_>) -> bool {
 }
 
 /// The oracle fails at a catalog that cannot be converted, but only where it is wanted. Whether a
-/// token is good does not depend on that here. The twin has no catalog.
+/// token is good does not depend on that here. The twin has no catalog, or one without what is odd.
 fn a_broken_catalog_is_left_out(told: &mut Told<'_>) -> bool {
     told.case.is(Odd::BrokenCatalog) && take_the_twins_answer(told)
 }

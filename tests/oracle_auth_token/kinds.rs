@@ -283,20 +283,25 @@ fn pkiz_around_der(m: &mut Maker<'_>) -> String {
     mint::pkiz_of(&der).expect("zlib")
 }
 
-/// The twin has no catalog at all.
+/// The twin has no catalog at all, or one without what is odd.
 fn broken_catalog(m: &mut Maker<'_>) -> String {
     m.odd(Odd::BrokenCatalog);
-    let endpoint = |endpoint| json!([{"type": "volume", "endpoints": [endpoint]}]);
+    let volume = |endpoints: Value| json!([{"type": "volume", "endpoints": endpoints}]);
     let (at, payload, catalog) = match m.random.below(7) {
         0 => ("/serviceCatalog", m.v2(), Value::Null),
         1 => ("/catalog", m.v3(), Value::Null),
         2 => ("/catalog", m.v3(), json!({})),
         3 => ("/catalog", m.v3(), json!([{"name": "without a type"}])),
-        4 => ("/catalog", m.v3(), endpoint(json!({"interface": "admin"}))),
-        5 => ("/catalog", m.v3(), endpoint(json!({"url": "http://127.0.0.1"}))),
-        _ => ("/catalog", m.v3(), json!([{"type": "volume", "endpoints": null}])),
+        4 => ("/catalog", m.v3(), volume(json!([{"interface": "admin"}]))),
+        5 => ("/catalog", m.v3(), volume(json!([{"url": "http://127.0.0.1"}]))),
+        _ => ("/catalog", m.v3(), volume(Value::Null)),
     };
-    let twin = m.token(&payload.clone().without(at));
+    let twin = match catalog.get(0).map(|service| service.get("type")) {
+        None => payload.clone().without(at),
+        Some(None) => payload.clone().with(at, json!([])),
+        Some(Some(_)) => payload.clone().with(at, volume(json!([]))),
+    };
+    let twin = m.token(&twin);
     m.twin(twin);
     m.token(&payload.with(at, catalog))
 }

@@ -28,7 +28,7 @@ impl<'s> Online<'s> {
         for uri in settings.identity_uris.iter().map(Uri::new) {
             let name = uri.text.clone();
             let found =
-                Endpoint::reach(uri, settings).map_err(AskError::from).and_then(|endpoint| {
+                Endpoint::reach(uri, settings).map_err(AskError::from).and_then(|mut endpoint| {
                     let (version, _) = endpoint.discover()?;
                     Ok((endpoint, version))
                 });

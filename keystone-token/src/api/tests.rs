@@ -60,13 +60,56 @@ fn other_forms_of_discovery() {
 }
 
 #[test]
+fn the_best_status_counts_and_then_the_newest_version() {
+    use ApiVersion::{V2, V3};
+    // As Folsom answers.
+    let folsom = versions(
+        r#"{"versions": {"values": [{"id": "v2.0", "status": "beta", "updated":
+            "2011-11-19T00:00:00Z", "links": [], "media-types": []}]}}"#,
+    );
+    assert_eq!(folsom.choose(AuthVersion::Auto), Ok(V2));
+    assert_eq!(folsom.choose(AuthVersion::Fixed(V2)), Ok(V2));
+    assert!(folsom.choose(AuthVersion::Fixed(V3)).is_err());
+
+    let ranks: [&[&str]; 4] = [
+        &["stable", "current", "supported", "CURRENT", "Stable"],
+        &["deprecated", "DEPRECATED"],
+        &["experimental"],
+        &["beta", "alpha", "", "x"],
+    ];
+    let choose = |v2: &str, v3: &str| {
+        let listed = json!([{"id": "v2.0", "status": v2}, {"id": "v3.0", "status": v3}]);
+        versions(&json!({ "versions": listed }).to_string()).choose(AuthVersion::Auto)
+    };
+    for (rank_2, words_2) in ranks.iter().enumerate() {
+        for (rank_3, words_3) in ranks.iter().enumerate() {
+            let best = if rank_3 <= rank_2 { V3 } else { V2 };
+            for (v2, v3) in words_2.iter().flat_map(|v2| words_3.iter().map(move |v3| (v2, v3))) {
+                assert_eq!(choose(v2, v3), Ok(best), "v2.0 {v2}, v3 {v3}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_odd_entry_does_not_spoil_the_others() {
+    for odd in [json!(1), json!(null), json!([]), json!({}), json!({"id": 3, "status": "stable"})] {
+        let listed = json!([odd, {"id": "v3.7", "status": "stable"}, {"id": "v2.0", "status": 1}]);
+        for document in [json!({ "versions": listed }), json!({"versions": {"values": listed}})] {
+            let chosen = versions(&document.to_string()).choose(AuthVersion::Auto);
+            assert_eq!(chosen, Ok(ApiVersion::V3), "{document}");
+        }
+    }
+}
+
+#[test]
 fn a_server_without_a_usable_version() {
     let newer = versions(r#"{"versions": {"values": [{"id": "v4.0", "status": "stable"}]}}"#);
     let error = newer.choose(AuthVersion::Auto).unwrap_err();
     assert!(error.to_string().contains("[v4.0]"), "{error}");
 
-    let early = versions(r#"{"versions": {"values": [{"id": "v3", "status": "beta"}]}}"#);
-    assert!(early.choose(AuthVersion::Auto).is_err());
+    let silent = versions(r#"{"versions": {"values": [{"id": "v3"}, {"status": "stable"}]}}"#);
+    assert!(silent.choose(AuthVersion::Auto).is_err());
     let none = versions(r#"{"versions": {"values": []}}"#);
     assert!(none.choose(AuthVersion::Auto).is_err());
     let odd = versions("{\"version\": {\"id\": \"v9\\n\\u0007\", \"status\": \"stable\"}}");

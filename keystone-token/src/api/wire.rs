@@ -2,28 +2,14 @@
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::json::Object;
 
 #[derive(Deserialize)]
 pub(super) struct Discovery {
-    pub(super) versions: Option<Versions>,
-    pub(super) version: Option<Object<Version>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum Versions {
-    Values { values: Vec<Object<Version>> },
-    Plain(Vec<Object<Version>>),
-}
-
-#[derive(Deserialize)]
-pub(super) struct Version {
-    #[serde(default)]
-    pub(super) id: String,
-    #[serde(default)]
-    pub(super) status: String,
+    pub(super) versions: Option<Value>,
+    pub(super) version: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +38,11 @@ pub(super) struct V3Answer {
 pub(super) struct V3Token {
     pub(super) expires_at: String,
     pub(super) issued_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ErrorDocument {
+    pub(super) error: Option<Object<IgnoredAny>>,
 }
 
 #[derive(Deserialize)]

@@ -404,6 +404,34 @@ fn access_rules_are_kept_as_json() {
     assert_eq!(self::identity(&none).unwrap().access_rules, None);
 }
 
+#[test]
+fn what_takes_most_of_a_record_is_named() {
+    let largest = |document: &Value| {
+        let record = identity(document).unwrap().to_record(true);
+        let (part, size) = Record::new(&record).unwrap().largest_part();
+        assert!(size <= record.len());
+        (part, size)
+    };
+    let many = |value: Value| json!(vec![value; 400]);
+    let long = "x".repeat(10_000);
+    for (path, value, part) in [
+        ("/token/roles", many(json!({"id": "0123456789abcdef", "name": "role"})), "roles"),
+        ("/token/catalog", many(json!({"type": "t", "name": "n"})), "service catalog"),
+        ("/token/bind", json!({ "kerberos": long }), "bind"),
+        ("/token/audit_ids", json!([long]), "audit ids"),
+        ("/token/user/name", json!(long), "ids and names"),
+        (
+            "/token/application_credential",
+            json!({"access_rules": many(json!({"path": "/x"}))}),
+            "access rules",
+        ),
+    ] {
+        let (found, size) = largest(&with(v3(), path, value));
+        assert_eq!(found, part);
+        assert!(size >= 4_000, "{part}: {size}");
+    }
+}
+
 fn catalog(document: &Value) -> Option<Value> {
     let record = identity(document).unwrap().to_record(true);
     let catalog = Record::new(&record).unwrap().get(Field::Catalog)?.to_owned();
@@ -419,7 +447,8 @@ fn a_v2_catalog_is_passed_on_without_white_space() {
     let text = serde_json::to_string_pretty(&document).unwrap().replace('\n', "\r\n");
     let identity = Identity::from_json(text.as_bytes()).unwrap();
     let catalog = identity.catalog.unwrap().to_v2().unwrap();
-    assert_eq!(catalog, r#"[{"endpoints":[{"x":"é "}],"name":"k\u007f\n","type":"identity"}]"#);
+    let json = r#"[{"endpoints":[{"x":"é "}],"name":"k\u007f\n","type":"identity"}]"#;
+    assert_eq!((catalog.json.as_str(), catalog.omitted), (json, 0));
 }
 
 #[test]
@@ -450,20 +479,54 @@ fn a_v3_catalog_is_converted() {
 }
 
 #[test]
+fn one_odd_endpoint_does_not_spoil_a_catalog() {
+    let good = json!({"interface": "public", "url": "P", "region": "one"});
+    let image = json!({"type": "image", "endpoints": [{"region": "one", "publicURL": "P"}]});
+    for odd in [
+        json!(1),
+        json!(null),
+        json!([]),
+        json!({"interface": "public"}),
+        json!({"interface": "public", "url": null}),
+        json!({"interface": "public", "url": 1}),
+        json!({"url": "u"}),
+        json!({"url": "u", "interface": null}),
+        json!({"url": "u", "interface": 5}),
+        json!({"url": "u", "interface": "admin", "region": 1}),
+        json!({"url": "u", "interface": "admin", "region": []}),
+    ] {
+        for endpoints in [json!([odd, good]), json!([good, odd])] {
+            let services = json!([{"type": "image", "endpoints": endpoints}]);
+            let expected = Some((json!([image]), 1));
+            assert_eq!(omissions(services.clone()), expected, "{services}");
+        }
+    }
+    for odd in
+        [json!(1), json!(null), json!({"name": "x"}), json!({"type": null}), json!({"type": 1})]
+    {
+        let services = json!([odd, {"type": "image", "endpoints": [good]}]);
+        assert_eq!(omissions(services.clone()), Some((json!([image]), 1)), "{services}");
+    }
+    for endpoints in [json!(null), json!({}), json!("x")] {
+        let services = json!([{"type": "x", "endpoints": endpoints}]);
+        let expected = Some((json!([{"type": "x", "endpoints": []}]), 1));
+        assert_eq!(omissions(services.clone()), expected, "{services}");
+    }
+}
+
+/// The catalog that is made of that of a v3 token, and how much of it is left out.
+fn omissions(services: Value) -> Option<(Value, usize)> {
+    let identity = identity(&with(v3(), "/token/catalog", services)).unwrap();
+    let (record, omitted) = identity.to_record_and_omissions(true);
+    let catalog = Record::new(&record).unwrap().get(Field::Catalog)?;
+    Some((serde_json::from_str(catalog).unwrap(), omitted))
+}
+
+#[test]
 fn no_catalog_and_none_that_could_be_converted_is_no_header() {
     assert_eq!(catalog(&v3()), None);
-    for services in [
-        json!(null),
-        json!({}),
-        json!([1]),
-        json!([{"name": "no type"}]),
-        json!([{"type": "x", "endpoints": {}}]),
-        json!([{"type": "x", "endpoints": [{"interface": "public"}]}]),
-        json!([{"type": "x", "endpoints": [{"url": "u"}]}]),
-        json!([{"type": "x", "endpoints": [{"url": "u", "interface": 5}]}]),
-        json!([{"type": "x", "endpoints": [{"url": "u", "interface": "public", "region": []}]}]),
-    ] {
-        assert_eq!(catalog(&with(v3(), "/token/catalog", services.clone())), None, "{services}");
+    for services in [json!(null), json!({}), json!(1), json!("x")] {
+        assert_eq!(omissions(services.clone()), None, "{services}");
     }
     let unwanted = with(v3(), "/token/catalog", json!([])).to_string();
     let record = Identity::from_json(unwanted.as_bytes()).unwrap().to_record(false);

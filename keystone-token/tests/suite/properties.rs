@@ -247,8 +247,8 @@ proptest! {
         }});
         let identity = Identity::from_json(document.to_string().as_bytes()).unwrap();
         if let Some(catalog) = identity.catalog.and_then(|catalog| catalog.to_v2()) {
-            prop_assert!(!catalog.bytes().any(|byte| byte.is_ascii_control()));
-            prop_assert!(serde_json::from_str::<Value>(&catalog).is_ok());
+            prop_assert!(!catalog.json.bytes().any(|byte| byte.is_ascii_control()));
+            prop_assert!(serde_json::from_str::<Value>(&catalog.json).is_ok());
         }
     }
 

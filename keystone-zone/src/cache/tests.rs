@@ -132,14 +132,47 @@ fn what_counts_now_comes_before_what_counted_in_another_generation() {
 }
 
 #[test]
-fn large_identities_are_kept_and_larger_ones_are_not() {
+fn identities_up_to_64_kilobytes_are_kept_and_larger_ones_are_not() {
     let words = zeroed(MEGABYTE);
     let cache = Cache::new(&words);
-    let large = vec![b'x'; 5_000];
-    assert!(cache.insert(&key(1), &Verdict::Valid(&large), 20, &at(10, 0)));
-    assert_eq!(lookup(&cache, &key(1), 10), (Lookup::Valid(until(20)), large));
-    assert!(!cache.insert(&key(2), &Verdict::Valid(&[0; 20_000]), 20, &at(10, 0)));
-    assert_eq!(lookup(&cache, &key(2), 10).0, Lookup::Missing);
+    for (number, size) in [5_000, 16_000, 16_384, 20_000, 65_535, 65_536].into_iter().enumerate() {
+        let (key, identity) = (key(number as u64), vec![b'x'; size]);
+        assert!(cache.insert(&key, &Verdict::Valid(&identity), 20, &at(10, 0)), "{size}");
+        assert_eq!(lookup(&cache, &key, 10), (Lookup::Valid(until(20)), identity), "{size}");
+    }
+    assert!(!cache.insert(&key(9), &Verdict::Valid(&[0; 65_537]), 20, &at(10, 0)));
+    assert_eq!(lookup(&cache, &key(9), 10).0, Lookup::Missing);
+}
+
+#[test]
+fn a_flood_of_huge_identities_pushes_out_no_others() {
+    let words = zeroed(MEGABYTE);
+    let cache = Cache::new(&words);
+    let sizes = [100, 5_000];
+    for (number, size) in sizes.into_iter().enumerate() {
+        cache.insert(&key(number as u64), &Verdict::Valid(&vec![1; size]), 20, &at(10, 0));
+    }
+    cache.insert(&key(2), &Verdict::Refused(3), 20, &at(10, 0));
+    for number in 10..200 {
+        cache.insert(&key(number), &Verdict::Valid(&[0; 60_000]), 20, &at(10, number));
+    }
+    for (number, size) in sizes.into_iter().enumerate() {
+        assert_eq!(lookup(&cache, &key(number as u64), 10).1.len(), size);
+    }
+    assert_eq!(lookup(&cache, &key(2), 10).0, Lookup::Refused(3));
+    assert_eq!(lookup(&cache, &key(199), 10).1.len(), 60_000);
+}
+
+#[test]
+fn the_areas_have_their_shares_of_a_zone_of_any_size() {
+    let capacity = |bytes: usize| {
+        let words = zeroed(bytes / WORD);
+        Cache::new(&words).occupancy().map(|(_, occupancy)| occupancy.capacity)
+    };
+    // huge, large, refused and small, for zones of 256 KB, 1 MB and 10 MB.
+    assert_eq!(capacity(134_400), [0, 1, 160, 80]);
+    assert_eq!(capacity(609_000), [1, 4, 784, 384]);
+    assert_eq!(capacity(6_270_000), [6, 48, 8_160, 3_984]);
 }
 
 #[test]
@@ -168,7 +201,7 @@ fn the_tags_of_a_set_and_the_slots_lie_at_cache_lines() {
     };
     for words in [MEGABYTE, 783_972, 33_331].map(zeroed) {
         let cache = Cache::new(&words);
-        for area in [&cache.small, &cache.large, &cache.refused] {
+        for area in [&cache.small, &cache.large, &cache.huge, &cache.refused] {
             assert_eq!(at(&words, area.tags) % LINE, 0);
             // Fewer slots than a set has fill no line with their tags.
             assert!(area.ways < WAYS || at(&words, area.slots) % LINE == 0);

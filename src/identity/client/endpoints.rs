@@ -2,14 +2,16 @@
 //! which version each of them speaks.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use ::http::header::LOCATION;
 use keystone_conf::ServiceSettings;
 use keystone_gateway::status::cells;
-use keystone_token::api::{self, ApiVersion, AuthVersion, Versions};
+use keystone_token::api::{self, ApiVersion, AuthVersion, Discovery, ForeignAnswer, Versions};
+use keystone_token::online::AnswerError;
 use keystone_token::secret::Secret;
 use nginx_sys::ngx_log_t;
 
@@ -39,8 +41,7 @@ pub(super) struct Endpoints {
 /// An endpoint and its state.
 struct EndpointState {
     endpoint: Endpoint,
-    /// The discovered version, and when it was.
-    version: Cell<Option<(ApiVersion, u64)>>,
+    discovered: RefCell<Option<Discovered>>,
     /// The version that the URI itself names.
     named_version: Option<ApiVersion>,
     /// Not to be asked before this time (of `now_msec`), as far as this worker was told.
@@ -51,6 +52,22 @@ impl EndpointState {
     fn base(&self) -> &str {
         api::split_base_path(self.endpoint.base_path()).0
     }
+
+    /// When the version was discovered, if it was.
+    fn discovered_at(&self) -> Option<u64> {
+        self.discovered.borrow().as_ref().map(|discovered| discovered.at)
+    }
+}
+
+/// What an endpoint has said about its versions.
+#[derive(Clone)]
+struct Discovered {
+    /// The version to use.
+    version: ApiVersion,
+    /// The path below which it lives, where a redirect has led elsewhere.
+    base: Option<Rc<str>>,
+    /// When it was said, on nginx's millisecond clock.
+    at: u64,
 }
 
 /// A response with a status below 500, and the endpoint that sent it.
@@ -88,7 +105,7 @@ impl Endpoints {
         };
         let state = |endpoint: &Endpoint| EndpointState {
             named_version: api::split_base_path(endpoint.base_path()).1,
-            version: Cell::new(None),
+            discovered: RefCell::default(),
             held_until: Cell::new(0),
             endpoint: endpoint.clone(),
         };
@@ -158,46 +175,81 @@ impl Endpoints {
         build: &BuildRequest<'_>,
         token: Option<&Secret>,
     ) -> Result<Answer, ClientError> {
-        let version = self.version_of(at).await?;
-        let request = build(self.endpoints[at].base(), version)?;
-        let response = self.send(at, request, token).await?;
+        let (version, base) = self.version_of(at).await?;
+        let base = base.as_deref().unwrap_or_else(|| self.endpoints[at].base());
+        let mut request = build(base, version)?;
+        let response = self.send(at, &mut request, token).await?;
+        let (status, location) = (response.status.as_u16(), location(&response));
+        if let Err(foreign) = ForeignAnswer::check(&request, status, location, &response.body) {
+            self.doubt(at);
+            return Err(self.invalid(at, &foreign));
+        }
         Ok(Answer { endpoint: at, version, response })
     }
 
-    /// The version to use with an endpoint: the configured one, or what the endpoint says.
-    async fn version_of(&self, at: usize) -> Result<ApiVersion, ClientError> {
+    /// The version to use with an endpoint, the configured one or what the endpoint says, and the path
+    /// below which it lives, where that is not the configured one.
+    async fn version_of(&self, at: usize) -> Result<(ApiVersion, Option<Rc<str>>), ClientError> {
         if let AuthVersion::Fixed(version) = self.settings.auth_version {
-            return Ok(version);
+            return Ok((version, None));
         }
         let state = &self.endpoints[at];
-        if let Some((version, since)) = state.version.get() {
-            if millis_since(since) < millis(VERSION_LIFETIME) {
-                return Ok(version);
-            }
+        let known = state.discovered.borrow().clone();
+        if let Some(known) = known.filter(|it| millis_since(it.at) < millis(VERSION_LIFETIME)) {
+            return Ok((known.version, known.base));
         }
 
-        let response = self.send(at, api::discovery(state.base()), None).await?;
-        let versions = match (read_versions(&response), state.named_version) {
+        let found = self.discover(at, &api::discovery(state.base())).await;
+        let found = match (found, state.named_version) {
             // What is above a URI that names a version need not be the identity service.
-            (Err(_), Some(named)) => {
-                let request = api::version_discovery(state.base(), named);
-                read_versions(&self.send(at, request, None).await?)
+            (Err(ClientError::InvalidResponse { .. }), Some(named)) => {
+                self.discover(at, &api::version_discovery(state.base(), named)).await
             }
-            (versions, _) => versions,
+            (found, _) => found,
         };
-        let version = versions.and_then(|it| it.choose(self.settings.auth_version));
+        let (versions, base) = found?;
+        let version = versions.choose(self.settings.auth_version);
         let version = version.map_err(|error| self.invalid(at, &error))?;
 
         info!(self.log, "keystone: using {version} of identity service {}", self.uri(at));
-        state.version.set(Some((version, now_msec())));
-        Ok(version)
+        let discovered = Discovered { version, base: base.clone(), at: now_msec() };
+        state.discovered.replace(Some(discovered));
+        Ok((version, base))
+    }
+
+    /// Asks for the versions, and follows redirects on the way.
+    async fn discover(
+        &self,
+        at: usize,
+        first: &api::Request,
+    ) -> Result<(Versions, Option<Rc<str>>), ClientError> {
+        let endpoint = &self.endpoints[at].endpoint;
+        let mut discovery = Discovery::new(endpoint.is_https(), endpoint.authority(), first);
+        loop {
+            let mut request = discovery.request();
+            let response = self.send(at, &mut request, None).await?;
+            let status = response.status.as_u16();
+            if discovery.follow(status, location(&response)) {
+                continue;
+            }
+            return match status {
+                status if api::is_discovery_success(status) => Versions::parse(&response.body)
+                    .map(|versions| (versions, discovery.base().map(Rc::from)))
+                    .map_err(|error| self.invalid(at, &error)),
+                300..=399 => {
+                    let location = location(&response);
+                    Err(self.invalid(at, &ForeignAnswer::redirect(&request, status, location)))
+                }
+                status => Err(self.invalid(at, &AnswerError::Status(status))),
+            };
+        }
     }
 
     /// Sends one request once. Statuses from 500 on, and those that ask for a pause, are errors.
     async fn send(
         &self,
         at: usize,
-        mut request: api::Request,
+        request: &mut api::Request,
         token: Option<&Secret>,
     ) -> Result<Response, ClientError> {
         let state = &self.endpoints[at];
@@ -205,7 +257,7 @@ impl Endpoints {
         let (kind, started) = (request.kind, Instant::now());
 
         let body = request.body.take();
-        let encoded = encode(&request, body, token).map_err(|error| self.invalid(at, &error))?;
+        let encoded = encode(request, body, token).map_err(|error| self.invalid(at, &error))?;
         // On the heap: every function that waits for this one would hold its state, some of them
         // more than once, and a task would be started by copying a quarter of a megabyte.
         let result = Box::pin(self.http.request(&state.endpoint, encoded, max_body)).await;
@@ -256,15 +308,21 @@ impl Endpoints {
 
     /// A server that no longer has v2.0 after an upgrade answers 404 to all requests in v2.0.
     pub(super) fn doubt_version(&self, answer: &Answer) {
-        let since = self.endpoints[answer.endpoint].version.get().map(|(_, since)| since);
-        let is_old = since.is_some_and(|since| millis_since(since) > DOUBT);
-        if answer.version == ApiVersion::V2 && is_old {
-            self.forget_version(answer);
+        if answer.version == ApiVersion::V2 {
+            self.doubt(answer.endpoint);
+        }
+    }
+
+    /// Lets the version be discovered again, unless it was a short time ago.
+    fn doubt(&self, at: usize) {
+        let state = &self.endpoints[at];
+        if state.discovered_at().is_some_and(|since| millis_since(since) > DOUBT) {
+            state.discovered.replace(None);
         }
     }
 
     pub(super) fn forget_version(&self, answer: &Answer) {
-        self.endpoints[answer.endpoint].version.set(None);
+        self.endpoints[answer.endpoint].discovered.replace(None);
     }
 
     /// The URI of an endpoint, for logs and errors.
@@ -315,11 +373,8 @@ impl Endpoints {
 pub(super) type BuildRequest<'a> =
     dyn Fn(&str, ApiVersion) -> Result<api::Request, ClientError> + 'a;
 
-fn read_versions(response: &Response) -> Result<Versions, api::ApiError> {
-    match response.status.as_u16() {
-        200 | 300 => Versions::parse(&response.body),
-        _ => Err(api::ApiError::NotDiscovery),
-    }
+fn location(response: &Response) -> Option<&str> {
+    response.headers.get(LOCATION).and_then(|location| location.to_str().ok())
 }
 
 /// How an exchange ended, in a word.

@@ -153,7 +153,7 @@ impl Login {
     async fn log_in(&self) -> Result<ServiceToken, ClientError> {
         let answer = self.endpoints.ask(&|base, version| self.build(base, version), None).await?;
         match answer.status() {
-            200 | 201 => {}
+            status if api::is_login_success(status) => {}
             status @ (400 | 401 | 403) => {
                 self.note_refusal();
                 return Err(ClientError::Refused {

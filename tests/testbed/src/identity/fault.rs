@@ -38,6 +38,8 @@ pub enum Fault {
     Silence,
     /// Another status, with a body that fits it.
     Status(u16),
+    /// Another status, with the body that belongs to the right one.
+    StatusAlone(u16),
     /// `Content-Length` is off by this much.
     WrongLength(i64),
 }
@@ -146,6 +148,7 @@ pub(super) fn send(
                 answer.status = *status;
                 answer.body = format!("{status} {}\n", serve::reason(*status)).into_bytes();
             }
+            Fault::StatusAlone(status) => answer.status = *status,
             Fault::WrongLength(by) => error = *by,
         }
     }

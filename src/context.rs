@@ -244,7 +244,7 @@ impl Context {
         let cleanup: *mut ngx_pool_cleanup_t =
             unsafe { ngx_pool_cleanup_add(request.pool().as_ptr(), size_of::<Self>()) };
         let cleanup = NonNull::new(cleanup)?;
-        let (tokens, duplicate) = match request.tokens() {
+        let (tokens, duplicate) = match request.take_tokens() {
             Ok(tokens) => (tokens, None),
             Err(duplicate) => (Tokens::default(), Some(duplicate)),
         };

@@ -8,12 +8,13 @@
 
 use std::ptr::NonNull;
 
-use keystone_token::headers::{folded, is_stripped, HeaderName};
+use keystone_token::headers::{folded, is_stripped, trim_blanks, HeaderName};
 use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_str_t, ngx_table_elt_t};
 
-use crate::request::{elements, make_list, static_name, Request};
+use crate::request::{element_pointers, elements, make_list, static_name, Request};
 
-/// The tokens of a request, as sent; none is empty. They point into the request's headers.
+/// The tokens of a request, without blanks and tabs around them; none is empty. They point into the
+/// request's headers.
 #[derive(Clone, Copy, Default)]
 pub struct Tokens {
     /// Of `X-Auth-Token`, else of `X-Storage-Token`.
@@ -27,8 +28,11 @@ pub struct Tokens {
 pub struct Duplicate(pub &'static str);
 
 impl Request {
-    /// Finds the tokens.
-    pub fn tokens(&self) -> Result<Tokens, Duplicate> {
+    /// Finds the tokens. Blanks and tabs around them are no part of a header's value (RFC 9110,
+    /// section 5.5). nginx removes only some of them, so they are removed from the request: what is
+    /// validated is what the upstream gets.
+    pub fn take_tokens(&self) -> Result<Tokens, Duplicate> {
+        self.trim_tokens();
         let mut found: [Option<&[u8]>; TOKEN_HEADERS.len()] = Default::default();
         for (name, value) in self.headers() {
             let Some(index) = token_header(name) else { continue };
@@ -43,6 +47,19 @@ impl Request {
         Ok(Tokens { user: token(auth.or(storage)), service: token(service) })
     }
 
+    fn trim_tokens(&self) {
+        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
+        for header in unsafe { element_pointers(&raw const (*self.as_ptr()).headers_in.headers) } {
+            // SAFETY: as above.
+            let header = unsafe { &mut *header };
+            if !is_token_header(header.key.as_bytes()) {
+                continue;
+            }
+            let token = trim_blanks(header.value.as_bytes());
+            header.value = ngx_str_t { len: token.len(), data: token.as_ptr().cast_mut() };
+        }
+    }
+
     /// Removes the headers that only the module may set.
     pub fn strip_identity(&self) -> Option<()> {
         self.remove_headers(is_stripped)
@@ -50,7 +67,7 @@ impl Request {
 
     /// Removes the tokens, so that an upstream does not get them.
     pub fn strip_tokens(&self) -> Option<()> {
-        self.remove_headers(|name| token_header(name).is_some())
+        self.remove_headers(is_token_header)
     }
 
     /// Adds a header; `None` where nginx has no memory.
@@ -151,6 +168,11 @@ fn hash_key(name: &[u8]) -> usize {
 
 /// The headers that carry tokens, in lower case.
 const TOKEN_HEADERS: [&str; 3] = ["x-auth-token", "x-storage-token", "x-service-token"];
+
+/// Whether a header carries a token.
+pub fn is_token_header(name: &[u8]) -> bool {
+    token_header(name).is_some()
+}
 
 fn token_header(name: &[u8]) -> Option<usize> {
     let name = || name.iter().copied().map(folded);

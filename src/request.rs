@@ -299,17 +299,25 @@ impl Request {
 /// The elements are headers, and the list does not change while they are looked at.
 pub unsafe fn elements<'l>(list: *const ngx_list_t) -> impl Iterator<Item = &'l ngx_table_elt_t> {
     // SAFETY: by this function's contract.
-    let mut part: Option<&'l ngx_list_part_t> = Some(unsafe { &(*list).part });
+    unsafe { element_pointers(list).map(|element| &*element) }
+}
+
+/// The same, for changing the elements.
+///
+/// # Safety
+/// As for [`elements`].
+pub unsafe fn element_pointers(
+    list: *const ngx_list_t,
+) -> impl Iterator<Item = *mut ngx_table_elt_t> {
+    // SAFETY: by this function's contract.
+    let mut part: Option<&ngx_list_part_t> = Some(unsafe { &(*list).part });
     std::iter::from_fn(move || {
         let current = part?;
         // SAFETY: a part's successor is null or another part.
         part = unsafe { current.next.as_ref() };
-        let elements: &[ngx_table_elt_t] = match current.nelts {
-            0 => &[],
-            // SAFETY: by this function's contract, and a part has as many elements as it says.
-            count => unsafe { std::slice::from_raw_parts(current.elts.cast(), count) },
-        };
-        Some(elements)
+        let first: *mut ngx_table_elt_t = current.elts.cast();
+        // A part has as many elements as it says.
+        Some((0..current.nelts).map(move |index| first.wrapping_add(index)))
     })
     .flatten()
 }

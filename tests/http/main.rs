@@ -23,6 +23,7 @@ mod flood;
 mod g_delay;
 mod h_service_tokens;
 mod h_vouching;
+mod http2;
 mod i_bind;
 mod identity_client;
 mod leases;

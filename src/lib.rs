@@ -74,6 +74,7 @@ pub static mut ngx_http_keystone_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(CONTEXT).cast_mut().cast(),
     commands: ptr::addr_of_mut!(conf::commands::COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(init_module),
     init_process: Some(init_process),
     exit_process: Some(exit_process),
     ..ngx_module_t::default()
@@ -200,6 +201,16 @@ unsafe fn handle(r: *mut ngx_http_request_t, handler: fn(&Request) -> isize) -> 
         error!(request, "keystone: panic in a phase handler");
         NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t
     })
+}
+
+/// The configuration has been read, and no process serves it yet.
+unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx passes the cycle that it has just made.
+    match NgxHttpCoreModule::main_conf_mut(unsafe { &*cycle }) {
+        Some(core) => code(variables::add_prefix(core)),
+        // There is no http block.
+        None => OK,
+    }
 }
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {

@@ -40,6 +40,8 @@ pub struct LocationConf<V> {
     pub service_token_roles_required: Option<bool>,
     /// `keystone_service_type`.
     pub service_types: Option<Vec<String>>,
+    /// `keystone_service_path`.
+    pub service_path: Option<V>,
     /// `keystone_swift_*`.
     pub swift: SwiftConf<V>,
     /// `keystone_headers`.
@@ -63,6 +65,7 @@ impl<V> Default for LocationConf<V> {
             service_token_roles: None,
             service_token_roles_required: None,
             service_types: None,
+            service_path: None,
             swift: SwiftConf::default(),
             headers: None,
             catalog: None,
@@ -83,6 +86,7 @@ impl<V: Clone> LocationConf<V> {
             service_token_roles,
             service_token_roles_required,
             service_types,
+            service_path,
             swift,
             headers,
             catalog,
@@ -96,6 +100,7 @@ impl<V: Clone> LocationConf<V> {
         inherit(service_token_roles, &outer.service_token_roles);
         inherit(service_token_roles_required, &outer.service_token_roles_required);
         inherit(service_types, &outer.service_types);
+        inherit(service_path, &outer.service_path);
         swift.inherit(&outer.swift);
         inherit(headers, &outer.headers);
         inherit(catalog, &outer.catalog);
@@ -153,6 +158,11 @@ impl<V> LocationConf<V> {
     /// The types of the services behind the location, for access rules; none by default.
     pub fn service_types(&self) -> &[String] {
         self.service_types.as_deref().unwrap_or_default()
+    }
+
+    /// The path that the service behind gets, for access rules; by default the request's own.
+    pub fn service_path(&self) -> Option<&V> {
+        self.service_path.as_ref()
     }
 
     /// What authorises accounts, where they are authorised.

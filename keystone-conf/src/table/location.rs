@@ -66,6 +66,11 @@ impl<V: Clone + 'static> Table<V> {
         )
         .takes(Arguments::OneOrMore),
         Directive::location(
+            c"keystone_service_path",
+            "The path that the service behind the location gets, for access rules.",
+            |l, conf| l.set(&mut conf.service_path, Line::uri_path_value),
+        ),
+        Directive::location(
             c"keystone_headers",
             "Whether the upstream gets identity headers.",
             |l, conf| l.set(&mut conf.headers, Line::flag),

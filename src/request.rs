@@ -94,6 +94,11 @@ impl Request {
         self.get().main == self.as_ptr()
     }
 
+    /// Whether nginx itself has made the request, or led it here from another location.
+    pub fn is_internal(&self) -> bool {
+        self.get().internal() != 0
+    }
+
     /// The request's memory.
     pub fn pool(&self) -> Pool {
         // SAFETY: a request has a pool for as long as it lives.
@@ -271,6 +276,27 @@ impl Request {
             header.value = value;
         }
         Some(header)
+    }
+
+    /// Appends to the list that a response header has for its value, or adds the header; `None`
+    /// where nginx has no memory.
+    pub fn extend_response_header(&self, name: &'static CStr, items: &str) -> Option<()> {
+        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
+        let mut headers =
+            unsafe { element_pointers(&raw const (*self.as_ptr()).headers_out.headers) }
+                // SAFETY: as above.
+                .map(|header| unsafe { &mut *header });
+        let header = headers.find(|header| {
+            let is_named = header.key.as_bytes().eq_ignore_ascii_case(name.to_bytes());
+            header.hash != 0 && is_named && !header.value.as_bytes().trim_ascii().is_empty()
+        });
+        let Some(header) = header else {
+            return self.add_response_header(name, self.copy_string(items)?).map(drop);
+        };
+        let value = [header.value.as_bytes(), b", ", items.as_bytes()].concat();
+        // SAFETY: the pool is the request's, and so alive.
+        header.value = unsafe { ngx_str_t::from_bytes(self.pool().as_ptr(), &value) }?;
+        Some(())
     }
 
     /// The response headers as they stand, as name and value.

@@ -50,6 +50,8 @@ pub struct LocationConf<V> {
     pub catalog: Option<bool>,
     /// `keystone_forward_token`.
     pub forward_token: Option<bool>,
+    /// `keystone_cache_control`.
+    pub cache_control: Option<bool>,
     /// `keystone_status`; the inner `None` goes by what the client accepts.
     pub status: Option<Option<Form>>,
 }
@@ -70,6 +72,7 @@ impl<V> Default for LocationConf<V> {
             headers: None,
             catalog: None,
             forward_token: None,
+            cache_control: None,
             status: None,
         }
     }
@@ -91,6 +94,7 @@ impl<V: Clone> LocationConf<V> {
             headers,
             catalog,
             forward_token,
+            cache_control,
             status,
         } = self;
         inherit(auth, &outer.auth);
@@ -105,6 +109,7 @@ impl<V: Clone> LocationConf<V> {
         inherit(headers, &outer.headers);
         inherit(catalog, &outer.catalog);
         inherit(forward_token, &outer.forward_token);
+        inherit(cache_control, &outer.cache_control);
         // For an `if` in the location, which keeps the handler; a location in it does not.
         inherit(status, &outer.status);
     }
@@ -183,5 +188,10 @@ impl<V> LocationConf<V> {
     /// Whether the upstream gets the token.
     pub fn forwards_token(&self) -> bool {
         self.forward_token.unwrap_or(true)
+    }
+
+    /// Whether answers tell caches whom they are for.
+    pub fn sets_cache_control(&self) -> bool {
+        self.cache_control.unwrap_or(true)
     }
 }

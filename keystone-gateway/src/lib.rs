@@ -2,7 +2,8 @@
 //!
 //! [`memcache`] is the cache that several gateways share: entries that prove themselves, and the
 //! protocol of memcached. [`status`] is what a gateway reports of its work: the cells of its
-//! counters, and the report as JSON and in the text format of Prometheus.
+//! counters, and the report as JSON and in the text format of Prometheus. [`vary`] completes a
+//! response header.
 //!
 //! As in `keystone-token`, everything here is a pure function of its arguments. There is no I/O, no
 //! clock and no nginx.
@@ -11,3 +12,4 @@
 
 pub mod memcache;
 pub mod status;
+pub mod vary;

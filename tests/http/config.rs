@@ -81,6 +81,7 @@ fn every_directive_in_every_context() {
         "keystone_headers off;",
         "keystone_include_service_catalog on;",
         "keystone_forward_token off;",
+        "keystone_cache_control off;",
     ]
     .join("\n");
     let limit = [
@@ -194,6 +195,7 @@ fn bad_values() {
         "keystone_headers maybe;",
         "keystone_include_service_catalog 123;",
         "keystone_forward_token maybe;",
+        "keystone_cache_control private;",
         "keystone_service_path;",
         "keystone_service_path \"\";",
         "keystone_service_path v2.1/servers;",

@@ -7,6 +7,7 @@ mod access_rules;
 mod b_offline;
 mod c_certificates;
 mod cache;
+mod caches;
 mod config;
 mod d_online;
 mod d_revocation;

@@ -95,6 +95,14 @@ impl<V: Clone + 'static> Table<V> {
         .takes(Arguments::Flag)
         .by_default("on"),
         Directive::location(
+            c"keystone_cache_control",
+            "Whether answers tell caches whom they are for.",
+            |l, conf| l.set(&mut conf.cache_control, Line::flag),
+        )
+        .only_in(Contexts::ServerAndLocation)
+        .takes(Arguments::Flag)
+        .by_default("on"),
+        Directive::location(
             c"keystone_status",
             "Answers with what the module counts.",
             |l, conf| {

@@ -29,6 +29,9 @@ const ERROR: isize = NGX_ERROR as isize;
 /// Rewrite phase, first of all handlers: removes the headers that only the module may set, whatever the
 /// result of the request.
 pub fn strip(request: &Request) -> isize {
+    if strip_digests(request).is_none() {
+        return ERROR;
+    }
     if request.location().map_or(Auth::Off, LocationConf::auth) == Auth::Off {
         return DECLINED;
     }
@@ -56,10 +59,33 @@ pub fn strip_tokens(request: &Request) -> isize {
     if location.auth() == Auth::Off || location.forwards_token() {
         return DECLINED;
     }
+    #[cfg(ngx_feature = "http_cache")]
+    if let Some(context) = Context::find(request) {
+        let mut variant = context.variant.borrow_mut();
+        if variant.removed.is_empty() {
+            variant.removed = request.token_headers();
+        }
+    }
     match request.strip_tokens() {
         Some(()) => DECLINED,
         None => ERROR,
     }
+}
+
+/// Removes the digests that stand for tokens in nginx's cache, where the location before has used
+/// one, or that of the parent of a subrequest; `None` where nginx has no memory.
+#[cfg(ngx_feature = "http_cache")]
+fn strip_digests(request: &Request) -> Option<()> {
+    let context = request.is_internal().then(|| Context::find(request)).flatten();
+    match context.is_some_and(|context| context.variant.borrow().has_digests) {
+        true => request.strip_tokens(),
+        false => Some(()),
+    }
+}
+
+#[cfg(not(ngx_feature = "http_cache"))]
+fn strip_digests(_: &Request) -> Option<()> {
+    Some(())
 }
 
 /// Access phase: authenticates the request and decides.
@@ -75,6 +101,9 @@ pub fn access(request: &Request) -> isize {
         return ERROR;
     }
     let Some(context) = Context::of(request) else { return ERROR };
+    if demands_token(location) {
+        context.demand_token();
+    }
     if context.is_waiting() {
         return AGAIN;
     }
@@ -243,6 +272,20 @@ fn demands_token(location: &LocationConf) -> bool {
     location.auth() != Auth::Delay
         || !location.require_roles().is_empty()
         || !location.require().is_empty()
+}
+
+/// The context of a request whose answer is for those with a token: its location demands one, or
+/// one has that it was redirected from. The inner `None` is that of a request that has ended before
+/// the module has seen it.
+pub fn context_that_demanded_a_token<'r>(
+    request: &'r Request,
+    location: &LocationConf,
+) -> Option<Option<&'r Context>> {
+    if location.auth() != Auth::Off && demands_token(location) {
+        return Some(Context::find(request));
+    }
+    let context = request.is_internal().then(|| Context::find(request)).flatten();
+    context.filter(|context| context.has_demanded_token()).map(Some)
 }
 
 /// What a location requires, and the token does not have.

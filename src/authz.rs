@@ -49,11 +49,15 @@ impl<'a> AuthzContext<'a> {
             if !service.is_valid() {
                 self.check_bind(record)?;
             }
+            let service_path = self.location.service_path();
             let action = Action {
                 service_types: self.location.service_types(),
                 method: self.request.method(),
                 raw_path: self.request.raw_path(),
                 path: self.request.path(),
+                // Without memory it is empty, which no rule is for.
+                service_path: service_path
+                    .map(|path| self.request.evaluate(path).unwrap_or_default()),
             };
             policy::check_access_rules(record, &action, service.is_valid())
         })

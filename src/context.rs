@@ -15,6 +15,8 @@ use nginx_sys::{
 use ngx::async_::Task;
 use ngx::http::HttpModule;
 
+#[cfg(ngx_feature = "http_cache")]
+use crate::cache_variant::Variant;
 use crate::conf::location::LocationConf;
 use crate::conf::server::ServerConf;
 use crate::headers_in::{Duplicate, Tokens};
@@ -191,6 +193,11 @@ pub struct Context {
     resume: UnsafeCell<ngx_event_t>,
     /// The location in which the access phase has let the request pass.
     passed: Cell<Option<NonNull<LocationConf>>>,
+    from_storage_token: bool,
+    demanded_token: Cell<bool>,
+    /// What nginx's cache knows of tokens that were removed.
+    #[cfg(ngx_feature = "http_cache")]
+    pub variant: RefCell<Variant>,
 }
 
 impl Context {
@@ -244,7 +251,7 @@ impl Context {
         let cleanup: *mut ngx_pool_cleanup_t =
             unsafe { ngx_pool_cleanup_add(request.pool().as_ptr(), size_of::<Self>()) };
         let cleanup = NonNull::new(cleanup)?;
-        let (tokens, duplicate) = match request.tokens() {
+        let (tokens, duplicate) = match request.take_tokens() {
             Ok(tokens) => (tokens, None),
             Err(duplicate) => (Tokens::default(), Some(duplicate)),
         };
@@ -259,6 +266,10 @@ impl Context {
             // SAFETY: all-zero is an event that is neither armed nor posted.
             resume: unsafe { std::mem::zeroed() },
             passed: Cell::new(None),
+            from_storage_token: tokens.from_storage,
+            demanded_token: Cell::new(false),
+            #[cfg(ngx_feature = "http_cache")]
+            variant: RefCell::default(),
         };
         // SAFETY: nginx has allocated the room that was asked for, aligned as its own structures.
         unsafe {
@@ -283,6 +294,21 @@ impl Context {
     /// The token header that came more than once, if one did.
     pub fn duplicate(&self) -> Option<Duplicate> {
         self.duplicate
+    }
+
+    /// Whether the user token was taken from `X-Storage-Token`.
+    pub fn is_from_storage_token(&self) -> bool {
+        self.from_storage_token
+    }
+
+    /// Notes that a location of the request demands a token, whatever location it is redirected to.
+    pub fn demand_token(&self) {
+        self.demanded_token.set(true);
+    }
+
+    /// Whether one has.
+    pub fn has_demanded_token(&self) -> bool {
+        self.demanded_token.get()
     }
 
     /// One of the two tokens.

@@ -1,10 +1,12 @@
-//! nginx's `$http_...` variables of the headers that only the module may set.
+//! nginx's `$http_...` variables of the headers that only the module may set, and of those that
+//! carry tokens, which it trims.
 
 use keystone_token::headers;
 use nginx_sys::ngx_http_variable_t;
 use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 
 use crate::conf::directive::bytes;
+use crate::headers_in::is_token_header;
 
 /// The indices of these variables, as far as the configuration uses them.
 pub fn indices() -> Vec<usize> {
@@ -13,10 +15,11 @@ pub fn indices() -> Vec<usize> {
     let Some(core) = NgxHttpCoreModule::main_conf(cycle) else { return Vec::new() };
     // SAFETY: nginx keeps the indexed variables in this array.
     let variables: &[ngx_http_variable_t] = unsafe { core.variables.as_slice() };
-    let shows_stripped = |variable: &ngx_http_variable_t| {
+    let may_change = |variable: &ngx_http_variable_t| {
         // SAFETY: the name lies in the configuration's pool.
         let name = unsafe { bytes(&variable.name) };
-        name.strip_prefix(b"http_").is_some_and(headers::is_stripped)
+        let header = name.strip_prefix(b"http_");
+        header.is_some_and(|header| headers::is_stripped(header) || is_token_header(header))
     };
-    (0..variables.len()).filter(|index| shows_stripped(&variables[*index])).collect()
+    (0..variables.len()).filter(|index| may_change(&variables[*index])).collect()
 }

@@ -8,18 +8,21 @@
 
 use std::ptr::NonNull;
 
-use keystone_token::headers::{folded, is_stripped, HeaderName};
+use keystone_token::headers::{folded, is_stripped, trim_blanks, HeaderName};
 use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_str_t, ngx_table_elt_t};
 
-use crate::request::{elements, make_list, static_name, Request};
+use crate::request::{element_pointers, elements, make_list, static_name, Request};
 
-/// The tokens of a request, as sent; none is empty. They point into the request's headers.
+/// The tokens of a request, without blanks and tabs around them; none is empty. They point into the
+/// request's headers.
 #[derive(Clone, Copy, Default)]
 pub struct Tokens {
     /// Of `X-Auth-Token`, else of `X-Storage-Token`.
     pub user: Option<NonNull<[u8]>>,
     /// Of `X-Service-Token`.
     pub service: Option<NonNull<[u8]>>,
+    /// Whether the user token was taken from `X-Storage-Token`.
+    pub from_storage: bool,
 }
 
 /// A header that may come once came twice.
@@ -27,8 +30,11 @@ pub struct Tokens {
 pub struct Duplicate(pub &'static str);
 
 impl Request {
-    /// Finds the tokens.
-    pub fn tokens(&self) -> Result<Tokens, Duplicate> {
+    /// Finds the tokens. Blanks and tabs around them are no part of a header's value (RFC 9110,
+    /// section 5.5). nginx removes only some of them, so they are removed from the request: what is
+    /// validated is what the upstream gets.
+    pub fn take_tokens(&self) -> Result<Tokens, Duplicate> {
+        self.trim_tokens();
         let mut found: [Option<&[u8]>; TOKEN_HEADERS.len()] = Default::default();
         for (name, value) in self.headers() {
             let Some(index) = token_header(name) else { continue };
@@ -40,7 +46,22 @@ impl Request {
         let token =
             |header: Option<&[u8]>| header.filter(|token| !token.is_empty()).map(NonNull::from);
         // An empty X-Auth-Token wins too: that is what auth_token does.
-        Ok(Tokens { user: token(auth.or(storage)), service: token(service) })
+        let user = token(auth.or(storage));
+        let from_storage = auth.is_none() && user.is_some();
+        Ok(Tokens { user, service: token(service), from_storage })
+    }
+
+    fn trim_tokens(&self) {
+        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
+        for header in unsafe { element_pointers(&raw const (*self.as_ptr()).headers_in.headers) } {
+            // SAFETY: as above.
+            let header = unsafe { &mut *header };
+            if !is_token_header(header.key.as_bytes()) {
+                continue;
+            }
+            let token = trim_blanks(header.value.as_bytes());
+            header.value = ngx_str_t { len: token.len(), data: token.as_ptr().cast_mut() };
+        }
     }
 
     /// Removes the headers that only the module may set.
@@ -50,7 +71,35 @@ impl Request {
 
     /// Removes the tokens, so that an upstream does not get them.
     pub fn strip_tokens(&self) -> Option<()> {
-        self.remove_headers(|name| token_header(name).is_some())
+        self.remove_headers(is_token_header)
+    }
+
+    /// The headers that carry tokens, as nginx has them.
+    pub fn token_headers(&self) -> Vec<ngx_table_elt_t> {
+        // SAFETY: the list belongs to the request, and does not change meanwhile.
+        let headers = unsafe { elements(&raw const (*self.as_ptr()).headers_in.headers) };
+        headers.filter(|header| is_token_header(header.key.as_bytes())).copied().collect()
+    }
+
+    /// Appends headers whose bytes lie in the request's pool; `None` where nginx has no memory. The
+    /// list of a subrequest may have its elements in common with that of its parent, so room that
+    /// is left in one of its arrays is not used.
+    pub fn append_headers(&self, headers: &[ngx_table_elt_t]) -> Option<()> {
+        let pool = self.pool();
+        let size = std::mem::size_of_val(headers);
+        // SAFETY: the pool is that of a live request.
+        let copy: *mut ngx_table_elt_t =
+            unsafe { nginx_sys::ngx_palloc(pool.as_ptr(), size) }.cast();
+        if copy.is_null() {
+            return None;
+        }
+        // SAFETY: the pool has made room for so many elements.
+        unsafe { copy.copy_from_nonoverlapping(headers.as_ptr(), headers.len()) };
+        // SAFETY: the list belongs to the request; nothing else uses it meanwhile.
+        let list = unsafe { self.header_list()?.as_mut() };
+        let mut runs = runs(list, |_| true);
+        runs.push((copy, headers.len()));
+        rebuild(list, &pool, &runs)
     }
 
     /// Adds a header; `None` where nginx has no memory.
@@ -87,22 +136,26 @@ impl Request {
         }
         // SAFETY: the list belongs to the request; nothing else uses it meanwhile.
         let list = unsafe { self.header_list()?.as_mut() };
-        let removed = |header: &ngx_table_elt_t| remove(header.key.as_bytes());
-        // What stays, as runs of elements that lie side by side.
-        let mut runs: Vec<(*const ngx_table_elt_t, usize)> = Vec::new();
-        // SAFETY: the elements are headers.
-        for header in unsafe { elements(list) } {
-            if removed(header) {
-                continue;
-            }
-            let here: *const ngx_table_elt_t = header;
-            match runs.last_mut() {
-                Some((start, count)) if start.wrapping_add(*count) == here => *count += 1,
-                _ => runs.push((here, 1)),
-            }
-        }
-        rebuild(list, &self.pool(), &runs)
+        let stays = runs(list, |header| !remove(header.key.as_bytes()));
+        rebuild(list, &self.pool(), &stays)
     }
+}
+
+/// The elements that `stays` picks, as runs of elements that lie side by side.
+fn runs(
+    list: &ngx_list_t,
+    stays: impl Fn(&ngx_table_elt_t) -> bool,
+) -> Vec<(*const ngx_table_elt_t, usize)> {
+    let mut runs: Vec<(*const ngx_table_elt_t, usize)> = Vec::new();
+    // SAFETY: the elements are headers.
+    for header in unsafe { elements(list) }.filter(|header| stays(header)) {
+        let here: *const ngx_table_elt_t = header;
+        match runs.last_mut() {
+            Some((start, count)) if start.wrapping_add(*count) == here => *count += 1,
+            _ => runs.push((here, 1)),
+        }
+    }
+    runs
 }
 
 /// Makes a list of these runs of its own elements.
@@ -149,10 +202,24 @@ fn hash_key(name: &[u8]) -> usize {
     name.iter().fold(0, |key: usize, byte| key.wrapping_mul(31).wrapping_add((*byte).into()))
 }
 
-/// The headers that carry tokens, in lower case.
-const TOKEN_HEADERS: [&str; 3] = ["x-auth-token", "x-storage-token", "x-service-token"];
+/// The user token.
+pub const AUTH_TOKEN: &str = "X-Auth-Token";
+
+/// The user token where there is no `X-Auth-Token`.
+pub const STORAGE_TOKEN: &str = "X-Storage-Token";
+
+/// The token of a service that hands a user's request on.
+pub const SERVICE_TOKEN: &str = "X-Service-Token";
+
+/// The headers that carry tokens.
+const TOKEN_HEADERS: [&str; 3] = [AUTH_TOKEN, STORAGE_TOKEN, SERVICE_TOKEN];
+
+/// Whether a header carries a token.
+pub fn is_token_header(name: &[u8]) -> bool {
+    token_header(name).is_some()
+}
 
 fn token_header(name: &[u8]) -> Option<usize> {
-    let name = || name.iter().copied().map(folded);
-    TOKEN_HEADERS.iter().position(|known| known.bytes().eq(name()))
+    let is_called = |known: &str| known.bytes().map(folded).eq(name.iter().copied().map(folded));
+    TOKEN_HEADERS.iter().position(|known| is_called(known))
 }

@@ -10,6 +10,9 @@ mod access;
 mod answer;
 mod authenticate;
 mod authz;
+mod cache_control;
+#[cfg(ngx_feature = "http_cache")]
+mod cache_variant;
 mod client_address;
 mod conf;
 mod context;
@@ -60,11 +63,60 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 };
 
 /// What nginx looks up by name in a dynamic module.
-#[allow(missing_docs)]
+#[allow(missing_docs, non_upper_case_globals)]
 mod exports {
-    use super::ngx_http_keystone_module;
+    use std::ffi::{c_char, CStr};
+    use std::ptr;
 
-    ngx::ngx_modules!(ngx_http_keystone_module);
+    use nginx_sys::ngx_module_t;
+
+    const FILTER: &CStr = c"ngx_http_keystone_headers_filter_module";
+
+    #[no_mangle]
+    pub static mut ngx_modules: [*const ngx_module_t; 3] = [
+        ptr::addr_of!(super::ngx_http_keystone_headers_filter_module),
+        ptr::addr_of!(super::ngx_http_keystone_module),
+        ptr::null(),
+    ];
+
+    #[no_mangle]
+    pub static mut ngx_module_names: [*const c_char; 3] =
+        [FILTER.as_ptr(), c"ngx_http_keystone_module".as_ptr(), ptr::null()];
+
+    /// The filter's module stands before that of `add_header` and `expires`, so that its filter runs
+    /// after theirs. The other one is not named here, and comes behind all that are loaded.
+    #[no_mangle]
+    pub static mut ngx_module_order: [*const c_char; 3] =
+        [FILTER.as_ptr(), c"ngx_http_headers_filter_module".as_ptr(), ptr::null()];
+}
+
+/// nginx finds it by this name. It has a filter alone, and no configuration.
+#[used]
+#[allow(non_upper_case_globals)]
+pub static mut ngx_http_keystone_headers_filter_module: ngx_module_t = ngx_module_t {
+    ctx: ptr::addr_of!(FILTER_CONTEXT).cast_mut().cast(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    ..ngx_module_t::default()
+};
+
+static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(install_cache_control),
+    create_main_conf: None,
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: None,
+    merge_loc_conf: None,
+};
+
+unsafe extern "C" fn install_cache_control(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: nginx passes its own `cf`. The servers' configurations have been merged.
+    let main = HttpKeystoneModule::main_conf(unsafe { &*cf });
+    if main.is_some_and(conf::MainConf::is_used) {
+        cache_control::install_filter();
+    }
+    OK
 }
 
 /// nginx finds it by this name.
@@ -74,6 +126,7 @@ pub static mut ngx_http_keystone_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(CONTEXT).cast_mut().cast(),
     commands: ptr::addr_of_mut!(conf::commands::COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(init_module),
     init_process: Some(init_process),
     exit_process: Some(exit_process),
     ..ngx_module_t::default()
@@ -102,7 +155,12 @@ impl HttpModule for HttpKeystoneModule {
 
     unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx passes its own `cf`.
-        code(variables::add(unsafe { &mut *cf }))
+        let cf = unsafe { &mut *cf };
+        #[cfg(ngx_feature = "http_cache")]
+        if cache_variant::add_variable(cf).is_none() {
+            return ERROR;
+        }
+        code(variables::add(cf))
     }
 
     unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
@@ -200,6 +258,16 @@ unsafe fn handle(r: *mut ngx_http_request_t, handler: fn(&Request) -> isize) -> 
         error!(request, "keystone: panic in a phase handler");
         NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t
     })
+}
+
+/// The configuration has been read, and no process serves it yet.
+unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx passes the cycle that it has just made.
+    match NgxHttpCoreModule::main_conf_mut(unsafe { &*cycle }) {
+        Some(core) => code(variables::add_prefix(core)),
+        // There is no http block.
+        None => OK,
+    }
 }
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {

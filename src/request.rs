@@ -94,6 +94,11 @@ impl Request {
         self.get().main == self.as_ptr()
     }
 
+    /// Whether nginx itself has made the request, or led it here from another location.
+    pub fn is_internal(&self) -> bool {
+        self.get().internal() != 0
+    }
+
     /// The request's memory.
     pub fn pool(&self) -> Pool {
         // SAFETY: a request has a pool for as long as it lives.
@@ -273,6 +278,27 @@ impl Request {
         Some(header)
     }
 
+    /// Appends to the list that a response header has for its value, or adds the header; `None`
+    /// where nginx has no memory.
+    pub fn extend_response_header(&self, name: &'static CStr, items: &str) -> Option<()> {
+        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
+        let mut headers =
+            unsafe { element_pointers(&raw const (*self.as_ptr()).headers_out.headers) }
+                // SAFETY: as above.
+                .map(|header| unsafe { &mut *header });
+        let header = headers.find(|header| {
+            let is_named = header.key.as_bytes().eq_ignore_ascii_case(name.to_bytes());
+            header.hash != 0 && is_named && !header.value.as_bytes().trim_ascii().is_empty()
+        });
+        let Some(header) = header else {
+            return self.add_response_header(name, self.copy_string(items)?).map(drop);
+        };
+        let value = [header.value.as_bytes(), b", ", items.as_bytes()].concat();
+        // SAFETY: the pool is the request's, and so alive.
+        header.value = unsafe { ngx_str_t::from_bytes(self.pool().as_ptr(), &value) }?;
+        Some(())
+    }
+
     /// The response headers as they stand, as name and value.
     pub fn response_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         // SAFETY: the list belongs to the request, and its elements are headers.
@@ -299,17 +325,25 @@ impl Request {
 /// The elements are headers, and the list does not change while they are looked at.
 pub unsafe fn elements<'l>(list: *const ngx_list_t) -> impl Iterator<Item = &'l ngx_table_elt_t> {
     // SAFETY: by this function's contract.
-    let mut part: Option<&'l ngx_list_part_t> = Some(unsafe { &(*list).part });
+    unsafe { element_pointers(list).map(|element| &*element) }
+}
+
+/// The same, for changing the elements.
+///
+/// # Safety
+/// As for [`elements`].
+pub unsafe fn element_pointers(
+    list: *const ngx_list_t,
+) -> impl Iterator<Item = *mut ngx_table_elt_t> {
+    // SAFETY: by this function's contract.
+    let mut part: Option<&ngx_list_part_t> = Some(unsafe { &(*list).part });
     std::iter::from_fn(move || {
         let current = part?;
         // SAFETY: a part's successor is null or another part.
         part = unsafe { current.next.as_ref() };
-        let elements: &[ngx_table_elt_t] = match current.nelts {
-            0 => &[],
-            // SAFETY: by this function's contract, and a part has as many elements as it says.
-            count => unsafe { std::slice::from_raw_parts(current.elts.cast(), count) },
-        };
-        Some(elements)
+        let first: *mut ngx_table_elt_t = current.elts.cast();
+        // A part has as many elements as it says.
+        Some((0..current.nelts).map(move |index| first.wrapping_add(index)))
     })
     .flatten()
 }

@@ -1,16 +1,24 @@
 //! The variables.
+//!
+//! nginx finds a variable in two ways. A name in the configuration is resolved to an index when the
+//! configuration has been read. Scripts (Lua, Perl, njs) and SSI look a name up while a request is
+//! served, in a hash that nginx's own variables nearly fill: two dozen more and nginx warns of the
+//! size of `variables_hash` at each start. So the module's variables stay out of the hash, and a
+//! prefix stands for them all. The prefix is added only after nginx has resolved the names of the
+//! configuration: before, it would let a misspelt name pass.
 
 use keystone_token::record::Field;
 use keystone_token::swift::AccountPath;
 use nginx_sys::{
-    ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_variable_value_t,
-    NGX_HTTP_VAR_NOCACHEABLE, NGX_OK,
+    ngx_array_push, ngx_conf_t, ngx_http_add_variable, ngx_http_core_main_conf_t,
+    ngx_http_request_t, ngx_http_variable_t, ngx_int_t, ngx_str_t, ngx_variable_value_t,
+    NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_NOHASH, NGX_HTTP_VAR_PREFIX, NGX_OK,
 };
 
-use crate::conf::directive::pool_string;
+use crate::conf::directive::{bytes, pool_string};
 use crate::context::{Context, RequestToken};
 use crate::net::catch_panic;
-use crate::request::Request;
+use crate::request::{static_string, Request};
 use crate::swift;
 
 /// What a variable shows.
@@ -69,8 +77,7 @@ const VARIABLES: &[(&str, Variable)] = &[
 pub fn add(cf: &mut ngx_conf_t) -> Option<()> {
     for (index, (name, _)) in VARIABLES.iter().enumerate() {
         let mut name = pool_string(cf, name)?;
-        // Not cacheable: a variable read before the access phase has its value later.
-        let flags = NGX_HTTP_VAR_NOCACHEABLE as usize;
+        let flags = (NOCACHEABLE | NGX_HTTP_VAR_NOHASH) as usize;
         // SAFETY: `cf` is valid, and the name lies in its pool.
         let variable = unsafe { ngx_http_add_variable(cf, &mut name, flags).as_mut()? };
         variable.get_handler = Some(evaluate);
@@ -79,17 +86,62 @@ pub fn add(cf: &mut ngx_conf_t) -> Option<()> {
     Some(())
 }
 
+/// Adds the prefix, by which the variables are found while requests are served; `None` where nginx
+/// has no memory. The configuration has been read.
+pub fn add_prefix(core: &mut ngx_http_core_main_conf_t) -> Option<()> {
+    // SAFETY: the array holds variables, and is in use by this thread alone.
+    let slot: *mut ngx_http_variable_t =
+        unsafe { ngx_array_push(&mut core.prefix_variables) }.cast();
+    if slot.is_null() {
+        return None;
+    }
+    // SAFETY: the array has made room for one variable; all-zero is a valid one.
+    unsafe {
+        slot.write_bytes(0, 1);
+        let variable = &mut *slot;
+        variable.name = static_string(PREFIX);
+        variable.get_handler = Some(evaluate_named);
+        variable.flags = (NOCACHEABLE | NGX_HTTP_VAR_PREFIX) as usize;
+    }
+    Some(())
+}
+
+/// By its index in the list.
 unsafe extern "C" fn evaluate(
     r: *mut ngx_http_request_t,
     v: *mut ngx_variable_value_t,
     data: usize,
+) -> ngx_int_t {
+    // SAFETY: nginx's contract for a variable's handler is this function's.
+    unsafe { fill(r, v, VARIABLES.get(data)) }
+}
+
+/// By its name, in lower case.
+unsafe extern "C" fn evaluate_named(
+    r: *mut ngx_http_request_t,
+    v: *mut ngx_variable_value_t,
+    data: usize,
+) -> ngx_int_t {
+    // SAFETY: for a prefix, nginx passes the address of the whole name.
+    let name = unsafe { bytes(&*(data as *const ngx_str_t)) };
+    let variable = VARIABLES.iter().find(|(known, _)| known.as_bytes() == name);
+    // SAFETY: nginx's contract for a variable's handler is this function's.
+    unsafe { fill(r, v, variable) }
+}
+
+/// # Safety
+/// The request and the value are those that nginx hands to a variable's handler.
+unsafe fn fill(
+    r: *mut ngx_http_request_t,
+    v: *mut ngx_variable_value_t,
+    variable: Option<&(&str, Variable)>,
 ) -> ngx_int_t {
     catch_panic(|| {
         // SAFETY: nginx passes a request that is alive.
         let request = unsafe { Request::new(r) };
         let text = request
             .as_ref()
-            .zip(VARIABLES.get(data))
+            .zip(variable)
             .and_then(|(request, (_, variable))| variable.text(request));
         // SAFETY: nginx passes a value to be filled.
         let value = unsafe { &mut *v };
@@ -151,3 +203,9 @@ impl Part {
 fn field_text(request_token: &RequestToken, field: Field) -> Option<&str> {
     request_token.identity()?.record()?.get(field).filter(|text| !text.is_empty())
 }
+
+/// The beginning of every name.
+const PREFIX: &str = "keystone_";
+
+/// A variable that is read before the access phase has its value later.
+const NOCACHEABLE: u32 = NGX_HTTP_VAR_NOCACHEABLE;

@@ -323,6 +323,16 @@ impl<'a, V: Clone> Line<'a, V> {
         self.compile(self.argument(), ValueKind::Path)
     }
 
+    /// The path of a URI, which may hold variables; one that begins with a variable is checked for
+    /// each request.
+    pub(crate) fn uri_path_value(&mut self) -> Read<V> {
+        let text = self.word()?;
+        if !text.starts_with(['/', '$']) {
+            return Err(self.invalid(&text, ValueError::Word("a path that begins with \"/\"")));
+        }
+        self.compile(self.argument(), ValueKind::Text)
+    }
+
     /// An ACL; one without variables is read now.
     pub(crate) fn acl(&mut self, kind: AclKind) -> Read<AclValue<V>> {
         let text = self.argument();

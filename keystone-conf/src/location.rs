@@ -40,6 +40,8 @@ pub struct LocationConf<V> {
     pub service_token_roles_required: Option<bool>,
     /// `keystone_service_type`.
     pub service_types: Option<Vec<String>>,
+    /// `keystone_service_path`.
+    pub service_path: Option<V>,
     /// `keystone_swift_*`.
     pub swift: SwiftConf<V>,
     /// `keystone_headers`.
@@ -48,6 +50,8 @@ pub struct LocationConf<V> {
     pub catalog: Option<bool>,
     /// `keystone_forward_token`.
     pub forward_token: Option<bool>,
+    /// `keystone_cache_control`.
+    pub cache_control: Option<bool>,
     /// `keystone_status`; the inner `None` goes by what the client accepts.
     pub status: Option<Option<Form>>,
 }
@@ -63,10 +67,12 @@ impl<V> Default for LocationConf<V> {
             service_token_roles: None,
             service_token_roles_required: None,
             service_types: None,
+            service_path: None,
             swift: SwiftConf::default(),
             headers: None,
             catalog: None,
             forward_token: None,
+            cache_control: None,
             status: None,
         }
     }
@@ -83,10 +89,12 @@ impl<V: Clone> LocationConf<V> {
             service_token_roles,
             service_token_roles_required,
             service_types,
+            service_path,
             swift,
             headers,
             catalog,
             forward_token,
+            cache_control,
             status,
         } = self;
         inherit(auth, &outer.auth);
@@ -96,10 +104,12 @@ impl<V: Clone> LocationConf<V> {
         inherit(service_token_roles, &outer.service_token_roles);
         inherit(service_token_roles_required, &outer.service_token_roles_required);
         inherit(service_types, &outer.service_types);
+        inherit(service_path, &outer.service_path);
         swift.inherit(&outer.swift);
         inherit(headers, &outer.headers);
         inherit(catalog, &outer.catalog);
         inherit(forward_token, &outer.forward_token);
+        inherit(cache_control, &outer.cache_control);
         // For an `if` in the location, which keeps the handler; a location in it does not.
         inherit(status, &outer.status);
     }
@@ -155,6 +165,11 @@ impl<V> LocationConf<V> {
         self.service_types.as_deref().unwrap_or_default()
     }
 
+    /// The path that the service behind gets, for access rules; by default the request's own.
+    pub fn service_path(&self) -> Option<&V> {
+        self.service_path.as_ref()
+    }
+
     /// What authorises accounts, where they are authorised.
     pub fn swift(&self) -> Option<&Settings> {
         self.swift.settings()
@@ -173,5 +188,10 @@ impl<V> LocationConf<V> {
     /// Whether the upstream gets the token.
     pub fn forwards_token(&self) -> bool {
         self.forward_token.unwrap_or(true)
+    }
+
+    /// Whether answers tell caches whom they are for.
+    pub fn sets_cache_control(&self) -> bool {
+        self.cache_control.unwrap_or(true)
     }
 }

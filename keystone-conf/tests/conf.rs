@@ -104,6 +104,7 @@ fn of_location(level: &Level) -> String {
         it.sets_headers(),
         it.sets_catalog(),
         it.forwards_token(),
+        it.sets_cache_control(),
         it.swift.is_on().is_some(),
     ];
     format!("{:?} {:?} {:?} {flags:?}", it.auth(), it.token_bind(), it.service_token_roles())
@@ -174,6 +175,19 @@ fn what_a_directive_refuses_reads_as_nginx_says_it() {
             "keystone_status xml",
             "invalid value \"xml\" in \"keystone_status\" directive, it must be \"json\" or \
              \"prometheus\"",
+        ),
+        (
+            "keystone_service_path v2.1",
+            "invalid value \"v2.1\" in \"keystone_service_path\" directive, it must be a path that \
+             begins with \"/\"",
+        ),
+        (
+            "keystone_service_path ''",
+            "invalid value \"\" in \"keystone_service_path\" directive, it must not be empty",
+        ),
+        (
+            "keystone_service_path /a${",
+            "invalid value \"/a${\" in \"keystone_service_path\" directive, it has an invalid variable",
         ),
         ("keystone_status a b", "invalid number of arguments in \"keystone_status\" directive"),
         ("keystone_auth", "invalid number of arguments in \"keystone_auth\" directive"),

@@ -34,6 +34,25 @@ pub struct Action<'a> {
     pub raw_path: Option<&'a [u8]>,
     /// The path as it is decoded and normalised, without the query.
     pub path: &'a [u8],
+    /// The path that the service behind gets, decoded, where that is not `path`: a gateway may map
+    /// one to another.
+    pub service_path: Option<&'a [u8]>,
+}
+
+impl Action<'_> {
+    /// The path that rules are for.
+    fn rule_path(&self) -> &[u8] {
+        self.service_path.unwrap_or(self.path)
+    }
+
+    /// Whether nobody can read another path in it than the one that is compared with rules.
+    pub fn is_plain(&self) -> bool {
+        let is_plain = match self.raw_path {
+            Some(raw) => is_plain_path(raw, self.path),
+            None => has_plain_segments(self.path),
+        };
+        is_plain && self.service_path.is_none_or(has_plain_segments)
+    }
 }
 
 /// The rules of one application credential.
@@ -51,7 +70,7 @@ impl AccessRules {
     }
 
     /// Whether one of the rules is for this action. The raw path is not looked at: that is for
-    /// [`is_plain_path`].
+    /// [`Action::is_plain`].
     ///
     /// Costs as many steps as the path and the rules' paths are long, multiplied, at the worst.
     /// Whoever makes the rules also sends the request, so there is a bound: of rules that begin and
@@ -62,20 +81,21 @@ impl AccessRules {
     /// auth_token: whoever holds a token may have it validated.
     pub fn permit(&self, action: &Action<'_>) -> bool {
         let is_for = |service: &str| action.service_types.iter().any(|it| it == service);
-        if is_for("identity") && action.method == "GET" && action.path.ends_with(VALIDATION) {
+        let path = action.rule_path();
+        if is_for("identity") && action.method == "GET" && path.ends_with(VALIDATION) {
             return true;
         }
         let mut steps = MAX_STEPS;
         self.0
             .iter()
             .filter(|rule| rule.method == action.method && is_for(&rule.service))
-            .filter(|rule| rule.path.frames(action.path))
+            .filter(|rule| rule.path.frames(path))
             .take_while(|rule| {
-                let left = steps.checked_sub(rule.path.steps(action.path));
+                let left = steps.checked_sub(rule.path.steps(path));
                 steps = left.unwrap_or(0);
                 left.is_some()
             })
-            .any(|rule| rule.path.matches(action.path))
+            .any(|rule| rule.path.matches(path))
     }
 }
 

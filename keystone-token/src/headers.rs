@@ -81,6 +81,15 @@ pub fn folded(byte: u8) -> u8 {
     }
 }
 
+/// A header's value without the blanks and tabs around it, which are no part of it (RFC 9110,
+/// section 5.5).
+pub fn trim_blanks(value: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(|byte| !is_blank(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
+    value.get(start..end).unwrap_or_default()
+}
+
 /// What [`is_stripped`] says yes to, in lower case with `-`, in order: every header that may be
 /// set for a user's or a service's identity.
 pub const STRIPPED: &[&str] = &[
@@ -203,6 +212,22 @@ mod tests {
         for header in user {
             let (prefix, rest) = header.as_str().split_once('-').unwrap();
             assert!(is_stripped(format!("{prefix}-service-{rest}").as_bytes()), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn blanks_and_tabs_around_a_value_are_no_part_of_it() {
+        for (value, trimmed) in [
+            ("", ""),
+            (" ", ""),
+            ("\t \t", ""),
+            ("a", "a"),
+            (" a", "a"),
+            ("a\t", "a"),
+            ("\t a \t b \t ", "a \t b"),
+            ("\u{a0}a\u{b}", "\u{a0}a\u{b}"),
+        ] {
+            assert_eq!(trim_blanks(value.as_bytes()), trimmed.as_bytes(), "{value:?}");
         }
     }
 

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::str::FromStr;
 
-use crate::access_rules::{has_plain_segments, is_plain_path, AccessRules, Action};
+use crate::access_rules::{AccessRules, Action};
 use crate::record::{Field, Record};
 use crate::text::eq_ignore_case;
 use crate::token::{BindFailure, Refusal};
@@ -89,7 +89,7 @@ fn refuse(failure: BindFailure) -> Result<(), Refusal> {
 /// know the service behind: where no type is given, the token is refused. Unlike auth_token, this
 /// does not look whether the catalog knows that type, for a record need not have the catalog.
 ///
-/// A path that somebody may read otherwise than nginx does ([`is_plain_path`]) is refused.
+/// A path that somebody may read otherwise than nginx does ([`Action::is_plain`]) is refused.
 pub fn check_access_rules(
     record: &Record<'_>,
     action: &Action<'_>,
@@ -102,11 +102,7 @@ pub fn check_access_rules(
     if has_service_token {
         return Ok(());
     }
-    let is_plain = match action.raw_path {
-        Some(raw) => is_plain_path(raw, action.path),
-        None => has_plain_segments(action.path),
-    };
-    if !is_plain || !AccessRules::from_json(rules).permit(action) {
+    if !action.is_plain() || !AccessRules::from_json(rules).permit(action) {
         return Err(Refusal::AccessRules);
     }
     Ok(())
@@ -212,7 +208,17 @@ mod tests {
     fn may_get(
         rules: Option<&str>,
         service_type: Option<&str>,
+        path: (Option<&str>, &str),
+        has_service_token: bool,
+    ) -> bool {
+        may_get_mapped(rules, service_type, path, None, has_service_token)
+    }
+
+    fn may_get_mapped(
+        rules: Option<&str>,
+        service_type: Option<&str>,
         (raw_path, path): (Option<&str>, &str),
+        service_path: Option<&str>,
         has_service_token: bool,
     ) -> bool {
         let access_rules = rules.map(str::to_owned);
@@ -223,6 +229,7 @@ mod tests {
             method: "GET",
             raw_path: raw_path.map(str::as_bytes),
             path: path.as_bytes(),
+            service_path: service_path.map(str::as_bytes),
         };
         let checked =
             check_access_rules(&Record::new(&record).unwrap(), &action, has_service_token);
@@ -293,5 +300,31 @@ mod tests {
             (Some("/v3/x%2F../auth/tokens"), "/v3/auth/tokens"),
             false
         ));
+    }
+
+    #[test]
+    fn rules_are_for_the_path_that_the_service_gets() {
+        let outside = |path| (Some(path), path);
+        let mapped = |service_path| {
+            may_get_mapped(RULES, SWIFT, outside("/store/x"), Some(service_path), false)
+        };
+        assert!(mapped("/v1/AUTH_x/c/o"));
+        assert!(!mapped("/v1/AUTH_x/d/o"));
+        // The client's own path does not count besides.
+        assert!(!may_get_mapped(RULES, SWIFT, WITHIN, Some("/v1/AUTH_x/d/o"), false));
+        // But it must be plain, as the path that is made of it.
+        for raw in ["/store//x", "/store/y/../x", "/store%2Fx"] {
+            let path = (Some(raw), "/store/x");
+            assert!(!may_get_mapped(RULES, SWIFT, path, Some("/v1/AUTH_x/c/o"), false), "{raw}");
+        }
+        for path in
+            ["", "v1/AUTH_x/c/o", "/v1/AUTH_x/c//o", "/v1/AUTH_x/c/../o", "/v1/AUTH_x/c/%6f"]
+        {
+            assert!(!mapped(path), "{path}");
+        }
+        let identity = Some("identity");
+        let validation = "/v3/auth/tokens";
+        assert!(may_get_mapped(RULES, identity, outside("/identity"), Some(validation), false));
+        assert!(!may_get_mapped(RULES, identity, outside(validation), Some("/v3/users"), false));
     }
 }

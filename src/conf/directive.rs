@@ -79,23 +79,28 @@ impl Host for Nginx<'_> {
     }
 
     fn compile(&mut self, text: &str, kind: ValueKind) -> Option<Value> {
-        let mut text = pool_string(self.cf, text)?;
-        // SAFETY: all-zero is the documented start of both.
-        let mut value: Value = unsafe { std::mem::zeroed() };
-        // SAFETY: as above.
-        let mut compile: ngx_http_compile_complex_value_t = unsafe { std::mem::zeroed() };
-        compile.cf = self.cf;
-        compile.value = &mut text;
-        compile.complex_value = &mut value;
-        if kind == ValueKind::Path {
-            // For `Request::evaluate_path`.
-            compile.set_zero(1);
-            compile.set_conf_prefix(1);
-        }
-        // SAFETY: all three pointers are valid for the call; what `value` keeps lies in the pool.
-        let rc = unsafe { ngx_http_compile_complex_value(&mut compile) };
-        (rc == NGX_OK as isize).then_some(value)
+        compile(self.cf, text, kind)
     }
+}
+
+/// Makes a text with variables ready to be evaluated; `None` where nginx cannot.
+pub fn compile(cf: &mut ngx_conf_t, text: &str, kind: ValueKind) -> Option<Value> {
+    let mut text = pool_string(cf, text)?;
+    // SAFETY: all-zero is the documented start of both.
+    let mut value: Value = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    let mut compile: ngx_http_compile_complex_value_t = unsafe { std::mem::zeroed() };
+    compile.cf = cf;
+    compile.value = &mut text;
+    compile.complex_value = &mut value;
+    if kind == ValueKind::Path {
+        // For `Request::evaluate_path`.
+        compile.set_zero(1);
+        compile.set_conf_prefix(1);
+    }
+    // SAFETY: all three pointers are valid for the call; what `value` keeps lies in the pool.
+    let rc = unsafe { ngx_http_compile_complex_value(&mut compile) };
+    (rc == NGX_OK as isize).then_some(value)
 }
 
 /// Writes `message` to the configuration's log, with the file and line that is being read.

@@ -28,6 +28,9 @@ pub enum SetupError {
 /// Why a location cannot be protected.
 #[derive(Debug, Error)]
 pub enum LocationError {
+    /// nginx has no memory, or not the structures that the module was built for.
+    #[error("the module cannot tell nginx's caches of the tokens of requests")]
+    Cache,
     /// Its directives do not fit together.
     #[error(transparent)]
     Settings(#[from] ErrorAt<SettingsError>),

@@ -57,6 +57,8 @@ fn finish(
     location: &mut LocationConf,
     has_swift_settings: bool,
 ) -> Result<(), LocationError> {
+    #[cfg(ngx_feature = "http_cache")]
+    crate::cache_variant::watch_caches(cf).ok_or(LocationError::Cache)?;
     let Some(position) = location.protection()? else { return Ok(()) };
     if has_swift_settings && location.swift.auth.is_none() {
         let log = cf.log;

@@ -5,7 +5,11 @@ use std::time::Duration;
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::{md5, new_fernet, new_jws, new_uuid, Payload};
+use keystone_testbed::nginx::{exchange, was_built_with};
+use keystone_testbed::port::Port;
 use keystone_testbed::world::World;
+
+use crate::http2;
 
 #[test]
 fn a01_no_token() {
@@ -31,12 +35,11 @@ fn a02_no_token_with_head() {
 #[test]
 fn a03_blank_token() {
     let world = World::setup().offline().start();
-    for blank in ["", " "] {
+    for blank in ["", " ", "\t", "\t \t", "  "] {
         let answer = world.send(&Request::get("/").token(blank));
         expect::refused(&answer);
         assert_eq!(answer.header("X-Result"), Some("no_token"), "{blank:?}");
     }
-    expect::refused(&world.send(&Request::get("/").token("\t")));
 }
 
 #[test]
@@ -124,6 +127,71 @@ fn a12_auth_token_wins_over_storage_token() {
     expect::v3_user(&world.seen(&request(&good, "nonsense")));
     expect::refused(&world.send(&request("nonsense", &good)));
 }
+
+#[test]
+fn blanks_and_tabs_around_a_token_are_no_part_of_it() {
+    let world = World::setup().offline().location("/shown/", SHOWN).start();
+    let token = world.pki(&Payload::v3().roles(&["service"]));
+    let uuid = world.uuid(&Payload::v3());
+    for (before, after) in AROUND {
+        for token in [&token, &uuid] {
+            let padded = format!("{before}{token}{after}");
+            for name in ["X-Auth-Token", "X-Storage-Token"] {
+                let seen = world.seen(&Request::get("/shown/").header(name, &padded));
+                assert_eq!(seen.header("X-User-Id").as_deref(), Some("user_id1"));
+                assert!(seen.header("X-Shown").unwrap().contains(&format!("[{token}]")));
+            }
+        }
+        let padded = format!("{before}{token}{after}");
+        let request = Request::get("/shown/").token(&uuid).header("X-Service-Token", &padded);
+        let seen = world.seen(&request);
+        assert_eq!(seen.header("X-Service-Identity-Status").as_deref(), Some("Confirmed"));
+        assert!(seen.header("X-Shown").unwrap().ends_with(&format!("[{token}]")));
+        // A blank X-Auth-Token is an empty one, which wins as well.
+        let blank = Request::get("/").token(before).header("X-Storage-Token", &token);
+        expect::refused(&world.send(&blank));
+    }
+    // The cache and the identity service know one token, however it is padded.
+    assert_eq!(world.identity.validations(), [uuid.as_str()]);
+}
+
+#[test]
+fn the_same_over_http_2() {
+    if !was_built_with("--with-http_v2_module") {
+        return;
+    }
+    let port = Port::free().unwrap();
+    let lines = format!("listen {} http2;", port.address());
+    let world = World::setup()
+        .offline()
+        .config(|config| config.server(&lines))
+        .location("/shown/", SHOWN)
+        .start();
+    let token = world.pki(&Payload::v3().roles(&["service"]));
+    let send = |headers: &[(&str, &str)]| {
+        let pseudo = [(":method", "GET"), (":scheme", "http"), (":path", "/shown/")];
+        let fields = [&pseudo[..], &[(":authority", "localhost")], headers].concat();
+        exchange(port.address(), &http2::request(&fields)).unwrap();
+    };
+    for (number, (before, after)) in AROUND.into_iter().enumerate() {
+        let padded = format!("{before}{token}{after}");
+        send(&[("x-auth-token", &padded), ("x-service-token", &padded)]);
+        send(&[("x-storage-token", &padded)]);
+        let requests = world.upstream.requests();
+        assert_eq!(requests.len(), 2 * (number + 1), "{before:?} {after:?}");
+        for request in requests {
+            assert_eq!(request.headers.text("X-Identity-Status"), Some("Confirmed"));
+            assert!(request.headers.text("X-Shown").unwrap().contains(&format!("[{token}]")));
+        }
+    }
+}
+
+/// Shows the tokens as nginx has them, with the blanks that a server of HTTP would remove.
+const SHOWN: &str = "keystone_auth on; proxy_pass @UPSTREAM@;
+    proxy_set_header X-Shown [$http_x_auth_token][$http_x_storage_token][$http_x_service_token];";
+
+const AROUND: [(&str, &str); 6] =
+    [("\t", ""), ("", "\t"), ("", " "), (" ", " "), (" \t ", "\t \t"), ("   ", "\t")];
 
 #[test]
 fn a13_a_service_token_is_no_user_token() {

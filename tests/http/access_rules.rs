@@ -181,3 +181,77 @@ fn a_redirect_is_judged_by_the_path_that_it_leads_to() {
         refused(&world, &token, "GET", target);
     }
 }
+
+/// The snippet of docs/directives.md, as it stands there.
+#[test]
+fn rules_are_for_the_path_that_the_service_gets() {
+    let text = include_str!("../../docs/directives.md");
+    let (_, section) = text.split_once("\n### keystone_service_path\n").unwrap();
+    let snippet = section.split("```nginx\n").nth(1).unwrap().split("```").next().unwrap();
+    let (map, server) = snippet.split_once("server {\n").unwrap();
+    let (_, location) = server.split_once("location /compute/ {\n").unwrap();
+    let location = location.split('}').next().unwrap();
+    let location = location.replace("http://10.0.0.20:8774", "@UPSTREAM@");
+    let world = World::setup()
+        .offline()
+        .http(map)
+        .location("/compute/", &format!("keystone_auth on; {location}"))
+        .start();
+    let rule = |path: &str| json!({"id": "1", "service": "compute", "method": "GET", "path": path});
+    let token = world.pki(&with_rules(&json!([rule("/v2.1/servers/*"), rule("/v2.1/my key")])));
+    for target in ["/compute/v2.1/images/1", "/compute/compute/v2.1/servers/1", "/compute/"] {
+        refused(&world, &token, "GET", target);
+    }
+    for target in
+        ["/compute/x/../v2.1/servers/1", "/compute//v2.1/servers/1", "/compute/v2.1;/servers/1"]
+    {
+        refused(&world, &token, "GET", target);
+    }
+    let outer = world.pki(&with_rules(&json!([rule("/compute/v2.1/servers/*")])));
+    refused(&world, &outer, "GET", "/compute/v2.1/servers/1");
+    let seen = world.seen(&Request::get("/compute/v2.1/servers/1?limit=1").token(&token));
+    assert_eq!(seen.target, "/v2.1/servers/1?limit=1");
+    assert_eq!(ask(&world, &token, "GET", "/compute/v2.1/my%20key").status, 200);
+    let unlimited = world.pki(&Payload::v3());
+    assert_eq!(ask(&world, &unlimited, "GET", "/compute/x/../y").status, 200);
+}
+
+#[test]
+fn a_service_path_that_is_none_allows_nothing_to_a_token_with_rules() {
+    let service = |path: &str| {
+        format!(
+            "keystone_auth on; keystone_service_type object-store;
+             keystone_service_path {path}; proxy_pass @UPSTREAM@;"
+        )
+    };
+    let world = World::setup()
+        .offline()
+        .location("/value/", &service("$arg_path"))
+        .location("/fixed/", &service("/v1/AUTH_x/pub/o"))
+        .location("/except/", &format!("limit_except PUT {{ {} }}", service("/v1/AUTH_x/pub/o")))
+        .location(
+            "/outer/",
+            &format!(
+                "{} location /outer/inner/ {{ keystone_service_path $uri; proxy_pass @UPSTREAM@; }}",
+                service("/v1/AUTH_x/pub/o")
+            ),
+        )
+        .start();
+    let token =
+        world.pki(&with_rules(&json!([rule("GET", "/v1/AUTH_x/pub/**"), rule("GET", "**")])));
+    for path in ["", "v1/AUTH_x/pub/o", "//v1", "/v1/../v2", "/v1/%41", "/v1\\x", "/v1/;x"] {
+        refused(&world, &token, "GET", &format!("/value/?path={path}"));
+    }
+    assert_eq!(ask(&world, &token, "GET", "/value/?path=/anything").status, 200);
+    let pub_only = world.pki(&with_rules(&json!([rule("GET", "/v1/AUTH_x/pub/**")])));
+    for (target, status) in [
+        ("/value/?path=/v1/AUTH_x/pub/o", 200),
+        ("/value/?path=/v1/AUTH_x/other/o", 401),
+        ("/fixed/x", 200),
+        ("/except/x", 200),
+        ("/outer/x", 200),
+        ("/outer/inner/x", 401),
+    ] {
+        assert_eq!(ask(&world, &pub_only, "GET", target).status, status, "{target}");
+    }
+}

@@ -81,6 +81,7 @@ fn every_directive_in_every_context() {
         "keystone_headers off;",
         "keystone_include_service_catalog on;",
         "keystone_forward_token off;",
+        "keystone_cache_control off;",
     ]
     .join("\n");
     let limit = [
@@ -88,6 +89,7 @@ fn every_directive_in_every_context() {
         "keystone_require_role a b; keystone_require_role c;",
         "keystone_require $http_x $arg_y;",
         "keystone_enforce_token_bind strict;",
+        "keystone_service_path /v2.1$uri;",
     ]
     .join("\n");
     let plain = || Config::new().http("keystone_cache_zone zone=other:1m;");
@@ -193,6 +195,13 @@ fn bad_values() {
         "keystone_headers maybe;",
         "keystone_include_service_catalog 123;",
         "keystone_forward_token maybe;",
+        "keystone_cache_control private;",
+        "keystone_service_path;",
+        "keystone_service_path \"\";",
+        "keystone_service_path v2.1/servers;",
+        "keystone_service_path http://nova/v2.1;",
+        "keystone_service_path /${a-b};",
+        "keystone_service_path /a /b;",
     ];
     let mut wrong = Vec::new();
     for directive in bad {

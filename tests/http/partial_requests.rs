@@ -8,6 +8,8 @@ use keystone_testbed::pki::TlsFiles;
 use keystone_testbed::port::Port;
 use keystone_testbed::world::{Setup, World};
 
+use crate::http2;
+
 /// Locations in which each of the module's ways in is met.
 fn setup() -> Setup {
     World::setup()
@@ -207,14 +209,6 @@ fn a_request_of_http_2_with_pseudo_headers_that_are_refused() {
     if !was_built_with("--with-http_v2_module") {
         return;
     }
-    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
-    };
-    let literal = |name: &str, value: &str| {
-        let length = |text: &str| u8::try_from(text.len()).unwrap();
-        [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
-    };
     let complete =
         [(":method", "GET"), (":scheme", "http"), (":path", "/delay/"), (":authority", "a")];
     let port = Port::free().unwrap();
@@ -235,14 +229,7 @@ fn a_request_of_http_2_with_pseudo_headers_that_are_refused() {
             if missing < complete.len() {
                 fields.remove(missing);
             }
-            let block: Vec<_> =
-                fields.iter().flat_map(|(name, value)| literal(name, value)).collect();
-            let bytes = [
-                &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
-                &frame(4, 0, 0, &[]),
-                &frame(1, 5, 1, &block),
-            ]
-            .concat();
+            let bytes = http2::request(&fields);
             exchange(port.address(), &bytes).unwrap();
             assert_alive(&world, &workers, &bytes);
         }

@@ -2,6 +2,7 @@
 
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::Payload;
+use keystone_testbed::nginx::{check, Check, Config};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::World;
 
@@ -90,4 +91,68 @@ fn variables_in_map_if_and_proxy_pass() {
     let answer = world.send(&Request::get("/map").token(&token));
     assert_eq!(answer.header("X-Pool"), Some("one"));
     assert_eq!(world.seen(&Request::get("/cache").token(&token)).target, "/user_id1");
+}
+
+/// SSI looks a variable up by its name when the page is served, as Lua, Perl and njs do.
+#[test]
+fn variables_that_are_found_by_name_while_a_request_is_served() {
+    let page = "[<!--#echo var=\"keystone_user_id\" -->]\
+                [<!--#echo var=\"KEYSTONE_Project_ID\" -->]\
+                [<!--#echo var=\"keystone_no_such\" -->][<!--#echo var=\"keystone_\" -->]\
+                [<!--#echo var=\"keystone_service_user_id\" -->]";
+    let world = World::setup()
+        .offline()
+        .location("/page/", "keystone_auth on; ssi on; ssi_types text/plain;")
+        .files(|dir| {
+            std::fs::create_dir_all(dir.join("html/page")).unwrap();
+            std::fs::write(dir.join("html/page/page.txt"), page).unwrap();
+        })
+        .start();
+    let token = world.pki(&Payload::v3());
+    let answer = world.send(&Request::get("/page/page.txt").token(&token));
+    assert_eq!(answer.text(), "[user_id1][tenant_id1][(none)][(none)][(none)]");
+}
+
+#[test]
+fn a_name_that_no_variable_has_is_refused() {
+    for name in ["keystone_foo", "keystone_user", "keystone_", "keystone_user_ids"] {
+        for line in [
+            format!("log_format odd '${name}';"),
+            format!("map ${name} $odd {{ default 1; }}"),
+            format!("keystone_require ${name};"),
+        ] {
+            let Check { ok, text } = check(&Config::protected().http(&line)).unwrap();
+            assert!(
+                !ok && text.contains(&format!("unknown \"{name}\" variable")),
+                "{line}: {text}"
+            );
+        }
+    }
+    // A name of the operator's own, and one of the module's that is set.
+    let Check { ok, text } = check(&Config::protected().http(
+        "map $uri $keystone_own { default 1; } log_format own '$keystone_own $keystone_user_id';",
+    ))
+    .unwrap();
+    assert!(ok, "{text}");
+    let set = Config::protected().location("/", "set $keystone_user_id me;");
+    let Check { ok, text } = check(&set).unwrap();
+    assert!(!ok && text.contains("the duplicate \"keystone_user_id\" variable"), "{text}");
+}
+
+/// nginx warns at each start where its hash of variables is too small for its bounds. The module
+/// must not bring it there: other modules, geoip among them, and maps have variables too.
+#[test]
+fn the_variables_leave_room_for_others() {
+    let mut warned = Vec::new();
+    for count in [0, 10, 20, 30, 40] {
+        let maps: String =
+            (0..count).map(|it| format!("map $uri $other_{it}_var {{ default 1; }}\n")).collect();
+        let used = "log_format used '$keystone_user_id $keystone_roles $keystone_auth_result';";
+        let with = check(&Config::protected().http(&maps).http(used)).unwrap();
+        assert!(with.ok, "{}", with.text);
+        if with.text.contains("variables_hash") {
+            warned.push((count, with.text));
+        }
+    }
+    assert!(warned.is_empty(), "{warned:?}");
 }

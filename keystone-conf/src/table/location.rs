@@ -66,6 +66,11 @@ impl<V: Clone + 'static> Table<V> {
         )
         .takes(Arguments::OneOrMore),
         Directive::location(
+            c"keystone_service_path",
+            "The path that the service behind the location gets, for access rules.",
+            |l, conf| l.set(&mut conf.service_path, Line::uri_path_value),
+        ),
+        Directive::location(
             c"keystone_headers",
             "Whether the upstream gets identity headers.",
             |l, conf| l.set(&mut conf.headers, Line::flag),
@@ -85,6 +90,14 @@ impl<V: Clone + 'static> Table<V> {
             c"keystone_forward_token",
             "Whether the upstream gets the token.",
             |l, conf| l.set(&mut conf.forward_token, Line::flag),
+        )
+        .only_in(Contexts::ServerAndLocation)
+        .takes(Arguments::Flag)
+        .by_default("on"),
+        Directive::location(
+            c"keystone_cache_control",
+            "Whether answers tell caches whom they are for.",
+            |l, conf| l.set(&mut conf.cache_control, Line::flag),
         )
         .only_in(Contexts::ServerAndLocation)
         .takes(Arguments::Flag)

@@ -7,7 +7,8 @@ fn matches(path: &str, pattern: &str) -> bool {
 fn permit(rules: &str, service_types: &[&str], method: &str, path: &str) -> bool {
     let service_types: Vec<_> = service_types.iter().map(|it| (*it).to_owned()).collect();
     let path = path.as_bytes();
-    let action = Action { service_types: &service_types, method, raw_path: None, path };
+    let action =
+        Action { service_types: &service_types, method, raw_path: None, path, service_path: None };
     AccessRules::from_json(rules).permit(&action)
 }
 

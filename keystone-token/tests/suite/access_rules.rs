@@ -10,7 +10,13 @@ use serde_json::json;
 fn permits(pattern: &str, path: &[u8]) -> bool {
     let rules = json!([{"service": "image", "method": "GET", "path": pattern}]).to_string();
     let service_types = ["image".to_owned()];
-    let action = Action { service_types: &service_types, method: "GET", raw_path: None, path };
+    let action = Action {
+        service_types: &service_types,
+        method: "GET",
+        raw_path: None,
+        path,
+        service_path: None,
+    };
     AccessRules::from_json(&rules).permit(&action)
 }
 
@@ -97,7 +103,7 @@ proptest! {
         path in vec(any::<u8>(), 0..40),
     ) {
         let _ = permits(&pattern, &path);
-        let action = Action { service_types: &[], method: "GET", raw_path: None, path: &path };
+        let action = Action { service_types: &[], method: "GET", raw_path: None, path: &path, service_path: None };
         prop_assert!(!AccessRules::from_json(&rules).permit(&action));
     }
 

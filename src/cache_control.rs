@@ -1,0 +1,95 @@
+//! What answers of a protected location tell the caches in front of nginx.
+//!
+//! A shared cache must not store the answer to a request with `Authorization` unless the answer
+//! allows it (RFC 9111, section 3.5), but it knows nothing of `X-Auth-Token`. So such an answer
+//! says which headers it depends on, and that it is for one user where nothing says otherwise.
+//!
+//! What says otherwise is mostly `expires` or `add_header`, whose filter comes behind those of
+//! other modules. This one must come still later, and so it belongs to an nginx module of its own:
+//! the order of nginx's filters is that of the modules, and `ngx_module_order` in `lib.rs` puts
+//! this one in its place.
+
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use keystone_gateway::vary;
+use nginx_sys::{
+    ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t,
+    NGX_ERROR, NGX_HTTP_SWITCHING_PROTOCOLS,
+};
+
+use crate::access;
+use crate::context::Context;
+use crate::headers_in::{AUTH_TOKEN, SERVICE_TOKEN, STORAGE_TOKEN};
+use crate::net::catch_panic;
+use crate::request::{static_string, Request};
+
+/// Puts the filter in front of those that nginx has so far.
+pub fn install_filter() {
+    // SAFETY: nginx reads a configuration in one thread, and runs no request meanwhile.
+    unsafe {
+        if let Some(next) = ngx_http_top_header_filter {
+            NEXT.store(next as *mut (), Ordering::Relaxed);
+            ngx_http_top_header_filter = Some(header_filter);
+        }
+    }
+}
+
+static NEXT: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
+    let mut done = None;
+    catch_panic(|| {
+        // SAFETY: nginx passes a request that is alive.
+        done = unsafe { Request::new(r) }.and_then(|request| add_headers(&request));
+    });
+    let next = NEXT.load(Ordering::Relaxed);
+    // SAFETY: `install_filter` has stored a function of this type, or null.
+    let next: ngx_http_output_header_filter_pt = unsafe { std::mem::transmute(next) };
+    match next.zip(done) {
+        // SAFETY: nginx's own filter, called as nginx calls it.
+        Some((next, ())) => unsafe { next(r) },
+        // Without these headers, another user could be served the answer.
+        None => NGX_ERROR as ngx_int_t,
+    }
+}
+
+/// `None` where nginx has no memory.
+fn add_headers(request: &Request) -> Option<()> {
+    let Some(location) = request.location().filter(|_| request.is_main()) else { return Some(()) };
+    let context = access::context_that_demanded_a_token(request, location);
+    let (true, Some(context)) = (location.sets_cache_control(), context) else { return Some(()) };
+    // The answer to an upgrade is no answer that a cache could store.
+    if request.response_status() == NGX_HTTP_SWITCHING_PROTOCOLS as usize {
+        return Some(());
+    }
+    add_vary(request, context)?;
+    let says_already = request.response_headers().any(|(name, _)| {
+        name.eq_ignore_ascii_case(b"Cache-Control") || name.eq_ignore_ascii_case(b"Expires")
+    });
+    if !says_already {
+        request.add_response_header(c"Cache-Control", static_string("private"))?;
+    }
+    Some(())
+}
+
+/// Adds to `Vary` where the tokens were taken from. Without one, that is where the first would have
+/// been.
+fn add_vary(request: &Request, context: Option<&Context>) -> Option<()> {
+    let from_storage = context.is_some_and(|context| context.is_from_storage_token());
+    let with_service = context.is_some_and(|context| context.service.bytes().is_some());
+    let names = [
+        Some(AUTH_TOKEN),
+        from_storage.then_some(STORAGE_TOKEN),
+        with_service.then_some(SERVICE_TOKEN),
+    ];
+    let present = request.response_headers().filter(|(name, _)| is_vary(name));
+    let missing = vary::missing(present.map(|(_, value)| value), names.into_iter().flatten());
+    match missing.is_empty() {
+        true => Some(()),
+        false => request.extend_response_header(c"Vary", &missing.join(", ")),
+    }
+}
+
+fn is_vary(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"Vary")
+}

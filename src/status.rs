@@ -51,13 +51,12 @@ fn report(worker: Option<&Worker>) -> Report {
 }
 
 fn area(area: &'static str, occupancy: &Occupancy) -> Area {
-    let bytes = |entries| (entries * occupancy.slot_bytes) as u64;
     Area {
         area,
         entries: occupancy.entries as u64,
         capacity: occupancy.capacity as u64,
-        used_bytes: bytes(occupancy.entries),
-        size_bytes: bytes(occupancy.capacity),
+        used_bytes: occupancy.used_bytes as u64,
+        size_bytes: occupancy.size_bytes as u64,
         evictions: occupancy.evictions,
     }
 }

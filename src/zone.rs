@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use keystone_zone::{Cache, Key, WORD};
 use nginx_sys::{
-    ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_calloc, ngx_slab_pool_t,
+    ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc, ngx_slab_calloc,
+    ngx_slab_pool_t,
 };
 
 pub use answers::{Answer, Identity};
@@ -50,12 +51,13 @@ struct Root {
 }
 
 impl Zone {
-    /// Lays the zone out, or finds the layout that an earlier configuration has left in it.
+    /// Lays the zone out for so many identity services, or finds the layout that an earlier
+    /// configuration has left in it.
     ///
     /// # Safety
     /// Called by the master only, with a zone whose memory is mapped and stays so while the
     /// configuration is in use.
-    pub unsafe fn open(shm_zone: &ngx_shm_zone_t) -> Result<Self, ZoneError> {
+    pub unsafe fn open(shm_zone: &ngx_shm_zone_t, services: usize) -> Result<Self, ZoneError> {
         let name = String::from_utf8_lossy(shm_zone.shm.name.as_bytes());
         let too_small = || ZoneError::TooSmall { name: name.to_string() };
         let pool: NonNull<ngx_slab_pool_t> =
@@ -77,7 +79,7 @@ impl Zone {
         // and all-zero is a valid root.
         let root: &'static Root = unsafe { &*root };
         let size = shm_zone.shm.size;
-        let words = size.saturating_sub(SET_ASIDE) / WORD / 10 * CACHE_TENTHS;
+        let words = cache_words(size, services);
         let cache = calloc(pool, words * WORD).ok_or_else(too_small)?;
         let counters_words = counters::words(size);
         let counters = calloc(pool, counters_words * WORD).ok_or_else(too_small)?;
@@ -192,10 +194,42 @@ pub fn is_alive(process: u32) -> bool {
     rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
+/// How many words of a zone of `size` bytes are the cache's. The rest is for the counters and the
+/// states of identity services: of twice as many as there are now, since a reload with other settings
+/// needs a second one while the first is in use, or of as many as two fifths have room for.
+fn cache_words(size: usize, services: usize) -> usize {
+    let of_pages = |words: usize| (words * WORD).next_multiple_of(PAGE);
+    let state = of_pages(ServiceState::words(size));
+    let services = services.max(1);
+    let states = (2 * services * state).min(size / 5 * 2).max(services * state);
+    let pool = SLAB_POOL + size / SLAB_SHARE;
+    size.saturating_sub(states + of_pages(counters::words(size)) + pool) / PAGE * PAGE / WORD
+}
+
+/// Allocates zeroed memory.
 fn calloc(pool: NonNull<ngx_slab_pool_t>, size: usize) -> Option<*mut c_void> {
-    // SAFETY: the pool is mapped; the function locks it itself.
-    let memory = unsafe { ngx_slab_calloc(pool.as_ptr(), size) };
-    (!memory.is_null()).then_some(memory)
+    if size < LARGE {
+        // SAFETY: the pool is mapped; the function locks it itself.
+        let memory = unsafe { ngx_slab_calloc(pool.as_ptr(), size) };
+        return (!memory.is_null()).then_some(memory);
+    }
+    // SAFETY: as above.
+    let memory = unsafe { ngx_slab_alloc(pool.as_ptr(), size) };
+    if memory.is_null() {
+        return None;
+    }
+    // Pages that nobody has touched are zeroed by the system when they are. Touching all of them here
+    // would take a second for each gigabyte.
+    // SAFETY: the memory is of whole pages, since nginx's allocator gives whole pages of its own size
+    // for more than half of one; nobody else uses it. If the call fails, nothing is changed.
+    let rc = unsafe { libc::madvise(memory, size.next_multiple_of(PAGE), libc::MADV_REMOVE) };
+    if rc != 0 {
+        // SAFETY: the allocation is `size` bytes long.
+        unsafe { memory.cast::<u8>().write_bytes(0, size) };
+    }
+    // SAFETY: as above; it is no more than advice, which changes no contents.
+    unsafe { libc::madvise(memory, size / PAGE * PAGE, libc::MADV_HUGEPAGE) };
+    Some(memory)
 }
 
 fn fill_random(bytes: &mut [u8; 32]) -> Result<(), ZoneError> {
@@ -239,9 +273,13 @@ fn word_of(part: &[u8]) -> u64 {
 /// Changes with every change of what lies in the zone.
 const LAYOUT: u64 = 0x6b65_7973_746f_0007;
 
-/// The cache's share of the zone; the rest is for the states of identity services.
-const CACHE_TENTHS: usize = 6;
+/// Bytes that nginx's allocator and the layout's first page take, whatever the zone's size, and the
+/// share of the zone that the allocator takes for its list of pages.
+const SLAB_POOL: usize = 12 << 10;
+const SLAB_SHARE: usize = 128;
 
-/// Bytes that are nobody's share: the counters, and those of an identity service, take as much of
-/// the smallest zone as of a large one.
-const SET_ASIDE: usize = 32 << 10;
+/// The size of a page here, or a divisor of it.
+const PAGE: usize = 4 << 10;
+
+/// Memory of so many bytes is zeroed page by page, when it is used.
+const LARGE: usize = 1 << 20;

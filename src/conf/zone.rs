@@ -45,7 +45,7 @@ impl ZoneConf {
         // SAFETY: nginx's description of the zone lives as long as the configuration.
         let shm_zone = unsafe { self.shm_zone?.as_ref() };
         // SAFETY: `initialize` has laid the zone out, so this only finds the layout.
-        unsafe { Zone::open(shm_zone) }.ok()
+        unsafe { Zone::open(shm_zone, 0) }.ok()
     }
 }
 
@@ -61,7 +61,7 @@ unsafe extern "C" fn initialize(shm_zone: *mut ngx_shm_zone_t, old: *mut c_void)
     let in_use: Vec<u64> = services.map(|service| service.id).collect();
 
     // SAFETY: as above.
-    let zone = match unsafe { Zone::open(shm_zone) } {
+    let zone = match unsafe { Zone::open(shm_zone, main.services.len()) } {
         Ok(zone) => zone,
         Err(reason) => {
             log_at!(NGX_LOG_EMERG, log, "{reason}");

@@ -12,7 +12,7 @@ use crate::context::CacheStatus;
 use crate::identity;
 use crate::net::{now_msec, now_sec};
 use crate::token_state::TokenState;
-use crate::worker::{Entry, Worker};
+use crate::worker::Worker;
 use crate::zone::Identity;
 
 /// Where an answer comes from. Each source has entries of its own.
@@ -124,8 +124,7 @@ impl TokenCache<'_> {
             }
             self.worker.zone.locked(|| cache.renew(&key, params.generation));
         }
-        let entry = Entry::new(self.name(source), token, key, age, identity.clone(), &params);
-        self.worker.recent.insert(entry);
+        self.worker.recent.insert(self.name(source), token, key, age, &identity, &params);
         hit(CacheLookup::ZoneHit, TokenState::Valid(identity))
     }
 
@@ -137,7 +136,7 @@ impl TokenCache<'_> {
         };
         let (name, key) = (self.name(Source::Offline), self.key(token, Source::Offline));
         let age = Age { created: params.now, created_tick: params.tick, expires };
-        self.worker.recent.insert(Entry::new(name, token, key, age, identity.clone(), params));
+        self.worker.recent.insert(name, token, key, age, identity, params);
         self.worker.zone.keep_identity(&key, identity, params)
     }
 

@@ -125,43 +125,47 @@ pub enum StartError {
     Panic,
 }
 
-/// A small cache in front of the shared one: a token is compared, not hashed, and its identity is
-/// shared, not copied.
+/// A cache in front of the shared one: a token is compared, not hashed, and its identity is shared,
+/// not copied.
+///
+/// A token has one slot that it may be in. The token that is there keeps it while it is in use:
+/// where there are more tokens than slots, taking turns would cost each of them a copy.
 pub struct WorkerCache {
     slots: RefCell<Box<[Option<Entry>]>>,
+    /// What all entries take, [`MOST_BYTES`] at most.
+    bytes: Cell<usize>,
+    /// Where room is looked for next.
+    hand: Cell<usize>,
 }
 
 /// A valid token, and what is known of it.
-pub struct Entry {
+struct Entry {
     service: u64,
     token: Box<[u8]>,
     key: Key,
     generation: u64,
     age: Age,
-    /// When the entry of the shared cache was last told that the token is in use.
+    /// When the token was used last, and the shared cache told of it.
     touched: Cell<u64>,
     identity: Identity,
 }
 
 impl Entry {
-    /// An entry of this age.
-    pub fn new(
-        service: u64,
-        token: &[u8],
-        key: Key,
-        age: Age,
-        identity: Identity,
-        params: &CacheParams,
-    ) -> Self {
-        let (generation, touched) = (params.generation, Cell::new(params.tick));
-        Self { service, token: token.into(), key, generation, age, touched, identity }
+    fn bytes(&self) -> usize {
+        self.token.len() + self.identity.bytes().len()
+    }
+
+    /// Whether nobody has used the token for a second, or nobody can.
+    fn is_idle(&self, params: &CacheParams) -> bool {
+        self.generation != params.generation
+            || self.touched.get().saturating_add(IDLE_MSEC) < params.tick
     }
 }
 
 impl Default for WorkerCache {
     fn default() -> Self {
         let slots = (0..SLOTS).map(|_| None).collect();
-        Self { slots: RefCell::new(slots) }
+        Self { slots: RefCell::new(slots), bytes: Cell::new(0), hand: Cell::new(0) }
     }
 }
 
@@ -190,12 +194,44 @@ impl WorkerCache {
         Some(entry.identity.clone())
     }
 
-    /// Remembers a valid token.
-    pub fn insert(&self, entry: Entry) {
-        if entry.token.len() + entry.identity.bytes().len() <= LARGEST {
-            let slot = slot(&entry.token);
-            self.slots.borrow_mut()[slot] = Some(entry);
+    /// Remembers a valid token of this age, if there is room.
+    pub fn insert(
+        &self,
+        service: u64,
+        token: &[u8],
+        key: Key,
+        age: Age,
+        identity: &Identity,
+        params: &CacheParams,
+    ) {
+        let (slots, slot) = (&mut *self.slots.borrow_mut(), slot(token));
+        let is_own = |entry: &Entry| entry.service == service && *entry.token == *token;
+        if slots[slot].as_ref().is_some_and(|entry| !is_own(entry) && !entry.is_idle(params)) {
+            return;
         }
+        self.drop_entry(&mut slots[slot]);
+        let bytes = token.len() + identity.bytes().len();
+        for _ in 0..TRIES {
+            if self.bytes.get() + bytes <= MOST_BYTES {
+                break;
+            }
+            let hand = self.hand.replace((self.hand.get() + 1) % SLOTS);
+            if slots[hand].as_ref().is_some_and(|entry| entry.is_idle(params)) {
+                self.drop_entry(&mut slots[hand]);
+            }
+        }
+        if self.bytes.get() + bytes > MOST_BYTES {
+            return;
+        }
+        let (generation, touched) = (params.generation, Cell::new(params.tick));
+        let (token, identity) = (token.into(), identity.clone());
+        slots[slot] = Some(Entry { service, token, key, generation, age, touched, identity });
+        self.bytes.set(self.bytes.get() + bytes);
+    }
+
+    fn drop_entry(&self, entry: &mut Option<Entry>) {
+        let bytes = entry.take().map_or(0, |entry| entry.bytes());
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
 }
 
@@ -206,7 +242,13 @@ fn slot(token: &[u8]) -> usize {
     hash % SLOTS
 }
 
-const SLOTS: usize = 512;
+/// Tokens that a worker keeps at most.
+const SLOTS: usize = 4096;
 
-/// Bytes of a token and its identity, so that a worker keeps 8 MB at most.
-const LARGEST: usize = 16 << 10;
+/// Bytes of tokens and identities that a worker keeps at most.
+const MOST_BYTES: usize = 16 << 20;
+
+/// How many slots are looked at for room.
+const TRIES: usize = 16;
+
+const IDLE_MSEC: u64 = 1_000;

@@ -184,12 +184,14 @@ impl Authenticator<'_> {
             return Ok(self.refuse_judged(&refusal, verified.identity().user_id.as_deref()));
         }
         debug!(request, "keystone: neither expired nor revoked");
-        self.remember(&verified, material.generation).ok_or(Refusal::UnknownToken)
+        self.remember(verified, material.generation).ok_or(Refusal::UnknownToken)
     }
 
-    fn remember(&self, verified: &VerifiedToken<'_>, generation: u64) -> Option<Step> {
+    fn remember(&self, verified: VerifiedToken<'_>, generation: u64) -> Option<Step> {
         let request = self.request;
-        let (token, identity) = (verified.parsed().text(), verified.identity());
+        let (token, mut identity) = (verified.parsed().text(), verified.into_identity());
+        // Only revocation events name them, which are about tokens that Keystone validated.
+        identity.role_ids = None;
         for role in &identity.omitted_roles {
             warn!(
                 request,

@@ -159,7 +159,7 @@ impl ServiceClient {
     }
 
     async fn ask(&self, request: &ValidationRequest) -> Result<Answer, ValidationError> {
-        let identity = match self.client.validate(&request.token, request.how).await? {
+        let mut identity = match self.client.validate(&request.token, request.how).await? {
             online::Answer::Refused(refusal) => return Ok(Answer::Refused(refusal)),
             online::Answer::Valid(identity) => identity,
         };
@@ -172,6 +172,10 @@ impl ServiceClient {
                 ngx_cycle_log(),
                 "keystone: role \"{role}\" is left out: it has a comma, or a blank at an end"
             );
+        }
+        // Only revocation events name them, and they are a third of a usual record.
+        if self.service.settings.revocation_events.is_none() {
+            identity.role_ids = None;
         }
         let (record, omitted) = identity.to_record_and_omissions(request.how.catalog);
         self.report_omissions(omitted);

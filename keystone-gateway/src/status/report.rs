@@ -58,7 +58,7 @@ pub struct Lookups {
 /// A part of the zone for entries of one kind.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Area {
-    /// Of which kind: `huge`, `large`, `refused` or `small`.
+    /// Of which kind: `refused` or `valid`.
     pub area: &'static str,
     /// Entries that lie there, also those whose time is over.
     pub entries: u64,

@@ -7,7 +7,7 @@
 //! header   one line: DIRTY, HAND, ENTRIES, USED_UNITS, EVICTIONS
 //! stripes  a sequence number for each STRIPE units of the arena
 //! index    buckets of 8 entries: a line of words (tag and place in the arena), a line of ticks
-//!          that tell when each entry was last used
+//!          that tell when each entry was last used, and whether it was since the hand came by
 //! arena    units of 64 bytes, in blocks: a block's first word has its number of units and the
 //!          length of its identity, or FREE. A block of no units is the untouched rest.
 //! ```
@@ -105,7 +105,7 @@ impl<'z> Identities<'z> {
         });
     }
 
-    /// The caller holds the zone's mutex. `false` where the identity is larger than a set.
+    /// The caller holds the zone's mutex. `false` where the identity is larger than any may be.
     pub(super) fn insert(
         &self,
         key: &Key,
@@ -114,7 +114,8 @@ impl<'z> Identities<'z> {
         params: &CacheParams,
     ) -> bool {
         let units = (HEADER + identity.len().div_ceil(WORD)).div_ceil(UNIT);
-        let Some(set) = self.set(key).filter(|_| units <= self.shape.units) else { return false };
+        let has_room = identity.len() <= LARGEST && units <= self.shape.units;
+        let Some(set) = self.set(key).filter(|_| has_room) else { return false };
         let age = Age { created: params.now, created_tick: params.tick, expires };
         let died = set.is_dirty();
         set.change(|| {
@@ -211,9 +212,9 @@ impl<'z> Set<'z> {
 
     /// Most uses follow another one at once: a store would take the line from the other processes.
     fn note_use(&self, entry: usize, tick: u64) {
-        let used = &self.index[entry + LINE];
-        if used.load(Ordering::Relaxed) != tick.max(1) {
-            used.store(tick.max(1), Ordering::Relaxed);
+        let (used, now) = (&self.index[entry + LINE], tick << 1 | REFERENCED);
+        if used.load(Ordering::Relaxed) != now {
+            used.store(now, Ordering::Relaxed);
         }
     }
 
@@ -275,7 +276,7 @@ impl<'z> Set<'z> {
             store_bytes(&self.arena[at * UNIT + HEADER..(at + units) * UNIT], identity);
         });
         if in_place.is_none() {
-            self.index[entry + LINE].store(0, Ordering::Relaxed);
+            self.index[entry + LINE].store(params.tick << 1, Ordering::Relaxed);
             self.index[entry].store(tag_bits(key) | at as u64, Ordering::Release);
             self.add(ENTRIES, 1);
             self.add(USED_UNITS, units as u64);
@@ -321,7 +322,8 @@ impl<'z> Set<'z> {
         // Nothing names it.
         let Some((entry, _)) = entries.next() else { return true };
         let is_live = self.expires(at) > now;
-        if is_live && !by_force && self.index[entry + LINE].swap(0, Ordering::Relaxed) != 0 {
+        let used = self.index[entry + LINE].fetch_and(!REFERENCED, Ordering::Relaxed);
+        if is_live && !by_force && used & REFERENCED != 0 {
             return false;
         }
         if is_live {
@@ -448,6 +450,9 @@ fn tag_bits(key: &Key) -> u64 {
 const TAG: u64 = !0 << 32;
 const TAG_IS_THERE: u64 = 1 << 63;
 
+/// The bit of an entry's tick that says that it was used since the hand last came by.
+const REFERENCED: u64 = 1;
+
 /// The rank of an entry that counts.
 const LIVE: u8 = 2;
 
@@ -465,6 +470,9 @@ const STRIPE: usize = 64;
 const BUCKET: usize = 2 * LINE;
 /// The smallest identities take five units with their header.
 const UNITS_PER_BUCKET: usize = 5 * LINE;
+
+/// Bytes of the largest identity that is kept. A set has room for one.
+const LARGEST: usize = 64 << 10;
 
 /// How many sets there are, unless they would be too small for an identity of 64 KiB, or so large
 /// that the hand takes long.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use keystone_token::record::Field::UserId;
 use keystone_token::record::Record;
 use keystone_token::result::AuthResult;
+use keystone_token::swift::NameError;
 use keystone_token::{headers, policy};
 use nginx_sys::{NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_OK};
 
@@ -231,6 +232,7 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
     let passes = match swift::authorize(authz, &user, &service) {
         None => user.is_valid(),
         Some(Answer::Allow) => true,
+        Some(Answer::BadName(error)) => return refuse_name(authz, error),
         Some(Answer::Forbidden) => return forbid(authz, &user, &"no right to the account"),
         Some(Answer::NotFound) => return answer::NOT_FOUND,
         Some(Answer::Unauthorized) => return answer::unauthorized(request, context, server),
@@ -247,6 +249,16 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
     match passes {
         true => OK,
         false => DECLINED,
+    }
+}
+
+/// 412 or 400, and the line that tells an operator why.
+fn refuse_name(authz: &AuthzContext<'_>, error: NameError) -> isize {
+    info!(authz.request, "keystone: refused: bad_path: {error}");
+    authz.context.result.set(Some(AuthResult::BadPath));
+    match error {
+        NameError::NotUtf8 => answer::PRECONDITION_FAILED,
+        NameError::TooLong => answer::BAD_REQUEST,
     }
 }
 

@@ -13,8 +13,8 @@ use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
     ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t, ngx_str_t,
     ngx_table_elt_t, NGX_ERROR, NGX_HTTP_BAD_REQUEST, NGX_HTTP_FORBIDDEN,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE,
-    NGX_HTTP_UNAUTHORIZED,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_FOUND, NGX_HTTP_PRECONDITION_FAILED,
+    NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED,
 };
 
 use crate::conf::location::{Auth, LocationConf};
@@ -31,6 +31,9 @@ pub const INTERNAL_SERVER_ERROR: isize = NGX_HTTP_INTERNAL_SERVER_ERROR as isize
 
 /// nginx's own page.
 pub const NOT_FOUND: isize = NGX_HTTP_NOT_FOUND as isize;
+
+/// nginx's own page.
+pub const PRECONDITION_FAILED: isize = NGX_HTTP_PRECONDITION_FAILED as isize;
 
 const ERROR: isize = NGX_ERROR as isize;
 

@@ -8,7 +8,9 @@ mod acl_file;
 use std::fmt::Arguments;
 
 use keystone_token::record::Record;
-use keystone_token::swift::{self, acl_kind, AccountPath, Acl, AclError, AclKind, Decision};
+use keystone_token::swift::{
+    self, acl_kind, AccountPath, Acl, AclError, AclKind, Decision, NameError,
+};
 
 use crate::authz::AuthzContext;
 use crate::conf::location::{AclValue, SwiftConf};
@@ -37,6 +39,8 @@ pub fn is_plain(request: &Request) -> bool {
 pub enum Answer {
     /// It goes on.
     Allow,
+    /// 412 or 400: no file can have the name.
+    BadName(NameError),
     /// 403: not for this user.
     Forbidden,
     /// 404: the path has no account in the place where one belongs.
@@ -58,6 +62,10 @@ pub fn authorize(
     let Some(mut path) = AccountPath::split(request.path()) else { return Some(Answer::NotFound) };
     let method = request.method();
     let is_served = serves_files(request);
+    // As Swift's proxy server, which looks at the name before it asks who may use it.
+    if let (true, Err(error)) = (is_served, swift::check_file_names(request.path(), method)) {
+        return Some(Answer::BadName(error));
+    }
     // A folder, which is listed and deleted with what is in it: that is as much as a container.
     if is_served && path.object.is_some_and(|object| object.ends_with(b"/")) {
         path.object = None;

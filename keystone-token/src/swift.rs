@@ -23,7 +23,7 @@
 //! - There is no container synchronisation, and no other middleware that overrides the decision.
 
 pub use acl::{acl_kind, Acl, AclError, AclKind, ContainerAcls, ContainerAclsError};
-pub use path::{names_the_same, AccountPath};
+pub use path::{check_file_names, names_the_same, AccountPath, NameError};
 pub use settings::{Options, OptionsError};
 
 use crate::record::{Field, Record};

@@ -46,6 +46,23 @@ fn an_owner_keeps_objects_with_the_client() {
 }
 
 #[test]
+fn a_name_that_is_not_utf_8_does_not_take_the_listings_away() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("named");
+    for name in ["%8F%FF", "named/%FF", "named/%C3/x"] {
+        let target = format!("{}/{name}", store.account());
+        for method in ["PUT", "GET", "POST", "DELETE"] {
+            let request = Request::new(method, &target).body(b"");
+            assert_eq!(store.ask_as("alice", request).status, 412, "{method} {target}");
+        }
+    }
+    assert_eq!(store.put("alice", &format!("{path}/{}", "n".repeat(256)), b"long"), 400);
+    assert_eq!(store.does("alice", &["list"]), "named\n");
+    assert_eq!(store.does("alice", &["list", "named"]), "o\n");
+    assert!(!store.nginx.error_log().contains("[crit]"));
+}
+
+#[test]
 fn what_the_client_cannot_do_here_it_is_told() {
     let Some(store) = Store::start() else { return };
     let path = store.container("refusing");

@@ -50,6 +50,39 @@ impl<'a> AccountPath<'a> {
     }
 }
 
+/// Why a name cannot be that of a file in which an object is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// It has bytes that are not UTF-8, or NUL: Swift's `check_utf8` answers 412.
+    #[error("the name is not UTF-8 or has a NUL")]
+    NotUtf8,
+    /// Swift keeps no object with such a name, or no file system has a file of it: 400.
+    #[error("the name is too long")]
+    TooLong,
+}
+
+/// Checks a decoded path that is to be one of a file. A listing with a name that is not UTF-8 is
+/// not JSON, and so one such name would take the listing of all others away.
+pub fn check_file_names(path: &[u8], method: &str) -> Result<(), NameError> {
+    if std::str::from_utf8(path).is_err() || path.contains(&0) {
+        return Err(NameError::NotUtf8);
+    }
+    let object = AccountPath::split(path).and_then(|path| path.object).unwrap_or_default();
+    let is_too_long = path.split(|byte| *byte == b'/').any(|part| part.len() > MAX_FILE_NAME)
+        // As Swift's `check_object_creation`; what is there already can be read.
+        || method == "PUT" && object.len() > MAX_OBJECT_NAME;
+    match is_too_long {
+        true => Err(NameError::TooLong),
+        false => Ok(()),
+    }
+}
+
+/// `NAME_MAX` of Linux.
+const MAX_FILE_NAME: usize = 255;
+
+/// Swift's `max_object_name_length`.
+const MAX_OBJECT_NAME: usize = 1024;
+
 /// Whether the raw path (as the client wrote it: percent-encoded, without query) certainly names
 /// the same account and container as the decoded and normalised one, whoever reads it, and an
 /// object if that does. A request is authorised by the normalised path, and the upstream may get
@@ -141,6 +174,38 @@ mod tests {
         for path in ["/v1/a/c/..", "/v1/a/c/x/../../d", "/v1/a/c/../d"] {
             assert!(!is_plain(path), "{path}");
         }
+    }
+
+    #[test]
+    fn names_that_no_file_can_have() {
+        let check = |path: &[u8]| check_file_names(path, "PUT");
+        for path in ["/", "/v1/a/c/o", "/v1/a/c/", "/v1/a/имя/\u{1f600}/\n\u{7f}", "/v1/a/c//o"]
+        {
+            assert_eq!(check(path.as_bytes()), Ok(()), "{path}");
+        }
+        for path in [
+            &b"/v1/a/\x8f\xff"[..],
+            b"/v1/a/c/o\xff",
+            b"/v1/\xc3/c",
+            b"/v1/a/c/\xc0\xaf",
+            b"/v1/a/c/\xed\xa0\x80",
+            b"/v1/a/c/\xf4\x90\x80\x80",
+            b"/v1/a/c/o\0",
+        ] {
+            assert_eq!(check(path), Err(NameError::NotUtf8), "{}", path.escape_ascii());
+        }
+        let part = |length| "é".repeat(length / 2) + &"x".repeat(length % 2);
+        for (length, checked) in [(255, Ok(())), (256, Err(NameError::TooLong))] {
+            for path in ["/v1/{}", "/v1/a/{}", "/v1/a/{}/o", "/v1/a/c/{}", "/v1/a/c/x/{}/y"] {
+                let path = path.replace("{}", &part(length));
+                assert_eq!(check(path.as_bytes()), checked, "{path}");
+                assert_eq!(check_file_names(path.as_bytes(), "GET"), checked, "{path}");
+            }
+        }
+        let deep = |length: usize| format!("/v1/a/c/{}", "x/".repeat(length / 2));
+        assert_eq!(check(deep(1024).as_bytes()), Ok(()));
+        assert_eq!(check(deep(1026).as_bytes()), Err(NameError::TooLong));
+        assert_eq!(check_file_names(deep(1026).as_bytes(), "DELETE"), Ok(()));
     }
 
     fn is_same(raw: &str, normalised: &str) -> bool {

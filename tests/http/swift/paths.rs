@@ -143,7 +143,9 @@ fn files_of_another_account_are_never_served() {
     ] {
         let target = format!("/disk/{account}/c/o");
         let (status, text) = get(&target);
-        assert_eq!(status, 403, "{target}");
+        // What is not UTF-8 is no name.
+        let refusal = if account.contains("%C") { 412 } else { 403 };
+        assert_eq!(status, refusal, "{target}");
         assert!(!text.contains("AUTH_") && !text.contains("ACL"), "{target}: {text}");
     }
     for from in ["AUTH_mine", "AUTH_mine/c", "AUTH_mine/c/o", "AUTH_other", "x"] {
@@ -346,6 +348,82 @@ fn files_are_not_copied_to_places_that_nobody_has_judged() {
     assert_eq!(world.send(&request("DELETE", "/disk/AUTH_other/c/o")).status, 403);
     assert_eq!(world.send(&request("DELETE", "/disk/AUTH_mine/c/new")).status, 204);
     assert_eq!(fs::read_to_string(html.join("disk/AUTH_other/c/o")).unwrap(), "other");
+}
+
+#[test]
+fn names_that_no_file_can_have() {
+    let with_dav = was_built_with("--with-http_dav_module");
+    let dav = if with_dav { "dav_methods PUT DELETE; create_full_put_path on;" } else { "" };
+    let lines = format!("keystone_swift_auth on; autoindex on; autoindex_format json; {dav}");
+    let files = |dir: &Path| {
+        put(dir, "disk/AUTH_mine/c/o", "mine");
+        let (user, group) = worker_ids();
+        for path in ["disk", "disk/AUTH_mine", "disk/AUTH_mine/c"] {
+            chown(dir.join("html").join(path), Some(user), Some(group)).unwrap();
+        }
+    };
+    let world = accounts("")
+        .location("/disk/", &format!("keystone_auth on; {lines}"))
+        .location("/delayed/", &format!("keystone_auth delay; alias @DIR@/html/disk/; {lines}"))
+        .files(files)
+        .start();
+    let token = world.pki(&member(&["admin"]));
+    let status = |token: Option<&str>, method: &str, target: &str| {
+        let mut request = Request::new(method, target);
+        if let Some(token) = token {
+            request = request.token(token);
+        }
+        let request = if method == "PUT" { request.body(b"body") } else { request };
+        let answer = world.send(&request);
+        let is_bad = answer.header("X-Result") == Some("bad_path");
+        assert_eq!(is_bad, matches!(answer.status, 400 | 412), "{method} {target}");
+        answer.status
+    };
+    let long = |length: usize| "n".repeat(length);
+    let deep = "d/".repeat(600);
+    let refused = [
+        ("AUTH_mine/%8F%FF".to_owned(), 412),
+        ("AUTH_mine/%8F%FF/".to_owned(), 412),
+        ("AUTH_mine/c/%FF".to_owned(), 412),
+        ("AUTH_mine/c/a%C0%AFb".to_owned(), 412),
+        ("AUTH_mine/c/%ED%A0%80".to_owned(), 412),
+        ("AUTH_mine/c/\u{e9}/%E9/x".to_owned(), 412),
+        (format!("AUTH_mine/{}", long(256)), 400),
+        (format!("AUTH_mine/c/{}", long(256)), 400),
+        (format!("AUTH_mine/c/x/{}/y", long(300)), 400),
+    ];
+    for (path, refusal) in &refused {
+        for method in ["GET", "HEAD", "PUT", "DELETE"] {
+            for root in ["disk", "delayed"] {
+                let target = format!("/{root}/{path}");
+                assert_eq!(status(Some(&token), method, &target), *refusal, "{method} {target}");
+                // Nobody learns more without a token.
+                let without = if root == "disk" { 401 } else { *refusal };
+                assert_eq!(status(None, method, &target), without, "{method} {target}");
+            }
+            // As in Swift, whoever asks.
+            let stranger = world.pki(&stranger(&["x"]));
+            let target = format!("/disk/{path}");
+            assert_eq!(status(Some(&stranger), method, &target), *refusal, "{method} {target}");
+        }
+    }
+    assert_eq!(status(Some(&token), "PUT", &format!("/disk/AUTH_mine/c/{deep}x")), 400);
+    assert_eq!(status(Some(&token), "GET", &format!("/disk/AUTH_mine/c/{deep}x")), 404);
+    let entries = fs::read_dir(world.nginx.dir().join("html/disk/AUTH_mine")).unwrap();
+    assert_eq!(entries.count(), 1);
+    let longest = format!("/disk/AUTH_mine/c/{}", long(255));
+    let named = "/disk/AUTH_mine/c/%D0%BF/%F0%9F%98%80%0A";
+    for target in [longest.as_str(), named] {
+        if with_dav {
+            assert_eq!(status(Some(&token), "PUT", target), 201, "{target}");
+            assert_eq!(status(Some(&token), "GET", target), 200, "{target}");
+        } else {
+            assert_eq!(status(Some(&token), "GET", target), 404, "{target}");
+        }
+    }
+    // An upstream judges for itself.
+    passes(&world, Some(&token), "GET", "/v1/AUTH_mine/c/%FF");
+    assert!(!world.nginx.error_log().contains("[crit]"), "{}", world.nginx.error_log());
 }
 
 #[test]

@@ -297,7 +297,7 @@ enum Unmet {
     Value,
 }
 
-/// `keystone_require_role` and `keystone_require`.
+/// Checks `keystone_require_role` and `keystone_require`.
 fn check_requirements(
     request: &Request,
     record: &Record<'_>,

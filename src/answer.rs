@@ -23,18 +23,18 @@ use crate::context::Context;
 use crate::net::catch_panic;
 use crate::request::{static_string, Request};
 
-/// nginx's own page.
+/// 400, with nginx's page.
 pub const BAD_REQUEST: isize = NGX_HTTP_BAD_REQUEST as isize;
 
-/// nginx's own page.
+/// 500, with nginx's page.
 pub const INTERNAL_SERVER_ERROR: isize = NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 
-/// nginx's own page.
+/// 404, with nginx's page.
 pub const NOT_FOUND: isize = NGX_HTTP_NOT_FOUND as isize;
 
 const ERROR: isize = NGX_ERROR as isize;
 
-/// 401, with the challenge.
+/// 401, with `WWW-Authenticate`.
 pub fn unauthorized(request: &Request, context: &Context, server: &ServerConf) -> isize {
     let Some(header) = request.add_response_header(CHALLENGE, challenge(server)) else {
         return ERROR;
@@ -53,7 +53,7 @@ pub fn unauthorized(request: &Request, context: &Context, server: &ServerConf) -
     refuse(context, NGX_HTTP_UNAUTHORIZED)
 }
 
-/// 403.
+/// 403, with Keystone's JSON.
 pub fn forbidden(context: &Context) -> isize {
     refuse(context, NGX_HTTP_FORBIDDEN)
 }

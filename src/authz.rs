@@ -19,13 +19,12 @@ use crate::token_state::TokenState;
 /// What the state of a request's tokens in a location depends on.
 #[derive(Clone, Copy)]
 pub struct AuthzContext<'a> {
-    /// The request.
     pub request: &'a Request,
-    /// Its context.
+    /// The module's context of the request.
     pub context: &'a Context,
     /// The location that it is in now.
     pub location: &'a LocationConf,
-    /// Its server.
+    /// Configuration of the server that the request is for.
     pub server: &'a ServerConf,
 }
 

@@ -32,13 +32,13 @@ use crate::{HttpKeystoneModule, ACCESS_HANDLER};
 /// How the cache took part (`$keystone_cache_status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheStatus {
-    /// The cache is off.
+    /// The cache is `off`.
     Bypass,
     /// The entry was too old, or the revocation list has changed since.
     Expired,
     /// The answer came from the cache.
     Hit,
-    /// There was no entry.
+    /// The cache had no entry.
     Miss,
 }
 
@@ -59,7 +59,7 @@ impl CacheStatus {
 pub enum TokenKind {
     /// `X-Service-Token`: of the service that hands the user's request on.
     Service,
-    /// `X-Auth-Token` or `X-Storage-Token`.
+    /// The token of `X-Auth-Token` or `X-Storage-Token`.
     User,
 }
 
@@ -71,7 +71,7 @@ pub struct RequestToken {
     state: OnceCell<TokenState<Identity>>,
     /// Whether the identity counts in this location.
     pub confirmed: Cell<bool>,
-    /// The token's format.
+    /// `None` until the token was classified.
     pub format: Cell<Option<TokenFormat>>,
     /// How the cache took part.
     pub cache_status: Cell<Option<CacheStatus>>,
@@ -104,7 +104,7 @@ impl RequestToken {
         self.kind
     }
 
-    /// The token.
+    /// The bytes of the token; `None` if the request has none.
     pub fn bytes(&self) -> Option<&[u8]> {
         // SAFETY: the token lies in the request's headers, as this lies in its pool.
         self.token.map(|token| unsafe { token.as_ref() })
@@ -181,9 +181,9 @@ impl RequestToken {
 pub struct Context {
     request: Request,
     duplicate: Option<Duplicate>,
-    /// The user token.
+    /// `X-Auth-Token` or `X-Storage-Token`.
     pub user: RequestToken,
-    /// The service token.
+    /// `X-Service-Token`.
     pub service: RequestToken,
     /// `$keystone_auth_result`.
     pub result: Cell<Option<AuthResult>>,

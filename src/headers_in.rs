@@ -19,7 +19,7 @@ use crate::request::{element_pointers, elements, make_list, static_name, Request
 pub struct Tokens {
     /// Of `X-Auth-Token`, else of `X-Storage-Token`.
     pub user: Option<NonNull<[u8]>>,
-    /// Of `X-Service-Token`.
+    /// The value of `X-Service-Token`.
     pub service: Option<NonNull<[u8]>>,
     /// Whether the user token was taken from `X-Storage-Token`.
     pub from_storage: bool,
@@ -197,7 +197,7 @@ fn rebuild(
     Some(())
 }
 
-/// nginx's `ngx_hash_key()`.
+/// The same hash as nginx's `ngx_hash_key()`.
 fn hash_key(name: &[u8]) -> usize {
     name.iter().fold(0, |key: usize, byte| key.wrapping_mul(31).wrapping_add((*byte).into()))
 }

@@ -24,7 +24,7 @@ use self::server::Server;
 
 /// The client of one worker, with its connections.
 pub struct Memcached {
-    /// As `ring` counts them.
+    /// In the order of the indices of `ring`.
     servers: Vec<Server>,
     ring: Ring,
     counters: ServiceCounters,

@@ -56,7 +56,7 @@ impl Request {
         NonNull::new(r).map(Self)
     }
 
-    /// nginx's structure.
+    /// The pointer to nginx's structure.
     pub fn as_ptr(&self) -> *mut ngx_http_request_t {
         self.0.as_ptr()
     }

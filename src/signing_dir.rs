@@ -14,7 +14,7 @@ use nginx_sys::NGX_HTTP_PROXY_TEMP_PATH;
 
 /// auth_token's names of the files.
 pub const SIGNING_CERTIFICATE: &str = "signing_cert.pem";
-/// The CA's certificates.
+/// File name of the CA's certificates.
 pub const CA_CERTIFICATE: &str = "cacert.pem";
 /// The revocation list as Keystone signed it.
 pub const REVOKED: &str = "revoked.pem";
@@ -35,9 +35,7 @@ pub fn default_path() -> String {
 /// The user that workers run as.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner {
-    /// User id.
     pub uid: u32,
-    /// Group id.
     pub gid: u32,
 }
 
@@ -171,9 +169,9 @@ fn is_writable(directory: &fs::Metadata, owner: Owner) -> bool {
 /// What was found in the directory.
 #[derive(Default)]
 pub struct Files {
-    /// The signing certificates.
+    /// The bytes of `signing_cert.pem`.
     pub signing: Option<Vec<u8>>,
-    /// The CA's certificates.
+    /// The bytes of `cacert.pem`.
     pub ca: Option<Vec<u8>>,
     /// The signed revocation list and how old it is.
     pub revoked: Option<(Vec<u8>, Duration)>,

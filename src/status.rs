@@ -12,7 +12,7 @@ use nginx_sys::{NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED};
 use crate::request::Request;
 use crate::worker::Worker;
 
-/// Content phase: the page.
+/// Handler of the content phase: sends the report.
 pub fn show(request: &Request) -> isize {
     if !matches!(request.method(), "GET" | "HEAD") {
         return NGX_HTTP_NOT_ALLOWED as isize;

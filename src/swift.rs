@@ -35,7 +35,7 @@ pub fn is_plain(request: &Request) -> bool {
 
 /// What becomes of a request.
 pub enum Answer {
-    /// It goes on.
+    /// The request is authorized.
     Allow,
     /// 403: not for this user.
     Forbidden,

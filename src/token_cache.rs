@@ -29,7 +29,7 @@ pub enum Source {
 
 /// What a look into the caches has come to.
 pub struct CacheResult {
-    /// How they took part.
+    /// The value of `$keystone_cache_status`.
     pub status: CacheStatus,
     /// The same for the counters; `None` where they are off.
     pub look: Option<CacheLookup>,
@@ -40,11 +40,10 @@ pub struct CacheResult {
 /// The caches, as a request of one server sees them.
 #[derive(Clone, Copy)]
 pub struct TokenCache<'a> {
-    /// This process.
     pub worker: &'a Worker,
     /// Who vouches for the tokens.
     pub service: &'a identity::ServiceClient,
-    /// TokenKind times count.
+    /// The server, whose cache times apply.
     pub server: &'a ServerConf,
     /// Whether identities are kept with their catalog.
     pub keeps_catalog: bool,

@@ -8,7 +8,7 @@ use keystone_token::result::AuthResult;
 pub enum TokenState<T> {
     /// The request has no such token.
     Absent,
-    /// It is not valid.
+    /// The token is not valid.
     Refused(AuthResult),
     /// The identity service was needed and could not be asked.
     Unavailable,
@@ -17,7 +17,7 @@ pub enum TokenState<T> {
 }
 
 impl<T> TokenState<T> {
-    /// Whether it is valid.
+    /// Whether the token is valid.
     pub fn is_valid(&self) -> bool {
         matches!(self, Self::Valid(_))
     }

@@ -18,9 +18,9 @@ pub struct Worker {
     main: &'static MainConf,
     /// As the main configuration orders them.
     services: Vec<Rc<identity::ServiceClient>>,
-    /// The shared memory.
+    /// The zone of shared memory.
     pub zone: Zone,
-    /// Where this process counts.
+    /// The counters of this process.
     pub row: Row<'static>,
     /// Valid tokens that this worker has seen last.
     pub recent: WorkerCache,
@@ -190,7 +190,7 @@ impl WorkerCache {
         Some(entry.identity.clone())
     }
 
-    /// Remembers a valid token.
+    /// Adds a valid token to the worker's cache.
     pub fn insert(&self, entry: Entry) {
         if entry.token.len() + entry.identity.bytes().len() <= LARGEST {
             let slot = slot(&entry.token);

@@ -44,7 +44,7 @@ struct Root {
     cache: AtomicPtr<AtomicU64>,
     cache_words: AtomicUsize,
     services: AtomicPtr<AtomicU64>,
-    /// See `counters`.
+    /// The array that `counters` returns.
     counters: AtomicPtr<AtomicU64>,
     counters_words: AtomicUsize,
 }
@@ -97,7 +97,7 @@ impl Zone {
         Ok(Self { pool, root })
     }
 
-    /// Its size in bytes.
+    /// The size of the zone, in bytes.
     pub fn size(&self) -> usize {
         // SAFETY: the pool stays mapped while the configuration is in use; it lies at the beginning.
         (unsafe { (*self.pool.as_ptr()).end }) as usize - self.pool.as_ptr() as usize
@@ -218,7 +218,7 @@ pub enum ZoneError {
          another name, or restart nginx"
     )]
     OtherLayout {
-        /// The zone's name.
+        /// As in `zone=NAME:SIZE`.
         name: String,
     },
     /// The system gives no random key.
@@ -227,7 +227,7 @@ pub enum ZoneError {
     /// Not even the layout fits.
     #[error("keystone_cache_zone \"{name}\" is too small")]
     TooSmall {
-        /// The zone's name.
+        /// As in `zone=NAME:SIZE`.
         name: String,
     },
 }

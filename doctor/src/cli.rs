@@ -11,26 +11,25 @@ use crate::conf::reader::Directive;
 /// What is to be done.
 #[derive(Debug)]
 pub struct Invocation {
-    /// Which of the commands.
     pub command: Command,
-    /// Whose configuration.
+    /// Where the settings come from.
     pub source: Source,
     /// `--user`: as whom nginx's workers run.
     pub user: Option<String>,
-    /// `--nginx`: the program.
+    /// `--nginx`: path of the nginx program.
     pub nginx: Option<PathBuf>,
     /// `--no-nginx`: not to ask nginx.
     pub no_nginx: bool,
-    /// `--json`
+    /// `--json`: print the report as JSON.
     pub json: bool,
-    /// `--online`
+    /// `--online`: send the token to Keystone too.
     pub online: bool,
 }
 
-/// The commands.
+/// What the doctor is asked to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Command {
-    /// Looks at everything.
+    /// Checks the whole installation.
     Check,
     /// Explains a token.
     Token,

@@ -26,7 +26,7 @@ pub struct Conf {
     pub files: Vec<PathBuf>,
     /// `user`, and its group if it names one.
     pub user: Option<(String, Option<String>)>,
-    /// `pid`
+    /// `pid` of nginx, as an absolute path.
     pub pid: Option<PathBuf>,
     /// Whether a `load_module` names the module.
     pub loads_module: bool,
@@ -50,13 +50,11 @@ pub struct Conf {
 /// A directive of nginx's, and where it was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Hazard {
-    /// What it does.
     pub kind: HazardKind,
-    /// Where it stands.
     pub position: Position,
 }
 
-/// What a [`Hazard`] does.
+/// Why a directive of nginx is a [`Hazard`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HazardKind {
     /// `ignore_invalid_headers off`

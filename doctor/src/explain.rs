@@ -10,20 +10,20 @@ use crate::keystone::{AskError, Uri};
 use crate::net::{HttpError, Phase};
 use crate::report::{quote, Check};
 
-/// What Keystone was asked.
+/// The request to Keystone that failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Asked {
-    /// For its certificates.
+    /// The certificates that verify PKI tokens.
     Certificates,
-    /// For revocation events.
+    /// The revocation events.
     Events,
-    /// For the revocation list.
+    /// The revocation list.
     List,
     /// For a token for the module.
     Login,
-    /// About a token.
+    /// The validation of a token.
     Validation,
-    /// For its versions.
+    /// The versions of the API.
     Version,
 }
 

@@ -8,7 +8,7 @@ use crate::system::{self, User};
 
 /// This machine, and the nginx on it.
 pub struct Machine {
-    /// Who runs this program.
+    /// The user that runs this program.
     pub me: User,
     /// The user of nginx's workers, or why it cannot be told.
     pub worker: Result<User, String>,

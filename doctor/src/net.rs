@@ -58,11 +58,11 @@ pub enum HttpError {
 /// What a peer took too long for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
-    /// To take the connection.
+    /// Connecting with TCP.
     Connect,
-    /// To shake hands.
+    /// The TLS handshake.
     Handshake,
-    /// To answer.
+    /// Waiting for the response.
     Answer,
 }
 
@@ -80,7 +80,7 @@ impl std::fmt::Display for Phase {
 /// the client's certificate when the client is done already.
 #[derive(Debug)]
 pub struct TlsFailure {
-    /// What OpenSSL says.
+    /// The reason that OpenSSL gives.
     pub reason: String,
     /// What is wrong with the certificate, if that is it.
     pub verification: Option<X509VerifyResult>,
@@ -97,13 +97,12 @@ impl std::fmt::Display for TlsFailure {
     }
 }
 
-/// An answer.
+/// A response with its whole body.
 pub struct Answer {
-    /// Its status.
     pub status: u16,
-    /// Its header.
+    /// All header fields.
     pub headers: http::HeaderMap,
-    /// Its body.
+    /// At most 16 MiB.
     pub body: Bytes,
 }
 
@@ -391,7 +390,7 @@ impl hyper::rt::Write for Io {
     }
 }
 
-/// As in the module.
+/// The same limit as in the module.
 const MAX_BODY: usize = 16 << 20;
 
 /// Of a whole answer, however slowly it comes.

@@ -12,7 +12,7 @@ use crate::conf::reader::Dump;
 /// A program that can be asked.
 pub struct Nginx {
     program: PathBuf,
-    /// How it was built.
+    /// What `nginx -V` prints.
     pub build: Build,
 }
 
@@ -69,7 +69,7 @@ pub struct Tested {
     pub refusal: Option<String>,
     /// Whether it could not read or write what only root may.
     pub is_forbidden: bool,
-    /// What it warns of.
+    /// What `nginx -t` logs at `warn`.
     pub warnings: Vec<String>,
     /// All files, if it accepts them.
     pub dump: Option<Dump>,
@@ -134,7 +134,7 @@ impl Build {
 /// A master process that runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Master {
-    /// Its process id.
+    /// Process id of the master.
     pub pid: u32,
     /// The configuration that its command line names.
     pub conf: Option<PathBuf>,

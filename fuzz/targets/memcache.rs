@@ -40,7 +40,7 @@ fn entry(strategy: Strategy) -> Entry {
     seal.entry(b"scope", b"token").expect("an entry")
 }
 
-/// With `NAME` replaced, once.
+/// With the first `NAME` replaced by `name`.
 fn with_name(answer: &[u8], name: &str) -> Vec<u8> {
     let at = answer.windows(4).position(|it| it == b"NAME");
     let Some(at) = at else { return answer.to_vec() };

@@ -11,12 +11,12 @@ use crate::inherit::inherit;
 use crate::position::Position;
 use crate::swift::SwiftConf;
 
-/// `keystone_auth`.
+/// The values of `keystone_auth`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// A request without a valid token goes on, marked as such.
     Delay,
-    /// The module does nothing.
+    /// `off`: the module does nothing.
     Off,
     /// A request without a valid token is refused.
     On,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a directive stands.
+/// File and line of a directive.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Position {
     /// The file; empty for an option of a command line.

@@ -22,9 +22,9 @@ pub struct ServiceSettings {
     pub credentials: Credentials,
     /// For the TCP connection and the TLS handshake, of one try.
     pub connect_timeout: Duration,
-    /// Between two writes.
+    /// `keystone_send_timeout`: between two writes.
     pub send_timeout: Duration,
-    /// Between two reads.
+    /// `keystone_read_timeout`: between two reads.
     pub read_timeout: Duration,
     /// Tries after the first one.
     pub max_retries: u32,
@@ -36,7 +36,7 @@ pub struct ServiceSettings {
     pub max_pending_per_address: usize,
     /// How often revocation events are fetched, if they are.
     pub revocation_events: Option<Duration>,
-    /// For https.
+    /// For endpoints with `https`.
     pub tls: TlsSettings,
     /// Certificates and the revocation list on disk.
     pub signing_dir: PathBuf,

@@ -43,10 +43,10 @@ pub enum ValueError {
     /// An earlier argument says the same.
     #[error("it is named twice")]
     Repeated,
-    /// It is no size.
+    /// Not a size such as `16m`.
     #[error("it must be a size such as \"64k\" or \"10m\"")]
     Size,
-    /// It is no time.
+    /// Not a time such as `30s`.
     #[error("it must be a time such as \"30s\" or \"5m\"")]
     Time,
     /// It is no URI of an identity service.
@@ -61,7 +61,7 @@ pub enum ValueError {
     /// It is a time of no length.
     #[error("it must be longer than 0")]
     Zero,
-    /// It is no zone.
+    /// Not a zone.
     #[error("{0}")]
     Zone(#[from] ZoneError),
 }
@@ -174,10 +174,10 @@ const WEEK: i64 = 7 * DAY;
 /// Why a text is no zone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ZoneError {
-    /// It has another form.
+    /// Not of the form `zone=NAME:SIZE`.
     #[error("it must be zone=NAME:SIZE")]
     Form,
-    /// Its size is none.
+    /// The size is not one.
     #[error("its size must be such as \"512k\" or \"10m\"")]
     Size,
     /// Nothing useful fits into it.

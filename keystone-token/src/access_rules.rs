@@ -123,11 +123,11 @@ struct Pattern(Vec<Part>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
-    /// `**`
+    /// `**`: any bytes, also slashes.
     Any,
-    /// `*` or `{...}`
+    /// `*` or `{...}`: any bytes without a slash.
     InSegment,
-    /// These bytes.
+    /// Exactly these bytes.
     Literal(Vec<u8>),
 }
 
@@ -214,7 +214,7 @@ fn within_segments(path: &[u8], starts: &[usize]) -> Vec<usize> {
 /// Where Keystone validates tokens, below any base path.
 const VALIDATION: &[u8] = b"/v3/auth/tokens";
 
-/// A few milliseconds.
+/// Limits the time of one match to a few milliseconds.
 const MAX_STEPS: usize = 1 << 20;
 
 #[cfg(test)]

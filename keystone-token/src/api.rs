@@ -25,9 +25,9 @@ pub use request::{Kind, Method, Request, Subject, ACCESS_RULES_HEADER};
 /// A version of the API that this crate speaks.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum ApiVersion {
-    /// v2.0.
+    /// The API v2.0.
     V2,
-    /// v3, any minor version.
+    /// The API v3, any minor version.
     V3,
 }
 
@@ -68,7 +68,7 @@ pub enum AuthVersion {
     /// The newest that the server offers.
     #[default]
     Auto,
-    /// This one, without asking.
+    /// This version, without discovery.
     Fixed(ApiVersion),
 }
 
@@ -222,16 +222,16 @@ pub fn revocation_events(base: &str) -> Request {
 pub enum Login<'a> {
     /// An application credential; v3 only.
     ApplicationCredential {
-        /// Its id.
+        /// Id of the application credential.
         id: &'a str,
-        /// Its secret.
+        /// Secret of the application credential.
         secret: &'a str,
     },
     /// A user with a password.
     Password {
-        /// The user's name.
+        /// Name of the user.
         username: &'a str,
-        /// The password.
+        /// Password of the user.
         password: &'a str,
         /// The project, or tenant, that the token is for.
         project_name: Option<&'a str>,
@@ -242,7 +242,7 @@ pub enum Login<'a> {
     },
 }
 
-/// Asks for a token.
+/// The request for a service token.
 pub fn authenticate(
     base: &str,
     version: ApiVersion,
@@ -331,7 +331,7 @@ impl Versions {
     }
 }
 
-/// A token as issued.
+/// A service token, as Keystone has issued it.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct IssuedToken {
@@ -405,16 +405,16 @@ pub enum ApiError {
     /// Not a list of versions.
     #[error("the response is not a version discovery document")]
     NotDiscovery,
-    /// Not a revocation list.
+    /// The response is not a signed revocation list.
     #[error("the response contains no signed revocation list")]
     NotRevocationList,
-    /// Not a token.
+    /// The response is not an issued token.
     #[error("the response contains no token with an expiry")]
     NotToken,
     /// A request could not be written.
     #[error("the request cannot be encoded")]
     Unencodable,
-    /// Not a version.
+    /// The text names no version of the API.
     #[error("unknown version \"{0}\"")]
     UnknownVersion(String),
     /// An application credential with v2.0.

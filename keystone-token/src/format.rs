@@ -27,7 +27,7 @@ use armour::PKIZ_PREFIX;
 pub enum TokenFormat {
     /// `gAAAAA...`, encrypted by Keystone.
     Fernet,
-    /// Three base64url parts.
+    /// A JWS: three base64url parts, separated by dots.
     Jws,
     /// `MI...`, a CMS message in base64.
     Pki,
@@ -35,7 +35,7 @@ pub enum TokenFormat {
     Pkiz,
     /// 32 hexadecimal digits: an id that means something to Keystone only, or the hash of a token.
     Uuid,
-    /// Anything else.
+    /// None of these formats.
     Unknown,
 }
 
@@ -65,7 +65,7 @@ impl TokenFormat {
         Self::Unknown
     }
 
-    /// The word of `$keystone_token_format`.
+    /// The value of `$keystone_token_format`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fernet => "fernet",

@@ -44,7 +44,7 @@ fn check_jws(token: &[u8], rules: &OnlineRules<'_>) -> Result<(), Refusal> {
 /// What Keystone says about a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer<I = Identity> {
-    /// It is not valid.
+    /// The token is not valid.
     Refused(Refusal),
     /// It is valid, and this is whose it is.
     Valid(I),

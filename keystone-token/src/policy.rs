@@ -9,7 +9,7 @@ use crate::record::{Field, Record};
 use crate::text::eq_ignore_case;
 use crate::token::{BindFailure, Refusal};
 
-/// auth_token's `enforce_token_bind`.
+/// The values of `keystone_enforce_token_bind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum BindMode {
     /// Binds are not looked at.

@@ -29,7 +29,7 @@ pub struct RevocationEvents {
     len: usize,
     /// By the first of their ids, in the order of [`Member`].
     by_id: [HashMap<Box<str>, Vec<Event>>; Member::ALL.len()],
-    /// Those without an id.
+    /// Events that have none of these ids.
     sweeping: Vec<Event>,
 }
 
@@ -84,7 +84,7 @@ impl RevocationEvents {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether there are no events.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -156,7 +156,7 @@ enum Member {
 }
 
 impl Member {
-    /// In their order.
+    /// In the order of their declaration.
     const ALL: [Self; 10] = [
         Self::Audit,
         Self::AuditChain,

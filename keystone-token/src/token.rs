@@ -38,7 +38,7 @@ pub enum TokenClass<'t> {
     Signed(&'t str),
 }
 
-/// Without the token.
+/// Does not print the token.
 impl fmt::Debug for TokenClass<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -94,13 +94,13 @@ impl<'t> ParsedToken<'t> {
         self.format
     }
 
-    /// The message in it.
+    /// The CMS message of the token.
     pub fn signed_data(&self) -> &SignedData {
         &self.signed
     }
 }
 
-/// Without the token.
+/// Does not print the token.
 impl fmt::Debug for ParsedToken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ParsedToken")
@@ -123,12 +123,12 @@ impl<'t> VerifiedToken<'t> {
         self.identity.check_expiry(now)
     }
 
-    /// Whom it stands for.
+    /// The user and the scope of the token.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Whom it stands for.
+    /// The user and the scope of the token.
     pub fn into_identity(self) -> Identity {
         self.identity
     }
@@ -191,7 +191,7 @@ pub enum Refusal {
     /// The request has no token.
     #[error("the request has no token")]
     NoToken,
-    /// On the revocation list.
+    /// The token is on the revocation list.
     #[error("the token was revoked")]
     Revoked,
     /// A service token that has none of the roles that make it one.
@@ -206,7 +206,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The request's result.
+    /// The word that the request is counted under.
     pub fn result(&self) -> AuthResult {
         match self {
             Self::AccessRules => AuthResult::AccessRules,
@@ -262,25 +262,25 @@ impl From<IdentityError> for Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// Its text.
+    /// The text cannot be decoded.
     #[error("the token cannot be decoded: {0}")]
     Armour(ArmourError),
-    /// The message in it.
+    /// The CMS message is malformed.
     #[error(transparent)]
     Cms(CmsError),
     /// It claims to be a Fernet token.
     #[error("the Fernet token is invalid: {0}")]
     Fernet(FernetError),
-    /// What it says.
+    /// The content is not that of a token.
     #[error("the token's content is invalid: {0}")]
     Identity(IdentityError),
     /// It claims to be a JWS token.
     #[error("the JWS token is invalid: {0}")]
     Jws(JwsError),
-    /// Its characters.
+    /// A byte is not allowed in a token.
     #[error("the token contains invalid characters")]
     Text,
-    /// Its length.
+    /// The token is longer than any unsigned token of Keystone.
     #[error("the token is longer than any unsigned token of Keystone")]
     TooLong,
 }
@@ -298,7 +298,7 @@ pub enum BindFailure {
     /// The mechanism that the configuration names is not in the token.
     #[error("the token is not bound to the required mechanism")]
     NotNamed,
-    /// A bind is required.
+    /// The token has no bind, and one is required.
     #[error("the token is not bound to anything")]
     Unbound,
     /// The mechanism cannot be checked.

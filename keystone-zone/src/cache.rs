@@ -15,7 +15,7 @@ pub enum Verdict<'a> {
     Refused(u8),
 }
 
-/// What [`Cache::lookup`] found.
+/// The result of [`Cache::lookup`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// The token is valid; its identity was appended to the buffer.
@@ -27,7 +27,7 @@ pub enum Lookup {
     /// The token is valid as far as another generation tells; its identity was appended to the
     /// buffer. See [`Cache::renew`].
     Superseded(Age),
-    /// Nothing.
+    /// The cache has no entry.
     Missing,
 }
 
@@ -62,7 +62,7 @@ impl Age {
 pub struct CacheParams {
     /// Entries of another generation count no more as they are.
     pub generation: u64,
-    /// Unix seconds.
+    /// The time of the request, in Unix seconds.
     pub now: u64,
     /// Milliseconds of a clock that all processes share and nobody sets: it tells what was used
     /// last, and how old an entry is whatever happens to the time of day.
@@ -376,7 +376,7 @@ fn tag(key: &Key) -> u64 {
 /// The rank of a slot whose entry counts, and is another key's.
 const LIVE: u8 = 2;
 
-/// Slots in a set.
+/// Number of slots in a set.
 const WAYS: usize = 16;
 
 /// How many of the words for identities that are not small are for huge ones: a third, or what one

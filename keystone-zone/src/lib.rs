@@ -34,7 +34,7 @@ pub use lease::{Lease, LeaseGuard};
 
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 
-/// Bytes in a word.
+/// Size of a word of shared memory, in bytes.
 pub const WORD: usize = 8;
 
 /// Words in a cache line.

@@ -55,7 +55,7 @@ impl From<Abandoned> for Unavailable {
 
 /// A question about a token.
 pub struct ValidationRequest {
-    /// The token: visible ASCII.
+    /// Visible ASCII only.
     pub token: Zeroizing<String>,
     /// What the answer shall cover.
     pub how: Validation,
@@ -72,9 +72,9 @@ pub struct ValidationRequest {
 /// What bounds the questions that are under way, in this worker and for this service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PendingLimit {
-    /// `keystone_max_pending_per_address`.
+    /// The limit of `keystone_max_pending_per_address`.
     Address,
-    /// `keystone_max_pending`.
+    /// The limit of `keystone_max_pending`.
     Worker,
 }
 
@@ -153,7 +153,7 @@ pub(super) struct Validations {
 }
 
 impl Validations {
-    /// How many are pending.
+    /// The number of pending validations.
     pub(super) fn pending(&self) -> usize {
         self.pending.get()
     }
@@ -163,13 +163,13 @@ impl Validations {
         self.by_address.borrow().get(&client).copied().unwrap_or(0)
     }
 
-    /// Counts one that begins.
+    /// Counts a validation that begins.
     pub(super) fn begin(&self, client: ClientAddress) {
         self.pending.set(self.pending.get() + 1);
         *self.by_address.borrow_mut().entry(client).or_default() += 1;
     }
 
-    /// Counts one that ends.
+    /// Counts a validation that ends.
     pub(super) fn end(&self, client: ClientAddress) {
         self.pending.set(self.pending.get().saturating_sub(1));
         if let Entry::Occupied(mut number) = self.by_address.borrow_mut().entry(client) {

@@ -39,7 +39,7 @@ impl Setup {
 /// Why the second level cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The key is missing.
+    /// The secret key is missing.
     #[error("keystone_memcached_secret_key: {0}")]
     Secret(#[from] SealError),
     /// A server has no address.

@@ -18,7 +18,7 @@ use crate::zone::{ServiceState, Zone};
 pub struct Service {
     /// Identifies it in the zone: the same settings give the same number after a reload.
     pub id: u64,
-    /// All settings.
+    /// All settings, with their defaults.
     pub settings: ServiceSettings,
     /// nginx's resolver, which looks host names up again as their TTL says.
     pub resolver: Option<Resolver>,

@@ -26,7 +26,7 @@ pub struct ServiceClient {
     pub(super) service: &'static Service,
     pub(super) zone: Zone,
     pub(super) state: ServiceState,
-    /// Where this process counts.
+    /// The counters of this process.
     pub(super) row: Row<'static>,
     pub(super) client: KeystoneClient,
     material: RefCell<Rc<Material>>,
@@ -83,7 +83,7 @@ impl ServiceClient {
         })
     }
 
-    /// The configuration of it.
+    /// The configuration of the service.
     pub fn service(&self) -> &'static Service {
         self.service
     }

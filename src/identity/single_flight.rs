@@ -106,7 +106,7 @@ impl<T: Clone, E: Clone> Call<T, E> {
         self.started.elapsed()
     }
 
-    /// Waits for the outcome.
+    /// Waits until the call ends, and returns a copy of its outcome.
     pub(super) async fn outcome(&self) -> Result<T, E> {
         // Removes the waker of a future that is dropped while it waits.
         struct Ticket<'c, T, E>(&'c Call<T, E>, u64);

@@ -38,7 +38,7 @@ enum Health {
 /// Why an exchange with memcached has no answer.
 #[derive(Debug, thiserror::Error)]
 enum MemcachedError {
-    /// The exchange failed.
+    /// The connection failed.
     #[error(transparent)]
     Net(#[from] NetError),
     /// It answered what cannot be used.

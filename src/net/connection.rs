@@ -55,7 +55,7 @@ pub struct Timeouts {
 }
 
 impl PeerConnection {
-    /// Connects to `peer`.
+    /// Connects to `peer`, and waits until the connection is established.
     pub async fn connect(
         peer: &Peer<'_>,
         timeouts: Timeouts,

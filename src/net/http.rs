@@ -25,17 +25,15 @@ use super::stream::Stream;
 use super::timer::{now_msec, or_timeout, Timer};
 use super::tls::TlsContext;
 
-/// A whole answer.
+/// A response with its whole body.
 pub struct Response {
-    /// Its status.
     pub status: StatusCode,
-    /// Its headers.
     pub headers: HeaderMap,
-    /// All of its body.
+    /// Complete, within the limit of the request.
     pub body: Bytes,
 }
 
-/// How a client behaves.
+/// The settings of a client.
 #[derive(Clone)]
 pub struct HttpSettings {
     /// For each address. The whole answer may take six times the time between two reads.
@@ -44,7 +42,7 @@ pub struct HttpSettings {
     pub idle_timeout: Duration,
     /// How many idle connections are kept.
     pub keepalive: usize,
-    /// For `https` endpoints.
+    /// Used for `https` endpoints.
     pub tls: TlsContext,
     /// What the client calls itself.
     pub user_agent: &'static str,

@@ -79,7 +79,7 @@ fn schedule(runnable: Runnable, info: ScheduleInfo) {
     });
 }
 
-/// Handles the queue's event.
+/// Handles the event of the queue: runs all tasks that were woken.
 fn run_woken() {
     let woken = SCHEDULER.with(|scheduler| {
         let mut scheduler = scheduler.borrow_mut();

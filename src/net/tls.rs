@@ -144,7 +144,7 @@ pub enum TlsError {
     /// A file cannot be used.
     #[error("\"{}\": {reason}", path.display())]
     File {
-        /// Which one.
+        /// The certificate, the key or the CA bundle.
         path: PathBuf,
         /// What the system or OpenSSL says.
         reason: String,

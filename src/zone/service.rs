@@ -84,7 +84,7 @@ impl ServiceState {
         self.words[NEXT].load(Ordering::Relaxed) as *mut AtomicU64
     }
 
-    /// Which service this is.
+    /// Identifies the settings of the service.
     pub fn id(&self) -> u64 {
         self.words[ID].load(Ordering::Relaxed)
     }
@@ -419,7 +419,7 @@ const KEPT: [usize; 12] = [
 /// Milliseconds, more than a file can be old.
 const BIAS: i64 = 1 << 50;
 
-/// Milliseconds.
+/// In milliseconds.
 const USED_GRANULE: u64 = 1_000;
 
 /// A service token may be a PKI token itself.

@@ -81,7 +81,7 @@ fn stays_out(world: &World, token: Option<&str>, method: &str, target: &str, sta
     assert_eq!(world.upstream.requests().len(), before, "{method} {target}");
 }
 
-/// The user may not.
+/// Expects 403: the user is known, and not authorized.
 #[track_caller]
 fn forbidden(world: &World, token: &str, method: &str, target: &str) {
     stays_out(world, Some(token), method, target, 403);

@@ -9,13 +9,13 @@ use keystone_testbed::process::at_exit;
 
 /// Three Keystones on one database, and the oracle.
 pub struct Cloud {
-    /// Gives Fernet tokens.
+    /// Issues Fernet tokens.
     pub fernet: Keystone,
-    /// Gives JWS tokens.
+    /// Issues JWS tokens.
     pub jws: Keystone,
     /// Gives Fernet tokens that expire soon; `fernet` knows them too.
     pub brief: Keystone,
-    /// auth_token of today.
+    /// auth_token of a current release.
     pub oracle: Oracle,
 }
 

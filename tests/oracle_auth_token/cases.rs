@@ -37,7 +37,7 @@ pub enum Odd {
 pub struct Case {
     /// What kind it is of.
     pub kind: &'static str,
-    /// The token.
+    /// The value of `X-Auth-Token`.
     pub token: String,
     /// Another token that the oracle must be asked about instead.
     pub twin: Option<String>,
@@ -105,9 +105,9 @@ impl Case {
 
 /// Makes cases for one scene.
 pub struct Maker<'a> {
-    /// Where chance comes from.
+    /// Source of all random choices.
     pub random: Random,
-    /// Who signs.
+    /// Certificates that sign tokens.
     pub pki: &'a Pki,
     /// Who may not, with a certificate of the same names and numbers.
     pub stranger: &'a Pki,
@@ -287,7 +287,7 @@ impl<'a> Maker<'a> {
         json!(services)
     }
 
-    /// Some JSON, signed.
+    /// Signs JSON as a token.
     pub fn signed(&mut self, content: &str) -> Vec<u8> {
         let form =
             Form { digest: self.digest(), null_parameters: self.random.percent(30), bend: None };
@@ -345,7 +345,7 @@ impl<'a> Maker<'a> {
         format!("audit-{}", self.id())
     }
 
-    /// A name.
+    /// A random name.
     pub fn word(&mut self) -> String {
         self.random.pick(WORDS).to_owned()
     }

@@ -11,9 +11,8 @@ use crate::cases::{Case, Odd};
 
 /// What the oracle said about a case.
 pub struct Told<'a> {
-    /// The case.
     pub case: &'a Case,
-    /// Its answer.
+    /// The answer of auth_token to the case.
     pub view: View,
     /// Its answer to the twin of the case's token, if there is one.
     pub twin: Option<View>,

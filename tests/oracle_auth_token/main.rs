@@ -134,7 +134,7 @@ impl Scene {
     }
 }
 
-/// What was seen.
+/// Numbers of cases by result.
 #[derive(Default)]
 struct Tally {
     requests: usize,

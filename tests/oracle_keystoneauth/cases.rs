@@ -27,7 +27,7 @@ pub struct Case {
 /// What a token is of.
 #[derive(Debug)]
 pub struct Who {
-    /// 2 or 3.
+    /// Version of the identity API: 2 or 3.
     pub version: u8,
     pub identity: Identity,
 }
@@ -43,11 +43,11 @@ pub enum Service {
 /// What is to be the same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// There is an account.
+    /// The path has an account.
     Decided(Decision),
-    /// The ACL is none.
+    /// The ACL is malformed.
     NoAcl,
-    /// The path names nothing.
+    /// The path has no account.
     NoPath,
 }
 
@@ -76,7 +76,7 @@ impl Case {
         }
     }
 
-    /// What the module says.
+    /// The decision of the module.
     pub fn outcome(&self, scene: &Scene) -> Outcome {
         let acl = match &self.acl {
             Some((kind, text)) => match Acl::parse(*kind, text) {

@@ -10,7 +10,7 @@ use keystone_testbed::swift::Swift;
 ///
 /// All tests use the same accounts, so each has containers of its own.
 pub struct Cloud {
-    /// Gives Fernet tokens.
+    /// Issues Fernet tokens.
     pub keystone: Keystone,
     /// Is to be reached through a gateway.
     pub swift: Swift,

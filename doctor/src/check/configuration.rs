@@ -33,7 +33,7 @@ pub fn section(conf: &Conf, machine: &Machine) -> Section {
     Section { name, checks, ..Section::default() }
 }
 
-/// What nginx itself says.
+/// The result of `nginx -t`.
 fn tested(path: &Path, tested: Option<&Tested>, machine: &Machine) -> Vec<Check> {
     let (id, title) = ("configuration.nginx", "nginx -t");
     let (Some(tested), Some(nginx)) = (tested, &machine.nginx) else {

@@ -14,7 +14,6 @@ use super::reader::Problem;
 pub struct Service {
     /// The servers with these settings, as `server at FILE:LINE`.
     pub users: Vec<String>,
-    /// All settings.
     pub settings: Settings,
 }
 
@@ -41,7 +40,7 @@ pub struct Settings {
 /// Why a setting is not available.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unusable {
-    /// The reason.
+    /// Why the value cannot be used, in the words of the module.
     pub reason: String,
     /// Whether the system forbade it to this process.
     pub forbidden: bool,

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use super::seal::Name;
 use super::MAX_VALUE;
 
-/// Asks for an entry.
+/// The command that reads an entry.
 pub fn get(name: &Name) -> Vec<u8> {
     format!("get {}\r\n", name.as_str()).into_bytes()
 }
@@ -36,7 +36,7 @@ pub struct GetReader {
 pub enum GetResponse {
     /// There is no such entry.
     Nothing,
-    /// What it holds.
+    /// The bytes of the entry.
     Value(Vec<u8>),
 }
 
@@ -143,7 +143,7 @@ fn refusal(line: &str) -> ProtocolError {
     }
 }
 
-/// Digits and nothing else.
+/// Parses decimal digits; a sign is not allowed.
 fn number(digits: &str) -> Result<u32, ProtocolError> {
     match digits.bytes().all(|byte| byte.is_ascii_digit()) {
         true => digits.parse().map_err(|_| ProtocolError::InvalidResponse),

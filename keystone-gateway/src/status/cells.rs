@@ -10,21 +10,21 @@ use keystone_token::result::AuthResult;
 /// What stands for a status, an endpoint or a server without cells of its own.
 pub const OTHER: &str = "other";
 
-/// How the caches answered.
+/// The result of one lookup in the worker's cache or in the zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheLookup {
     /// From what the worker has seen last.
     WorkerHit,
     /// There was an entry in the zone, which counts no more.
     ZoneExpired,
-    /// From the zone.
+    /// The zone has an entry.
     ZoneHit,
-    /// Not at all.
+    /// The zone has no entry.
     ZoneMiss,
 }
 
 impl CacheLookup {
-    /// How many there are.
+    /// The number of variants.
     pub const COUNT: usize = 4;
 }
 
@@ -46,9 +46,9 @@ pub fn cache_lookup(lookup: CacheLookup) -> usize {
 pub enum Path {
     /// Another gateway, which has told memcached.
     Memcached,
-    /// This one.
+    /// The gateway, by the signature of the token.
     Offline,
-    /// The identity service.
+    /// Keystone.
     Online,
 }
 
@@ -56,7 +56,7 @@ impl Path {
     /// All of them, each at the place of its number.
     pub const ALL: [Self; 3] = [Self::Memcached, Self::Offline, Self::Online];
 
-    /// The word for metrics.
+    /// The value of the label `path`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Memcached => "memcached",
@@ -141,13 +141,13 @@ pub fn durations(
 pub enum MemcachedOp {
     /// An entry was looked for, and was there.
     GetHit,
-    /// It was not there.
+    /// A `get` that found no entry.
     GetMiss,
     /// There was no usable answer.
     GetFailed,
     /// An entry was put there.
     SetStored,
-    /// It was not.
+    /// A `set` that was refused or not answered.
     SetFailed,
 }
 
@@ -156,7 +156,7 @@ impl MemcachedOp {
     pub const ALL: [Self; 5] =
         [Self::GetHit, Self::GetMiss, Self::GetFailed, Self::SetStored, Self::SetFailed];
 
-    /// Operation and result.
+    /// The values of the labels `operation` and `result`.
     pub fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::GetHit => ("get", "hit"),

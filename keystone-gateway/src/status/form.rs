@@ -22,7 +22,7 @@ impl Form {
         }
     }
 
-    /// The media type.
+    /// The value of `Content-Type`.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",

@@ -156,7 +156,7 @@ pub struct Certificate<'a> {
     pub serial: &'a str,
     /// From when on its whole chain is valid, in unix seconds.
     pub not_before: i64,
-    /// When that ends.
+    /// End of the validity, in Unix seconds.
     pub not_after: i64,
 }
 

@@ -11,7 +11,7 @@ use crate::json::Text;
 /// The trust that a token is scoped to. Where a member is `None`, it is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trust<T> {
-    /// The trust's id.
+    /// Id of the trust.
     pub id: Option<T>,
     /// The id of the user who trusts, in whose name the token acts if the trust impersonates.
     pub trustor_id: Option<T>,

@@ -117,7 +117,7 @@ impl Acl {
 }
 
 impl Referrers {
-    /// From what follows `.r:`.
+    /// Parses what follows `.r:`.
     fn new(value: &str) -> Option<Self> {
         let (is_denied, host) = match value.strip_prefix('-') {
             Some(host) => (true, strip(host)),
@@ -170,10 +170,10 @@ pub enum AclError {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContainerAcls {
-    /// The ACL for reading.
+    /// The text of `X-Container-Read`; `None` if the file has none.
     #[serde(default, deserialize_with = "text")]
     pub read: Option<String>,
-    /// The ACL for writing.
+    /// The text of `X-Container-Write`; `None` if the file has none.
     #[serde(default, deserialize_with = "text")]
     pub write: Option<String>,
 }

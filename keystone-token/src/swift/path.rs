@@ -5,11 +5,11 @@ use crate::text::{escaped, unquote};
 /// `/VERSION[/ACCOUNT[/CONTAINER[/OBJECT]]]`, taken apart; what is not there or empty is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountPath<'a> {
-    /// `v1`, mostly.
+    /// The version of Swift's API, such as `v1`.
     pub version: &'a [u8],
-    /// Such as `AUTH_4b9c`.
+    /// The account, such as `AUTH_4b9c`.
     pub account: Option<&'a [u8]>,
-    /// The container.
+    /// The container, such as `photos`.
     pub container: Option<&'a [u8]>,
     /// All that follows, slashes included.
     pub object: Option<&'a [u8]>,
@@ -243,7 +243,7 @@ mod tests {
         pieces.prop_map(|pieces| ["/", &pieces.concat()].concat().into_bytes())
     }
 
-    /// What nginx does, nearly.
+    /// Normalises as nginx does, nearly.
     fn normalise(raw: &[u8]) -> Vec<u8> {
         let mut segments: Vec<&[u8]> = Vec::new();
         let decoded = unquote(raw);

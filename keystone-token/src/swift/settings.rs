@@ -15,7 +15,7 @@ pub struct Options {
     pub service_roles: Option<Vec<String>>,
     /// `[PREFIX:]ROLE`; none by default.
     pub project_reader_roles: Option<Vec<String>>,
-    /// None by default.
+    /// Role names, without a prefix; none by default.
     pub system_reader_roles: Option<Vec<String>>,
     /// `ResellerAdmin` by default; nobody has an empty one.
     pub reseller_admin_role: Option<String>,
@@ -133,7 +133,7 @@ pub enum OptionsError {
     /// Nobody has a role with a comma in its name: it would read as two.
     #[error("role \"{0}\" contains a comma")]
     Comma(String),
-    /// An empty name.
+    /// A role with an empty name.
     #[error("\"{0}\" names no role")]
     NoRole(String),
     /// The roles for it would never count.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::identity::Identity;
 
-/// Somebody, as a record.
+/// A user with roles in a project.
 #[derive(Clone)]
 struct Who(Identity);
 

@@ -42,7 +42,7 @@ const TOKENS: &[&str] = &["X_AUTH_TOKEN", "X_STORAGE_TOKEN", "X_SERVICE_TOKEN"];
 pub struct Violation {
     /// The case that it is about, if that can be told.
     pub case: Option<u64>,
-    /// What is wrong.
+    /// The finding, for people.
     pub what: String,
 }
 

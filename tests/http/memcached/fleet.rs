@@ -19,7 +19,7 @@ pub struct Fleet {
     pub memcached: Memcached,
     /// The cloud, with the first gateway in it.
     pub world: World,
-    /// The second gateway.
+    /// The gateway that shares the first one's memcached.
     pub second: Nginx,
 }
 

@@ -29,7 +29,7 @@ pub(super) fn play() -> Result<bool, Failure> {
 struct Stage {
     keystone: Keystone,
     nginx: Nginx,
-    /// Of project demo.
+    /// The account of project demo.
     account: String,
     home: TempDir,
     story: Story,

@@ -54,9 +54,9 @@ pub enum Error {
     /// A system call failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done.
+        /// What the program tried to do.
         what: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Some JSON was not what was expected.
@@ -68,7 +68,7 @@ pub enum Error {
     /// nginx did not start, reload or stop.
     #[error("nginx: {0}")]
     Nginx(String),
-    /// OpenSSL refused.
+    /// A function of OpenSSL failed.
     #[error("openssl: {0}")]
     OpenSsl(#[from] openssl::error::ErrorStack),
     /// Prometheus or promtool said something else than it was asked for.

@@ -27,7 +27,7 @@ enum Place {
 /// An entry, as memcached lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name.
+    /// The key of the entry.
     pub name: String,
     /// When memcached forgets it, in seconds since 1970; `None` for never.
     pub expires_at: Option<i64>,
@@ -53,7 +53,7 @@ impl Memcached {
         Ok(memcached)
     }
 
-    /// What `keystone_memcached_servers` calls it.
+    /// The server, as `keystone_memcached_servers` names it.
     pub fn server(&self) -> String {
         match &self.place {
             Place::Tcp(port) => port.address().to_string(),
@@ -99,12 +99,12 @@ impl Memcached {
         self.signal(libc::SIGSTOP)
     }
 
-    /// Lets it answer again.
+    /// Ends [`Memcached::freeze`].
     pub fn thaw(&self) -> Result<()> {
         self.signal(libc::SIGCONT)
     }
 
-    /// All that lies there.
+    /// All entries of the server.
     pub fn entries(&self) -> Result<Vec<Listed>> {
         wait_for("memcached to list its entries", || {
             // It says BUSY while it still makes another list.
@@ -178,7 +178,7 @@ impl Memcached {
         count.ok_or_else(|| Error::Memcached("it does not count".into()))
     }
 
-    /// Forgets everything.
+    /// Removes all entries.
     pub fn flush(&self) -> Result<()> {
         self.converse("flush_all\r\n", &["OK"]).map(|_| ())
     }

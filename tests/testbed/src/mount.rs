@@ -31,7 +31,7 @@ impl Mount {
         Ok(Some(Self { path, _dir: dir }))
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub fn path(&self) -> &Path {
         &self.path
     }

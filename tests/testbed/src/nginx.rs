@@ -46,7 +46,7 @@ impl Nginx {
         Ok(nginx)
     }
 
-    /// Its address.
+    /// The address that [`Nginx::connect`] connects to.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
     }
@@ -56,7 +56,7 @@ impl Nginx {
         self.dir.path()
     }
 
-    /// The master's process id.
+    /// Process id of the master.
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
     }
@@ -157,7 +157,7 @@ impl Nginx {
         })
     }
 
-    /// Opens a connection.
+    /// Opens a connection to [`Nginx::address`].
     pub fn connect(&self) -> Result<Client> {
         Client::connect(self.address())
     }
@@ -279,7 +279,7 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Result<Vec<u8>> {
 /// What `nginx -t` says about a configuration.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// Whether nginx would start.
+    /// Whether nginx accepts the configuration.
     pub ok: bool,
     /// What it wrote; the name of the configuration file is replaced by `nginx.conf`.
     pub text: String,

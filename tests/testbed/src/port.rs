@@ -20,7 +20,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// Holds any free port.
+    /// Reserves a free port.
     pub fn free() -> Result<Self> {
         for _ in 0..TRIES {
             let mut random = [0; 2];
@@ -48,7 +48,7 @@ impl Port {
         Ok(held.then_some(Self { number, _lock: lock }))
     }
 
-    /// Its number.
+    /// The number of the port.
     pub fn number(&self) -> u16 {
         self.number
     }

@@ -1,11 +1,11 @@
 //! Numbers that are the same for the same seed (SplitMix64).
 
-/// A source of numbers.
+/// A generator of pseudo-random numbers.
 #[derive(Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// From a seed.
+    /// A generator; the same seed gives the same numbers.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -24,7 +24,7 @@ impl Random {
         self.below(100) < share
     }
 
-    /// One of several.
+    /// One of the items, which must not be empty.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len())]
     }

@@ -157,7 +157,7 @@ impl Sample {
             .unwrap_or_else(|error| panic!("writing {}: {error}", path.display()));
     }
 
-    /// The directory of nginx.
+    /// The directory with `nginx.conf` and the logs.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }

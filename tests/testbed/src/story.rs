@@ -26,7 +26,7 @@ impl Story {
         Ok(Self { wrong: Vec::new() })
     }
 
-    /// Begins a chapter.
+    /// Prints the title of a step.
     pub(super) fn title(&self, text: &str) -> Result<(), Failure> {
         println!("\n* {text}");
         stop_if_interrupted()

@@ -38,9 +38,9 @@ use crate::{wait_for, During, Result};
 pub struct World {
     /// nginx with the module.
     pub nginx: Nginx,
-    /// The identity service.
+    /// The identity service that nginx asks.
     pub identity: Identity,
-    /// What is behind nginx.
+    /// The server behind nginx.
     pub upstream: Upstream,
     /// The certificates that tokens are signed with.
     pub pki: Pki,
@@ -266,7 +266,7 @@ impl Setup {
         self.config(|config| config.http(&lines))
     }
 
-    /// With so many workers.
+    /// Sets `worker_processes`.
     pub fn workers(self, workers: usize) -> Self {
         self.config(|config| config.workers(workers))
     }
@@ -302,7 +302,7 @@ impl Setup {
         self
     }
 
-    /// Starts nginx.
+    /// Starts the servers and nginx.
     #[track_caller]
     pub fn start(self) -> World {
         self.try_start().unwrap_or_else(|error| give_up("starting nginx", error))

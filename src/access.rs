@@ -26,8 +26,8 @@ const AGAIN: isize = NGX_AGAIN as isize;
 const DECLINED: isize = NGX_DECLINED as isize;
 const ERROR: isize = NGX_ERROR as isize;
 
-/// Rewrite phase, first of all handlers: removes the headers that only the module may set, whatever the
-/// result of the request.
+/// Rewrite phase, first of all handlers: removes the headers that only the module may set, whatever
+/// the result of the request.
 pub fn strip(request: &Request) -> isize {
     if strip_digests(request).is_none() {
         return ERROR;
@@ -52,8 +52,8 @@ pub fn strip(request: &Request) -> isize {
     }
 }
 
-/// Preaccess phase, when the location is settled: removes the tokens where `keystone_forward_token` is
-/// off, also if another module grants access and this one is not asked.
+/// Preaccess phase, when the location is settled: removes the tokens where `keystone_forward_token`
+/// is off, also if another module grants access and this one is not asked.
 pub fn strip_tokens(request: &Request) -> isize {
     let Some(location) = request.location() else { return ERROR };
     if location.auth() == Auth::Off || location.forwards_token() {
@@ -250,7 +250,7 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
     }
 }
 
-/// 403, and the line that tells an operator why.
+/// Answers 403, and logs the reason.
 fn forbid(authz: &AuthzContext<'_>, user: &TokenState<Record<'_>>, reason: &dyn Display) -> isize {
     let user = match user {
         TokenState::Valid(record) => record.get(UserId),

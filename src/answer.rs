@@ -171,7 +171,7 @@ fn set_json(request: &Request, body: &'static str) {
     }
 }
 
-/// A 401 of an upstream, or of another module, tells where tokens come from as well.
+/// A 401 of an upstream, or of another module, names the identity service as well.
 fn add_challenge(request: &Request) {
     let (Some(location), Some(server)) = (request.location(), request.server()) else { return };
     let announced = request.response_headers().any(|(name, value)| {

@@ -101,8 +101,8 @@ impl Authenticator<'_> {
         Some(found)
     }
 
-    /// Notes how the cache took part. The first lookup counts, for after a wait the entry may be
-    /// there. A later hit counts where the first source had no entry.
+    /// Notes the result of the cache. The first lookup counts: after a wait the entry may be there.
+    /// A later hit counts if the first source had no entry.
     fn note_look(&self, looked: &CacheResult, source: Source) {
         let is_first = self.request_token.cache_status.get().is_none();
         if is_first {

@@ -36,8 +36,8 @@ impl<'a> AuthzContext<'a> {
     }
 
     /// The user token. A service that hands a request on vouches for more than the user can: that
-    /// an expired token was good when its work began, and that the request is within the rules of an
-    /// application credential. A bind is then the service's own (auth_token/__init__.py,
+    /// an expired token was good when its work began, and that the request is within the rules of
+    /// an application credential. A bind is then the service's own (auth_token/__init__.py,
     /// `process_request()`).
     pub fn user(&self, service: &TokenState<Record<'_>>) -> TokenState<Record<'a>> {
         self.judge(&self.context.user, |record| {

@@ -39,7 +39,7 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// Creates the directory for `owner` if it is missing, and checks that nobody else can put files
+/// Creates the directory for `owner` if it is missing, and checks that no other user can put files
 /// into it. On success a warning may come back; an error says why nginx must not start.
 pub fn prepare(path: &Path, owner: Owner) -> Result<Option<String>, PrepareError> {
     let failed = |reason| PrepareError { path: path.to_owned(), reason };
@@ -193,7 +193,7 @@ pub fn load(path: &Path, mut complain: impl FnMut(String)) -> Files {
     let signing = read(SIGNING_CERTIFICATE).map(|(bytes, _)| bytes);
     let ca = read(CA_CERTIFICATE).map(|(bytes, _)| bytes);
     let revoked = read(REVOKED).map(|(bytes, written)| {
-        // A file from the future is as good as one that is very old.
+        // A file from the future counts as a very old one.
         let age = SystemTime::now().duration_since(written).unwrap_or(Duration::MAX);
         (bytes, age)
     });
@@ -216,7 +216,7 @@ fn read_file(path: &Path) -> io::Result<(Vec<u8>, SystemTime)> {
     Ok((bytes, metadata.modified()?))
 }
 
-/// Whether there is no file of this name, nor anything else.
+/// Whether nothing of this name exists.
 pub fn is_missing(path: &Path, name: &str) -> bool {
     let found = fs::symlink_metadata(path.join(name));
     found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)

@@ -1,6 +1,6 @@
 //! `keystone_status`: what the module counts, and what workers know, as a page of nginx's.
 //!
-//! One worker tells for all: what they count lies in the zone. Who may read it is decided as for
+//! One worker reports for all: their counters are in the zone. Who may read it is decided as for
 //! any location, by `allow` and `deny` for one.
 
 use std::ffi::CStr;

@@ -2,15 +2,15 @@
 
 use keystone_token::result::AuthResult;
 
-/// The state of a token: of the request it is a `TokenState<Identity>`, and in one of its locations a
-/// `TokenState<Record>`.
+/// The state of a token: of the request it is a `TokenState<Identity>`, and in one of its locations
+/// a `TokenState<Record>`.
 #[derive(Clone, Copy)]
 pub enum TokenState<T> {
-    /// The request has no such token.
+    /// The request has no token of this kind.
     Absent,
     /// The token is not valid.
     Refused(AuthResult),
-    /// The identity service was needed and could not be asked.
+    /// The identity service was needed and did not answer.
     Unavailable,
     /// It is valid, and has this identity.
     Valid(T),

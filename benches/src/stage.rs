@@ -100,7 +100,7 @@ const fn row(name: &'static str, location: &'static str, tokens: Tokens, against
     Row { name, location, tokens, status: "200", against }
 }
 
-/// All that takes part, but the client.
+/// Everything that is measured, except the client.
 pub struct Stage {
     pins: Pins,
     pki: Pki,

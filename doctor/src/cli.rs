@@ -119,7 +119,7 @@ fn is_setting(name: &str) -> bool {
 
 fn set(directives: &mut Vec<Directive>, name: String, value: String) -> Result<(), UsageError> {
     let is_secret = ["admin_token", "password", "secret"].iter().any(|it| name.ends_with(it));
-    // What stands in a command line can be read by every user of the machine.
+    // Every user of the machine can read a command line.
     if is_secret && !value.starts_with("file:") {
         return Err("a secret must be given as file:PATH".into());
     }

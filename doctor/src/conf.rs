@@ -230,7 +230,7 @@ impl Conf {
         }
     }
 
-    /// Notes what stands in a level, and in the levels in it if `deep`.
+    /// Notes the directives of a level, and of the levels in it if `deep`.
     fn note_hazards(&mut self, block: &[Directive], deep: bool) {
         for directive in block {
             let hazard = Hazard::of(directive).filter(|hazard| !self.hazards.contains(hazard));
@@ -242,10 +242,10 @@ impl Conf {
     }
 }
 
-/// The path of `nginx.conf` from the root, since what is told to try has to work from any directory.
+/// The absolute path of `nginx.conf`: the commands in the report must work from any directory.
 ///
-/// `..` is resolved: nginx's user may be kept out of the directory in which the program was started,
-/// `/root` say, and would seem to be kept out of all that is named by way of it.
+/// `..` is resolved: nginx's user may be kept out of the directory in which the program was
+/// started, `/root` say, and would seem to be kept out of all that is named by way of it.
 fn absolute(path: &Path) -> PathBuf {
     let goes_up = path.components().any(|component| component == Component::ParentDir);
     let absolute = if goes_up { path.canonicalize() } else { std::path::absolute(path) };

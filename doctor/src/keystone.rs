@@ -97,7 +97,7 @@ pub enum AskError {
     Answer(AnswerError),
 }
 
-/// A connection's way, once it is known to be passable.
+/// An endpoint of Keystone that accepts connections.
 pub struct Endpoint<'s> {
     /// The URI that requests are sent to.
     pub uri: Uri,

@@ -10,7 +10,7 @@ use crate::system::{self, User};
 pub struct Machine {
     /// The user that runs this program.
     pub me: User,
-    /// The user of nginx's workers, or why it cannot be told.
+    /// The user of nginx's workers, or why it is not known.
     pub worker: Result<User, String>,
     /// nginx, if there is one to ask.
     pub nginx: Option<Nginx>,

@@ -35,7 +35,7 @@ use zeroize::Zeroizing;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// Nobody listens there, or nobody can be reached.
+    /// The server refuses connections or cannot be reached.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
     /// The answer is not one of HTTP, or breaks off.
@@ -139,7 +139,7 @@ pub fn tls_context(settings: &TlsSettings) -> Result<SslContext, String> {
     if let (Some(certificate), Some(key)) = (&settings.certificate, &settings.certificate_key) {
         builder.set_certificate_chain_file(certificate).map_err(in_file(certificate))?;
         let pem = std::fs::read(key).map_err(|error| format!("{}: {error}", key.display()))?;
-        // Without a passphrase at hand OpenSSL would ask for one on the terminal.
+        // Without this passphrase, OpenSSL would ask for one on the terminal.
         let pair = PKey::private_key_from_pem_passphrase(&Zeroizing::new(pem), b"");
         let pair = pair.map_err(in_file(key))?;
         builder.set_private_key(&pair).map_err(in_file(key))?;

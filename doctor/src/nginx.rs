@@ -94,7 +94,7 @@ impl Tested {
     }
 }
 
-/// How nginx was built, as `nginx -V` tells.
+/// How nginx was built, as `nginx -V` prints it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Build {
     /// The user of the workers where `nginx.conf` names none.
@@ -178,7 +178,7 @@ fn workers_of(master: u32) -> impl Iterator<Item = Process> {
     })
 }
 
-/// A process, as far as the system tells.
+/// A process, as `/proc` shows it.
 struct Process {
     parent: u32,
     title: String,

@@ -38,7 +38,7 @@ impl Status {
     }
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
     /// Its name, which stays the same from release to release: `signing_dir.mode`.
@@ -52,7 +52,7 @@ pub struct Check {
     pub detail: String,
     /// The consequence for the gateway, if it is not obvious.
     pub meaning: Option<String>,
-    /// The command, or the directive, that mends it or tells more.
+    /// The command or the directive that repairs it or shows more.
     pub fix: Option<String>,
 }
 
@@ -122,7 +122,7 @@ pub struct Section {
 pub struct Verdict {
     /// `accept`, `refuse` or `unknown`.
     pub decision: Decision,
-    /// The word of `$keystone_auth_result`; `None` if it cannot be told.
+    /// The word of `$keystone_auth_result`; `None` if it is not known.
     pub result: Option<&'static str>,
     /// The reason, in one sentence.
     pub reason: String,
@@ -134,13 +134,13 @@ pub struct Verdict {
 pub enum Decision {
     /// The module accepts the token.
     Accept,
-    /// It cannot be told with what is at hand.
+    /// The checks that could be made do not decide it.
     Unknown,
     /// The module refuses the token.
     Refuse,
 }
 
-/// What is told about a token before it is judged.
+/// What the report shows of a token before the verdict.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Subject {
@@ -280,7 +280,7 @@ impl Page {
 }
 
 /// A text in which nothing can steer a terminal or make lines of its own: names and reasons come
-/// from files, from the network, and from tokens that anybody may have made up.
+/// from files, from the network, and from tokens that anybody may have forged.
 pub struct Plain<'a>(pub &'a str);
 
 impl fmt::Display for Plain<'_> {

@@ -1,4 +1,4 @@
-//! What the system says: its users, who may write where, the time.
+//! Facts about the system: users, permissions of files, the time.
 
 use std::fs;
 use std::io;

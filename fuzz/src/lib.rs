@@ -1,7 +1,7 @@
 //! What several targets need.
 
-/// The bytes that a percent-encoded path stands for, as whoever is behind would decode it; what is no
-/// whole escape means itself.
+/// The bytes that a percent-encoded path stands for, as whoever is behind would decode it; what is
+/// no whole escape means itself.
 pub fn percent_decoded(raw: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::new();
     let mut rest = raw;

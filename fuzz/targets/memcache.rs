@@ -1,5 +1,5 @@
-//! What memcached answers, in two pieces: the first byte says how long the first one is. It makes no
-//! difference, and nothing that was not sealed is taken for an answer of Keystone.
+//! What memcached answers, in two pieces: the first byte says how long the first one is. It makes
+//! no difference, and nothing that was not sealed is taken for an answer of Keystone.
 #![no_main]
 
 use keystone_gateway::memcache::protocol::{GetReader, GetResponse, SetReader};

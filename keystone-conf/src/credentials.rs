@@ -15,7 +15,7 @@ pub enum Credentials {
         /// Secret of the application credential.
         secret: Secret,
     },
-    /// As nobody: only what needs no credentials can be asked.
+    /// Without credentials: only requests that need no service token are possible.
     None,
     /// As a user with a password.
     Password {

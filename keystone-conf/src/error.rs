@@ -18,7 +18,7 @@ pub enum ConfError {
         /// The name as it is written.
         directive: String,
     },
-    /// The directive stands in a block where it has no meaning.
+    /// The directive is not allowed in this block.
     #[error("\"{directive}\" directive is not allowed here")]
     Context {
         /// The name as it is written.

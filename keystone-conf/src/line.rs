@@ -170,7 +170,7 @@ impl<'a, V: Clone> Line<'a, V> {
         Ok(word.to_owned())
     }
 
-    /// A word that is not empty and can stand in a header or a log line.
+    /// A word that is not empty and fits into a header and a log line.
     pub(crate) fn word(&mut self) -> Read<String> {
         self.checked_word(self.argument())
     }
@@ -193,7 +193,7 @@ impl<'a, V: Clone> Line<'a, V> {
         self.words()
     }
 
-    /// All names, and where they stand.
+    /// All names, and the position of the directive.
     pub(crate) fn names_and_position(&mut self) -> Read<(Vec<String>, Position)> {
         Ok((self.names()?, self.position()))
     }
@@ -208,7 +208,8 @@ impl<'a, V: Clone> Line<'a, V> {
         self.arguments.iter().map(word).collect()
     }
 
-    /// auth_token and Swift write lists with commas; here that would be one name, which nobody has.
+    /// auth_token and Swift write lists with commas; here that would be one name, which no role
+    /// has.
     fn refuse_commas(&self) -> Read<()> {
         let Some(list) = self.arguments.iter().find(|word| word.contains(',')) else {
             return Ok(());

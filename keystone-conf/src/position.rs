@@ -1,4 +1,4 @@
-//! Where a directive stands in the configuration.
+//! The position of a directive in the configuration.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -30,7 +30,7 @@ pub struct ServiceSettings {
     pub max_retries: u32,
     /// Idle connections per worker.
     pub keepalive: usize,
-    /// Validations under way, per worker.
+    /// The limit of pending validations, per worker.
     pub max_pending: usize,
     /// Of these, how many one client address may have; 0 for all.
     pub max_pending_per_address: usize,
@@ -42,7 +42,7 @@ pub struct ServiceSettings {
     pub signing_dir: PathBuf,
     /// Never empty; the first names a token in logs and variables.
     pub hash_algorithms: Vec<HashAlgorithm>,
-    /// Whether the revocation list is heeded.
+    /// Whether the revocation list is checked.
     pub revocation: bool,
     /// How old the list may be before it is fetched again.
     pub revocation_cache_time: Duration,

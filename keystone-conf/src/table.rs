@@ -33,13 +33,13 @@ pub const fn count_names<V: Clone + 'static>() -> usize {
     count
 }
 
-/// A directive: where it may stand, and what becomes of its arguments.
+/// A directive: its contexts, its arguments, and the function that reads them.
 pub struct Directive<V: 'static> {
     /// As it is written in `nginx.conf`.
     pub name: &'static CStr,
     /// Another name, which auth_token's old options had.
     pub alias: Option<&'static CStr>,
-    /// The blocks that it may stand in.
+    /// The blocks in which it is allowed.
     pub contexts: Contexts,
     /// How many arguments it takes.
     pub arguments: Arguments,
@@ -74,7 +74,7 @@ pub enum Arguments {
     OneOrMore,
 }
 
-/// The blocks that a directive may stand in.
+/// The blocks in which a directive is allowed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Contexts {
     /// `http`.
@@ -140,7 +140,7 @@ impl<V: Clone + 'static> Directive<V> {
         }
     }
 
-    /// Checks that the directive may stand in a block of that name.
+    /// Checks that the directive is allowed in a block of that name.
     pub fn check_context(&self, block: &str, name: &str) -> Result<(), ConfError> {
         match self.contexts.names().contains(&block) {
             true => Ok(()),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-/// An absolute http or https URI that can also stand in a header.
+/// An absolute http or https URI that fits into a header.
 #[derive(Clone, Eq, PartialEq)]
 pub struct ServiceUri {
     text: String,

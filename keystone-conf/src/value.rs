@@ -25,7 +25,7 @@ pub enum ValueError {
     /// The name has a comma, and the directive takes no list.
     #[error("it is one name and cannot have a comma")]
     CommaInName,
-    /// It could not stand in a header or in a log line.
+    /// It has bytes that do not fit into a header or a log line.
     #[error("it must not have a control character")]
     ControlCharacter,
     /// There is nothing in it.
@@ -133,7 +133,7 @@ pub fn size(text: &str) -> Option<usize> {
     isize::try_from(size).is_ok().then_some(size)
 }
 
-/// Checks that a word is not empty and can stand in a header or a log line.
+/// Checks that a word is not empty and fits into a header and a log line.
 pub fn check_word(word: &str) -> Result<(), ValueError> {
     match word.chars().any(char::is_control) {
         _ if word.is_empty() => Err(ValueError::Empty),
@@ -153,8 +153,8 @@ pub fn has_variables(text: &str) -> bool {
     text.contains('$')
 }
 
-/// Whether all variables in the text have a name, as nginx asks of them: `$name`, `${name}`, or `$1`
-/// to `$9`.
+/// Whether all variables in the text have a name, as nginx asks of them: `$name`, `${name}`, or
+/// `$1` to `$9`.
 pub fn has_valid_variables(text: &str) -> bool {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     text.split('$').skip(1).all(|rest| match rest.strip_prefix('{') {

@@ -12,6 +12,6 @@ pub mod ring;
 pub mod seal;
 pub mod server;
 
-/// Bytes of a sealed value at most: a catalog of a thousand endpoints fits, and memcached by default
-/// takes items of up to 1 MB.
+/// Bytes of a sealed value at most: a catalog of a thousand endpoints fits, and memcached by
+/// default takes items of up to 1 MB.
 pub const MAX_VALUE: usize = 256 << 10;

@@ -1,4 +1,4 @@
-//! The access rules of an application credential: the only requests that its tokens are good for.
+//! The access rules of an application credential: the only requests that its tokens allow.
 //!
 //! A rule names a service type, a method and a path. In the path, `*` and `{anything}` stand for
 //! one or more characters other than `/`, also within a segment (`img*`), and `**` for any number

@@ -32,7 +32,7 @@ pub enum ApiVersion {
 }
 
 impl ApiVersion {
-    /// As it stands in paths.
+    /// As it is written in paths.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V2 => "v2.0",
@@ -337,9 +337,9 @@ impl Versions {
 pub struct IssuedToken {
     /// What to send: a secret.
     pub id: String,
-    /// When it ends by the server's clock, in unix seconds.
+    /// When it expires, by the server's clock, in Unix seconds.
     pub expires_at: i64,
-    /// When it was made by the server's clock, if the answer tells.
+    /// When it was issued, by the server's clock; `None` if the answer does not say.
     pub issued_at: Option<i64>,
 }
 
@@ -382,8 +382,8 @@ pub fn issued_token(
     })
 }
 
-/// Whether the body of a 413 is that of OpenStack's older rate limits, and not about the size of what
-/// was sent.
+/// Whether the body of a 413 is that of OpenStack's older rate limits, and not about the size of
+/// what was sent.
 pub fn is_over_limit(body: &[u8]) -> bool {
     serde_json::from_slice::<Object<wire::OverLimit>>(body)
         .is_ok_and(|Object(body)| body.over_limit.is_some())
@@ -422,7 +422,7 @@ pub enum ApiError {
     V3Only,
 }
 
-/// Reads a JSON object. Why it is none is not told: the reason might quote it.
+/// Parses a JSON object. The error has no reason, because the reason might quote a secret.
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
     serde_json::from_slice::<Object<T>>(body).ok().map(|Object(document)| document)
 }

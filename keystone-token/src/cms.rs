@@ -23,7 +23,7 @@ use crate::format::{self, ArmourError};
 
 pub use signers::{Certificate, CertificateError, PemError, SignatureError, Signers};
 
-/// A message that has the form Keystone issues. Its signature was not looked at.
+/// A message that has the form Keystone issues. Its signature was not verified.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedData {
     der: Vec<u8>,

@@ -20,7 +20,7 @@ pub(crate) use armour::{armour_pkiz_der, unarmour_pem_leniently};
 
 use armour::PKIZ_PREFIX;
 
-/// What a token looks like. Nothing but its text was looked at: a format is no promise that the
+/// What a token looks like. Only its text was examined: a format is no promise that the
 /// token is well formed, let alone valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

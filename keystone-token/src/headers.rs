@@ -1,4 +1,4 @@
-//! The request headers that tell an upstream who is asking, and those that a client must not send.
+//! The request headers that name the user to an upstream, and those that a client must not send.
 
 use std::ffi::CStr;
 

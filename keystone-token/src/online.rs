@@ -8,7 +8,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::jws::{Jws, JwsKeys};
 use crate::token::{Malformed, Refusal};
 
-/// By what a token is judged that Keystone is asked about.
+/// The rules for a token that Keystone validates.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnlineRules<'k> {
     /// The time, in unix seconds.
@@ -50,8 +50,8 @@ pub enum Answer<I = Identity> {
     Valid(I),
 }
 
-/// Reads the answer to [`api::validate`](crate::api::validate), by its status and its body. An error
-/// means that Keystone has not said anything about the token.
+/// Reads the answer to [`api::validate`](crate::api::validate), by its status and its body. An
+/// error means that Keystone has not said anything about the token.
 pub fn judge_answer(status: u16, body: &[u8]) -> Result<Answer, AnswerError> {
     match status {
         status if api::is_success(status) => {}

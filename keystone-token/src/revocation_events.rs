@@ -10,9 +10,9 @@
 //! cannot be made, because the token does not tell or the event is not understood, they cover too
 //! much rather than too little.
 //!
-//! They cannot tell what Keystone makes no events of. In 30 that is a role that was deleted or taken
-//! from a user, a project or a domain that was disabled (in 10 there are events of these), and an
-//! application credential that was deleted: it finds out when it is asked about the token.
+//! They cannot tell what Keystone makes no events of. In 30 that is a role that was deleted or
+//! taken from a user, a project or a domain that was disabled (in 10 there are events of these),
+//! and an application credential that was deleted: it finds out when it is asked about the token.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -63,7 +63,7 @@ pub struct Request<'a> {
     pub referer: Option<&'a [u8]>,
 }
 
-/// What becomes of a request.
+/// The decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// The request is authorized.
@@ -124,7 +124,8 @@ impl Settings {
         if is_read && has_any(user, &reseller.project_reader_roles) {
             return true;
         }
-        // Who comes from an allowed referrer but may not list the container is not helped by a role.
+        // Who comes from an allowed referrer but may not list the container is not helped by a
+        // role.
         by_referrer.is_none()
             && acl.is_some_and(|acl| roles_of(user).any(|role| acl.has_role(role)))
     }

@@ -10,8 +10,8 @@ use crate::identity::{Identity, IdentityError};
 use crate::jws::JwsError;
 use crate::result::AuthResult;
 
-/// Tells who can judge a token, and refuses what no token of Keystone's looks like. Only the text is
-/// looked at, not what is in it.
+/// Tells who can judge a token, and refuses what no token of Keystone's looks like. Only the text
+/// is looked at, not what is in it.
 pub fn classify(token: &[u8]) -> Result<TokenClass<'_>, Refusal> {
     if token.is_empty() {
         return Err(Refusal::NoToken);
@@ -32,7 +32,8 @@ pub fn classify(token: &[u8]) -> Result<TokenClass<'_>, Refusal> {
 /// A token, by who can judge it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TokenClass<'t> {
-    /// UUID, Fernet, JWS or unknown: only Keystone can say whether it is valid. It is visible ASCII.
+    /// UUID, Fernet, JWS or unknown: only Keystone can say whether it is valid. It is visible
+    /// ASCII.
     Opaque(&'t str),
     /// PKI or PKIZ: it goes to [`parse`].
     Signed(&'t str),
@@ -289,10 +290,10 @@ pub enum Malformed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindFailure {
-    /// There was no Negotiate authentication.
+    /// The request has no Negotiate authentication.
     #[error("the request is not authenticated with Kerberos")]
     KerberosMissing,
-    /// There was, for somebody else.
+    /// The request is authenticated as another principal.
     #[error("the request is authenticated as another Kerberos principal")]
     KerberosPrincipal,
     /// The mechanism that the configuration names is not in the token.

@@ -2,8 +2,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{load_bytes, read_consistent, store_bytes, write_consistent, Counters, LINE, WORD};
 
-/// What names an entry: a keyed 256-bit digest of the token and of who vouches for it. Two tokens
-/// with one key would be a collision of the digest under a key that no client knows.
+/// The key of an entry: a keyed 256-bit digest of the token and of the service that validates it.
+/// Two tokens with one key would be a collision of the digest under a key that no client knows.
 pub type Key = [u64; 4];
 
 /// What the cache remembers of a token.
@@ -166,8 +166,8 @@ impl<'z> Cache<'z> {
             .map(|(name, area)| (name, area.occupancy()))
     }
 
-    /// Remembers `verdict`, at most until `expires` (unix seconds); `false` where it is too large to
-    /// be kept, or the parameters are not to keep it. The caller holds the zone's mutex.
+    /// Remembers `verdict`, at most until `expires` (unix seconds); `false` where it is too large
+    /// to be kept, or the parameters are not to keep it. The caller holds the zone's mutex.
     pub fn insert(
         &self,
         key: &Key,

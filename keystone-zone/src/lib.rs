@@ -89,7 +89,8 @@ fn zeroed(words: usize) -> Vec<AtomicU64> {
     (0..words).map(|_| AtomicU64::new(0)).collect()
 }
 
-/// How often a test repeats something; less often under Miri, which is slower by orders of magnitude.
+/// How often a test repeats something; less often under Miri, which is slower by orders of
+/// magnitude.
 #[cfg(test)]
 const fn repetitions(usual: u64) -> u64 {
     if cfg!(miri) {

@@ -112,7 +112,7 @@ impl ServiceClient {
             let generation = self.generation();
             let loaded = self.state.snapshot().load();
             let material = match loaded.as_deref() {
-                // None was published yet, nor may ever be where no token is signed.
+                // No snapshot was published. Without signed tokens, none ever is.
                 Some([]) => Some(Material { generation, ..Material::default() }),
                 Some(bytes) => Snapshot::decode(bytes)
                     .filter(|snapshot| snapshot.generation == generation)
@@ -135,7 +135,7 @@ impl ServiceClient {
         self.state.set_used_at(now_msec());
     }
 
-    /// How old the revocation list is; `None` where it was never had.
+    /// How old the revocation list is; `None` if it was never fetched.
     pub fn list_age(&self) -> Option<Duration> {
         let checked_at = self.state.list_checked_at()?;
         let age = now_msec().cast_signed().saturating_sub(checked_at);
@@ -167,7 +167,7 @@ impl ServiceClient {
         left.as_millis().div_ceil(1_000).clamp(1, 60) as u64
     }
 
-    /// Gives up all that is under way.
+    /// Cancels all calls to the identity service.
     pub fn stop(&self) {
         self.refreshes.calls.cancel();
         self.validations.calls.cancel();
@@ -176,5 +176,5 @@ impl ServiceClient {
     }
 }
 
-/// What `Retry-After` says where nothing is held.
+/// `Retry-After` without a pause.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

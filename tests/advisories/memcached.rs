@@ -85,8 +85,8 @@ fn what_others_have_written_makes_nobody_an_administrator(strategy: &str) {
     assert_eq!(ask(&second, &token).status, 401, "{strategy}");
 }
 
-/// CVE-2013-2166: with memcache_security_strategy ENCRYPT, auth_token accepted entries that were not
-/// encrypted at all. Here an entry counts only if it was sealed with the gateways' own secret.
+/// CVE-2013-2166: with memcache_security_strategy ENCRYPT, auth_token accepted entries that were
+/// not encrypted at all. Here an entry counts only if it was sealed with the gateways' own secret.
 #[test]
 fn cve_2013_2166_entries_that_are_not_encrypted() {
     what_others_have_written_makes_nobody_an_administrator("encrypt");
@@ -99,9 +99,10 @@ fn cve_2013_2167_entries_that_are_not_signed() {
     what_others_have_written_makes_nobody_an_administrator("mac");
 }
 
-/// CVE-2014-0105: greenlets of one process shared a connection to memcached, and under load a request
-/// could get the answer to another one's question, and so another user's identity. Here forty users
-/// come at once, by two workers, and each gets their own, with answers out of memcached or not.
+/// CVE-2014-0105: greenlets of one process shared a connection to memcached, and under load a
+/// request could get the answer to another one's question, and so another user's identity. Here
+/// forty users come at once, by two workers, and each gets their own, with answers out of memcached
+/// or not.
 #[test]
 fn cve_2014_0105_many_users_at_once_and_each_has_their_own_identity() {
     let memcached = Memcached::start().unwrap();

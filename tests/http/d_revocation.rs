@@ -274,8 +274,8 @@ fn d24_zero_asks_before_every_validation() {
     assert_eq!(world.send(&Request::get("/").token(&token)).header("X-Cache"), Some("HIT"));
 }
 
-/// A token is revoked while the answer to a question for the list is on its way, which does not tell
-/// of it; then the token comes, to the same worker or to another one.
+/// A token is revoked while the answer to a question for the list is on its way, which does not
+/// tell of it; then the token comes, to the same worker or to another one.
 #[test]
 fn d24_zero_takes_no_answer_to_a_question_from_before_the_request() {
     for workers in [1, 2] {

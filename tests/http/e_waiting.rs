@@ -116,8 +116,8 @@ fn past_the_bound_the_answer_comes_at_once() {
     assert_eq!(world.status(&tokens[3]), 200);
 }
 
-/// With the cache off, an answer to a question from before the request came is as good as one from a
-/// cache.
+/// With the cache off, an answer to a question from before the request came is as good as one from
+/// a cache.
 #[test]
 fn without_a_cache_an_earlier_question_does_not_do() {
     let world = World::setup().set("keystone_token_cache_time", "off").start();

@@ -115,8 +115,8 @@ fn a_token_header_is_one_in_every_spelling() {
 #[test]
 fn f01_a_request_of_which_no_header_stays() {
     // nginx keeps twenty headers in an array. What stays first is the last one of these, and then
-    // goes as well: what is added has to find room elsewhere. In small pools the array is a piece of
-    // memory of its own, and what is written behind it ends the worker.
+    // goes as well: what is added has to find room elsewhere. In small pools the array is a piece
+    // of memory of its own, and what is written behind it ends the worker.
     let world = World::setup()
         .config(|config| config.http("connection_pool_size 256; request_pool_size 256;"))
         .location(

@@ -15,8 +15,8 @@ use serde_json::json;
 const ATTACKER: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// With the status at `/status`, and the address of the client taken from `X-Real-IP` where there is
-/// one.
+/// With the status at `/status`, and the address of the client taken from `X-Real-IP` where there
+/// is one.
 fn setup() -> Setup {
     World::setup()
         .set("keystone_read_timeout", "1m")

@@ -1,4 +1,5 @@
-//! One worker asks the identity service for all, and a worker that is to exit leaves that to others.
+//! One worker asks the identity service for all, and a worker that is to exit leaves that to
+//! others.
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The configurations of the README and of `nginx-conf/`, but for those that need a real Keystone or Swift: see
-//! `keystone_today`.
+//! The configurations of the README and of `nginx-conf/`, but for those that need a real Keystone
+//! or Swift: see `keystone_today`.
 
 use keystone_testbed::expect;
 use keystone_testbed::http::{send, Client, Request};

@@ -1,5 +1,5 @@
-//! The module's reading of Swift's rules beside Swift 2.38's own keystoneauth: the same decision
-//! on every request, and the same texts taken for an ACL, apart from what [`differences`] shows. See
+//! The module's reading of Swift's rules beside Swift 2.38's own keystoneauth: the same decision on
+//! every request, and the same texts taken for an ACL, apart from what [`differences`] shows. See
 //! tests/swift/keystoneauth.py.
 //!
 //! `KEYSTONE_ORACLE_SEED` makes up other requests, `KEYSTONE_ORACLE_CASES` more of them.

@@ -1,4 +1,5 @@
-//! `swift-edge.conf` in front of a Swift with `contrib/keystone-edge`, where other Swifts have authtoken.
+//! `swift-edge.conf` in front of a Swift with `contrib/keystone-edge`, where other Swifts have
+//! authtoken.
 
 use std::fs;
 use std::process::Command;

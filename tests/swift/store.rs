@@ -11,8 +11,8 @@ use keystone_testbed::swift::{Client, Output};
 
 use crate::cloud::{cloud, Cloud};
 
-/// nginx with `static-swift.conf` and nothing in it; all tests use accounts of the same names, each in a
-/// folder of its own.
+/// nginx with `static-swift.conf` and nothing in it; all tests use accounts of the same names, each
+/// in a folder of its own.
 pub struct Store {
     /// The Keystone whose tokens the store accepts.
     pub cloud: Arc<Cloud>,

@@ -81,7 +81,7 @@ fn unreadable(problem: &Problem, machine: &Machine) -> Check {
     }
 }
 
-/// Directives that the module refuses, unless nginx has just told otherwise.
+/// Directives that the module refuses, unless `nginx -t` has accepted them.
 fn refused(conf: &Conf, machine: &Machine) -> Vec<Check> {
     let tested = conf.tested.as_ref();
     if tested.is_some_and(|tested| tested.refusal.is_none()) {

@@ -278,7 +278,8 @@ pub fn list(pem: &[u8], signers: Option<&Signers>, now: i64) -> Result<Revocatio
     Ok(RevocationList::from_json(content)?)
 }
 
-/// Away with all three: they come back. A reload would keep what is in the shared memory.
+/// The command that removes all three files; the module fetches them again. A reload would keep
+/// what is in shared memory.
 fn anew(directory: &Path) -> String {
     let path = |name: &str| quote(&directory.join(name).display().to_string());
     format!("rm -f {} {} {} && systemctl restart nginx", path(SIGNING), path(CA), path(REVOKED))

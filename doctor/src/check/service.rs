@@ -1,4 +1,4 @@
-//! Keystone itself, step by step: the first step that fails is the one to mend.
+//! Checks of Keystone, step by step: the first step that fails is the one to repair.
 
 use std::net::SocketAddr;
 

@@ -25,7 +25,7 @@ pub struct Level {
 }
 
 impl Level {
-    /// Those that stand in a block itself; relative paths start at `prefix`.
+    /// The directives of the block itself; relative paths start at `prefix`.
     pub fn read(
         directives: &[Directive],
         block: &str,

@@ -63,7 +63,7 @@ pub struct Jws {
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "the names are those of the module's variables")]
 pub struct Claims {
-    /// Whether a signature, or Keystone, vouches for it.
+    /// Whether a signature or Keystone has confirmed it.
     pub verified: bool,
     pub user_id: Option<String>,
     pub user_name: Option<String>,

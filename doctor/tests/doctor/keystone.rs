@@ -231,8 +231,8 @@ fn tls_is_spoken_and_its_certificate_told() {
 
 #[test]
 fn a_client_certificate_that_is_missing_is_told() {
-    // Before TLS 1.3 it is looked at in the handshake, and then after it. In neither is the server's
-    // to blame, which nobody wants verified.
+    // Before TLS 1.3 it is looked at in the handshake, and then after it. In neither is the
+    // server's to blame, which nobody wants verified.
     let builders = [SslAcceptor::mozilla_intermediate, SslAcceptor::mozilla_intermediate_v5];
     for (new_builder, check) in builders.into_iter().zip(["keystone.tls", "keystone.version"]) {
         let address = demand_client_certificate(new_builder(SslMethod::tls_server()).unwrap());

@@ -34,7 +34,7 @@ pub struct GetReader {
 /// A whole answer to `get`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GetResponse {
-    /// There is no such entry.
+    /// The server has no entry of this name.
     Nothing,
     /// The bytes of the entry.
     Value(Vec<u8>),
@@ -97,7 +97,7 @@ pub enum ProtocolError {
     /// It is none that memcached gives to the command.
     #[error("the answer is not memcached's")]
     InvalidResponse,
-    /// The server says that it cannot do what it was told.
+    /// The server refuses the command.
     #[error("the server says \"{0}\"")]
     Refused(String),
     /// More comes than was asked for.

@@ -7,7 +7,7 @@ use keystone_token::api::Kind;
 use keystone_token::format::TokenFormat;
 use keystone_token::result::AuthResult;
 
-/// What stands for a status, an endpoint or a server without cells of its own.
+/// The label of a status, an endpoint or a server without cells of its own.
 pub const OTHER: &str = "other";
 
 /// The result of one lookup in the worker's cache or in the zone.
@@ -44,7 +44,7 @@ pub fn cache_lookup(lookup: CacheLookup) -> usize {
 /// Who has validated a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
-    /// Another gateway, which has told memcached.
+    /// Another gateway, which has stored the answer in memcached.
     Memcached,
     /// The gateway, by the signature of the token.
     Offline,
@@ -136,16 +136,16 @@ pub fn durations(
     (std::array::from_fn(|bucket| read(first + bucket)), read(first + BOUNDS.len() + 1))
 }
 
-/// What memcached was asked to do, and how that ended.
+/// A command to memcached, and its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemcachedOp {
-    /// An entry was looked for, and was there.
+    /// A `get` that found the entry.
     GetHit,
     /// A `get` that found no entry.
     GetMiss,
-    /// There was no usable answer.
+    /// A `get` without a usable answer.
     GetFailed,
-    /// An entry was put there.
+    /// A `set` that stored the entry.
     SetStored,
     /// A `set` that was refused or not answered.
     SetFailed,
@@ -171,10 +171,10 @@ impl MemcachedOp {
 /// How many memcached servers have cells of their own, as for [`ENDPOINTS`].
 pub const SERVERS: usize = 8;
 
-/// The cells of questions to memcached.
+/// The cells of commands to memcached.
 pub const MEMCACHED_CELLS: usize = SERVERS * MemcachedOp::ALL.len();
 
-/// The cell of a question to a server.
+/// The cell of a command to a server.
 pub fn memcached(server: usize, asked: MemcachedOp) -> usize {
     server.min(SERVERS - 1) * MemcachedOp::ALL.len() + asked as usize
 }

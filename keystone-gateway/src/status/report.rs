@@ -36,9 +36,9 @@ pub type Counts = BTreeMap<&'static str, u64>;
 pub struct Cache {
     /// The size of the shared memory zone in bytes.
     pub zone_bytes: u64,
-    /// Looks into the cache that each worker has for itself.
+    /// Lookups in the cache that each worker has for itself.
     pub worker: Lookups,
-    /// Looks into the zone, of those that have found nothing there.
+    /// Lookups in the zone, after a miss in the worker's cache.
     pub zone: Lookups,
     /// The parts of the zone that entries lie in.
     pub areas: Vec<Area>,
@@ -47,9 +47,9 @@ pub struct Cache {
 /// Results of lookups in one cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Lookups {
-    /// There was an entry whose time was over.
+    /// The entry had expired.
     pub expired: u64,
-    /// There was one that counts.
+    /// The cache had a valid entry.
     pub hit: u64,
     /// The cache had no entry.
     pub miss: u64,
@@ -85,7 +85,7 @@ pub struct Validations {
     pub count: u64,
 }
 
-/// How an identity service does.
+/// State and counters of an identity service.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Service {
     /// The first URI of the service, which names it.
@@ -96,9 +96,9 @@ pub struct Service {
     pub durations: Vec<Durations>,
     /// Tries after one that failed.
     pub retries: u64,
-    /// Questions without an answer yet, and requests that wait for certificates or the list.
+    /// Pending validations, and requests that wait for certificates or the list.
     pub pending: u64,
-    /// Requests that were answered with 503 because of a bound.
+    /// Requests that were answered with 503 because of a limit.
     pub limited: Limited,
     /// State of the revocation list.
     pub revocation_list: List,
@@ -108,11 +108,11 @@ pub struct Service {
     pub service_token: Option<ServiceToken>,
     /// Revocation events; `None` where they are not asked for.
     pub revocation_events: Option<Events>,
-    /// What the memcached servers were asked.
+    /// By server, operation and result.
     pub memcached: Vec<Memcached>,
 }
 
-/// Requests that were refused by each bound on validations under way.
+/// Requests that each limit of pending validations has refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Limited {
     /// Refused because of `keystone_max_pending`.
@@ -161,7 +161,7 @@ pub struct Bucket {
 /// What is known of the revocation list. It is fetched together with certificates.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct List {
-    /// `list`, `absent` (the identity service has none), `unknown` (it was never had) or `off`.
+    /// `list`, `absent` (the identity service has none), `unknown` (it was never fetched) or `off`.
     pub state: &'static str,
     /// How many entries it has.
     pub entries: Option<u64>,
@@ -171,15 +171,15 @@ pub struct List {
     pub age_seconds: Option<f64>,
     /// How old it may be (`keystone_revocation_cache_time`).
     pub cache_time_seconds: f64,
-    /// Whether signed tokens have come lately: otherwise it is not kept fresh.
+    /// Whether signed tokens came recently; otherwise the list is not kept fresh.
     pub in_use: bool,
     /// Fetches of the list that succeeded.
     pub refreshes_ok: u64,
     /// Fetches of the list that failed.
     pub refreshes_failed: u64,
-    /// Whether the last one did not.
+    /// Whether the last fetch failed.
     pub failing: bool,
-    /// Why the last that failed did.
+    /// The error of the last fetch that failed.
     pub last_error: Option<String>,
 }
 
@@ -190,7 +190,7 @@ pub struct SigningCertificate {
     pub subject: String,
     /// The serial number, in hexadecimal.
     pub serial: String,
-    /// From when on it and its CA's are valid, in unix seconds.
+    /// Start of the validity of it and of its CA, in Unix seconds.
     pub not_before: i64,
     /// End of the validity, in Unix seconds.
     pub not_after: i64,
@@ -233,7 +233,7 @@ pub struct Events {
     pub interval_seconds: f64,
 }
 
-/// Questions to a memcached server.
+/// Commands to a memcached server with the same result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Memcached {
     /// The server as configured, such as `192.0.2.20:11211`.

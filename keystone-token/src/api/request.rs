@@ -42,7 +42,7 @@ impl Request {
         Self { kind, method, path, body, accept, authenticated: false, subject: None }
     }
 
-    /// What stands in the request line, not to be logged.
+    /// A part of the request line, which must not be logged.
     pub fn target(&self) -> Cow<'_, str> {
         match &self.subject {
             Some(Subject::Path(token)) => Cow::Owned(format!("{}/{token}", self.path)),
@@ -110,7 +110,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// As it stands in a request line.
+    /// As it is written in a request line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",

@@ -99,7 +99,7 @@ impl Acl {
         self.groups.iter().any(|group| eq_ignore_case(group, role))
     }
 
-    /// Whether who may see the objects may also list them.
+    /// Whether a client that may read the objects may also list them.
     pub(super) fn has_listings(&self) -> bool {
         self.groups.iter().any(|group| group == ".rlistings")
     }
@@ -130,7 +130,8 @@ impl Referrers {
         if matches!(host, "" | ".") {
             return None;
         }
-        // Swift writes it down anew and reads it again, and then the minus in `*-host` is the first.
+        // Swift writes it down anew and reads it again, and then the minus in `*-host` is the
+        // first.
         let (is_denied, host) = match (is_denied, host.strip_prefix('-')) {
             (false, Some(host)) => (true, host),
             _ => (is_denied, host),

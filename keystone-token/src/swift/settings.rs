@@ -1,4 +1,4 @@
-//! keystoneauth's options, from how they are written to how they are asked.
+//! keystoneauth's options, and the rules that are made of them.
 
 use super::Settings;
 use crate::text::strip;
@@ -17,7 +17,7 @@ pub struct Options {
     pub project_reader_roles: Option<Vec<String>>,
     /// Role names, without a prefix; none by default.
     pub system_reader_roles: Option<Vec<String>>,
-    /// `ResellerAdmin` by default; nobody has an empty one.
+    /// `ResellerAdmin` by default; an empty one matches no role.
     pub reseller_admin_role: Option<String>,
     /// On by default.
     pub allow_names_in_acls: Option<bool>,

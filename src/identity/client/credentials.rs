@@ -28,8 +28,8 @@ impl ServiceToken {
     }
 }
 
-/// What workers share: the service token, so that they need not obtain one each, and what keeps them
-/// from asking.
+/// What workers share: the service token, so that they need not obtain one each, and what keeps
+/// them from asking.
 pub trait TokenStore {
     /// The token, if there is one.
     fn load(&self) -> Option<ServiceToken>;
@@ -40,7 +40,7 @@ pub trait TokenStore {
     /// Removes the token from the store.
     fn clear(&self);
 
-    /// Which worker may obtain a token for all; `None` where there is nobody to share it with.
+    /// Which worker may obtain a token for all; `None` if it cannot be shared.
     fn login_lease(&self) -> Option<Lease<'static>>;
 
     /// Before when (on nginx's millisecond clock) the credentials are not to be tried, and how many

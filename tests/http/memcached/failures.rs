@@ -258,7 +258,8 @@ fn something_else_is_there() {
 
 #[test]
 fn it_has_no_room() {
-    // As with `-M`: each new token is looked for, which it answers, and put there, which it refuses.
+    // As with `-M`: each new token is looked for, which it answers, and put there, which it
+    // refuses.
     let address = pretend(|command| match command.get(..4) {
         Some(b"get ") => Some(b"END\r\n"),
         Some(b"set ") => Some(b"SERVER_ERROR out of memory storing object\r\n"),

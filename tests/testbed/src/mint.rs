@@ -338,8 +338,8 @@ pub fn new_uuid() -> String {
     hex(&id)
 }
 
-/// A new Fernet token, as far as anybody can tell who has not Keystone's keys: one of `blocks` blocks
-/// of ciphertext, issued now.
+/// A new Fernet token, as far as anybody can tell who has not Keystone's keys: one of `blocks`
+/// blocks of ciphertext, issued now.
 pub fn new_fernet_of(blocks: usize) -> String {
     let mut token = vec![0x80];
     token.extend(now().to_be_bytes());

@@ -1,5 +1,5 @@
-//! The configurations of `nginx-conf/` and of the README, each as it stands, with the values replaced that an operator
-//! would replace.
+//! The configurations of `nginx-conf/` and of the README, each as it stands, with the values
+//! replaced that an operator would replace.
 //!
 //! ```no_run
 //! use keystone_testbed::keystone::Keystone;

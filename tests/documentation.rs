@@ -65,7 +65,7 @@ fn every_directive_is_described_with_its_contexts_and_none_else() {
 }
 
 #[test]
-fn every_other_name_is_told_in_the_section_of_its_directive() {
+fn every_alias_is_in_the_section_of_its_directive() {
     let text = read("docs/directives.md").replace('\n', " ");
     let told = text.split(" ### ").skip(1).flat_map(|section| {
         let name = section.split(' ').next().unwrap();

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nginx_says_is_told_apart() {
+    fn what_nginx_says_is_distinguished() {
         let said = "nginx: [warn] a in /x:1\n2026/11/29 [warn] 1#1: b in /x:2\nnginx: the \
                     configuration file /x syntax is ok\n";
         let tested = Tested::new(true, said, b"# configuration file /x:\nevents {}\n");

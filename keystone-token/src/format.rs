@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_are_told_by_their_looks() {
+    fn formats_are_recognised_by_their_text() {
         let uuid = "ec6c0710ec2f471498484c1b53ab4f9d";
         for (token, format) in [
             ("MIIOKAYJKoZIhvcNAQcCoIIOGTCC", "pki"),

@@ -24,7 +24,7 @@ fn judge(make: impl FnOnce(&Path)) -> Check {
 /// beside nginx's own temporary directories, where only root can make one. A directory is made with
 /// mode 0700, and one that somebody else owns, can write or has linked is refused at start.
 #[test]
-fn cve_2013_2030_a_signing_dir_that_somebody_else_has_made() {
+fn cve_2013_2030_a_signing_dir_that_another_user_has_made() {
     let dir = TempDir::new("fresh").unwrap();
     assert!(check_in(&dir, &Config::protected()).unwrap().ok);
     assert_eq!(mode(&dir.join("keystone")).unwrap(), 0o700);
@@ -80,7 +80,7 @@ fn cve_2014_7144_only_off_switches_the_verification_off() {
 /// had been cured. Here every question of the module's own goes the same verified way: with an
 /// identity service that cannot prove its name, not one request arrives, and no password.
 #[test]
-fn cve_2015_1852_no_question_goes_to_an_identity_service_that_is_not_verified() {
+fn cve_2015_1852_no_request_goes_to_an_identity_service_that_is_not_verified() {
     let world = World::setup_https(TlsFiles::self_signed().unwrap(), false)
         .unset("keystone_admin_token")
         .set("keystone_username", SERVICE_USER)

@@ -104,7 +104,7 @@ fn a_token_without_rules_is_good_for_everything() {
 }
 
 #[test]
-fn a_path_that_somebody_may_read_otherwise_is_refused() {
+fn a_path_that_a_server_may_read_differently_is_refused() {
     let world = services().start();
     let token = world.pki(&with_rules(&json!([rule("GET", "/v1/AUTH_x/pub/**")])));
     for target in [

@@ -91,7 +91,7 @@ fn c03_files_are_kept_byte_for_byte() {
 }
 
 #[test]
-fn c04_certificates_are_asked_for_without_a_token() {
+fn c04_certificates_are_fetched_without_a_token() {
     let world = World::setup().start();
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
     let state = world.identity.state();

@@ -64,7 +64,7 @@ fn no_credentials() {
 }
 
 #[test]
-fn e30_e31_a_password_buys_one_token_for_many_questions() {
+fn e30_e31_one_login_serves_many_validations() {
     for (version, path, payload) in [
         ("v2.0", "POST /v2.0/tokens", Payload::v2()),
         ("v3", "POST /v3/auth/tokens", Payload::v3()),
@@ -180,7 +180,7 @@ fn p04_a_new_token_that_is_refused_too() {
 }
 
 #[test]
-fn a_question_that_is_answered_401_costs_the_others_nothing() {
+fn a_validation_that_is_answered_401_does_not_affect_the_others() {
     let world = with_password().workers(2).start();
     let good = world.uuid(&Payload::v3());
     assert_eq!(world.status(&good), 200);

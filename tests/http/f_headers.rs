@@ -511,7 +511,7 @@ fn f08_f09_f10_catalogs() {
 }
 
 #[test]
-fn f08_a_catalog_is_only_given_where_asked_for() {
+fn f08_a_catalog_is_sent_only_where_configured() {
     let world = World::setup()
         .offline()
         .location(
@@ -540,7 +540,7 @@ fn e13_e14_a_token_without_a_catalog() {
 }
 
 #[test]
-fn f11_no_content_type_is_made_up() {
+fn f11_no_content_type_is_invented() {
     let world = World::setup().offline().start();
     let request = Request::get("/status/200?body=plain").token(&world.pki(&Payload::v3()));
     let answer = world.send(&request);

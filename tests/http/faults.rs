@@ -182,7 +182,7 @@ fn many_wait_for_the_first_certificates_and_ask_once() {
 }
 
 #[test]
-fn clients_that_go_away_while_they_wait() {
+fn clients_that_disconnect_while_they_wait() {
     let world = World::setup().start();
     world.identity.fault("/", Fault::Delay(millis(200)));
     let token = world.pki(&Payload::v3());

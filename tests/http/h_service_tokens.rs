@@ -257,7 +257,7 @@ fn a_bound_user_token_is_no_users_without_its_bind_or_a_service_that_vouches() {
 }
 
 #[test]
-fn nobody_can_say_whose_the_service_token_is() {
+fn the_service_token_cannot_be_validated() {
     let mut world = World::setup().set("keystone_http_request_max_retries", "0").start();
     let (token, service_token) = (world.uuid(&Payload::v3()), world.uuid(&Payload::v3_service()));
     assert_eq!(world.status(&token), 200);

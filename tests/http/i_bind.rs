@@ -185,7 +185,7 @@ fn i17_negotiate_without_an_authenticated_user() {
 }
 
 #[test]
-fn i18_a_name_that_nobody_knows() {
+fn i18_an_unknown_mechanism() {
     assert_eq!(status(Some("FOO"), &bound()), 401);
     assert_eq!(status(Some("FOO"), &Payload::v3()), 401);
 }

@@ -116,7 +116,7 @@ fn no_secret_in_any_log_at_any_level() {
 }
 
 #[test]
-fn a_failure_of_the_identity_service_is_told_at_a_bounded_rate() {
+fn failures_of_the_identity_service_are_logged_at_a_limited_rate() {
     let world = World::setup()
         .identity(|identity| identity.stop())
         .set("keystone_http_request_max_retries", "0")
@@ -136,7 +136,7 @@ fn a_failure_of_the_identity_service_is_told_at_a_bounded_rate() {
 }
 
 #[test]
-fn failures_that_come_and_go_are_told_once() {
+fn failures_that_come_and_go_are_logged_once() {
     let world = World::setup().set("keystone_http_request_max_retries", "0").start();
     for _ in 0..20 {
         world.identity.fault_validations_times(1, Fault::Status(500));

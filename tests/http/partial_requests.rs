@@ -102,7 +102,7 @@ fn a_request_of_http_0_9() {
 }
 
 #[test]
-fn headers_behind_a_line_of_http_0_9_are_nobodys() {
+fn headers_behind_a_line_of_http_0_9_are_ignored() {
     let world = setup().start();
     let workers = world.nginx.worker_pids();
     let bytes = b"GET /delay/x\r\nX-User-Id: evil\r\nX-Identity-Status: Confirmed\r\n\r\n";

@@ -61,7 +61,7 @@ pub fn names_of_a_later_time_are_stripped(told: &mut View) -> bool {
 }
 
 /// auth_token says it in plain words.
-pub fn unavailability_is_told_in_json(told: &mut View) -> bool {
+pub fn unavailability_is_json(told: &mut View) -> bool {
     let differ = told.status == 503 && told.body.is_empty();
     told.body = UNAVAILABLE.into();
     differ

@@ -36,7 +36,7 @@ pub const DIFFERENCES: &[(&str, Difference)] = &[
     ("a_token_given_twice_is_a_bad_request", a_token_given_twice_is_a_bad_request),
     ("roles_in_the_metadata_are_read", roles_in_the_metadata_are_read),
     ("roles_with_a_comma_are_left_out", roles_with_a_comma_are_left_out),
-    ("the_system_scope_is_told", the_system_scope_is_told),
+    ("the_system_scope_is_reported", the_system_scope_is_reported),
     ("names_of_a_later_time_are_stripped", names_of_a_later_time_are_stripped),
     ("blanks_around_a_value_fall_off", blanks_around_a_value_fall_off),
     ("the_catalog_is_compact", the_catalog_is_compact),
@@ -126,7 +126,7 @@ fn roles_with_a_comma_are_left_out(told: &mut Told<'_>) -> bool {
 }
 
 /// The scope is younger than 4.9.1, which takes such a token for an unscoped one.
-fn the_system_scope_is_told(told: &mut Told<'_>) -> bool {
+fn the_system_scope_is_reported(told: &mut Told<'_>) -> bool {
     let confirmed = told.view.headers.get("x-identity-status").is_some_and(|s| s == "Confirmed");
     let scoped = told.case.is(Odd::SystemScope) && confirmed;
     if scoped {

@@ -43,7 +43,7 @@ const SCENES: &[Scene] = &[
 ];
 
 #[test]
-fn an_upstream_is_told_what_auth_token_tells() {
+fn an_upstream_gets_the_headers_of_auth_token() {
     let seed = number("KEYSTONE_ORACLE_SEED", SEED);
     let further = number("KEYSTONE_ORACLE_CASES", FURTHER_CASES);
     let pki = shared_pki().expect("a PKI");

@@ -101,7 +101,7 @@ fn the_account_knows_its_domain() {
 }
 
 #[test]
-fn tempauth_has_its_tokens_where_the_gateway_passes_them_on() {
+fn tempauth_works_where_the_gateway_passes_its_tokens() {
     let (edge, _filtered) = start(|sample| {
         sample.set("keystone_forward_token off;\n\n            # nginx could", "\n # nginx could");
     });

@@ -46,7 +46,7 @@ fn an_owner_keeps_objects_with_the_client() {
 }
 
 #[test]
-fn what_the_client_cannot_do_here_it_is_told() {
+fn the_client_learns_what_it_cannot_do_here() {
     let Some(store) = Store::start() else { return };
     let path = store.container("refusing");
     store.put("alice", &format!("{path}/folder/deep"), b"deep");
@@ -147,7 +147,7 @@ fn roles_are_what_they_are_to_swift() {
 }
 
 #[test]
-fn nobody_gets_in_where_no_acl_lets_him() {
+fn access_needs_an_acl_that_allows_it() {
     let Some(store) = Store::start() else { return };
     let path = store.container("private");
     let challenge = store.ask(Request::get(&format!("{path}/o")));

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_may_read_otherwise_is_not() {
+    fn what_may_be_read_differently_is_not() {
         for (raw, normalised) in [
             // Segments that are none.
             ("//", "/"),

@@ -40,7 +40,7 @@ fn an_entry_is_found_until_it_expires() {
 }
 
 #[test]
-fn whoever_looks_up_says_how_old_an_entry_may_be() {
+fn the_lookup_says_how_old_an_entry_may_be() {
     let words = zeroed(MEGABYTE);
     let cache = Cache::new(&words);
     cache.insert(&key(1), &Verdict::Valid(b"alice"), 100, &at(10, 0));
@@ -210,7 +210,7 @@ fn the_tags_of_a_set_and_the_slots_lie_at_cache_lines() {
 }
 
 #[test]
-fn it_tells_how_full_it_is_and_who_had_to_go() {
+fn it_reports_occupancy_and_evictions() {
     let words = zeroed(MEGABYTE);
     let cache = Cache::new(&words);
     let told = |name| {

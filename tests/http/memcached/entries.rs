@@ -15,7 +15,7 @@ use super::fleet::{
 };
 
 #[test]
-fn entries_that_were_swapped_make_nobody_another() {
+fn swapped_entries_change_no_identity() {
     unhurried(|| {
         for strategy in STRATEGIES {
             let fleet = Fleet::start(strategy);
@@ -151,7 +151,7 @@ fn an_old_entry_that_is_put_back() {
 }
 
 #[test]
-fn who_can_read_sees_nobody_where_it_is_encrypted() {
+fn a_reader_of_memcached_sees_no_identity_where_it_is_encrypted() {
     unhurried(|| {
         for strategy in STRATEGIES {
             let fleet = Fleet::start_with(strategy, |setup| {
@@ -191,7 +191,7 @@ fn who_can_read_sees_nobody_where_it_is_encrypted() {
 }
 
 #[test]
-fn the_same_answer_never_looks_the_same_where_it_is_encrypted() {
+fn the_same_answer_is_never_encrypted_twice_to_the_same_bytes() {
     unhurried(|| {
         let fleet = Fleet::start("encrypt");
         let token = fleet.told(&Payload::v3());

@@ -83,7 +83,7 @@ fn a_gateway_that_has_not_had_the_events_yet_asks_for_itself() {
 }
 
 #[test]
-fn what_an_event_covers_is_asked_about_at_every_gateway() {
+fn what_an_event_covers_is_validated_again_at_every_gateway() {
     unhurried(|| {
         let fleet = watchful("mac");
         let token = fleet.told(&Payload::v3());

@@ -18,7 +18,7 @@ use super::fleet::{
 };
 
 #[test]
-fn the_second_gateway_asks_nothing_and_hands_on_the_same() {
+fn the_second_gateway_sends_the_same_without_a_request() {
     unhurried(|| {
         let payloads = [
             Payload::v3(),
@@ -89,7 +89,7 @@ fn what_was_shared_outlives_the_identity_service() {
 }
 
 #[test]
-fn who_differs_shares_nothing() {
+fn gateways_that_differ_share_nothing() {
     unhurried(|| {
         let first = |config: Config| config;
         let cases: [(&str, &dyn Fn(Config) -> Config); 5] = [
@@ -119,7 +119,7 @@ fn who_differs_shares_nothing() {
 }
 
 #[test]
-fn who_has_another_strategy_shares_nothing() {
+fn gateways_with_another_strategy_share_nothing() {
     unhurried(|| {
         for strategy in STRATEGIES {
             let fleet = Fleet::start(strategy);
@@ -255,7 +255,7 @@ fn each_server_block_has_its_own_second_level() {
 }
 
 #[test]
-fn requests_that_wait_for_one_token_look_once() {
+fn requests_that_wait_for_one_token_are_one_lookup() {
     unhurried(|| {
         let fleet = Fleet::start("encrypt");
         let token = fleet.told(&Payload::v3());

@@ -81,7 +81,7 @@ fn a_user_is_still_one() {
 }
 
 #[test]
-fn a_service_token_that_is_not_valid_makes_it_nobodys() {
+fn an_invalid_service_token_makes_a_request_anonymous() {
     let world = public().start();
     let token = world.pki(&member(&["admin"]));
     for service in ["garbage".to_owned(), world.pki(&member(&["no_service"]))] {

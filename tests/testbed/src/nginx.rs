@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_configuration_is_told() {
+    fn a_bad_configuration_is_reported() {
         let bad = plain().server("no_such_directive on;");
         let check = check(&bad).unwrap();
         assert!(!check.ok && check.text.contains("no_such_directive"), "{}", check.text);

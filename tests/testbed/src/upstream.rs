@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn it_answers_as_told() {
+    fn it_answers_as_configured() {
         let upstream = Upstream::start().unwrap();
         let request = Request::get("/status/401?h=X-A:%20b&body=no%21");
         let answer = send(upstream.address(), &request).unwrap();

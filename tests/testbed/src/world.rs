@@ -128,7 +128,7 @@ impl World {
 
     /// Waits until the identity service was asked about tokens so often.
     #[track_caller]
-    pub fn wait_for_questions(&self, number: usize) {
+    pub fn wait_for_validations(&self, number: usize) {
         let asked = || (self.identity.validations().len() >= number).then_some(());
         wait_for(&format!("{number} questions"), asked)
             .unwrap_or_else(|error| give_up("asking about tokens", error));

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: &[u8]| {
     let Some((&at, answer)) = input.split_first() else { return };
     let entry = entry(Strategy::Encrypt);
-    // Whoever made up the input does not know the name.
+    // The fuzzer does not know the name.
     let answer = with_name(answer, entry.name().as_str());
     let (first, second) = answer.split_at(usize::from(at).min(answer.len()));
 

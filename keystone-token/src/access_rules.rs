@@ -78,7 +78,7 @@ impl AccessRules {
     /// with one wildcard for a path of 8 KB, or 250 for the longest name of an object in Swift.
     ///
     /// `GET .../v3/auth/tokens` of an identity service is permitted whatever the rules are, as in
-    /// auth_token: whoever holds a token may have it validated.
+    /// auth_token: every holder of a token may have it validated.
     pub fn permit(&self, action: &Action<'_>) -> bool {
         let is_for = |service: &str| action.service_types.iter().any(|it| it == service);
         let path = action.rule_path();

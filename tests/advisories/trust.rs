@@ -12,7 +12,7 @@ use keystone_testbed::pki::TlsFiles;
 use keystone_testbed::temp::{mode, set_mode, TempDir};
 use keystone_testbed::world::{fill_signing_dir, make_signing_dir, stranger, World};
 
-/// What nginx says of a `signing_dir` that somebody has made before it started.
+/// What nginx logs about a `signing_dir` that existed before it started.
 fn judge(make: impl FnOnce(&Path)) -> Check {
     let dir = TempDir::new("judged").unwrap();
     make(&dir.join("keystone"));

@@ -236,7 +236,7 @@ fn d23_the_identity_service_asks_for_a_pause() {
     world.identity.fault_times(1, list, Fault::Header("Retry-After", "1".into()));
     world.identity.fault_times(1, list, Fault::Status(429));
     let token = world.pki(&Payload::v3());
-    // It is left alone, so that nobody can judge the token.
+    // It stays, so that neither side can judge the token.
     expect::unavailable(&world.send(&Request::get("/").token(&token)));
     assert_eq!(world.identity.validations(), [""; 0]);
     wait_for("the end of the pause", || (world.status(&token) == 200).then_some(())).unwrap();

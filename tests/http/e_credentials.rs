@@ -170,7 +170,7 @@ fn p04_a_new_token_that_is_refused_too() {
     expect::unavailable(&world.send(&Request::get("/").token(&token)));
     assert_eq!(world.identity.validations(), [token.as_str(), &token]);
     assert_eq!(world.identity.logins(), 1);
-    // Then it is left alone for a while, whoever comes.
+    // Then no request asks it again for a while.
     for _ in 0..10 {
         assert_unavailable(&world);
     }

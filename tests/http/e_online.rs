@@ -20,7 +20,7 @@ fn v3() -> Setup {
     World::setup().set("keystone_auth_version", "v3")
 }
 
-/// The status of `GET /`, how the cache took part, and the result for logs.
+/// The status of `GET /`, the result of the cache, and the result for logs.
 fn ask(world: &World, token: &str) -> (u16, String, String) {
     let answer = world.send(&Request::get("/").token(token));
     let header = |name: &str| answer.header(name).unwrap_or("none").to_owned();
@@ -405,6 +405,6 @@ fn with_delay_the_upstream_decides_about_unknown_tokens() {
     expect::v3_user(&world.seen(&known));
     let token = new_uuid();
     let seen = world.seen(&Request::get("/delay/").token(&token));
-    expect::nobody(&seen);
+    expect::no_identity(&seen);
     assert_eq!(seen.header("X-Auth-Token"), Some(token));
 }

@@ -200,7 +200,7 @@ fn names_with_control_characters() {
             assert_eq!(answer.header("X-Result"), Some("malformed"));
             assert_eq!(answer.header("X-Cache"), Some(cache));
         }
-        expect::nobody(&world.seen(&Request::get("/delay/").token(&token)));
+        expect::no_identity(&world.seen(&Request::get("/delay/").token(&token)));
     }
     assert_eq!(world.identity.validations().len(), payloads.len());
 }

@@ -112,7 +112,7 @@ fn past_the_bound_the_answer_comes_at_once() {
         assert_eq!(client.read(false).unwrap().status, 200);
     }
     assert_eq!(world.identity.validations().len(), 3);
-    // The bound counts what is under way, not what was.
+    // The limit counts pending validations, not completed ones.
     assert_eq!(world.status(&tokens[3]), 200);
 }
 

@@ -72,7 +72,7 @@ fn f01_forged_headers_without_a_token() {
         let world = World::setup().config(|config| config.server(server)).start();
         expect::refused(&world.send(&forged(Request::get("/"))));
         let seen = world.seen(&forged(Request::get("/delay/")));
-        expect::nobody(&seen);
+        expect::no_identity(&seen);
         assert!(!format!("{:?}", seen.headers).contains("forged"));
     }
 }
@@ -107,7 +107,7 @@ fn a_token_header_is_one_in_every_spelling() {
         let seen = world.seen(&Request::get("/hidden/").header(name, &token));
         assert!(!format!("{:?}", seen.headers).contains(&token), "{name}");
     }
-    // Which of the two an application would take, nobody knows.
+    // It is not known which of the two an application would take.
     let twice = Request::get("/").token(&token).header("X.Auth.Token", &token);
     assert_eq!(world.send(&twice).status, 400);
 }
@@ -177,7 +177,7 @@ fn f01_forged_headers_to_a_cgi_like_upstream() {
     }
     if with_http_2 {
         expect::v3_user(&world.seen(&forged(Request::get("/grpc/on").token(&token))));
-        expect::nobody(&world.seen(&forged(Request::get("/grpc/delay"))));
+        expect::no_identity(&world.seen(&forged(Request::get("/grpc/delay"))));
         let requests = format!("{:?}", world.upstream.requests());
         assert!(!requests.contains("forged"), "{requests}");
     }

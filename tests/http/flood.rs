@@ -81,7 +81,7 @@ fn one_address_cannot_take_all_validations() {
     for mut client in waiting {
         expect::refused(&client.read(false).unwrap());
     }
-    // The bound counts what is under way, not what was.
+    // The limit counts pending validations, not completed ones.
     assert_eq!(ask(&world, ATTACKER, &new_uuid()), 401);
     assert_eq!(world.identity.validations().len(), 12);
 }
@@ -142,7 +142,7 @@ fn a_request_may_wait_for_a_running_validation() {
     for source in [ATTACKER, ATTACKER, OTHER] {
         waiting.push(start(&world, source, &with(&token)));
     }
-    // It is the question of who asked it first: the other address has none of its own yet.
+    // A validation counts for the address that started it: the other address has none yet.
     let mut own = start(&world, OTHER, &with(&new_uuid()));
     world.wait_for_validations(2);
     assert_eq!(ask(&world, ATTACKER, &new_uuid()), 503);

@@ -222,7 +222,7 @@ fn binds_of_other_shapes() {
 fn delay_says_invalid() {
     let world = World::setup().offline().start();
     let seen = world.seen(&Request::get("/delay/").token(&world.pki(&bound())));
-    expect::nobody(&seen);
+    expect::no_identity(&seen);
 }
 
 #[test]

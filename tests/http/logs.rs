@@ -1,4 +1,4 @@
-//! What stands in the error log: enough to follow one token, and never a secret.
+//! The error log has enough to follow one token, and never a secret.
 
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::{Fault, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
@@ -196,7 +196,7 @@ fn the_log_formats_of_the_documentation() {
     assert_eq!(passed["user_name"], "a \"quoted\" name\\");
     assert_eq!((&passed["status"], &passed["format"]), (&200.into(), &"pki".into()));
     assert_eq!(by_result("no_token")["status"], 401);
-    // Only what somebody should look at.
+    // Only requests that need an operator.
     let look = log("doc-keystone.log");
     assert!(look.lines().count() == 1 && look.contains("result=bad_service_token"), "{look}");
 }

@@ -177,7 +177,7 @@ fn a_redirect_does_not_let_forged_headers_in() {
     let token = world.pki(&Payload::v3());
     let forged =
         |target: &str| Request::get(target).header("X-Roles", "x").header("X_User_Id", "x");
-    expect::nobody(&world.seen(&forged("/off/a")));
+    expect::no_identity(&world.seen(&forged("/off/a")));
     // Authenticated where auth is on; what was set there goes along.
     expect::v3_user(&world.seen(&forged("/on/a").token(&token)));
     // Set once, and not twice.

@@ -91,7 +91,7 @@ fn a_request_of_http_0_9() {
             assert_alive(&world, &workers, line.as_bytes());
         }
     }
-    // HTTP/0.9 has no headers, so nobody is who asks; and the upstream is told so.
+    // HTTP/0.9 has no headers, so the request has no identity, and the upstream sees this.
     let answer = world.nginx.exchange(b"GET /delay/x\r\n").unwrap();
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.contains(r#"["X-Identity-Status","Invalid"]"#), "{answer}");

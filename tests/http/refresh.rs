@@ -83,7 +83,7 @@ fn a_rotation_that_failed_is_tried_again() {
     world.identity.rotate(next).unwrap();
     world.identity.fault_times(1, CERTIFICATES, Fault::Status(503));
     expect::refused(&world.send(&Request::get("/").token(&forged())));
-    // Not remembered of the token, since nobody could look.
+    // The refusal is not cached, because the certificates could not be fetched.
     wait_for("a token of the new certificate to pass", || {
         (world.status(&Payload::v3().pki(&next.signing).unwrap()) == 200).then_some(())
     })

@@ -170,7 +170,7 @@ fn more_events_than_the_zone_has_room_for() {
 
 #[test]
 fn an_answer_from_before_an_event_does_not_count_after_it() {
-    // The answer is under way while the token is revoked and the event is fetched.
+    // The response is on its way while the token is revoked and the event is fetched.
     let world = watchful().start();
     assert_eq!(world.status(&known(&world, &Payload::v3())), 200);
     let token = known(&world, &Payload::v3());

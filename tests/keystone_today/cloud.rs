@@ -21,7 +21,7 @@ pub struct Cloud {
 
 static CLOUD: Mutex<Option<Arc<Cloud>>> = Mutex::new(None);
 
-/// The cloud; it is started when it is asked for the first time, and ends with the program.
+/// The cloud; it is started with the first call, and ends with the program.
 pub fn cloud() -> Arc<Cloud> {
     let mut cloud = CLOUD.lock().unwrap_or_else(PoisonError::into_inner);
     let cloud = cloud.get_or_insert_with(|| {

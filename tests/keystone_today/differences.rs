@@ -67,7 +67,7 @@ pub fn unavailability_is_json(told: &mut View) -> bool {
     differ
 }
 
-/// With `delay`, auth_token takes a token for invalid that nobody could judge. The user would be
+/// With `delay`, auth_token treats a token as invalid that could not be judged. The user would be
 /// told to log in again, and find that it does not help.
 pub fn what_cannot_be_judged_is_not_invalid(told: &mut View) -> bool {
     let differ = told.headers.get("x-identity-status").is_some_and(|status| status == "Invalid");

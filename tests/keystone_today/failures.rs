@@ -24,7 +24,7 @@ fn keystone_is_stopped_and_comes_back() {
     let both = delaying.ask_with(&unknown).oracle_lets_pass(&[]);
     expect::unavailable(&both.answer);
     both.agree_but(&[what_cannot_be_judged_is_not_invalid]);
-    // For what is cached nobody is asked, and for no token neither.
+    // A cached token needs no request, and neither does a missing one.
     gate.ask_with(&known).oracle_confirms(&[("x-user-name", "alice")]).agree();
     delaying.ask_with("").oracle_lets_pass(&[]).agree();
 

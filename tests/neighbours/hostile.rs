@@ -245,7 +245,7 @@ fn forged_headers_are_removed_also_when_the_rewrite_phase_is_reordered_meanwhile
         assert_eq!(world.send(&Request::get(WORKER)).status, 200);
         assert_eq!(world.send(&Request::get("/mover/")).status, 200);
         let seen = |client: &mut Client| Seen::of(&client.read(false).unwrap()).unwrap();
-        expect::nobody(&seen(&mut nobody));
+        expect::no_identity(&seen(&mut nobody));
         expect::v3_user(&seen(&mut user));
         let all = || (world.upstream.requests().len() == 3).then_some(());
         wait_for("three requests", all).unwrap();

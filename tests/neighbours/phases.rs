@@ -75,7 +75,7 @@ fn a_request_that_waits_while_the_phase_is_reordered_gets_the_verdict() {
             keystone_testbed::upstream::Seen::of(&answer).unwrap()
         };
         expect::v3_user(&seen(&mut passing));
-        expect::nobody(&seen(&mut delayed));
+        expect::no_identity(&seen(&mut delayed));
         world.assert_quiet_log();
     }
 }

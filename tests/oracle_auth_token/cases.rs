@@ -1,4 +1,4 @@
-//! A request with a token in it, made up at random.
+//! A random request with a token.
 
 use std::collections::BTreeMap;
 
@@ -208,7 +208,7 @@ impl<'a> Maker<'a> {
         self.carried = carried;
     }
 
-    /// A payload that is good for a project or a domain.
+    /// A payload that is scoped to a project or a domain.
     pub fn payload(&mut self) -> Payload {
         match self.random.below(5) {
             0 | 1 => self.dressed(Payload::v2()),
@@ -317,7 +317,7 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// A payload as a token that somebody else signed.
+    /// A payload as a token of another signer.
     pub fn strange(&mut self, payload: &Payload) -> String {
         let der = sign(&self.stranger.signing, &payload.json(), Form::default());
         self.armoured(&der)
@@ -356,7 +356,7 @@ impl<'a> Maker<'a> {
         role.to_owned()
     }
 
-    /// Headers that only the module may set, as somebody sends them who should not.
+    /// Headers that only the module may set, sent by a client.
     fn forged_headers(&mut self) -> Vec<(String, String)> {
         if self.random.percent(40) {
             return Vec::new();

@@ -94,7 +94,7 @@ fn revoked_in_another_form_is_revoked(told: &mut Told<'_>) -> bool {
     told.case.is(Odd::RevokedInAnotherForm) && refuse(told)
 }
 
-/// An id that is a number, an admin flag that is a word: Python hands on whatever it finds.
+/// An id that is a number, an admin flag that is a word: Python passes on whatever it finds.
 fn values_of_another_type_are_refused(told: &mut Told<'_>) -> bool {
     (told.case.is(Odd::OtherType) || !told.view.not_text.is_empty()) && refuse(told)
 }

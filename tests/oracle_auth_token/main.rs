@@ -2,7 +2,7 @@
 //! everything that an upstream and a client see must be the same, apart from the differences that
 //! [`differences`] names with their reasons. See tests/oracle/README.md.
 //!
-//! `KEYSTONE_ORACLE_SEED` makes up other requests, `KEYSTONE_ORACLE_CASES` more of them.
+//! `KEYSTONE_ORACLE_SEED` generates other requests, `KEYSTONE_ORACLE_CASES` more of them.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! A request, made up at random of few values, so that one often is what another asks for.
+//! A random request of few values, so that values often match.
 //!
 //! None of them is `None`, and none is empty where Python would write that: what a value that is
 //! not there matches in Swift is a difference on purpose, and has tests of its own.
@@ -227,7 +227,7 @@ fn item(random: &mut Random, kind: AclKind, user: Option<&Who>) -> String {
             escape(random, &role)
         }
         40..=54 => {
-            // Perhaps of somebody who is there.
+            // Perhaps of a user that exists.
             let own = |it: &Option<String>| it.clone().unwrap_or("*".into());
             let it = user.map(|user| &user.identity);
             let [project, user] = match it.filter(|_| random.percent(70)) {

@@ -2,7 +2,7 @@
 //! every request, and the same texts taken for an ACL, apart from what [`differences`] shows. See
 //! tests/swift/keystoneauth.py.
 //!
-//! `KEYSTONE_ORACLE_SEED` makes up other requests, `KEYSTONE_ORACLE_CASES` more of them.
+//! `KEYSTONE_ORACLE_SEED` generates other requests, `KEYSTONE_ORACLE_CASES` more of them.
 
 use std::collections::BTreeMap;
 

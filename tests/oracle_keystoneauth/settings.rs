@@ -1,4 +1,4 @@
-//! keystoneauth's options, made up at random: as Swift has them and as the module has them.
+//! Random options of keystoneauth: as Swift has them and as the module has them.
 
 use keystone_testbed::random::Random;
 use keystone_token::swift::{Options, Settings};

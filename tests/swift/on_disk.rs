@@ -72,7 +72,7 @@ fn the_client_learns_what_it_cannot_do_here() {
     let object = format!("{path}/o");
     let url = store.does("alice", &["tempurl", "GET", "600", &object, "secret"]);
     assert_eq!(store.status(None, url.trim_end()), 401);
-    // It makes a container, and nobody keeps what else it says.
+    // It creates a container; its other headers are not stored.
     store.does("alice", &["post", "forgetful", "-m", "colour:blue"]);
     assert!(!store.does("alice", &["stat", "forgetful"]).contains("blue"));
     // It deletes what is on the first level, and leaves the folders.

@@ -266,7 +266,7 @@ impl<'s> Visit<'s> {
         }
     }
 
-    /// Everybody may ask about his own token, so that it takes a look at the roles too.
+    /// Every user may validate their own token, so the roles must be checked too.
     fn role(&mut self, endpoint: &Endpoint<'_>, version: ApiVersion, token: &ServiceToken) {
         let (id, title) = ("keystone.role", "role");
         let check = match endpoint.validate(version, token.id.expose(), &token.id) {

@@ -59,7 +59,7 @@ pub struct Tree {
 
 /// Where files are: on the disk, or in what nginx has printed of them.
 pub trait Files {
-    /// The files that an `include` stands for, in nginx's order. An error is of a directory that
+    /// The files of an `include`, in nginx's order. An error is of a directory that
     /// cannot be read.
     fn expand(&self, pattern: &Path) -> Vec<Result<PathBuf, (PathBuf, io::Error)>>;
 

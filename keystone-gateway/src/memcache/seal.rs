@@ -15,8 +15,8 @@
 //! without the token.
 //!
 //! Strategy `none` is the same with a key that everybody knows instead of the secret. It tells
-//! accidents (a swapped, damaged or foreign entry), not forgers: whoever can write to memcached can
-//! write any answer about any token that he knows or makes up.
+//! accidents (a swapped, damaged or foreign entry), not forgers: a client that can write to
+//! memcached can write any answer about any token that it knows or invents.
 
 use std::fmt;
 use std::str::FromStr;

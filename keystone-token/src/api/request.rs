@@ -32,7 +32,7 @@ pub enum Subject {
     Path(String),
 }
 
-/// The header by which a caller says that it will heed access rules, and its value: Keystone does
+/// The header by which a caller says that it checks access rules, and its value: Keystone does
 /// not know a token that has some to anybody else (keystone/api/auth.py).
 pub const ACCESS_RULES_HEADER: (&str, &str) = ("openstack-identity-access-rules", "1");
 

@@ -181,7 +181,7 @@ pub struct ContainerAcls {
 
 impl ContainerAcls {
     /// Reads them. Another member, or a value that is no text, is an error: it might be an ACL
-    /// that somebody believes in.
+    /// that its author relies on.
     pub fn from_json(json: &[u8]) -> Result<Self, ContainerAclsError> {
         let Object(acls) = serde_json::from_slice(json).map_err(JsonError::from)?;
         Ok(acls)

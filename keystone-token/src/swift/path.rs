@@ -37,7 +37,7 @@ impl<'a> AccountPath<'a> {
     /// Whether nobody will take version, account or container for something else: none is `.` or
     /// `..` or has NUL in it, and no `..` in the object leads out of the container.
     ///
-    /// This is for a path that is handed on as it is, such as one that was rewritten. Where the
+    /// This is for a path that is passed on unchanged, such as one that was rewritten. Where the
     /// client's own goes on, [`names_the_same`] is the question.
     pub fn is_plain(&self) -> bool {
         let mut object = self.object.unwrap_or_default().split(|byte| *byte == b'/');
@@ -51,8 +51,8 @@ impl<'a> AccountPath<'a> {
 }
 
 /// Whether the raw path (as the client wrote it: percent-encoded, without query) certainly names
-/// the same account and container as the decoded and normalised one, whoever reads it, and an
-/// object if that does. A request is authorised by the normalised path, and the upstream may get
+/// the same account and container as the decoded and normalised one, whatever server reads it, and
+/// an object if that does. A request is authorised by the normalised path, and the upstream may get
 /// the raw one.
 ///
 /// What differs within the object only, such as `a%2Fb`, `x/../y` or `a//b`, is the same place. In
@@ -263,7 +263,7 @@ mod tests {
         ([Some(path.version), path.account, path.container], path.object.is_some())
     }
 
-    /// Whoever decodes first and whoever splits first see the place of the normalised path.
+    /// A server that decodes first and one that splits first both see the normalised path.
     fn is_read_alike(raw: &[u8], normalised: &[u8]) {
         let decoded = unquote(raw);
         let decoded = AccountPath::split(&decoded);

@@ -94,7 +94,7 @@ pub fn integer(first: u8, bits: u32, mut value: usize) -> Vec<u8> {
     bytes
 }
 
-/// A header field with a literal name and value; `first` says what becomes of it in the table:
+/// A header field with a literal name and value; `first` says how it is indexed in the table:
 /// 0x00 nothing, 0x10 never, 0x40 it is added.
 pub fn literal(first: u8, name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];

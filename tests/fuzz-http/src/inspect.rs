@@ -10,7 +10,7 @@ use crate::wallet::Wallet;
 /// follows.
 pub const FORGED: &str = "FORGED-";
 
-/// The headers that say who is asking (docs/directives.md), each also with `SERVICE_` behind its
+/// The identity headers (docs/directives.md), each also with `SERVICE_` behind its
 /// first word, folded.
 pub const IDENTITY: &[&str] = &[
     "OPENSTACK_SYSTEM_SCOPE",

@@ -1,4 +1,4 @@
-//! What lies in memcached: only what it is for, readable by nobody where it is encrypted, and of no
+//! The entries in memcached: only for their purpose, unreadable where they are encrypted, and of no
 //! worth once it was touched.
 
 use std::time::Duration;
@@ -49,7 +49,7 @@ fn an_entry_under_the_name_of_a_token_that_is_not_valid() {
     });
 }
 
-/// What somebody makes of an entry.
+/// How a test changes an entry.
 type Change = dyn Fn(Vec<u8>) -> Vec<u8>;
 
 #[test]
@@ -98,7 +98,7 @@ fn entries_that_were_damaged() {
                 let before = asked(&fleet.world, &token);
                 assert_eq!(user_at(&fleet.second, &token), user, "{strategy}, {what}");
                 assert_eq!(asked(&fleet.world, &token), before + 1, "{strategy}, {what}");
-                // The second one mends it.
+                // The second one replaces it.
                 wait_for("the new entry", || (fleet.entry() != damaged).then_some(())).unwrap();
             }
             let third = fleet.world.gateway(|config| config);

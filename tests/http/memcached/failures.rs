@@ -79,7 +79,7 @@ fn it_is_killed() {
         in_time(PAUSE, "sharing", || {
             let token = known(&fleet.world, &Payload::v3());
             assert_eq!(user_at(&fleet.world.nginx, &token), "user_id1");
-            // It is put there when the request has been answered already.
+            // It is stored after the request was answered.
             thread::sleep(Duration::from_millis(100));
             assert_eq!(user_at(&fleet.second, &token), "user_id1");
             (asked(&fleet.world, &token) == 1).then_some(())
@@ -140,7 +140,7 @@ fn it_is_stuck() {
             is_right(&fleet.world, &fleet.second);
             fleet.second.error_log().contains("is back").then_some(())
         });
-        // An answer that came too late is nobody's.
+        // An answer that came too late is not used.
         fleet.memcached.flush().unwrap();
         in_time(PAUSE, "entry", || {
             is_right(&fleet.world, &fleet.second);

@@ -43,7 +43,7 @@ fn the_second_gateway_sends_the_same_without_a_request() {
                 assert_eq!(Seen::of(&answer).unwrap().headers, first.headers, "{strategy}");
                 assert_eq!(fleet.world.identity.requests(), [""; 0], "{strategy}");
             }
-            // What was found there is not put there again.
+            // An entry that was found is not stored again.
             fleet.wait_for_entries(payloads.len());
         }
     });
@@ -147,7 +147,7 @@ fn the_order_of_uris_and_of_servers_does_not_matter() {
         let world = World::setup().config(|config| shares(config, "encrypt", &all)).start();
         let uri = world.identity.uri();
         let uris = |list: String| move |config: Config| config.set("keystone_identity_uri", &list);
-        // Nothing answers at the other one, and nobody has to go there.
+        // Nothing answers at the other one, and no request needs it.
         let one = world.gateway(uris(format!("{uri} http://127.0.0.1:1")));
         let other = world.gateway(|config| {
             shares(uris(format!("http://127.0.0.1:1/ {uri}/"))(config), "encrypt", &turned)
@@ -351,7 +351,7 @@ fn the_time_that_the_identity_service_takes_makes_an_answer_no_younger() {
         let slow = Fault::Delay(Duration::from_secs(5));
         fleet.world.identity.fault_validations_times(1, slow);
         assert_eq!(fleet.world.status(&token), 200);
-        // What is too old already when it comes is not put there; this one is.
+        // An answer that is already too old is not stored; this one is.
         fleet.told(&Payload::v3());
         fleet.wait_for_entries(1);
         fleet.second_asks(&token, "user_id1");

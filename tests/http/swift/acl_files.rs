@@ -167,7 +167,7 @@ fn what_is_no_file_allows_nothing() {
 #[test]
 fn a_file_that_the_worker_may_not_read_allows_nothing() {
     if keystone_testbed::nginx::worker_user().is_none() {
-        println!("Only root can start workers as somebody else.");
+        println!("Only root can start workers as another user.");
         return;
     }
     let world = with_file("", r#"{"read": ".r:*"}"#).start();

@@ -158,7 +158,7 @@ impl Identity {
         asked.map(str::to_owned).collect()
     }
 
-    /// How often a service token was asked for.
+    /// How often a service token was requested.
     pub fn logins(&self) -> usize {
         self.state().log.iter().filter(|request| request.method == "POST").count()
     }
@@ -183,7 +183,7 @@ impl Identity {
         self.misbehave(Place::Validations, fault, Some(times));
     }
 
-    /// Misbehaves whenever a service token is asked for, until [`Identity::heal`].
+    /// Applies a fault to requests for a service token, until [`Identity::heal`].
     pub fn fault_logins(&self, fault: Fault) {
         self.misbehave(Place::Logins, fault, None);
     }

@@ -53,7 +53,7 @@ pub enum Issue {
     Jws,
 }
 
-/// What a token is good for.
+/// The scope of a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope<'a> {
     /// The domain of the user.
@@ -71,7 +71,7 @@ pub enum Scope<'a> {
 struct Cloud {
     dir: TempDir,
     people: Mutex<Value>,
-    /// SQLite refuses who wants to write while another does.
+    /// SQLite refuses a write during another write.
     writing: Mutex<()>,
 }
 

@@ -62,7 +62,7 @@ pub enum Error {
     /// Some JSON was not what was expected.
     #[error("json: {0}")]
     Json(#[from] serde_json::Error),
-    /// memcached said something else than it was asked for.
+    /// memcached sent an unexpected response.
     #[error("memcached: {0}")]
     Memcached(String),
     /// nginx did not start, reload or stop.
@@ -71,7 +71,7 @@ pub enum Error {
     /// A function of OpenSSL failed.
     #[error("openssl: {0}")]
     OpenSsl(#[from] openssl::error::ErrorStack),
-    /// Prometheus or promtool said something else than it was asked for.
+    /// Prometheus or promtool sent an unexpected response.
     #[error("prometheus: {0}")]
     Prometheus(String),
     /// A Python program of the tests did not do what it is for.

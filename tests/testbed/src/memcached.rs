@@ -42,7 +42,7 @@ impl Memcached {
     /// Starts one on a socket in a directory of its own.
     pub fn start_unix() -> Result<Self> {
         let dir = TempDir::new("memcached")?;
-        // memcached makes the socket when it is nobody already.
+        // memcached creates the socket after it has changed to user nobody.
         set_mode(dir.path(), 0o777)?;
         Self::start_at(Place::Unix(dir))
     }
@@ -74,7 +74,7 @@ impl Memcached {
     pub fn restart(&mut self) -> Result<()> {
         self.stop();
         let mut command = Command::new("memcached");
-        // Only root becomes somebody else.
+        // Only root can change its user.
         command.args(["-U", "0", "-u", "nobody", "-t", "1"]);
         // A list of the entries lacks those that are just being moved from one LRU to another.
         command.args(["-o", "no_lru_maintainer"]);
@@ -171,7 +171,7 @@ impl Memcached {
         self.write(other, &first)
     }
 
-    /// How often it was asked for an entry.
+    /// The number of `get` commands.
     pub fn gets(&self) -> Result<u64> {
         let lines = self.converse("stats\r\n", &["END"])?;
         let count = lines.iter().find_map(|line| line.strip_prefix("STAT cmd_get ")?.parse().ok());

@@ -165,13 +165,13 @@ impl Payload {
         self.expires_at <= now()
     }
 
-    /// As a token of an application credential that is good for certain requests only.
+    /// As a token of an application credential with access rules.
     pub fn access_rules(self, rules: Value) -> Self {
         let credential = json!({"id": new_uuid(), "restricted": true, "access_rules": rules});
         self.with("/application_credential", credential)
     }
 
-    /// Whether it is good for certain requests only.
+    /// Whether it has access rules.
     pub fn has_access_rules(&self) -> bool {
         self.pointer("/application_credential/access_rules").is_some()
     }
@@ -404,7 +404,7 @@ pub fn jws_claims(expires_in: i64) -> String {
     .to_string()
 }
 
-/// A new JWS token of a Keystone whose key nobody knows.
+/// A new JWS token of a Keystone whose key is not known.
 pub fn new_jws() -> String {
     static KEY: std::sync::OnceLock<Option<JwsKey>> = std::sync::OnceLock::new();
     let key = KEY.get_or_init(|| JwsKey::new().ok()).as_ref();

@@ -162,7 +162,7 @@ impl Nginx {
         Client::connect(self.address())
     }
 
-    /// Opens connections until one is with the wished worker.
+    /// Opens connections until the worker `pid` has accepted one.
     pub fn connect_worker(&self, pid: i32) -> Result<Client> {
         wait_for(&format!("a connection to worker {pid}"), || {
             let mut client = self.connect().ok()?;

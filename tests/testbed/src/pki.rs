@@ -26,7 +26,7 @@ pub struct Pair {
     pub key: PKey<Private>,
 }
 
-/// What a certificate shall say.
+/// The content of a certificate.
 #[derive(Clone, Debug)]
 pub struct Shape {
     /// Subject entries in order, such as `("CN", "www.example.com")`.
@@ -230,7 +230,7 @@ impl TlsFiles {
         Ok(files)
     }
 
-    /// Makes them with a server certificate for `localhost` that nobody but itself has signed.
+    /// Creates them with a self-signed server certificate for `localhost`.
     pub fn self_signed() -> Result<Self> {
         let mut files = Self::new()?;
         let key = tls_key()?;

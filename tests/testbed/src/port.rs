@@ -9,9 +9,9 @@ use crate::{During, Error, Result};
 
 /// A port of 127.0.0.1, held for as long as this value lives.
 ///
-/// A port that is free now may be taken by another test before nginx binds it, or while a
-/// service that shall come back is stopped. So ports come from below the range that the system
-/// hands out on its own, and each is held by a lock on a file that all test processes share.
+/// A port that is free now may be taken by another test before nginx binds it, or while a service
+/// that will be started again is stopped. So ports come from below the range that the system hands
+/// out on its own, and each is held by a lock on a file that all test processes share.
 #[derive(Debug)]
 pub struct Port {
     number: u16,

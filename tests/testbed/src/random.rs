@@ -30,7 +30,7 @@ impl Random {
     }
 }
 
-/// The number in an environment variable, for a seed or how many cases to make up.
+/// The number in an environment variable, for a seed or a number of cases.
 ///
 /// # Panics
 /// If there is something else in it.

@@ -42,7 +42,7 @@ impl Incoming {
     }
 }
 
-/// What becomes of a connection after an answer.
+/// What happens to a connection after an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum After {
     /// The server closes the connection.

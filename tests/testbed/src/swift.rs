@@ -177,7 +177,7 @@ impl Client {
         let python = python()?;
         let mut command = Command::new(&python);
         command.arg(python.with_file_name("swift")).args(&self.options).args(words);
-        // Nothing of whoever runs the tests.
+        // Nothing from the environment of the tests.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             let theirs = ["OS_", "ST_"].iter().any(|prefix| text.starts_with(prefix));

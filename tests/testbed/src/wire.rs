@@ -28,7 +28,7 @@ impl Stream {
     /// Ends the connection in both directions, as orderly as TLS wants it.
     pub fn close(&mut self) {
         if let Self::Tls(tls) = self {
-            // The peer may be gone already; then there is nobody to tell.
+            // The peer may be gone already.
             let _ = tls.shutdown();
         }
         let _ = self.tcp().shutdown(Shutdown::Both);
@@ -204,7 +204,7 @@ pub fn tcp_from(source: Ipv4Addr, address: SocketAddr, timeout: Duration) -> io:
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor is new, and nobody else's.
+    // SAFETY: the descriptor is new, and has no other owner.
     let stream = unsafe { TcpStream::from_raw_fd(fd) };
     // Linux bounds connecting by the time-out for writing.
     stream.set_write_timeout(Some(timeout))?;

@@ -148,7 +148,7 @@ impl World {
 
     /// Signed tokens cannot be judged here, for `what` reason, and so the identity service judges
     /// them: it is asked about the whole token, once, and its answer counts. Where it cannot be
-    /// asked either, nobody passes, and nothing is remembered of that.
+    /// asked either, no request passes, and nothing is cached.
     #[track_caller]
     pub fn judges_signed_tokens_online(&self, what: &str) {
         let speaks_v2 = self.config.get("keystone_auth_version") == Some("v2.0");

@@ -1,4 +1,4 @@
-//! Bytes that nobody meant, and bytes that come in pieces.
+//! Random bytes, and bytes that come in pieces.
 
 use std::time::Duration;
 

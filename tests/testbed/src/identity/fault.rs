@@ -60,7 +60,7 @@ impl Gate {
 
     fn pass(&self) {
         let (open, changed) = &*self.open;
-        // A test that fails leaves it closed: nobody waits for ever.
+        // A test that fails leaves it closed; then the wait must end.
         let waited = changed.wait_timeout_while(lock(open), LONGEST_HOLD, |open| !*open);
         drop(waited);
     }

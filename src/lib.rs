@@ -83,8 +83,8 @@ mod exports {
     pub static mut ngx_module_names: [*const c_char; 3] =
         [FILTER.as_ptr(), c"ngx_http_keystone_module".as_ptr(), ptr::null()];
 
-    /// The filter's module stands before that of `add_header` and `expires`, so that its filter runs
-    /// after theirs. The other one is not named here, and comes behind all that are loaded.
+    /// The filter's module stands before that of `add_header` and `expires`, so that its filter
+    /// runs after theirs. The other one is not named here, and comes behind all that are loaded.
     #[no_mangle]
     pub static mut ngx_module_order: [*const c_char; 3] =
         [FILTER.as_ptr(), c"ngx_http_headers_filter_module".as_ptr(), ptr::null()];

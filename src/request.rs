@@ -300,7 +300,7 @@ impl Request {
         Some(())
     }
 
-    /// The response headers as they stand, as name and value.
+    /// The response headers that are set so far, as name and value.
     pub fn response_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         // SAFETY: the list belongs to the request, and its elements are headers.
         unsafe { elements(&self.get().headers_out.headers) }

@@ -52,7 +52,7 @@ pub struct LocationConf<V> {
     pub forward_token: Option<bool>,
     /// `keystone_cache_control`.
     pub cache_control: Option<bool>,
-    /// `keystone_status`; the inner `None` goes by what the client accepts.
+    /// `keystone_status`; the inner `None` is the form that the client accepts.
     pub status: Option<Option<Form>>,
 }
 

@@ -69,7 +69,7 @@ impl AccessRules {
         Self(rules.iter().filter_map(Rule::new).collect())
     }
 
-    /// Whether one of the rules is for this action. The raw path is not looked at: that is for
+    /// Whether one of the rules is for this action. The raw path is not checked: that is for
     /// [`Action::is_plain`].
     ///
     /// Costs as many steps as the path and the rules' paths are long, multiplied, at the worst.

@@ -179,8 +179,9 @@ pub fn validate(
     Ok(request)
 }
 
-/// Whether a body is an error document of Keystone, `{"error": {...}}`. A 404 without one comes from
-/// something else on the way, such as a load balancer, and says nothing about what was asked for.
+/// Whether a body is an error document of Keystone, `{"error": {...}}`. A 404 without one comes
+/// from something else on the way, such as a load balancer, and says nothing about what was asked
+/// for.
 pub fn is_error_document(body: &[u8]) -> bool {
     read::<wire::ErrorDocument>(body).is_some_and(|document| document.error.is_some())
 }

@@ -82,8 +82,8 @@ impl Identity {
         Document::parse(json)?.into_identity()
     }
 
-    /// Reads what Keystone says of a token. This is as [`from_json`](Self::from_json), which takes all
-    /// that auth_token takes, but an answer without something that every token has is an error.
+    /// Reads what Keystone says of a token. This is as [`from_json`](Self::from_json), which takes
+    /// all that auth_token takes, but an answer without something that every token has is an error.
     pub fn from_answer(json: &[u8]) -> Result<Self, IdentityError> {
         let document = Document::parse(json)?;
         document.check_complete()?;

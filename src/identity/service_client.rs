@@ -160,8 +160,8 @@ impl ServiceClient {
         }
     }
 
-    /// After how many seconds a request that has got 503 may come again: when the identity service
-    /// may be asked, where that is known.
+    /// `Retry-After` of a 503 in seconds: the rest of the pause of the identity service, if there
+    /// is one.
     pub fn retry_after(&self) -> u64 {
         let left = self.client.hold_left().unwrap_or(RETRY_AFTER);
         left.as_millis().div_ceil(1_000).clamp(1, 60) as u64

@@ -65,7 +65,7 @@ fn an_identity_of_64_kilobytes_has_a_place_in_the_cache() {
 }
 
 #[test]
-fn an_identity_without_a_place_in_the_cache_is_told_and_passes() {
+fn an_identity_too_large_for_the_cache_is_logged_and_passes() {
     for (payload, part) in [(with_services(1_000), "service catalog"), (with_roles(2_000), "roles")]
     {
         let world = World::setup().set("keystone_include_service_catalog", "on").start();

@@ -132,7 +132,7 @@ fn another_cluster_synchronises_a_container_in_front_of_keystoneauth() {
 }
 
 #[test]
-fn others_than_the_gateway_have_no_identity() {
+fn only_the_gateway_may_set_an_identity() {
     let (edge, filtered) = start(|_| {});
     let object = format!("{}/o", edge.container("direct"));
     let demo = edge.cloud.keystone.project("demo").unwrap();

@@ -60,7 +60,7 @@ fn keystone_is_not_asked_over_the_network_without_tls() {
     gateway.more = "keystone_identity_uri http://0.0.0.0:1 http://no..name:5000;".into();
     let outcome = gateway.check();
     assert_eq!(outcome.code, 1);
-    outcome.says("settings.plain_http", "warn", "reads the password");
+    outcome.says("settings.plain_http", "warn", "can read the password");
     outcome.says("keystone.tcp", "fail", "nothing listens");
     assert!(outcome.human.contains("getent ahosts no..name"), "{}", outcome.human);
 }

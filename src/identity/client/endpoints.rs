@@ -187,8 +187,8 @@ impl Endpoints {
         Ok(Answer { endpoint: at, version, response })
     }
 
-    /// The version to use with an endpoint, the configured one or what the endpoint says, and the path
-    /// below which it lives, where that is not the configured one.
+    /// The version to use with an endpoint, the configured one or what the endpoint says, and the
+    /// path below which it lives, where that is not the configured one.
     async fn version_of(&self, at: usize) -> Result<(ApiVersion, Option<Rc<str>>), ClientError> {
         if let AuthVersion::Fixed(version) = self.settings.auth_version {
             return Ok((version, None));

@@ -27,8 +27,8 @@ const AGAIN: isize = NGX_AGAIN as isize;
 const DECLINED: isize = NGX_DECLINED as isize;
 const ERROR: isize = NGX_ERROR as isize;
 
-/// Rewrite phase, first of all handlers: removes the headers that only the module may set, whatever the
-/// result of the request.
+/// Rewrite phase, first of all handlers: removes the headers that only the module may set, whatever
+/// the result of the request.
 pub fn strip(request: &Request) -> isize {
     if strip_digests(request).is_none() {
         return ERROR;
@@ -53,8 +53,8 @@ pub fn strip(request: &Request) -> isize {
     }
 }
 
-/// Preaccess phase, when the location is settled: removes the tokens where `keystone_forward_token` is
-/// off, also if another module grants access and this one is not asked.
+/// Preaccess phase, when the location is settled: removes the tokens where `keystone_forward_token`
+/// is off, also if another module grants access and this one is not asked.
 pub fn strip_tokens(request: &Request) -> isize {
     let Some(location) = request.location() else { return ERROR };
     if location.auth() == Auth::Off || location.forwards_token() {
@@ -309,7 +309,7 @@ enum Unmet {
     Value,
 }
 
-/// `keystone_require_role` and `keystone_require`.
+/// Checks `keystone_require_role` and `keystone_require`.
 fn check_requirements(
     request: &Request,
     record: &Record<'_>,

@@ -23,13 +23,13 @@ use crate::context::Context;
 use crate::net::catch_panic;
 use crate::request::{static_string, Request};
 
-/// nginx's own page.
+/// 400, with nginx's page.
 pub const BAD_REQUEST: isize = NGX_HTTP_BAD_REQUEST as isize;
 
-/// nginx's own page.
+/// 500, with nginx's page.
 pub const INTERNAL_SERVER_ERROR: isize = NGX_HTTP_INTERNAL_SERVER_ERROR as isize;
 
-/// nginx's own page.
+/// 404, with nginx's page.
 pub const NOT_FOUND: isize = NGX_HTTP_NOT_FOUND as isize;
 
 /// nginx's own page.
@@ -37,7 +37,7 @@ pub const PRECONDITION_FAILED: isize = NGX_HTTP_PRECONDITION_FAILED as isize;
 
 const ERROR: isize = NGX_ERROR as isize;
 
-/// 401, with the challenge.
+/// 401, with `WWW-Authenticate`.
 pub fn unauthorized(request: &Request, context: &Context, server: &ServerConf) -> isize {
     let Some(header) = request.add_response_header(CHALLENGE, challenge(server)) else {
         return ERROR;
@@ -56,7 +56,7 @@ pub fn unauthorized(request: &Request, context: &Context, server: &ServerConf) -
     refuse(context, NGX_HTTP_UNAUTHORIZED)
 }
 
-/// 403.
+/// 403, with Keystone's JSON.
 pub fn forbidden(context: &Context) -> isize {
     refuse(context, NGX_HTTP_FORBIDDEN)
 }
@@ -174,7 +174,7 @@ fn set_json(request: &Request, body: &'static str) {
     }
 }
 
-/// A 401 of an upstream, or of another module, tells where tokens come from as well.
+/// A 401 of an upstream, or of another module, names the identity service as well.
 fn add_challenge(request: &Request) {
     let (Some(location), Some(server)) = (request.location(), request.server()) else { return };
     let announced = request.response_headers().any(|(name, value)| {

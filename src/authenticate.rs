@@ -36,15 +36,13 @@ pub enum Wait {
 
 /// Authenticates one of a request's tokens.
 pub struct Authenticator<'a> {
-    /// The request.
     pub request: &'a Request,
-    /// The token.
+    /// The user token or the service token.
     pub request_token: &'a RequestToken,
-    /// Its server's configuration.
+    /// Configuration of the server that the request is for.
     pub server: &'a ServerConf,
-    /// This process.
     pub worker: &'a Worker,
-    /// The server's identity service.
+    /// The identity service of the server.
     pub service: &'a Rc<identity::ServiceClient>,
     /// Whether a token that has expired counts too.
     pub allow_expired: bool,
@@ -103,8 +101,8 @@ impl Authenticator<'_> {
         Some(found)
     }
 
-    /// Notes how the cache took part. The first lookup counts, for after a wait the entry may be
-    /// there. A later hit counts where the first source had no entry.
+    /// Notes the result of the cache. The first lookup counts: after a wait the entry may be there.
+    /// A later hit counts if the first source had no entry.
     fn note_look(&self, looked: &CacheResult, source: Source) {
         let is_first = self.request_token.cache_status.get().is_none();
         if is_first {

@@ -19,13 +19,12 @@ use crate::token_state::TokenState;
 /// What the state of a request's tokens in a location depends on.
 #[derive(Clone, Copy)]
 pub struct AuthzContext<'a> {
-    /// The request.
     pub request: &'a Request,
-    /// Its context.
+    /// The module's context of the request.
     pub context: &'a Context,
     /// The location that it is in now.
     pub location: &'a LocationConf,
-    /// Its server.
+    /// Configuration of the server that the request is for.
     pub server: &'a ServerConf,
 }
 
@@ -37,8 +36,8 @@ impl<'a> AuthzContext<'a> {
     }
 
     /// The user token. A service that hands a request on vouches for more than the user can: that
-    /// an expired token was good when its work began, and that the request is within the rules of an
-    /// application credential. A bind is then the service's own (auth_token/__init__.py,
+    /// an expired token was good when its work began, and that the request is within the rules of
+    /// an application credential. A bind is then the service's own (auth_token/__init__.py,
     /// `process_request()`).
     pub fn user(&self, service: &TokenState<Record<'_>>) -> TokenState<Record<'a>> {
         self.judge(&self.context.user, |record| {

@@ -153,7 +153,8 @@ unsafe extern "C" fn evaluate(
 /// Puts digests in the place of the tokens that were removed from a request that is about to be
 /// looked up in the cache. `None` where nginx has no memory.
 fn add_digests(request: &Request) -> Option<()> {
-    // SAFETY: the request is alive. Both are null unless the request is for an upstream and a cache.
+    // SAFETY: the request is alive. Both are null unless the request is for an upstream and a
+    // cache.
     let (upstream, cache) = unsafe { ((*request.as_ptr()).upstream, (*request.as_ptr()).cache) };
     let (Some(upstream), false) = (NonNull::new(upstream), cache.is_null()) else {
         return Some(());

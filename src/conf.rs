@@ -63,7 +63,7 @@ impl MainConf {
         let cycle = self.cycle.map(|cycle| unsafe { cycle.as_ref() });
         let core: Option<&ngx_core_conf_t> = cycle.and_then(NgxCoreModule::main_conf);
         match core {
-            // Only root can become somebody else; for others nginx leaves the user unset.
+            // Only root can change its user; otherwise nginx leaves the user unset.
             Some(core) if uid == 0 && core.user != u32::MAX => {
                 Owner { uid: core.user, gid: core.group }
             }

@@ -29,16 +29,16 @@ use crate::worker::Worker;
 use crate::zone::{Answer, Identity};
 use crate::{HttpKeystoneModule, ACCESS_HANDLER};
 
-/// How the cache took part (`$keystone_cache_status`).
+/// The result of the cache: `$keystone_cache_status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheStatus {
-    /// The cache is off.
+    /// The cache is `off`.
     Bypass,
     /// The entry was too old, or the revocation list has changed since.
     Expired,
     /// The answer came from the cache.
     Hit,
-    /// There was no entry.
+    /// The cache had no entry.
     Miss,
 }
 
@@ -59,7 +59,7 @@ impl CacheStatus {
 pub enum TokenKind {
     /// `X-Service-Token`: of the service that hands the user's request on.
     Service,
-    /// `X-Auth-Token` or `X-Storage-Token`.
+    /// The token of `X-Auth-Token` or `X-Storage-Token`.
     User,
 }
 
@@ -71,13 +71,13 @@ pub struct RequestToken {
     state: OnceCell<TokenState<Identity>>,
     /// Whether the identity counts in this location.
     pub confirmed: Cell<bool>,
-    /// The token's format.
+    /// `None` until the token was classified.
     pub format: Cell<Option<TokenFormat>>,
-    /// How the cache took part.
+    /// The result of the cache; `None` before the lookup.
     pub cache_status: Cell<Option<CacheStatus>>,
     /// The outcome of the last refresh that the request has waited for.
     pub refreshed: RefCell<Option<Result<(), Unavailable>>>,
-    /// The outcome of a look for other certificates that the request has waited for.
+    /// The outcome of a fetch of other certificates that the request has waited for.
     pub rotated: RefCell<Option<Result<(), Unavailable>>>,
     /// What the identity service has said of the token to this request.
     pub validated: RefCell<Option<Result<Answer, Unavailable>>>,
@@ -104,7 +104,7 @@ impl RequestToken {
         self.kind
     }
 
-    /// The token.
+    /// The bytes of the token; `None` if the request has none.
     pub fn bytes(&self) -> Option<&[u8]> {
         // SAFETY: the token lies in the request's headers, as this lies in its pool.
         self.token.map(|token| unsafe { token.as_ref() })
@@ -118,12 +118,12 @@ impl RequestToken {
         })
     }
 
-    /// What it has come to, once that is known.
+    /// The state of the token, once it is known.
     pub fn state(&self) -> Option<&TokenState<Identity>> {
         self.state.get()
     }
 
-    /// Settles what it has come to. A token is authenticated once, however often the request is
+    /// Sets the state of the token. A token is authenticated once, however often the request is
     /// redirected.
     pub fn settle(&self, state: TokenState<Identity>) {
         self.state.get_or_init(|| state);
@@ -137,7 +137,7 @@ impl RequestToken {
         }
     }
 
-    /// Writes the line that tells an operator why the token is refused.
+    /// Logs why the token is refused.
     pub fn log_refusal(
         &self,
         request: &Request,
@@ -163,7 +163,7 @@ impl RequestToken {
         self.refreshed.replace(Some(outcome));
     }
 
-    /// Notes how a look for other certificates has ended.
+    /// Notes the outcome of a fetch of other certificates.
     pub fn note_rotation(&self, outcome: Result<(), Unavailable>) {
         self.rotated.replace(Some(outcome));
     }
@@ -181,9 +181,9 @@ impl RequestToken {
 pub struct Context {
     request: Request,
     duplicate: Option<Duplicate>,
-    /// The user token.
+    /// `X-Auth-Token` or `X-Storage-Token`.
     pub user: RequestToken,
-    /// The service token.
+    /// `X-Service-Token`.
     pub service: RequestToken,
     /// `$keystone_auth_result`.
     pub result: Cell<Option<AuthResult>>,
@@ -225,7 +225,7 @@ impl Context {
         let index = HttpKeystoneModule::module().ctx_index;
         // SAFETY: nginx keeps a pointer for each module in a request.
         let slot = unsafe { *(*request.as_ptr()).ctx.add(index) };
-        // SAFETY: it is null, or what `attach` has put there; see `find`.
+        // SAFETY: it is null, or what `attach` has stored; see `find`.
         unsafe { slot.cast::<Self>().as_ref() }
     }
 
@@ -238,7 +238,7 @@ impl Context {
             Some(context) => context,
             None => Self::create(request)?,
         };
-        // What the location before has come to does not count in this one: a refusal was answered
+        // The result of the previous location does not count in this one: a refusal was answered
         // by the redirect, and a path that may pass there may be another one here.
         context.refusal.set(None);
         context.passed.set(None);
@@ -334,8 +334,8 @@ impl Context {
         self.waiting.borrow().is_some()
     }
 
-    /// Makes the request wait for `work`, whose outcome one of its tokens notes; its handler is entered
-    /// again when that has ended. `None` where nginx cannot watch the client meanwhile.
+    /// Makes the request wait for `work`, whose outcome one of its tokens notes; its handler is
+    /// entered again when that has ended. `None` where nginx cannot watch the client meanwhile.
     pub fn wait_for<T: 'static>(
         &self,
         kind: TokenKind,
@@ -349,7 +349,7 @@ impl Context {
             // SAFETY: the task belongs to the context: if that is gone, this is not reached.
             let context = unsafe { this.as_ref() };
             note(context.token(kind), outcome);
-            // Not from here: whoever woke this task is in the middle of something.
+            // Not from here: the code that woke this task has not finished.
             // SAFETY: the event lies in the context, which takes it back when it is destroyed.
             unsafe { ngx_post_event(context.resume.get(), &raw mut ngx_posted_events) };
         });

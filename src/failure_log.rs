@@ -50,5 +50,5 @@ impl LogRateLimit {
     }
 }
 
-/// In milliseconds.
+/// Milliseconds between two lines.
 const INTERVAL: u64 = 60_000;

@@ -2,9 +2,9 @@
 //!
 //! nginx keeps headers in a list of arrays ([`Request::headers`] tells when there is none), and
 //! points into it (`headers_in.host` and the like), so elements must stay where they are. Removing
-//! one cuts its array in two. Two habits of nginx's code set the form of the result: a loop over the
-//! list looks at the first element of each part but the first one without asking whether there is
-//! one, and `ngx_list_push()` takes the list's `nalloc` for the room in its last part.
+//! one cuts its array in two. Two habits of nginx's code set the form of the result: a loop over
+//! the list looks at the first element of each part but the first one without asking whether there
+//! is one, and `ngx_list_push()` takes the list's `nalloc` for the room in its last part.
 
 use std::ptr::NonNull;
 
@@ -19,7 +19,7 @@ use crate::request::{element_pointers, elements, make_list, static_name, Request
 pub struct Tokens {
     /// Of `X-Auth-Token`, else of `X-Storage-Token`.
     pub user: Option<NonNull<[u8]>>,
-    /// Of `X-Service-Token`.
+    /// The value of `X-Service-Token`.
     pub service: Option<NonNull<[u8]>>,
     /// Whether the user token was taken from `X-Storage-Token`.
     pub from_storage: bool,
@@ -165,7 +165,8 @@ fn rebuild(
     runs: &[(*const ngx_table_elt_t, usize)],
 ) -> Option<()> {
     let Some(((first, count), more)) = runs.split_first() else {
-        // The first part may begin anywhere in its array, and then has less room than `nalloc` says.
+        // The first part may begin anywhere in its array, and then has less room than `nalloc`
+        // says.
         return make_list(list, pool);
     };
     let mut parts = Vec::new();
@@ -197,7 +198,7 @@ fn rebuild(
     Some(())
 }
 
-/// nginx's `ngx_hash_key()`.
+/// The same hash as nginx's `ngx_hash_key()`.
 fn hash_key(name: &[u8]) -> usize {
     name.iter().fold(0, |key: usize, byte| key.wrapping_mul(31).wrapping_add((*byte).into()))
 }

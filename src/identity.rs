@@ -1,4 +1,4 @@
-//! The identity service: what the module knows of it, and how it is asked.
+//! The identity service: its state, and the requests to it.
 //!
 //! [`Service`] is configuration, made by the master. A [`ServiceClient`] holds, for the worker process
 //! it lives in, the connections to the service and the parsed [`Material`] that tokens are checked

@@ -83,8 +83,8 @@ mod exports {
     pub static mut ngx_module_names: [*const c_char; 3] =
         [FILTER.as_ptr(), c"ngx_http_keystone_module".as_ptr(), ptr::null()];
 
-    /// The filter's module stands before that of `add_header` and `expires`, so that its filter runs
-    /// after theirs. The other one is not named here, and comes behind all that are loaded.
+    /// The filter's module stands before that of `add_header` and `expires`, so that its filter
+    /// runs after theirs. The other one is not named here, and comes behind all that are loaded.
     #[no_mangle]
     pub static mut ngx_module_order: [*const c_char; 3] =
         [FILTER.as_ptr(), c"ngx_http_headers_filter_module".as_ptr(), ptr::null()];
@@ -169,7 +169,8 @@ impl HttpModule for HttpKeystoneModule {
         let Some(main) = HttpKeystoneModule::main_conf_mut(cf) else { return ERROR };
         if worker::Worker::is_running() {
             // With "master_process off", nginx reads another configuration in the process that
-            // serves requests, and unmaps the zone that they use. It would not serve any after that.
+            // serves requests, and unmaps the zone that they use. It would not serve any after
+            // that.
             let reason = "with \"master_process off\" nginx cannot be reloaded: restart it";
             conf::directive::report(cf, NGX_LOG_EMERG, reason);
             return ERROR;
@@ -241,7 +242,7 @@ unsafe extern "C" fn check_passed(r: *mut ngx_http_request_t) -> ngx_int_t {
     unsafe { handle(r, access::check_passed) }
 }
 
-/// Content phase, where `keystone_status` stands.
+/// Content handler of a location with `keystone_status`.
 unsafe extern "C" fn show_status(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: as above.
     unsafe { handle(r, status::show) }

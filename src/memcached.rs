@@ -1,9 +1,9 @@
 //! A memcached client over nginx's event loop.
 //!
-//! It caches answers that the identity service can always give again. So nothing here is an error to
-//! the caller: a server that is down, slow or sends invalid responses has no entry. It is then not
-//! asked for a while, so that it delays one request now and then and no other. Whether an entry is
-//! authentic is for `keystone_gateway::memcache` to decide.
+//! It caches answers that the identity service can always give again. So nothing here is an error
+//! to the caller: a server that is down, slow or sends invalid responses has no entry. It is then
+//! not asked for a while, so that it delays one request now and then and no other. Whether an entry
+//! is authentic is for `keystone_gateway::memcache` to decide.
 
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
@@ -24,7 +24,7 @@ use self::server::Server;
 
 /// The client of one worker, with its connections.
 pub struct Memcached {
-    /// As `ring` counts them.
+    /// In the order of the indices of `ring`.
     servers: Vec<Server>,
     ring: Ring,
     counters: ServiceCounters,

@@ -10,7 +10,7 @@
 //!
 //! - One task owns a connection from the moment it is taken to the moment it is given back. There
 //!   are no tasks in the background: dropping the future of a request closes its connection, and
-//!   an idle connection is nobody's task, only an nginx event that closes it when the peer does.
+//!   an idle connection has no task, only an nginx event that closes it when the peer does.
 //! - No panic crosses into C: event handlers run inside [`catch_panic`], and tasks are started with
 //!   [`spawn`].
 

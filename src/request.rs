@@ -34,9 +34,9 @@ mod phases;
 
 pub use phases::PhaseHandler;
 
-/// A request that nginx is working at.
+/// A request that nginx processes.
 ///
-/// Copies are as good as the original. None may be kept longer than nginx keeps the request; the
+/// All copies refer to the same request. None may outlive it; the
 /// module's context of the request may keep one, because nginx destroys it with the request.
 #[derive(Clone, Copy)]
 pub struct Request(NonNull<ngx_http_request_t>);
@@ -56,12 +56,12 @@ impl Request {
         NonNull::new(r).map(Self)
     }
 
-    /// nginx's structure.
+    /// The pointer to nginx's structure.
     pub fn as_ptr(&self) -> *mut ngx_http_request_t {
         self.0.as_ptr()
     }
 
-    /// nginx's structure, for looking at it.
+    /// nginx's structure, to read it.
     pub(crate) fn get(&self) -> &ngx_http_request_t {
         // SAFETY: by the contract of `new`; nothing else runs while the reference is used.
         unsafe { self.0.as_ref() }
@@ -71,16 +71,16 @@ impl Request {
         self.get().connection
     }
 
-    /// Whether one access module that lets the request pass is enough here (`satisfy any`), and none
-    /// that has refused it stands against that.
+    /// Whether one access module that allows the request is enough here (`satisfy any`), and no
+    /// other one has refused it.
     pub fn is_granted_by_any(&self) -> bool {
         let satisfies_any =
             |core: &ngx_http_core_loc_conf_t| core.satisfy == NGX_HTTP_SATISFY_ANY as usize;
         self.core_location().is_some_and(satisfies_any) && self.get().access_code == 0
     }
 
-    /// Where the client's connection comes from, as nginx knows it now: realip may have replaced the
-    /// address of the peer.
+    /// Where the client's connection comes from, as nginx knows it now: realip may have replaced
+    /// the address of the peer.
     pub fn client_address(&self) -> ClientAddress {
         // SAFETY: a request has a connection, whose address is null or as long as nginx says.
         unsafe {
@@ -115,7 +115,8 @@ impl Request {
         self.get().uri.as_bytes()
     }
 
-    /// The path as the client wrote it, without the query, where `proxy_pass` would hand it on so.
+    /// The path as the client sent it, without the query. `None` after a rewrite, when `proxy_pass`
+    /// does not send it.
     pub fn raw_path(&self) -> Option<&[u8]> {
         if self.get().valid_unparsed_uri() == 0 {
             return None;
@@ -128,20 +129,20 @@ impl Request {
         NgxHttpCoreModule::location_conf(self.get())
     }
 
-    /// Whether the location has a handler of its own, such as that of `proxy_pass`; files are served,
-    /// and changed, by handlers that all locations without one share.
+    /// Whether the location has a handler of its own, such as that of `proxy_pass`; files are
+    /// served, and changed, by handlers that all locations without one share.
     pub fn has_content_handler(&self) -> bool {
         self.core_location().is_some_and(|core| core.handler.is_some())
     }
 
-    /// `Referer`, of which the first line counts.
+    /// The first `Referer`.
     pub fn referer(&self) -> Option<&[u8]> {
         // SAFETY: null, or the header in the request's list.
         let referer = unsafe { self.get().headers_in.referer.as_ref() };
         referer.map(|header| header.value.as_bytes())
     }
 
-    /// What the client accepts, all `Accept` headers as one.
+    /// The values of all `Accept` headers, with commas between them.
     pub fn accept(&self) -> String {
         let accepted = self.headers().filter(|(name, _)| name.eq_ignore_ascii_case(b"accept"));
         accepted.map(|(_, value)| String::from_utf8_lossy(value)).collect::<Vec<_>>().join(",")
@@ -155,8 +156,8 @@ impl Request {
         headers.map(|header| (header.key.as_bytes(), header.value.as_bytes()))
     }
 
-    /// nginx's list of the request's headers, made here where nginx has not made it; `None` where
-    /// nginx has no memory.
+    /// nginx's list of the request's headers, created if nginx has not created it; `None` if nginx
+    /// has no memory.
     pub(crate) fn header_list(&self) -> Option<NonNull<ngx_list_t>> {
         // SAFETY: the list belongs to the request; nothing else uses it while the reference lives.
         let list = unsafe { &mut (*self.as_ptr()).headers_in.headers };
@@ -166,10 +167,10 @@ impl Request {
         Some(NonNull::from(list))
     }
 
-    /// Sends a page that is not to be kept, as the answer to the request; gives the code for nginx.
+    /// Sends a page with `Cache-Control: no-store`, and returns the code for nginx.
     pub fn send_page(&self, content_type: &'static str, text: &str) -> isize {
         let r = self.as_ptr();
-        // SAFETY: the request is alive, and nobody has read its body.
+        // SAFETY: the request is alive, and its body was not read.
         let discarded = unsafe { ngx_http_discard_request_body(r) };
         if discarded != NGX_OK as isize {
             return discarded;
@@ -217,7 +218,7 @@ impl Request {
         self.get().headers_out.status
     }
 
-    /// Whether `Authorization` is one of the Negotiate scheme.
+    /// Whether the scheme of `Authorization` is Negotiate.
     pub fn is_negotiate(&self) -> bool {
         // SAFETY: null, or the header in the request's list.
         let Some(header) = (unsafe { self.get().headers_in.authorization.as_ref() }) else {
@@ -232,7 +233,7 @@ impl Request {
         self.get().headers_in.user.to_str().ok().filter(|user| !user.is_empty())
     }
 
-    /// What a value with variables is for this request; `None` where nginx has no memory.
+    /// Evaluates a value with variables for this request; `None` if nginx has no memory.
     pub fn evaluate(&self, value: &ngx_http_complex_value_t) -> Option<&[u8]> {
         let mut text = ngx_str_t::empty();
         let value = std::ptr::from_ref(value).cast_mut();
@@ -242,7 +243,7 @@ impl Request {
         (rc == NGX_OK as isize).then(|| unsafe { &*ptr::from_ref(text.as_bytes()) })
     }
 
-    /// What a path with variables is for this request, null-terminated; `None` where nginx has no
+    /// Evaluates a path with variables for this request, null-terminated; `None` if nginx has no
     /// memory.
     pub fn evaluate_path(&self, path: &ngx_http_complex_value_t) -> Option<ngx_str_t> {
         let mut text = ngx_str_t::empty();
@@ -299,7 +300,7 @@ impl Request {
         Some(())
     }
 
-    /// The response headers as they stand, as name and value.
+    /// The response headers that are set so far, as name and value.
     pub fn response_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         // SAFETY: the list belongs to the request, and its elements are headers.
         unsafe { elements(&self.get().headers_out.headers) }
@@ -307,7 +308,7 @@ impl Request {
             .map(|header| (header.key.as_bytes(), header.value.as_bytes()))
     }
 
-    /// Forgets what nginx has remembered of these variables for this request (by their indices).
+    /// Removes the values that nginx has cached for these variables (by their indices).
     pub fn forget_variables(&self, indices: &[usize]) {
         for index in indices {
             // SAFETY: nginx keeps as many values in a request as the configuration has indexed
@@ -322,7 +323,7 @@ impl Request {
 /// The elements of a list of headers.
 ///
 /// # Safety
-/// The elements are headers, and the list does not change while they are looked at.
+/// The elements are headers, and the list does not change while they are read.
 pub unsafe fn elements<'l>(list: *const ngx_list_t) -> impl Iterator<Item = &'l ngx_table_elt_t> {
     // SAFETY: by this function's contract.
     unsafe { element_pointers(list).map(|element| &*element) }
@@ -365,15 +366,15 @@ pub fn make_list(list: &mut ngx_list_t, pool: &Pool) -> Option<()> {
     Some(())
 }
 
-/// A string of the program as nginx's.
+/// A static string as an `ngx_str_t`.
 pub fn static_string(text: &'static str) -> ngx_str_t {
     ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
 }
 
-/// The name of a header as nginx's, which ends with NUL.
+/// The name of a header as an `ngx_str_t`; nginx expects the NUL behind it.
 pub fn static_name(name: &'static CStr) -> ngx_str_t {
     ngx_str_t { len: name.count_bytes(), data: name.as_ptr().cast_mut().cast() }
 }
 
-/// For so many headers nginx makes room in the first part of a list.
+/// nginx's first part of a list has room for this number of headers.
 const HEADERS: usize = 20;

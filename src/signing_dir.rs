@@ -14,7 +14,7 @@ use nginx_sys::NGX_HTTP_PROXY_TEMP_PATH;
 
 /// auth_token's names of the files.
 pub const SIGNING_CERTIFICATE: &str = "signing_cert.pem";
-/// The CA's certificates.
+/// File name of the CA's certificates.
 pub const CA_CERTIFICATE: &str = "cacert.pem";
 /// The revocation list as Keystone signed it.
 pub const REVOKED: &str = "revoked.pem";
@@ -35,13 +35,11 @@ pub fn default_path() -> String {
 /// The user that workers run as.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner {
-    /// User id.
     pub uid: u32,
-    /// Group id.
     pub gid: u32,
 }
 
-/// Creates the directory for `owner` if it is missing, and checks that nobody else can put files
+/// Creates the directory for `owner` if it is missing, and checks that no other user can put files
 /// into it. On success a warning may come back; an error says why nginx must not start.
 pub fn prepare(path: &Path, owner: Owner) -> Result<Option<String>, PrepareError> {
     let failed = |reason| PrepareError { path: path.to_owned(), reason };
@@ -171,9 +169,9 @@ fn is_writable(directory: &fs::Metadata, owner: Owner) -> bool {
 /// What was found in the directory.
 #[derive(Default)]
 pub struct Files {
-    /// The signing certificates.
+    /// The bytes of `signing_cert.pem`.
     pub signing: Option<Vec<u8>>,
-    /// The CA's certificates.
+    /// The bytes of `cacert.pem`.
     pub ca: Option<Vec<u8>>,
     /// The signed revocation list and how old it is.
     pub revoked: Option<(Vec<u8>, Duration)>,
@@ -195,7 +193,7 @@ pub fn load(path: &Path, mut complain: impl FnMut(String)) -> Files {
     let signing = read(SIGNING_CERTIFICATE).map(|(bytes, _)| bytes);
     let ca = read(CA_CERTIFICATE).map(|(bytes, _)| bytes);
     let revoked = read(REVOKED).map(|(bytes, written)| {
-        // A file from the future is as good as one that is very old.
+        // A file from the future counts as a very old one.
         let age = SystemTime::now().duration_since(written).unwrap_or(Duration::MAX);
         (bytes, age)
     });
@@ -218,7 +216,7 @@ fn read_file(path: &Path) -> io::Result<(Vec<u8>, SystemTime)> {
     Ok((bytes, metadata.modified()?))
 }
 
-/// Whether there is no file of this name, nor anything else.
+/// Whether nothing of this name exists.
 pub fn is_missing(path: &Path, name: &str) -> bool {
     let found = fs::symlink_metadata(path.join(name));
     found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)

@@ -1,6 +1,6 @@
 //! `keystone_status`: what the module counts, and what workers know, as a page of nginx's.
 //!
-//! One worker tells for all: what they count lies in the zone. Who may read it is decided as for
+//! One worker reports for all: their counters are in the zone. Who may read it is decided as for
 //! any location, by `allow` and `deny` for one.
 
 use std::ffi::CStr;
@@ -12,7 +12,7 @@ use nginx_sys::{NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED};
 use crate::request::Request;
 use crate::worker::Worker;
 
-/// Content phase: the page.
+/// Handler of the content phase: sends the report.
 pub fn show(request: &Request) -> isize {
     if !matches!(request.method(), "GET" | "HEAD") {
         return NGX_HTTP_NOT_ALLOWED as isize;

@@ -1,6 +1,6 @@
-//! Swift's accounts: who may do what at `/v1/ACCOUNT[/CONTAINER[/OBJECT]]`.
+//! Swift's accounts: authorization for `/v1/ACCOUNT[/CONTAINER[/OBJECT]]`.
 //!
-//! `keystone_token::swift` decides; here is what it goes by: the path that is served, the ACLs of
+//! `keystone_token::swift` decides. This module gives it the path that is served, the ACLs of
 //! the configuration and of files, and the identities.
 
 mod acl_file;
@@ -35,9 +35,9 @@ pub fn is_plain(request: &Request) -> bool {
     }
 }
 
-/// What becomes of a request.
+/// The decision about a request.
 pub enum Answer {
-    /// It goes on.
+    /// The request is authorized.
     Allow,
     /// 412 or 400: no file can have the name.
     BadName(NameError),
@@ -85,7 +85,7 @@ pub fn authorize(
         }
     }
     Some(match decision {
-        // ngx_http_dav_module would go by a path in `Destination`, which nobody has judged.
+        // ngx_http_dav_module would use the path in `Destination`, which was not authorized.
         Decision::Allow if is_served && matches!(method, "COPY" | "MOVE") => Answer::Forbidden,
         Decision::Allow => Answer::Allow,
         Decision::Forbidden => Answer::Forbidden,

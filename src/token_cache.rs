@@ -18,7 +18,7 @@ use crate::zone::Identity;
 /// Where an answer comes from. Each source has entries of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Verified here; good for one generation of certificates and revocation list.
+    /// Verified here; valid for one generation of certificates and revocation list.
     Offline,
     /// The identity service was asked.
     Online,
@@ -27,31 +27,30 @@ pub enum Source {
     OnlineExpired,
 }
 
-/// What a look into the caches has come to.
+/// The result of a lookup in the caches.
 pub struct CacheResult {
-    /// How they took part.
+    /// The value of `$keystone_cache_status`.
     pub status: CacheStatus,
     /// The same for the counters; `None` where they are off.
     pub look: Option<CacheLookup>,
-    /// What the token has come to before.
+    /// The state that the caches have for the token.
     pub found: Option<TokenState<Identity>>,
 }
 
 /// The caches, as a request of one server sees them.
 #[derive(Clone, Copy)]
 pub struct TokenCache<'a> {
-    /// This process.
     pub worker: &'a Worker,
-    /// Who vouches for the tokens.
+    /// The service that validates the tokens.
     pub service: &'a identity::ServiceClient,
-    /// TokenKind times count.
+    /// The server, whose cache times apply.
     pub server: &'a ServerConf,
     /// Whether identities are kept with their catalog.
     pub keeps_catalog: bool,
 }
 
 impl TokenCache<'_> {
-    /// By which rules entries are used now.
+    /// The rules for entries, with the time of the request.
     pub fn params(&self, source: Source) -> CacheParams {
         let seconds = |time: Option<Duration>| time.map_or(0, |time| time.as_secs().max(1));
         let generation = match source {

@@ -2,22 +2,22 @@
 
 use keystone_token::result::AuthResult;
 
-/// The state of a token: of the request it is a `TokenState<Identity>`, and in one of its locations a
-/// `TokenState<Record>`.
+/// The state of a token: of the request it is a `TokenState<Identity>`, and in one of its locations
+/// a `TokenState<Record>`.
 #[derive(Clone, Copy)]
 pub enum TokenState<T> {
-    /// The request has no such token.
+    /// The request has no token of this kind.
     Absent,
-    /// It is not valid.
+    /// The token is not valid.
     Refused(AuthResult),
-    /// The identity service was needed and could not be asked.
+    /// The identity service was needed and did not answer.
     Unavailable,
     /// It is valid, and has this identity.
     Valid(T),
 }
 
 impl<T> TokenState<T> {
-    /// Whether it is valid.
+    /// Whether the token is valid.
     pub fn is_valid(&self) -> bool {
         matches!(self, Self::Valid(_))
     }

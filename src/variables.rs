@@ -21,7 +21,7 @@ use crate::net::catch_panic;
 use crate::request::{static_string, Request};
 use crate::swift;
 
-/// What a variable shows.
+/// The source of a variable's value.
 #[derive(Clone, Copy)]
 enum Variable {
     AuthResult,
@@ -42,7 +42,7 @@ enum Part {
     Object,
 }
 
-/// All variables.
+/// The names of the variables, and their sources.
 const VARIABLES: &[(&str, Variable)] = &[
     ("keystone_audit_id", Variable::Identity(Field::AuditId)),
     ("keystone_auth_result", Variable::AuthResult),

@@ -18,9 +18,9 @@ pub struct Worker {
     main: &'static MainConf,
     /// As the main configuration orders them.
     services: Vec<Rc<identity::ServiceClient>>,
-    /// The shared memory.
+    /// The zone of shared memory.
     pub zone: Zone,
-    /// Where this process counts.
+    /// The counters of this process.
     pub row: Row<'static>,
     /// Valid tokens that this worker has seen last.
     pub recent: WorkerCache,
@@ -92,7 +92,7 @@ impl Worker {
 
     /// Counts the result of a request that ends.
     pub fn count_result(result: AuthResult) {
-        // A request may end when the worker has; then nobody counts any more.
+        // A request may end after the worker's state is gone; then it is not counted.
         let _ = WORKER.try_with(|worker| {
             if let Ok(worker) = worker.try_borrow() {
                 worker.iter().for_each(|worker| worker.row.add(cells::result(result), 1));
@@ -235,7 +235,7 @@ impl WorkerCache {
     }
 }
 
-/// The last bytes of a token are those of its signature, as good as any hash.
+/// The last bytes of a token are those of its signature, and as evenly distributed as a hash.
 fn slot(token: &[u8]) -> usize {
     let tail = token.iter().rev().skip(4).take(8);
     let hash = tail.fold(token.len(), |hash, byte| hash.wrapping_mul(31) + usize::from(*byte));

@@ -4,8 +4,8 @@
 //! All memory is laid out once, by the master, before a worker can see it: nothing is allocated or
 //! freed later, so there is no state of an allocator that a killed worker could leave broken. The
 //! layout is a [`Root`] that nginx's slab pool points to, the words of the cache, counters, and a
-//! chain of service states, to which a reload may append. What the words mean and why they can be read
-//! without a lock is told in `keystone-zone`.
+//! chain of service states, to which a reload may append. What the words mean and why they can be
+//! read without a lock is explained in `keystone-zone`.
 //!
 //! Changes are made under the slab pool's mutex: nginx unlocks it when a worker dies
 //! (`ngx_unlock_mutexes()`), which it does for no other lock.
@@ -28,7 +28,7 @@ pub use answers::{Answer, Identity};
 pub use counters::ServiceCounters;
 pub use service::ServiceState;
 
-/// The zone, mapped. Copies are as good as the original.
+/// The zone, mapped. All copies refer to the same memory.
 #[derive(Clone, Copy)]
 pub struct Zone {
     pool: NonNull<ngx_slab_pool_t>,
@@ -45,7 +45,7 @@ struct Root {
     cache: AtomicPtr<AtomicU64>,
     cache_words: AtomicUsize,
     services: AtomicPtr<AtomicU64>,
-    /// See `counters`.
+    /// The array that `counters` returns.
     counters: AtomicPtr<AtomicU64>,
     counters_words: AtomicUsize,
 }
@@ -99,9 +99,10 @@ impl Zone {
         Ok(Self { pool, root })
     }
 
-    /// Its size in bytes.
+    /// The size of the zone, in bytes.
     pub fn size(&self) -> usize {
-        // SAFETY: the pool stays mapped while the configuration is in use; it lies at the beginning.
+        // SAFETY: the pool stays mapped while the configuration is in use; it lies at the
+        // beginning.
         (unsafe { (*self.pool.as_ptr()).end }) as usize - self.pool.as_ptr() as usize
     }
 
@@ -114,7 +115,7 @@ impl Zone {
         Cache::new(unsafe { std::slice::from_raw_parts(cache, words) })
     }
 
-    /// What names `token`, vouched for by the service `service`, in the cache.
+    /// The key of `token`, validated by the service `service`, in the cache.
     pub fn key(&self, service: u64, token: &[u8]) -> Key {
         let mut secret = [0; 32];
         for (part, word) in secret.chunks_exact_mut(WORD).zip(&self.root.secret) {
@@ -233,7 +234,7 @@ fn calloc(pool: NonNull<ngx_slab_pool_t>, size: usize) -> Option<*mut c_void> {
 }
 
 fn fill_random(bytes: &mut [u8; 32]) -> Result<(), ZoneError> {
-    // SAFETY: there are as many bytes to write to as the call is told.
+    // SAFETY: the buffer has as many bytes as the call gets.
     match unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } {
         32 => Ok(()),
         _ => Err(ZoneError::Random(std::io::Error::last_os_error())),
@@ -252,7 +253,7 @@ pub enum ZoneError {
          another name, or restart nginx"
     )]
     OtherLayout {
-        /// The zone's name.
+        /// As in `zone=NAME:SIZE`.
         name: String,
     },
     /// The system gives no random key.
@@ -261,7 +262,7 @@ pub enum ZoneError {
     /// Not even the layout fits.
     #[error("keystone_cache_zone \"{name}\" is too small")]
     TooSmall {
-        /// The zone's name.
+        /// As in `zone=NAME:SIZE`.
         name: String,
     },
 }

@@ -51,7 +51,7 @@ debian_sources() {
 }
 
 # in_namespaces OPTION... COMMAND...: with mounts and processes that end with this script, however
-# that ends (unshare heeds no weaker signal). With --net, there is no network but a loopback.
+# that ends (unshare ignores weaker signals). With --net, there is no network but a loopback.
 in_namespaces() {
     unshare --mount --pid --fork --kill-child "$@" &
     # shellcheck disable=SC2064 # this child, whatever comes after
@@ -80,7 +80,7 @@ wait_for() {
         fi
         sleep 0.1
     done
-    fail "waited in vain for $what"
+    fail "timed out waiting for $what"
 }
 
 # status URL [TOKEN]: what the answer's status is.

@@ -65,7 +65,7 @@ fn every_directive_is_described_with_its_contexts_and_none_else() {
 }
 
 #[test]
-fn every_other_name_is_told_in_the_section_of_its_directive() {
+fn every_alias_is_in_the_section_of_its_directive() {
     let text = read("docs/directives.md").replace('\n', " ");
     let told = text.split(" ### ").skip(1).flat_map(|section| {
         let name = section.split(' ').next().unwrap();
@@ -269,7 +269,7 @@ fn the_log_lines_for_operators_are_those_of_the_sources() {
         let beginning = format.split(['{', '\\', '"']).next().unwrap();
         let at = code.match_indices(beginning).map(|(at, _)| at);
         assert!(at.into_iter().any(|at| has_level(&at)), "{whole:?} is not logged at {level}]");
-        // The reason at the end is somebody's, too.
+        // The reason at the end must be in the sources, too.
         let reasons = whole.split(", token: ").next().unwrap();
         let told = || {
             reasons.match_indices(": ").any(|(at, _)| {

@@ -91,9 +91,9 @@ play() {
     configure
     begin_container
     expect 200 "/healthz" "$url/healthz"
-    expect 401 "who has no token" "$url/hello.txt"
-    expect 401 "who has forged a token" "$url/hello.txt" "$forged"
-    expect 200 "who has a PKI token" "$url/hello.txt" "$token"
+    expect 401 "no token" "$url/hello.txt"
+    expect 401 "a forged token" "$url/hello.txt" "$forged"
+    expect 200 "a PKI token" "$url/hello.txt" "$token"
     [ "$(chroot "$root" stat -c '%a %U' /var/lib/nginx/keystone)" = "700 www-data" ] \
         || fail "/var/lib/nginx/keystone is not www-data's own"
     ! pgrep -u root -x nginx || fail "nginx runs as root"

@@ -81,10 +81,10 @@ play() {
     configure
     in_root service nginx restart >/dev/null
     wait_for "nginx" curl -s "$url"
-    expect 401 "who has no token" "$url/hello.txt"
-    expect 401 "who has forged a token" "$url/hello.txt" "$forged"
-    expect 200 "who has a PKI token" "$url/hello.txt" "$token"
-    expect 200 "who wants what is public" "$url/public/hello.txt"
+    expect 401 "no token" "$url/hello.txt"
+    expect 401 "a forged token" "$url/hello.txt" "$forged"
+    expect 200 "a PKI token" "$url/hello.txt" "$token"
+    expect 200 "a public file without a token" "$url/public/hello.txt"
     consult_doctor
     [ "$(in_root stat -c '%a %U' "$signing_dir")" = "700 www-data" ] || fail "$signing_dir is not the workers' own"
 
@@ -156,7 +156,7 @@ ask_on() {
 remove() {
     apt "the package is removed" remove "$name"
     [ ! -L "$root$link" ] || fail "$link is still there"
-    expect 200 "who has a PKI token" "$url/hello.txt" "$token"
+    expect 200 "a PKI token" "$url/hello.txt" "$token"
     cp "$work/nginx.conf" "$root/etc/nginx/nginx.conf"
     in_root nginx -t 2>/dev/null || fail "nginx -t fails after the removal"
     in_root service nginx restart >/dev/null

@@ -1,10 +1,10 @@
 //! What a protected request costs.
 //!
 //! One nginx worker with the module serves the same file from several locations. They are asked for
-//! one after the other for a moment and then again from the first, many times, so that whatever else
-//! the machine does falls on all of them alike. What counts is the CPU time of the worker for one request; requests per
-//! second depend on the client as well. Nothing here passes or fails by a time, but every answer
-//! must have the right status.
+//! one after the other for a moment and then again from the first, many times, so that whatever
+//! else the machine does falls on all of them alike. What counts is the CPU time of the worker for
+//! one request; requests per second depend on the client as well. Nothing here passes or fails by a
+//! time, but every answer must have the right status.
 
 use std::process::ExitCode;
 use std::time::Duration;

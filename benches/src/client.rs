@@ -18,7 +18,7 @@ use crate::Failure;
 
 /// What to send, and what should come back.
 pub struct Load<'a> {
-    /// To whom.
+    /// The server.
     pub address: SocketAddr,
     /// The requests, one after the other and then again from the first.
     pub requests: &'a [Vec<u8>],
@@ -26,7 +26,7 @@ pub struct Load<'a> {
     pub first: usize,
     /// The status of every answer.
     pub status: &'a str,
-    /// How long.
+    /// How long requests are sent.
     pub time: Duration,
 }
 

@@ -64,8 +64,8 @@ fn parse_list(list: &str) -> Option<Vec<usize>> {
 
 /// The processor time that a process has used, in user space and in the kernel.
 pub fn used_by(pid: i32) -> Result<Duration, Failure> {
-    // The same as the sum of utime and stime in `/proc/PID/stat`, but not in hundredths of a second.
-    // Not every kernel has it.
+    // The same as the sum of utime and stime in `/proc/PID/stat`, but not in hundredths of a
+    // second. Not every kernel has it.
     let schedstat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
     let nanoseconds = schedstat.split_whitespace().next().and_then(|first| first.parse().ok());
     match nanoseconds {

@@ -9,7 +9,7 @@ pub struct Measured {
     pub requests: usize,
     /// The worker's processor time for them.
     pub used: Duration,
-    /// How long it took.
+    /// The wall-clock time of the measurement.
     pub taken: Duration,
 }
 

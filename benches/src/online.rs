@@ -149,7 +149,7 @@ fn with_pending(
     measured
 }
 
-/// How many validations are under way.
+/// The number of pending validations.
 const PENDING: usize = 200;
 
 /// How long other requests are looked at.

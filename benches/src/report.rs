@@ -18,7 +18,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty one.
+    /// A report without measurements.
     pub fn new(rows: &'static [Row]) -> Self {
         Self { rows, measured: rows.iter().map(|_| Vec::new()).collect() }
     }
@@ -28,7 +28,7 @@ impl Table {
         self.measured[row].push(measured);
     }
 
-    /// Prints it.
+    /// Prints the median of each row.
     pub fn print(&self) {
         println!(
             "{:<37}{:>8}{:>16}{:>10}{:>9}{:>12}{:>7}",

@@ -24,7 +24,7 @@ use crate::Failure;
 
 /// One line of the table.
 pub struct Row {
-    /// What it is called.
+    /// The name in the report.
     pub name: &'static str,
     location: &'static str,
     tokens: Tokens,
@@ -37,7 +37,7 @@ pub struct Row {
 /// Which token a request has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tokens {
-    /// None.
+    /// No token is sent.
     Absent,
     /// Always the same, which is valid.
     One,
@@ -81,18 +81,18 @@ pub const ROWS: &[Row] = &[
     row("  the same, keystone_headers off", "/proxy/bare/", Tokens::One, PROXIED),
 ];
 
-/// Places in [`ROWS`].
+/// Index in [`ROWS`].
 pub const UNPROTECTED: usize = 1;
-/// Likewise.
+/// Index in [`ROWS`].
 pub const CACHED: usize = 2;
-/// Likewise.
+/// Index in [`ROWS`].
 pub const NEW_TOKEN: usize = 5;
 const FERNET_HEADER: usize = 7;
-/// Likewise.
+/// Index in [`ROWS`].
 pub const CACHED_FERNET: usize = 8;
-/// Likewise.
+/// Index in [`ROWS`].
 pub const OBJECT: usize = 10;
-/// Likewise.
+/// Index in [`ROWS`].
 pub const AUTHORISED_OBJECT: usize = 11;
 const PROXIED: usize = 12;
 
@@ -100,7 +100,7 @@ const fn row(name: &'static str, location: &'static str, tokens: Tokens, against
     Row { name, location, tokens, status: "200", against }
 }
 
-/// All that takes part, but the client.
+/// Everything that is measured, except the client.
 pub struct Stage {
     pins: Pins,
     pki: Pki,
@@ -263,7 +263,7 @@ impl Stage {
         (self.nginx.address(), &self.requests[CACHED][0])
     }
 
-    /// The certificates.
+    /// The certificates that sign the tokens.
     pub fn pki(&self) -> &Pki {
         &self.pki
     }
@@ -332,7 +332,7 @@ fn start(
 
 /// The names of the files of [`Stage::messages`] with certificates, beside the messages.
 pub const SIGNING_CERTIFICATE: &str = "signing_cert.pem";
-/// Likewise.
+/// As [`SIGNING_CERTIFICATE`], for the CA.
 pub const CA: &str = "cacert.pem";
 
 const NGINX_CONF: &str = include_str!("../nginx.conf");

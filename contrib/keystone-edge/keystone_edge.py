@@ -42,7 +42,7 @@ _IDENTITY_HEADERS = _USER_HEADERS | _SERVICE_HEADERS
 
 #: Set in the environment of a request that the first instance has seen. Swift does not copy it to new requests.
 _SEEN = 'keystone_edge.seen'
-#: The entry of `swift.infocache`, a dictionary that Swift hands on to the requests that its middlewares make.
+#: The entry of `swift.infocache`, a dictionary that Swift passes to the requests of its middlewares.
 _INFOCACHE_KEY = 'keystone-edge'
 #: Stands in the token headers of a request with an identity. Middlewares copy these to the requests that they make;
 #: it is worth nothing outside of the process.

@@ -14,7 +14,7 @@ use crate::report::Section;
 pub use self::signing_dir::path_of as signing_dir_of;
 pub use crate::machine::Machine;
 
-/// Checks everything.
+/// Runs all checks, in the order of the report.
 pub fn run(conf: &Conf, machine: &Machine) -> Vec<Section> {
     let mut sections = vec![configuration::section(conf, machine)];
     sections.extend(conf.services.iter().map(|service| section(service, machine)));

@@ -11,26 +11,25 @@ use crate::conf::reader::Directive;
 /// What is to be done.
 #[derive(Debug)]
 pub struct Invocation {
-    /// Which of the commands.
     pub command: Command,
-    /// Whose configuration.
+    /// Where the settings come from.
     pub source: Source,
     /// `--user`: as whom nginx's workers run.
     pub user: Option<String>,
-    /// `--nginx`: the program.
+    /// `--nginx`: path of the nginx program.
     pub nginx: Option<PathBuf>,
     /// `--no-nginx`: not to ask nginx.
     pub no_nginx: bool,
-    /// `--json`
+    /// `--json`: print the report as JSON.
     pub json: bool,
-    /// `--online`
+    /// `--online`: send the token to Keystone too.
     pub online: bool,
 }
 
-/// The commands.
+/// What the doctor is asked to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Command {
-    /// Looks at everything.
+    /// Checks the whole installation.
     Check,
     /// Explains a token.
     Token,
@@ -120,7 +119,7 @@ fn is_setting(name: &str) -> bool {
 
 fn set(directives: &mut Vec<Directive>, name: String, value: String) -> Result<(), UsageError> {
     let is_secret = ["admin_token", "password", "secret"].iter().any(|it| name.ends_with(it));
-    // What stands in a command line can be read by every user of the machine.
+    // Every user of the machine can read a command line.
     if is_secret && !value.starts_with("file:") {
         return Err("a secret must be given as file:PATH".into());
     }

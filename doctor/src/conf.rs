@@ -26,7 +26,7 @@ pub struct Conf {
     pub files: Vec<PathBuf>,
     /// `user`, and its group if it names one.
     pub user: Option<(String, Option<String>)>,
-    /// `pid`
+    /// `pid` of nginx, as an absolute path.
     pub pid: Option<PathBuf>,
     /// Whether a `load_module` names the module.
     pub loads_module: bool,
@@ -50,13 +50,11 @@ pub struct Conf {
 /// A directive of nginx's, and where it was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Hazard {
-    /// What it does.
     pub kind: HazardKind,
-    /// Where it stands.
     pub position: Position,
 }
 
-/// What a [`Hazard`] does.
+/// Why a directive of nginx is a [`Hazard`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HazardKind {
     /// `ignore_invalid_headers off`
@@ -232,7 +230,7 @@ impl Conf {
         }
     }
 
-    /// Notes what stands in a level, and in the levels in it if `deep`.
+    /// Notes the directives of a level, and of the levels in it if `deep`.
     fn note_hazards(&mut self, block: &[Directive], deep: bool) {
         for directive in block {
             let hazard = Hazard::of(directive).filter(|hazard| !self.hazards.contains(hazard));
@@ -244,10 +242,10 @@ impl Conf {
     }
 }
 
-/// The path of `nginx.conf` from the root, since what is told to try has to work from any directory.
+/// The absolute path of `nginx.conf`: the commands in the report must work from any directory.
 ///
-/// `..` is resolved: nginx's user may be kept out of the directory in which the program was started,
-/// `/root` say, and would seem to be kept out of all that is named by way of it.
+/// `..` is resolved: nginx's user may be kept out of the directory in which the program was
+/// started, `/root` say, and would seem to be kept out of all that is named by way of it.
 fn absolute(path: &Path) -> PathBuf {
     let goes_up = path.components().any(|component| component == Component::ParentDir);
     let absolute = if goes_up { path.canonicalize() } else { std::path::absolute(path) };

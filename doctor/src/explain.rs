@@ -1,5 +1,5 @@
-//! What a failure of the identity service means, in a sentence, and the command that mends it or
-//! tells more.
+//! What a failure of the identity service means, in a sentence, and the command that repairs it or
+//! shows more.
 
 use keystone_conf::Credentials;
 use keystone_token::api::{ApiVersion, AuthVersion};
@@ -10,20 +10,20 @@ use crate::keystone::{AskError, Uri};
 use crate::net::{HttpError, Phase};
 use crate::report::{quote, Check};
 
-/// What Keystone was asked.
+/// The request to Keystone that failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Asked {
-    /// For its certificates.
+    /// The certificates that verify PKI tokens.
     Certificates,
-    /// For revocation events.
+    /// The revocation events.
     Events,
-    /// For the revocation list.
+    /// The revocation list.
     List,
     /// For a token for the module.
     Login,
-    /// About a token.
+    /// The validation of a token.
     Validation,
-    /// For its versions.
+    /// The versions of the API.
     Version,
 }
 
@@ -228,7 +228,8 @@ pub fn log_in(uri: &Uri, settings: &Settings) -> String {
                 quote(project_domain_name)
             )
         }
-        // It has no other way to ask for the secret, which is not to be seen in a list of processes.
+        // It has no other way to ask for the secret, which is not to be seen in a list of
+        // processes.
         Credentials::ApplicationCredential { id, .. } => format!(
             "read -rs OS_APPLICATION_CREDENTIAL_SECRET && export OS_APPLICATION_CREDENTIAL_SECRET && \
              openstack --os-auth-type v3applicationcredential --os-auth-url {at} \

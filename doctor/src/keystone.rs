@@ -20,13 +20,13 @@ use crate::net::{self, Answer, HttpError, Stream};
 /// A URI of the identity service, taken apart.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Uri {
-    /// As it is configured.
+    /// The URI as it is configured.
     pub text: String,
     /// Whether TLS is spoken there.
     pub https: bool,
     /// A name, or an address; one of IPv6 in brackets.
     pub host: String,
-    /// The port.
+    /// The port of the URI, or the default one of its scheme.
     pub port: u16,
     /// The path below which the versions live: empty, or without a slash at its end.
     pub base: String,
@@ -97,9 +97,9 @@ pub enum AskError {
     Answer(AnswerError),
 }
 
-/// A connection's way, once it is known to be passable.
+/// An endpoint of Keystone that accepts connections.
 pub struct Endpoint<'s> {
-    /// Where it leads.
+    /// The URI that requests are sent to.
     pub uri: Uri,
     settings: &'s Settings,
     address: SocketAddr,
@@ -108,7 +108,7 @@ pub struct Endpoint<'s> {
 
 /// What tokens are verified with, as it is served, in PEM.
 pub struct Certificates {
-    /// Those that sign: `signing_cert.pem`.
+    /// PEM of the signing certificates: `signing_cert.pem`.
     pub signing: Vec<u8>,
     /// Those that issued them: `cacert.pem`.
     pub ca: Vec<u8>,
@@ -116,7 +116,7 @@ pub struct Certificates {
 
 /// What Keystone serves to verify tokens with.
 pub enum Served {
-    /// These certificates.
+    /// Keystone serves certificates.
     Certificates(Certificates),
     /// It has none, and so issues no tokens that could be verified with some.
     Nothing,
@@ -126,7 +126,7 @@ pub enum Served {
 
 /// A token as it was issued to the service user.
 pub struct ServiceToken {
-    /// What to send.
+    /// The value of `X-Auth-Token`.
     pub id: Secret,
     /// When it ends, in unix seconds; `None` for one that was configured.
     pub expires_at: Option<i64>,

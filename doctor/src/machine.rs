@@ -8,9 +8,9 @@ use crate::system::{self, User};
 
 /// This machine, and the nginx on it.
 pub struct Machine {
-    /// Who runs this program.
+    /// The user that runs this program.
     pub me: User,
-    /// The user of nginx's workers, or why it cannot be told.
+    /// The user of nginx's workers, or why it is not known.
     pub worker: Result<User, String>,
     /// nginx, if there is one to ask.
     pub nginx: Option<Nginx>,

@@ -35,7 +35,7 @@ use zeroize::Zeroizing;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// Nobody listens there, or nobody can be reached.
+    /// The server refuses connections or cannot be reached.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
     /// The answer is not one of HTTP, or breaks off.
@@ -58,11 +58,11 @@ pub enum HttpError {
 /// What a peer took too long for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
-    /// To take the connection.
+    /// Connecting with TCP.
     Connect,
-    /// To shake hands.
+    /// The TLS handshake.
     Handshake,
-    /// To answer.
+    /// Waiting for the response.
     Answer,
 }
 
@@ -80,7 +80,7 @@ impl std::fmt::Display for Phase {
 /// the client's certificate when the client is done already.
 #[derive(Debug)]
 pub struct TlsFailure {
-    /// What OpenSSL says.
+    /// The reason that OpenSSL gives.
     pub reason: String,
     /// What is wrong with the certificate, if that is it.
     pub verification: Option<X509VerifyResult>,
@@ -97,13 +97,12 @@ impl std::fmt::Display for TlsFailure {
     }
 }
 
-/// An answer.
+/// A response with its whole body.
 pub struct Answer {
-    /// Its status.
     pub status: u16,
-    /// Its header.
+    /// All header fields.
     pub headers: http::HeaderMap,
-    /// Its body.
+    /// At most 16 MiB.
     pub body: Bytes,
 }
 
@@ -140,7 +139,7 @@ pub fn tls_context(settings: &TlsSettings) -> Result<SslContext, String> {
     if let (Some(certificate), Some(key)) = (&settings.certificate, &settings.certificate_key) {
         builder.set_certificate_chain_file(certificate).map_err(in_file(certificate))?;
         let pem = std::fs::read(key).map_err(|error| format!("{}: {error}", key.display()))?;
-        // Without a passphrase at hand OpenSSL would ask for one on the terminal.
+        // Without this passphrase, OpenSSL would ask for one on the terminal.
         let pair = PKey::private_key_from_pem_passphrase(&Zeroizing::new(pem), b"");
         let pair = pair.map_err(in_file(key))?;
         builder.set_private_key(&pair).map_err(in_file(key))?;
@@ -391,7 +390,7 @@ impl hyper::rt::Write for Io {
     }
 }
 
-/// As in the module.
+/// The same limit as in the module.
 const MAX_BODY: usize = 16 << 20;
 
 /// Of a whole answer, however slowly it comes.

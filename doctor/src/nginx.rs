@@ -12,7 +12,7 @@ use crate::conf::reader::Dump;
 /// A program that can be asked.
 pub struct Nginx {
     program: PathBuf,
-    /// How it was built.
+    /// What `nginx -V` prints.
     pub build: Build,
 }
 
@@ -69,7 +69,7 @@ pub struct Tested {
     pub refusal: Option<String>,
     /// Whether it could not read or write what only root may.
     pub is_forbidden: bool,
-    /// What it warns of.
+    /// What `nginx -t` logs at `warn`.
     pub warnings: Vec<String>,
     /// All files, if it accepts them.
     pub dump: Option<Dump>,
@@ -94,7 +94,7 @@ impl Tested {
     }
 }
 
-/// How nginx was built, as `nginx -V` tells.
+/// How nginx was built, as `nginx -V` prints it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Build {
     /// The user of the workers where `nginx.conf` names none.
@@ -134,7 +134,7 @@ impl Build {
 /// A master process that runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Master {
-    /// Its process id.
+    /// Process id of the master.
     pub pid: u32,
     /// The configuration that its command line names.
     pub conf: Option<PathBuf>,
@@ -178,7 +178,7 @@ fn workers_of(master: u32) -> impl Iterator<Item = Process> {
     })
 }
 
-/// A process, as far as the system tells.
+/// A process, as `/proc` shows it.
 struct Process {
     parent: u32,
     title: String,
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nginx_says_is_told_apart() {
+    fn what_nginx_says_is_distinguished() {
         let said = "nginx: [warn] a in /x:1\n2026/11/29 [warn] 1#1: b in /x:2\nnginx: the \
                     configuration file /x syntax is ok\n";
         let tested = Tested::new(true, said, b"# configuration file /x:\nevents {}\n");

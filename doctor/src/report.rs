@@ -4,17 +4,17 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It could not be made; the detail says why.
     Skip,
-    /// All is well.
+    /// Nothing to do.
     Ok,
     /// It works, and should not stay so.
     Warn,
-    /// It does not work.
+    /// The module does not work as it is configured.
     Fail,
 }
 
@@ -38,22 +38,21 @@ impl Status {
     }
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
     /// Its name, which stays the same from release to release: `signing_dir.mode`.
     pub id: &'static str,
-    /// The same for people.
+    /// The name of the check in the report for people.
     pub title: &'static str,
-    /// How it ended.
     pub status: Status,
     /// What it is about, where that is not plain: a file or a URI.
     pub target: Option<String>,
-    /// What was found.
+    /// The finding, in one sentence.
     pub detail: String,
-    /// What that means.
+    /// The consequence for the gateway, if it is not obvious.
     pub meaning: Option<String>,
-    /// The command, or the directive, that mends it or tells more.
+    /// The command or the directive that repairs it or shows more.
     pub fix: Option<String>,
 }
 
@@ -93,18 +92,18 @@ impl Check {
         Self { target: Some(target.into()), ..self }
     }
 
-    /// With what it means.
+    /// Adds the consequence.
     pub fn meaning(self, text: impl Into<String>) -> Self {
         Self { meaning: Some(text.into()), ..self }
     }
 
-    /// With what mends it.
+    /// Adds the command that repairs it.
     pub fn fix(self, command: impl Into<String>) -> Self {
         Self { fix: Some(command.into()), ..self }
     }
 }
 
-/// Checks that belong together.
+/// The checks below one heading.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Section {
     /// What they are about: the configuration, or an identity service by its first URI.
@@ -123,9 +122,9 @@ pub struct Section {
 pub struct Verdict {
     /// `accept`, `refuse` or `unknown`.
     pub decision: Decision,
-    /// The word of `$keystone_auth_result`; `None` if it cannot be told.
+    /// The word of `$keystone_auth_result`; `None` if it is not known.
     pub result: Option<&'static str>,
-    /// Why, in a sentence.
+    /// The reason, in one sentence.
     pub reason: String,
 }
 
@@ -133,15 +132,15 @@ pub struct Verdict {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decision {
-    /// It would.
+    /// The module accepts the token.
     Accept,
-    /// It cannot be told with what is at hand.
+    /// The checks that could be made do not decide it.
     Unknown,
-    /// It would not.
+    /// The module refuses the token.
     Refuse,
 }
 
-/// What is told about a token before it is judged.
+/// What the report shows of a token before the verdict.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Subject {
@@ -171,12 +170,12 @@ pub struct Report {
     /// What a token says of itself, for the command `token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Subject>,
-    /// The checks.
+    /// In the order in which they are printed.
     pub sections: Vec<Section>,
 }
 
 impl Report {
-    /// Sums up sections.
+    /// Counts the results of the sections.
     pub fn new(
         command: &'static str,
         configuration: Option<String>,
@@ -281,7 +280,7 @@ impl Page {
 }
 
 /// A text in which nothing can steer a terminal or make lines of its own: names and reasons come
-/// from files, from the network, and from tokens that anybody may have made up.
+/// from files, from the network, and from tokens that anybody may have forged.
 pub struct Plain<'a>(pub &'a str);
 
 impl fmt::Display for Plain<'_> {

@@ -1,4 +1,4 @@
-//! What the system says: its users, who may write where, the time.
+//! Facts about the system: users, permissions of files, the time.
 
 use std::fs;
 use std::io;
@@ -12,9 +12,8 @@ use nix::unistd::{self, Uid};
 /// A user of this machine.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct User {
-    /// Its name.
+    /// The login name.
     pub name: String,
-    /// Its id.
     pub uid: u32,
     /// The id of its group.
     pub gid: u32,
@@ -37,7 +36,7 @@ impl User {
         Self { name: name_of(uid), uid, gid }
     }
 
-    /// Whether this is root.
+    /// Whether this is the superuser, user id 0.
     pub fn is_root(&self) -> bool {
         self.uid == 0
     }

@@ -1,7 +1,6 @@
 //! What several targets need.
 
-/// The bytes that a percent-encoded path stands for, as whoever is behind would decode it; what is no
-/// whole escape means itself.
+/// The bytes of a percent-encoded path, as a server would decode it; an incomplete escape stays.
 pub fn percent_decoded(raw: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::new();
     let mut rest = raw;

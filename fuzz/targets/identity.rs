@@ -27,7 +27,7 @@ fuzz_target!(|json: &[u8]| {
     }
 });
 
-/// Reads all of it.
+/// Reads each field of the record.
 fn look_at(record: &Record<'_>) {
     let lists = record.roles().chain(record.audit_ids()).map(str::len).sum::<usize>();
     let binds = record.bind().map(|(kind, id)| kind.len() + id.len()).sum::<usize>();

@@ -1,5 +1,5 @@
-//! What memcached answers, in two pieces: the first byte says how long the first one is. It makes no
-//! difference, and nothing that was not sealed is taken for an answer of Keystone.
+//! What memcached answers, in two pieces: the first byte says how long the first one is. It makes
+//! no difference, and nothing that was not sealed is taken for an answer of Keystone.
 #![no_main]
 
 use keystone_gateway::memcache::protocol::{GetReader, GetResponse, SetReader};
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: &[u8]| {
     let Some((&at, answer)) = input.split_first() else { return };
     let entry = entry(Strategy::Encrypt);
-    // Whoever made up the input does not know the name.
+    // The fuzzer does not know the name.
     let answer = with_name(answer, entry.name().as_str());
     let (first, second) = answer.split_at(usize::from(at).min(answer.len()));
 
@@ -40,7 +40,7 @@ fn entry(strategy: Strategy) -> Entry {
     seal.entry(b"scope", b"token").expect("an entry")
 }
 
-/// With `NAME` replaced, once.
+/// With the first `NAME` replaced by `name`.
 fn with_name(answer: &[u8], name: &str) -> Vec<u8> {
     let at = answer.windows(4).position(|it| it == b"NAME");
     let Some(at) = at else { return answer.to_vec() };

@@ -1,8 +1,8 @@
 //! Paths and ACLs of Swift. The input is lines: the path as the client wrote it, the one that nginx
 //! makes of it, the ACL, the referer.
 //!
-//! If both paths are taken for the same account and container, then whoever decodes the first one
-//! finds those of the second. Who has no account gets into one by an ACL only.
+//! If both paths are taken for the same account and container, then a server that decodes the first
+//! one finds those of the second. Who has no account gets into one by an ACL only.
 #![no_main]
 
 use keystone_fuzz::percent_decoded;

@@ -5,25 +5,25 @@ use keystone_token::secret::Secret;
 use crate::error::SettingsError;
 use crate::inherit::inherit;
 
-/// As whom to ask.
+/// How the module authenticates to Keystone.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Credentials {
     /// With a v3 application credential.
     ApplicationCredential {
-        /// Its id.
+        /// Id of the application credential.
         id: String,
-        /// Its secret.
+        /// Secret of the application credential.
         secret: Secret,
     },
-    /// As nobody: only what needs no credentials can be asked.
+    /// Without credentials: only requests that need no service token are possible.
     None,
     /// As a user with a password.
     Password {
-        /// The user's name.
+        /// Name of the user.
         username: String,
-        /// The password.
+        /// Password of the user.
         password: Secret,
-        /// The project or tenant.
+        /// Name of the project, or of the tenant in v2.0.
         project_name: Option<String>,
         /// The user's domain, for v3.
         user_domain_name: String,

@@ -18,7 +18,7 @@ pub enum ConfError {
         /// The name as it is written.
         directive: String,
     },
-    /// The directive stands in a block where it has no meaning.
+    /// The directive is not allowed in this block.
     #[error("\"{directive}\" directive is not allowed here")]
     Context {
         /// The name as it is written.
@@ -35,7 +35,7 @@ pub enum ConfError {
     EmptyDirectory {
         /// The name as it is written.
         directive: String,
-        /// The directory.
+        /// The directory, as an absolute path.
         path: PathBuf,
     },
     /// A file that the directive names cannot be read.
@@ -43,9 +43,9 @@ pub enum ConfError {
     File {
         /// The name as it is written.
         directive: String,
-        /// The file.
+        /// The file, as an absolute path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// A file that the directive names has no keys in it.
@@ -53,7 +53,7 @@ pub enum ConfError {
     Keys {
         /// The name as it is written.
         directive: String,
-        /// The file.
+        /// The file, as an absolute path.
         path: PathBuf,
         /// What is wrong with it.
         source: JwsKeyError,
@@ -83,9 +83,9 @@ pub enum ConfError {
     Value {
         /// The name as it is written.
         directive: String,
-        /// The argument.
+        /// The argument as it is written.
         value: String,
-        /// What the directive takes.
+        /// What the directive accepts.
         reason: ValueError,
     },
 }
@@ -143,8 +143,8 @@ pub enum SettingsError {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{error} in {position}")]
 pub struct ErrorAt<E> {
-    /// What is wrong.
+    /// The error itself.
     pub error: E,
-    /// Where.
+    /// File and line of the directive.
     pub position: Position,
 }

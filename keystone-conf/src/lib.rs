@@ -3,8 +3,8 @@
 //!
 //! The module and `keystone-doctor` use the same table of [directives], the same rules
 //! for values, the same inheritance and the same checks of what fits together. Neither nginx nor
-//! the doctor is known here: a [`Host`] tells where a directive stands, where relative paths start,
-//! and what becomes of a value with variables.
+//! the doctor is known here: a [`Host`] says where a directive is, where relative paths start,
+//! and how a value with variables is compiled.
 //!
 //! ```
 //! use keystone_conf::{Directive, Host, Position, ServerConf, Setter};

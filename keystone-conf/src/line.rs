@@ -22,7 +22,7 @@ use crate::uri::{ServiceUri, UriError};
 use crate::value::{self, ValueError};
 use crate::zone::ZoneSettings;
 
-/// Who reads the configuration.
+/// The program that reads the configuration: nginx's module or the doctor.
 pub trait Host {
     /// A value with variables, made ready to be evaluated.
     type Value: Clone;
@@ -44,7 +44,7 @@ pub enum ValueKind {
     /// A path; one that begins with neither a slash nor a variable starts at the directory of
     /// `nginx.conf`.
     Path,
-    /// A text.
+    /// Any text.
     Text,
 }
 
@@ -80,7 +80,7 @@ impl<'a, V: Clone> Line<'a, V> {
         }
     }
 
-    /// Where the directive stands.
+    /// File and line of the directive.
     pub(crate) fn position(&self) -> Position {
         self.host.position()
     }
@@ -107,7 +107,7 @@ impl<'a, V: Clone> Line<'a, V> {
         self.parsed(|argument| argument.parse().map_err(|_| ValueError::Word(expected)))
     }
 
-    /// One of these words.
+    /// Reads one of these words.
     pub(crate) fn one_of<T: Copy>(
         &mut self,
         words: &[(&str, T)],
@@ -154,7 +154,7 @@ impl<'a, V: Clone> Line<'a, V> {
         }
     }
 
-    /// A whole number.
+    /// Reads a whole number of at least `least`.
     pub(crate) fn number<T>(&mut self, least: T) -> Read<T>
     where
         T: FromStr + PartialOrd + fmt::Display,
@@ -170,7 +170,7 @@ impl<'a, V: Clone> Line<'a, V> {
         Ok(word.to_owned())
     }
 
-    /// A word that is not empty and can stand in a header or a log line.
+    /// A word that is not empty and fits into a header and a log line.
     pub(crate) fn word(&mut self) -> Read<String> {
         self.checked_word(self.argument())
     }
@@ -187,13 +187,13 @@ impl<'a, V: Clone> Line<'a, V> {
         }
     }
 
-    /// Names, separated by blanks.
+    /// Reads names, separated by blanks.
     pub(crate) fn names(&mut self) -> Read<Vec<String>> {
         self.refuse_commas()?;
         self.words()
     }
 
-    /// All names, and where they stand.
+    /// All names, and the position of the directive.
     pub(crate) fn names_and_position(&mut self) -> Read<(Vec<String>, Position)> {
         Ok((self.names()?, self.position()))
     }
@@ -208,7 +208,8 @@ impl<'a, V: Clone> Line<'a, V> {
         self.arguments.iter().map(word).collect()
     }
 
-    /// auth_token and Swift write lists with commas; here that would be one name, which nobody has.
+    /// auth_token and Swift write lists with commas; here that would be one name, which no role
+    /// has.
     fn refuse_commas(&self) -> Read<()> {
         let Some(list) = self.arguments.iter().find(|word| word.contains(',')) else {
             return Ok(());

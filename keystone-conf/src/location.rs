@@ -11,12 +11,12 @@ use crate::inherit::inherit;
 use crate::position::Position;
 use crate::swift::SwiftConf;
 
-/// `keystone_auth`.
+/// The values of `keystone_auth`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// A request without a valid token goes on, marked as such.
     Delay,
-    /// The module does nothing.
+    /// `off`: the module does nothing.
     Off,
     /// A request without a valid token is refused.
     On,
@@ -52,7 +52,7 @@ pub struct LocationConf<V> {
     pub forward_token: Option<bool>,
     /// `keystone_cache_control`.
     pub cache_control: Option<bool>,
-    /// `keystone_status`; the inner `None` goes by what the client accepts.
+    /// `keystone_status`; the inner `None` is the form that the client accepts.
     pub status: Option<Option<Form>>,
 }
 

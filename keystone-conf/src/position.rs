@@ -1,9 +1,9 @@
-//! Where a directive stands in the configuration.
+//! The position of a directive in the configuration.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a directive stands.
+/// File and line of a directive.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Position {
     /// The file; empty for an option of a command line.

@@ -133,7 +133,7 @@ impl ServerConf {
         memcached.inherit(&outer.memcached);
     }
 
-    /// The URI that clients without a valid token are told, which a protected location needs.
+    /// The URI in `WWW-Authenticate` of a 401, which a protected location needs.
     pub fn announced_uri(&self) -> Result<&ServiceUri, SettingsError> {
         self.auth_uri.as_ref().ok_or(SettingsError::NoAuthUri)
     }

@@ -22,27 +22,27 @@ pub struct ServiceSettings {
     pub credentials: Credentials,
     /// For the TCP connection and the TLS handshake, of one try.
     pub connect_timeout: Duration,
-    /// Between two writes.
+    /// `keystone_send_timeout`: between two writes.
     pub send_timeout: Duration,
-    /// Between two reads.
+    /// `keystone_read_timeout`: between two reads.
     pub read_timeout: Duration,
     /// Tries after the first one.
     pub max_retries: u32,
     /// Idle connections per worker.
     pub keepalive: usize,
-    /// Validations under way, per worker.
+    /// The limit of pending validations, per worker.
     pub max_pending: usize,
     /// Of these, how many one client address may have; 0 for all.
     pub max_pending_per_address: usize,
     /// How often revocation events are fetched, if they are.
     pub revocation_events: Option<Duration>,
-    /// For https.
+    /// For endpoints with `https`.
     pub tls: TlsSettings,
     /// Certificates and the revocation list on disk.
     pub signing_dir: PathBuf,
     /// Never empty; the first names a token in logs and variables.
     pub hash_algorithms: Vec<HashAlgorithm>,
-    /// Whether the revocation list is heeded.
+    /// Whether the revocation list is checked.
     pub revocation: bool,
     /// How old the list may be before it is fetched again.
     pub revocation_cache_time: Duration,

@@ -16,11 +16,11 @@ pub struct SwiftConf<V> {
     pub reseller_prefixes: Option<Vec<String>>,
     /// `keystone_swift_operator_roles`, each perhaps for one reseller prefix only.
     pub operator_roles: Option<(Vec<String>, Position)>,
-    /// `keystone_swift_service_roles`, likewise.
+    /// `keystone_swift_service_roles`, with its position.
     pub service_roles: Option<(Vec<String>, Position)>,
-    /// `keystone_swift_project_reader_roles`, likewise.
+    /// `keystone_swift_project_reader_roles`, with its position.
     pub project_reader_roles: Option<(Vec<String>, Position)>,
-    /// `keystone_swift_system_reader_roles`.
+    /// `keystone_swift_system_reader_roles`, with its position.
     pub system_reader_roles: Option<(Vec<String>, Position)>,
     /// `keystone_swift_reseller_admin_role`.
     pub reseller_admin_role: Option<String>,
@@ -38,12 +38,12 @@ pub struct SwiftConf<V> {
     settings: Option<Settings>,
 }
 
-/// An ACL as configured.
+/// The value of `keystone_swift_read_acl` or `keystone_swift_write_acl`.
 #[derive(Clone)]
 pub enum AclValue<V> {
     /// The same for all requests.
     Constant(Acl),
-    /// With variables.
+    /// A value with variables.
     Variable(V),
 }
 

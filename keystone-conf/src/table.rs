@@ -33,13 +33,13 @@ pub const fn count_names<V: Clone + 'static>() -> usize {
     count
 }
 
-/// A directive: where it may stand, and what becomes of its arguments.
+/// A directive: its contexts, its arguments, and the function that reads them.
 pub struct Directive<V: 'static> {
-    /// Its name.
+    /// As it is written in `nginx.conf`.
     pub name: &'static CStr,
     /// Another name, which auth_token's old options had.
     pub alias: Option<&'static CStr>,
-    /// The blocks that it may stand in.
+    /// The blocks in which it is allowed.
     pub contexts: Contexts,
     /// How many arguments it takes.
     pub arguments: Arguments,
@@ -47,7 +47,7 @@ pub struct Directive<V: 'static> {
     pub default: Option<&'static str>,
     /// What it is for, in a line.
     pub about: &'static str,
-    /// What reads it.
+    /// The function that reads the arguments.
     pub setter: Setter<V>,
 }
 
@@ -55,26 +55,26 @@ pub struct Directive<V: 'static> {
 pub enum Setter<V: 'static> {
     /// For the whole http block.
     Main(fn(&mut Line<'_, V>, &mut MainConf) -> Result<(), ConfError>),
-    /// For a server.
+    /// Sets a value of a server.
     Server(fn(&mut Line<'_, V>, &mut ServerConf) -> Result<(), ConfError>),
-    /// For a location.
+    /// Sets a value of a location.
     Location(fn(&mut Line<'_, V>, &mut LocationConf<V>) -> Result<(), ConfError>),
 }
 
 /// How many arguments a directive takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Arguments {
-    /// One, `on` or `off`.
+    /// One argument, `on` or `off`.
     Flag,
-    /// None or one.
+    /// No argument or one.
     NoneOrOne,
-    /// One.
+    /// One argument.
     One,
-    /// One or more.
+    /// One argument or more.
     OneOrMore,
 }
 
-/// The blocks that a directive may stand in.
+/// The blocks in which a directive is allowed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Contexts {
     /// `http`.
@@ -122,7 +122,7 @@ impl<V: Clone + 'static> Directive<V> {
             .find(|it| is_called(it.name) || it.alias.is_some_and(is_called))
     }
 
-    /// Its name as text.
+    /// The name as text.
     pub fn name(&self) -> &'static str {
         self.name.to_str().unwrap_or_default()
     }
@@ -140,7 +140,7 @@ impl<V: Clone + 'static> Directive<V> {
         }
     }
 
-    /// Checks that the directive may stand in a block of that name.
+    /// Checks that the directive is allowed in a block of that name.
     pub fn check_context(&self, block: &str, name: &str) -> Result<(), ConfError> {
         match self.contexts.names().contains(&block) {
             true => Ok(()),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-/// An absolute http or https URI that can also stand in a header.
+/// An absolute http or https URI that fits into a header.
 #[derive(Clone, Eq, PartialEq)]
 pub struct ServiceUri {
     text: String,
@@ -109,7 +109,7 @@ pub enum UriError {
     /// It has more than scheme, host, port and path. A password would end up in logs.
     #[error("it must have neither a user, a query nor a fragment")]
     Part,
-    /// The port is none.
+    /// The port is not a number from 1 to 65535.
     #[error("its port must be a number from 1 to 65535")]
     Port,
     /// It does not begin like one.

@@ -25,7 +25,7 @@ pub enum ValueError {
     /// The name has a comma, and the directive takes no list.
     #[error("it is one name and cannot have a comma")]
     CommaInName,
-    /// It could not stand in a header or in a log line.
+    /// It has bytes that do not fit into a header or a log line.
     #[error("it must not have a control character")]
     ControlCharacter,
     /// There is nothing in it.
@@ -43,10 +43,10 @@ pub enum ValueError {
     /// An earlier argument says the same.
     #[error("it is named twice")]
     Repeated,
-    /// It is no size.
+    /// Not a size such as `16m`.
     #[error("it must be a size such as \"64k\" or \"10m\"")]
     Size,
-    /// It is no time.
+    /// Not a time such as `30s`.
     #[error("it must be a time such as \"30s\" or \"5m\"")]
     Time,
     /// It is no URI of an identity service.
@@ -61,7 +61,7 @@ pub enum ValueError {
     /// It is a time of no length.
     #[error("it must be longer than 0")]
     Zero,
-    /// It is no zone.
+    /// Not a zone.
     #[error("{0}")]
     Zone(#[from] ZoneError),
 }
@@ -133,7 +133,7 @@ pub fn size(text: &str) -> Option<usize> {
     isize::try_from(size).is_ok().then_some(size)
 }
 
-/// Checks that a word is not empty and can stand in a header or a log line.
+/// Checks that a word is not empty and fits into a header and a log line.
 pub fn check_word(word: &str) -> Result<(), ValueError> {
     match word.chars().any(char::is_control) {
         _ if word.is_empty() => Err(ValueError::Empty),
@@ -153,8 +153,8 @@ pub fn has_variables(text: &str) -> bool {
     text.contains('$')
 }
 
-/// Whether all variables in the text have a name, as nginx asks of them: `$name`, `${name}`, or `$1`
-/// to `$9`.
+/// Whether all variables in the text have a name, as nginx asks of them: `$name`, `${name}`, or
+/// `$1` to `$9`.
 pub fn has_valid_variables(text: &str) -> bool {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     text.split('$').skip(1).all(|rest| match rest.strip_prefix('{') {
@@ -174,10 +174,10 @@ const WEEK: i64 = 7 * DAY;
 /// Why a text is no zone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ZoneError {
-    /// It has another form.
+    /// Not of the form `zone=NAME:SIZE`.
     #[error("it must be zone=NAME:SIZE")]
     Form,
-    /// Its size is none.
+    /// The size is not one.
     #[error("its size must be such as \"512k\" or \"10m\"")]
     Size,
     /// Nothing useful fits into it.

@@ -22,16 +22,16 @@ impl MainConf {
 /// A zone of shared memory.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ZoneSettings {
-    /// Never empty.
+    /// The name of the zone, never empty.
     pub name: String,
-    /// In bytes.
+    /// The size of the zone, in bytes.
     pub size: usize,
 }
 
 impl FromStr for ZoneSettings {
     type Err = ZoneError;
 
-    /// Reads `zone=NAME:SIZE`.
+    /// Parses `zone=NAME:SIZE`.
     fn from_str(text: &str) -> Result<Self, ZoneError> {
         let name_and_size = text.strip_prefix("zone=").and_then(|value| value.split_once(':'));
         let (name, size) =

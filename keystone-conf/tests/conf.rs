@@ -344,7 +344,7 @@ fn a_refused_secret_is_not_in_the_error() {
 }
 
 #[test]
-fn what_does_not_fit_together_is_told_and_left_out() {
+fn what_does_not_fit_together_is_reported_and_left_out() {
     for (lines, message) in [
         (
             &["keystone_username u"][..],

@@ -19,8 +19,8 @@ impl<A> Default for PreferredAddress<A> {
 }
 
 impl<A: Clone + PartialEq> PreferredAddress<A> {
-    /// Calls `connect` for one address after the other until it succeeds, and remembers the address.
-    /// Fails with the last error, or with `None` if `addresses` is empty.
+    /// Calls `connect` for one address after the other until it succeeds, and remembers the
+    /// address. Fails with the last error, or with `None` if `addresses` is empty.
     pub async fn connect<T, E>(
         &self,
         addresses: &[A],

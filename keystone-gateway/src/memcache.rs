@@ -1,7 +1,7 @@
 //! A second level of the cache, in memcached, that a fleet of gateways shares: all of it but the
 //! sockets.
 //!
-//! memcached believes whoever connects to it. So what lies there counts only as far as it proves
+//! memcached trusts every client. So an entry counts only as far as it proves
 //! itself: [`seal`] names an entry without telling anything of its token, and opens one only if it
 //! is whole, was made for this very token with the same secret, and is fresh enough. [`protocol`]
 //! reads a server's answers without trusting them, [`ring`] chooses the server, [`server`] is its
@@ -12,6 +12,6 @@ pub mod ring;
 pub mod seal;
 pub mod server;
 
-/// Bytes of a sealed value at most: a catalog of a thousand endpoints fits, and memcached by default
-/// takes items of up to 1 MB.
+/// Bytes of a sealed value at most: a catalog of a thousand endpoints fits, and memcached by
+/// default takes items of up to 1 MB.
 pub const MAX_VALUE: usize = 256 << 10;

@@ -1,5 +1,5 @@
-//! What a gateway tells of its work: which things are counted, and the two forms in which the
-//! counts are told.
+//! The report of a gateway: what is counted, and the two forms in which the counts are
+//! reported.
 //!
 //! [`cells`] gives each thing a place among the counters, wherever those lie; a [`Report`] is what
 //! was read of them at one moment. It is written as JSON, which is the report as it stands, or in

@@ -1,4 +1,4 @@
-//! The access rules of an application credential: the only requests that its tokens are good for.
+//! The access rules of an application credential: the only requests that its tokens allow.
 //!
 //! A rule names a service type, a method and a path. In the path, `*` and `{anything}` stand for
 //! one or more characters other than `/`, also within a segment (`img*`), and `**` for any number
@@ -69,7 +69,7 @@ impl AccessRules {
         Self(rules.iter().filter_map(Rule::new).collect())
     }
 
-    /// Whether one of the rules is for this action. The raw path is not looked at: that is for
+    /// Whether one of the rules is for this action. The raw path is not checked: that is for
     /// [`Action::is_plain`].
     ///
     /// Costs as many steps as the path and the rules' paths are long, multiplied, at the worst.
@@ -78,7 +78,7 @@ impl AccessRules {
     /// with one wildcard for a path of 8 KB, or 250 for the longest name of an object in Swift.
     ///
     /// `GET .../v3/auth/tokens` of an identity service is permitted whatever the rules are, as in
-    /// auth_token: whoever holds a token may have it validated.
+    /// auth_token: every holder of a token may have it validated.
     pub fn permit(&self, action: &Action<'_>) -> bool {
         let is_for = |service: &str| action.service_types.iter().any(|it| it == service);
         let path = action.rule_path();
@@ -123,11 +123,11 @@ struct Pattern(Vec<Part>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
-    /// `**`
+    /// `**`: any bytes, also slashes.
     Any,
-    /// `*` or `{...}`
+    /// `*` or `{...}`: any bytes without a slash.
     InSegment,
-    /// These bytes.
+    /// Exactly these bytes.
     Literal(Vec<u8>),
 }
 
@@ -214,7 +214,7 @@ fn within_segments(path: &[u8], starts: &[usize]) -> Vec<usize> {
 /// Where Keystone validates tokens, below any base path.
 const VALIDATION: &[u8] = b"/v3/auth/tokens";
 
-/// A few milliseconds.
+/// Limits the time of one match to a few milliseconds.
 const MAX_STEPS: usize = 1 << 20;
 
 #[cfg(test)]

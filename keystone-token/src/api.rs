@@ -25,14 +25,14 @@ pub use request::{Kind, Method, Request, Subject, ACCESS_RULES_HEADER};
 /// A version of the API that this crate speaks.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum ApiVersion {
-    /// v2.0.
+    /// The API v2.0.
     V2,
-    /// v3, any minor version.
+    /// The API v3, any minor version.
     V3,
 }
 
 impl ApiVersion {
-    /// As it stands in paths.
+    /// As it is written in paths.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V2 => "v2.0",
@@ -68,7 +68,7 @@ pub enum AuthVersion {
     /// The newest that the server offers.
     #[default]
     Auto,
-    /// This one, without asking.
+    /// This version, without discovery.
     Fixed(ApiVersion),
 }
 
@@ -179,8 +179,9 @@ pub fn validate(
     Ok(request)
 }
 
-/// Whether a body is an error document of Keystone, `{"error": {...}}`. A 404 without one comes from
-/// something else on the way, such as a load balancer, and says nothing about what was asked for.
+/// Whether a body is an error document of Keystone, `{"error": {...}}`. A 404 without one comes
+/// from something else on the way, such as a load balancer, and says nothing about what was asked
+/// for.
 pub fn is_error_document(body: &[u8]) -> bool {
     read::<wire::ErrorDocument>(body).is_some_and(|document| document.error.is_some())
 }
@@ -222,16 +223,16 @@ pub fn revocation_events(base: &str) -> Request {
 pub enum Login<'a> {
     /// An application credential; v3 only.
     ApplicationCredential {
-        /// Its id.
+        /// Id of the application credential.
         id: &'a str,
-        /// Its secret.
+        /// Secret of the application credential.
         secret: &'a str,
     },
     /// A user with a password.
     Password {
-        /// The user's name.
+        /// Name of the user.
         username: &'a str,
-        /// The password.
+        /// Password of the user.
         password: &'a str,
         /// The project, or tenant, that the token is for.
         project_name: Option<&'a str>,
@@ -242,7 +243,7 @@ pub enum Login<'a> {
     },
 }
 
-/// Asks for a token.
+/// The request for a service token.
 pub fn authenticate(
     base: &str,
     version: ApiVersion,
@@ -331,15 +332,15 @@ impl Versions {
     }
 }
 
-/// A token as issued.
+/// A service token, as Keystone has issued it.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct IssuedToken {
     /// What to send: a secret.
     pub id: String,
-    /// When it ends by the server's clock, in unix seconds.
+    /// When it expires, by the server's clock, in Unix seconds.
     pub expires_at: i64,
-    /// When it was made by the server's clock, if the answer tells.
+    /// When it was issued, by the server's clock; `None` if the answer does not say.
     pub issued_at: Option<i64>,
 }
 
@@ -382,8 +383,8 @@ pub fn issued_token(
     })
 }
 
-/// Whether the body of a 413 is that of OpenStack's older rate limits, and not about the size of what
-/// was sent.
+/// Whether the body of a 413 is that of OpenStack's older rate limits, and not about the size of
+/// what was sent.
 pub fn is_over_limit(body: &[u8]) -> bool {
     serde_json::from_slice::<Object<wire::OverLimit>>(body)
         .is_ok_and(|Object(body)| body.over_limit.is_some())
@@ -405,16 +406,16 @@ pub enum ApiError {
     /// Not a list of versions.
     #[error("the response is not a version discovery document")]
     NotDiscovery,
-    /// Not a revocation list.
+    /// The response is not a signed revocation list.
     #[error("the response contains no signed revocation list")]
     NotRevocationList,
-    /// Not a token.
+    /// The response is not an issued token.
     #[error("the response contains no token with an expiry")]
     NotToken,
     /// A request could not be written.
     #[error("the request cannot be encoded")]
     Unencodable,
-    /// Not a version.
+    /// The text names no version of the API.
     #[error("unknown version \"{0}\"")]
     UnknownVersion(String),
     /// An application credential with v2.0.
@@ -422,7 +423,7 @@ pub enum ApiError {
     V3Only,
 }
 
-/// Reads a JSON object. Why it is none is not told: the reason might quote it.
+/// Parses a JSON object. The error has no reason, because the reason might quote a secret.
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
     serde_json::from_slice::<Object<T>>(body).ok().map(|Object(document)| document)
 }

@@ -23,7 +23,7 @@ use crate::format::{self, ArmourError};
 
 pub use signers::{Certificate, CertificateError, PemError, SignatureError, Signers};
 
-/// A message that has the form Keystone issues. Its signature was not looked at.
+/// A message that has the form Keystone issues. Its signature was not verified.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedData {
     der: Vec<u8>,
@@ -162,11 +162,11 @@ pub enum CmsError {
 /// The digest under a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Digest {
-    /// From clients of 2013.
+    /// SHA-1, used by the clients of 2013.
     Sha1,
     /// SHA-224.
     Sha224,
-    /// From all clients since.
+    /// SHA-256, used by all later clients.
     Sha256,
     /// SHA-384.
     Sha384,
@@ -188,7 +188,7 @@ impl Digest {
         }
     }
 
-    /// The AlgorithmIdentifier.
+    /// The DER of its `AlgorithmIdentifier`.
     fn identifier(self, parameters: DigestParameters) -> Vec<u8> {
         let parameters: &[u8] = match parameters {
             DigestParameters::Absent => b"",

@@ -46,7 +46,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Nothing may be left.
+    /// Fails if bytes are left.
     pub(crate) fn finish(self) -> Result<(), Error> {
         if self.at == self.end {
             Ok(())

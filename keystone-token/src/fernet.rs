@@ -39,7 +39,7 @@ pub fn check(token: &[u8], now: i64) -> Result<(), FernetError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FernetError {
-    /// Not base64url.
+    /// The text is not base64url.
     #[error("the text is not base64url")]
     Base64,
     /// The time of issue is to come.
@@ -48,7 +48,7 @@ pub enum FernetError {
     /// Too short, or the ciphertext is not made of whole blocks.
     #[error("the length is not one of a Fernet token")]
     Length,
-    /// Another version of Fernet.
+    /// The version byte is not 0x80.
     #[error("the version is not 0x80")]
     Version,
 }

@@ -20,14 +20,14 @@ pub(crate) use armour::{armour_pkiz_der, unarmour_pem_leniently};
 
 use armour::PKIZ_PREFIX;
 
-/// What a token looks like. Nothing but its text was looked at: a format is no promise that the
+/// What a token looks like. Only its text was examined: a format is no promise that the
 /// token is well formed, let alone valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TokenFormat {
     /// `gAAAAA...`, encrypted by Keystone.
     Fernet,
-    /// Three base64url parts.
+    /// A JWS: three base64url parts, separated by dots.
     Jws,
     /// `MI...`, a CMS message in base64.
     Pki,
@@ -35,7 +35,7 @@ pub enum TokenFormat {
     Pkiz,
     /// 32 hexadecimal digits: an id that means something to Keystone only, or the hash of a token.
     Uuid,
-    /// Anything else.
+    /// None of these formats.
     Unknown,
 }
 
@@ -65,7 +65,7 @@ impl TokenFormat {
         Self::Unknown
     }
 
-    /// The word of `$keystone_token_format`.
+    /// The value of `$keystone_token_format`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fernet => "fernet",
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_are_told_by_their_looks() {
+    fn formats_are_recognised_by_their_text() {
         let uuid = "ec6c0710ec2f471498484c1b53ab4f9d";
         for (token, format) in [
             ("MIIOKAYJKoZIhvcNAQcCoIIOGTCC", "pki"),

@@ -1,4 +1,4 @@
-//! The request headers that tell an upstream who is asking, and those that a client must not send.
+//! The request headers that name the user to an upstream, and those that a client must not send.
 
 use std::ffi::CStr;
 
@@ -8,9 +8,9 @@ use crate::record::{Field, Record};
 /// written in C compare them with `ngx_strcasecmp()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderName {
-    /// As it is sent.
+    /// The spelling that is sent.
     pub name: &'static CStr,
-    /// In lower case.
+    /// For comparisons, as nginx's `lowcase_key`.
     pub lowercase: &'static CStr,
 }
 
@@ -19,7 +19,7 @@ impl HeaderName {
         Self { name, lowercase }
     }
 
-    /// The name as text.
+    /// The spelling that is sent, as text.
     pub fn as_str(self) -> &'static str {
         // Header names are ASCII.
         self.name.to_str().unwrap_or_default()

@@ -24,9 +24,9 @@ mod delegation;
 /// the JSON texts, where they are escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// The user's id.
+    /// The id of the user that the token was issued to.
     pub user_id: Option<String>,
-    /// The user's name.
+    /// The name of the user that the token was issued to.
     pub user_name: Option<String>,
     /// The id of the user's domain; v3 only.
     pub user_domain_id: Option<String>,
@@ -34,7 +34,7 @@ pub struct Identity {
     pub user_domain_name: Option<String>,
     /// The id of the project (tenant) that the token is scoped to.
     pub project_id: Option<String>,
-    /// Its name.
+    /// Name of the project.
     pub project_name: Option<String>,
     /// The id of the project's domain; v3 only.
     pub project_domain_id: Option<String>,
@@ -42,7 +42,7 @@ pub struct Identity {
     pub project_domain_name: Option<String>,
     /// The id of the domain that the token is scoped to.
     pub domain_id: Option<String>,
-    /// Its name.
+    /// Name of the domain.
     pub domain_name: Option<String>,
     /// `all` for a token that is scoped to the whole system.
     pub system_scope: Option<String>,
@@ -56,7 +56,7 @@ pub struct Identity {
     pub role_ids: Option<Vec<String>>,
     /// Whether the scope is the admin project; true where the token does not say.
     pub is_admin_project: bool,
-    /// Seconds since 1970.
+    /// Unix seconds.
     pub expires_at: i64,
     /// Seconds since 1970, a fraction dropped; `None` where the token does not say.
     pub issued_at: Option<i64>,
@@ -82,8 +82,8 @@ impl Identity {
         Document::parse(json)?.into_identity()
     }
 
-    /// Reads what Keystone says of a token. This is as [`from_json`](Self::from_json), which takes all
-    /// that auth_token takes, but an answer without something that every token has is an error.
+    /// Reads what Keystone says of a token. This is as [`from_json`](Self::from_json), which takes
+    /// all that auth_token takes, but an answer without something that every token has is an error.
     pub fn from_answer(json: &[u8]) -> Result<Self, IdentityError> {
         let document = Document::parse(json)?;
         document.check_complete()?;
@@ -302,7 +302,7 @@ impl Access<'_> {
     }
 }
 
-/// A v3 token.
+/// The member `token` of a v3 token.
 #[derive(Deserialize)]
 struct Token<'a> {
     user: Object<User>,

@@ -34,7 +34,7 @@ pub struct Jws<'t> {
 }
 
 impl<'t> Jws<'t> {
-    /// Takes a token apart.
+    /// Splits a token into its parts and decodes them.
     pub fn parse(token: &'t [u8]) -> Result<Self, JwsError> {
         let mut parts = token.rsplitn(2, |byte| *byte == b'.');
         let (Some(signature), Some(signed)) = (parts.next(), parts.next()) else {
@@ -84,7 +84,7 @@ impl<'t> Jws<'t> {
     }
 }
 
-/// Without the token.
+/// Does not print the token.
 impl fmt::Debug for Jws<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jws")
@@ -171,7 +171,7 @@ impl fmt::Debug for JwsKeys {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwsKeyError {
-    /// RSA, or another curve.
+    /// The key is not an EC key on the curve P-256.
     #[error("it contains a key that is not for ES256 (curve P-256)")]
     Curve,
     /// There is no PEM block in it.

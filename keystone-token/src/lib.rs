@@ -3,7 +3,7 @@
 //! Everything here is a pure function of its arguments. There is no I/O and no clock: times are
 //! seconds since 1970 and are passed in, and so is every file and every answer of Keystone.
 //!
-//! [`classify`] tells who can judge a token. A signed one (PKI, PKIZ) is judged here, with the
+//! [`classify`] says who can judge a token. A signed one (PKI, PKIZ) is judged here, with the
 //! certificates and the revocation list that Keystone serves:
 //!
 //! ```
@@ -53,8 +53,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! An [`Identity`] is kept as a [`record`], from which [`headers`], [`policy`] and [`swift`] read. The
-//! [`revocation_events`] tell which records of opaque tokens to drop.
+//! An [`Identity`] is kept as a [`record`], from which [`headers`], [`policy`] and [`swift`] read.
+//! The [`revocation_events`] tell which records of opaque tokens to drop.
 
 #![forbid(unsafe_code)]
 

@@ -8,7 +8,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::jws::{Jws, JwsKeys};
 use crate::token::{Malformed, Refusal};
 
-/// By what a token is judged that Keystone is asked about.
+/// The rules for a token that Keystone validates.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnlineRules<'k> {
     /// The time, in unix seconds.
@@ -44,14 +44,14 @@ fn check_jws(token: &[u8], rules: &OnlineRules<'_>) -> Result<(), Refusal> {
 /// What Keystone says about a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer<I = Identity> {
-    /// It is not valid.
+    /// The token is not valid.
     Refused(Refusal),
     /// It is valid, and this is whose it is.
     Valid(I),
 }
 
-/// Reads the answer to [`api::validate`](crate::api::validate), by its status and its body. An error
-/// means that Keystone has not said anything about the token.
+/// Reads the answer to [`api::validate`](crate::api::validate), by its status and its body. An
+/// error means that Keystone has not said anything about the token.
 pub fn judge_answer(status: u16, body: &[u8]) -> Result<Answer, AnswerError> {
     match status {
         status if api::is_success(status) => {}

@@ -9,10 +9,10 @@ use crate::record::{Field, Record};
 use crate::text::eq_ignore_case;
 use crate::token::{BindFailure, Refusal};
 
-/// auth_token's `enforce_token_bind`.
+/// The values of `keystone_enforce_token_bind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum BindMode {
-    /// Binds are not looked at.
+    /// Binds are not checked.
     Disabled,
     /// Known mechanisms are checked, unknown ones ignored.
     #[default]
@@ -85,9 +85,9 @@ fn refuse(failure: BindFailure) -> Result<(), Refusal> {
 /// any may do everything. An empty list of them, which Keystone does not issue, permits nothing.
 ///
 /// As in auth_token, a valid service token that comes along lifts the rules: another service acts
-/// on the user's behalf, and has checked what the user asked for. And as there, all of this wants to
-/// know the service behind: where no type is given, the token is refused. Unlike auth_token, this
-/// does not look whether the catalog knows that type, for a record need not have the catalog.
+/// on the user's behalf, and has checked what the user asked for. And as there, all of this wants
+/// to know the service behind: where no type is given, the token is refused. Unlike auth_token,
+/// this does not look whether the catalog knows that type, for a record need not have the catalog.
 ///
 /// A path that somebody may read otherwise than nginx does ([`Action::is_plain`]) is refused.
 pub fn check_access_rules(

@@ -303,7 +303,7 @@ pub enum Field {
     Catalog,
     /// The id of the domain that the token is scoped to.
     DomainId,
-    /// Its name.
+    /// Name of the domain.
     DomainName,
     /// `2026-11-23T02:37:06Z`; always there.
     ExpiresAt,
@@ -311,23 +311,23 @@ pub enum Field {
     IsAdminProject,
     /// The id of the project's domain.
     ProjectDomainId,
-    /// Its name.
+    /// Name of the project's domain.
     ProjectDomainName,
     /// The id of the project that the token is scoped to.
     ProjectId,
-    /// Its name.
+    /// Name of the project.
     ProjectName,
     /// The names of the roles, with commas between them; always there.
     Roles,
-    /// `all`.
+    /// `all`; absent without system scope.
     SystemScope,
     /// The id of the user's domain.
     UserDomainId,
-    /// Its name.
+    /// Name of the user's domain.
     UserDomainName,
-    /// The user's id.
+    /// Id of the user.
     UserId,
-    /// The user's name.
+    /// Name of the user.
     UserName,
 }
 
@@ -360,5 +360,5 @@ const SECTIONS: usize = Section::OAuth as usize + 1;
 const IS_ADMIN: u32 = 1 << SECTIONS;
 const IS_DATED: u32 = IS_ADMIN << 1;
 const MAGIC: &[u8; 4] = b"KTR2";
-/// Where the text begins.
+/// Offset of the text in a record.
 const TEXT: usize = 4 + 4 + 8 + 8 + SECTIONS * 4;

@@ -2,9 +2,9 @@
 
 /// What a request with a token, or without one, has come to.
 ///
-/// It is `$keystone_auth_result` of the module, the label `result` of its metrics, and the number by
-/// which a refusal lies in its cache. Whatever refuses a request has its result here, also what has
-/// to do with the gateway and not with the token.
+/// It is `$keystone_auth_result` of the module, the label `result` of its metrics, and the number
+/// by which a refusal lies in its cache. Whatever refuses a request has its result here, also what
+/// has to do with the gateway and not with the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AuthResult {

@@ -93,7 +93,7 @@ impl RevocationList {
         self.len
     }
 
-    /// Whether nothing is revoked.
+    /// Whether the list has no entries.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

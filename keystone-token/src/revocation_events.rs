@@ -10,9 +10,9 @@
 //! cannot be made, because the token does not tell or the event is not understood, they cover too
 //! much rather than too little.
 //!
-//! They cannot tell what Keystone makes no events of. In 30 that is a role that was deleted or taken
-//! from a user, a project or a domain that was disabled (in 10 there are events of these), and an
-//! application credential that was deleted: it finds out when it is asked about the token.
+//! They cannot tell what Keystone makes no events of. In 30 that is a role that was deleted or
+//! taken from a user, a project or a domain that was disabled (in 10 there are events of these),
+//! and an application credential that was deleted: it finds out when it is asked about the token.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -29,7 +29,7 @@ pub struct RevocationEvents {
     len: usize,
     /// By the first of their ids, in the order of [`Member`].
     by_id: [HashMap<Box<str>, Vec<Event>>; Member::ALL.len()],
-    /// Those without an id.
+    /// Events that have none of these ids.
     sweeping: Vec<Event>,
 }
 
@@ -84,7 +84,7 @@ impl RevocationEvents {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether there are no events.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -156,7 +156,7 @@ enum Member {
 }
 
 impl Member {
-    /// In their order.
+    /// In the order of their declaration.
     const ALL: [Self; 10] = [
         Self::Audit,
         Self::AuditChain,

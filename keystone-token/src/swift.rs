@@ -38,10 +38,10 @@ mod settings;
 /// keystoneauth's options, read and understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// At least one.
+    /// One for each reseller prefix; at least one.
     resellers: Vec<Reseller>,
     system_reader_roles: Roles,
-    /// In lower case.
+    /// In lower case; empty if nobody has this role.
     reseller_admin_role: String,
     allow_names: bool,
     default_domain_id: String,
@@ -59,14 +59,14 @@ pub struct Request<'a> {
     pub user: Option<&'a Record<'a>>,
     /// The identity of the service token, if there is a valid one.
     pub service: Option<&'a Record<'a>>,
-    /// The `Referer` header.
+    /// The value of `Referer`.
     pub referer: Option<&'a [u8]>,
 }
 
-/// What becomes of a request.
+/// The decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It may pass.
+    /// The request is authorized.
     Allow,
     /// Whoever this is may not: 403.
     Forbidden,
@@ -124,7 +124,8 @@ impl Settings {
         if is_read && has_any(user, &reseller.project_reader_roles) {
             return true;
         }
-        // Who comes from an allowed referrer but may not list the container is not helped by a role.
+        // Who comes from an allowed referrer but may not list the container is not helped by a
+        // role.
         by_referrer.is_none()
             && acl.is_some_and(|acl| roles_of(user).any(|role| acl.has_role(role)))
     }

@@ -90,7 +90,7 @@ impl Cursor<'_> {
         (digits > 0).then_some(())
     }
 
-    /// Seconds east of UTC.
+    /// The offset from UTC in seconds, positive to the east.
     fn zone(&mut self) -> Option<i64> {
         if self.0.is_empty() || self.skip(b'Z') {
             return Some(0);

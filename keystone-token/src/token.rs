@@ -10,8 +10,8 @@ use crate::identity::{Identity, IdentityError};
 use crate::jws::JwsError;
 use crate::result::AuthResult;
 
-/// Tells who can judge a token, and refuses what no token of Keystone's looks like. Only the text is
-/// looked at, not what is in it.
+/// Tells who can judge a token, and refuses what no token of Keystone's looks like. Only the text
+/// is looked at, not what is in it.
 pub fn classify(token: &[u8]) -> Result<TokenClass<'_>, Refusal> {
     if token.is_empty() {
         return Err(Refusal::NoToken);
@@ -32,13 +32,14 @@ pub fn classify(token: &[u8]) -> Result<TokenClass<'_>, Refusal> {
 /// A token, by who can judge it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TokenClass<'t> {
-    /// UUID, Fernet, JWS or unknown: only Keystone can say whether it is valid. It is visible ASCII.
+    /// UUID, Fernet, JWS or unknown: only Keystone can say whether it is valid. It is visible
+    /// ASCII.
     Opaque(&'t str),
     /// PKI or PKIZ: it goes to [`parse`].
     Signed(&'t str),
 }
 
-/// Without the token.
+/// Does not print the token.
 impl fmt::Debug for TokenClass<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -94,13 +95,13 @@ impl<'t> ParsedToken<'t> {
         self.format
     }
 
-    /// The message in it.
+    /// The CMS message of the token.
     pub fn signed_data(&self) -> &SignedData {
         &self.signed
     }
 }
 
-/// Without the token.
+/// Does not print the token.
 impl fmt::Debug for ParsedToken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ParsedToken")
@@ -123,12 +124,12 @@ impl<'t> VerifiedToken<'t> {
         self.identity.check_expiry(now)
     }
 
-    /// Whom it stands for.
+    /// The user and the scope of the token.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Whom it stands for.
+    /// The user and the scope of the token.
     pub fn into_identity(self) -> Identity {
         self.identity
     }
@@ -191,7 +192,7 @@ pub enum Refusal {
     /// The request has no token.
     #[error("the request has no token")]
     NoToken,
-    /// On the revocation list.
+    /// The token is on the revocation list.
     #[error("the token was revoked")]
     Revoked,
     /// A service token that has none of the roles that make it one.
@@ -206,7 +207,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The request's result.
+    /// The word that the request is counted under.
     pub fn result(&self) -> AuthResult {
         match self {
             Self::AccessRules => AuthResult::AccessRules,
@@ -262,25 +263,25 @@ impl From<IdentityError> for Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// Its text.
+    /// The text cannot be decoded.
     #[error("the token cannot be decoded: {0}")]
     Armour(ArmourError),
-    /// The message in it.
+    /// The CMS message is malformed.
     #[error(transparent)]
     Cms(CmsError),
     /// It claims to be a Fernet token.
     #[error("the Fernet token is invalid: {0}")]
     Fernet(FernetError),
-    /// What it says.
+    /// The content is not that of a token.
     #[error("the token's content is invalid: {0}")]
     Identity(IdentityError),
     /// It claims to be a JWS token.
     #[error("the JWS token is invalid: {0}")]
     Jws(JwsError),
-    /// Its characters.
+    /// A byte is not allowed in a token.
     #[error("the token contains invalid characters")]
     Text,
-    /// Its length.
+    /// The token is longer than any unsigned token of Keystone.
     #[error("the token is longer than any unsigned token of Keystone")]
     TooLong,
 }
@@ -289,16 +290,16 @@ pub enum Malformed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindFailure {
-    /// There was no Negotiate authentication.
+    /// The request has no Negotiate authentication.
     #[error("the request is not authenticated with Kerberos")]
     KerberosMissing,
-    /// There was, for somebody else.
+    /// The request is authenticated as another principal.
     #[error("the request is authenticated as another Kerberos principal")]
     KerberosPrincipal,
     /// The mechanism that the configuration names is not in the token.
     #[error("the token is not bound to the required mechanism")]
     NotNamed,
-    /// A bind is required.
+    /// The token has no bind, and one is required.
     #[error("the token is not bound to anything")]
     Unbound,
     /// The mechanism cannot be checked.

@@ -7,8 +7,8 @@ use self::identities::Identities;
 use self::refusals::Refusals;
 use crate::LINE;
 
-/// What names an entry: a keyed 256-bit digest of the token and of who vouches for it. Two tokens
-/// with one key would be a collision of the digest under a key that no client knows.
+/// The key of an entry: a keyed 256-bit digest of the token and of the service that validates it.
+/// Two tokens with one key would be a collision of the digest under a key that no client knows.
 pub type Key = [u64; 4];
 
 /// What the cache remembers of a token.
@@ -20,7 +20,7 @@ pub enum Verdict<'a> {
     Refused(u8),
 }
 
-/// What [`Cache::lookup`] found.
+/// The result of [`Cache::lookup`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// The token is valid; its identity was appended to the buffer.
@@ -32,7 +32,7 @@ pub enum Lookup {
     /// The token is valid as far as another generation tells; its identity was appended to the
     /// buffer. See [`Cache::renew`].
     Superseded(Age),
-    /// Nothing.
+    /// The cache has no entry.
     Missing,
 }
 
@@ -67,7 +67,7 @@ impl Age {
 pub struct CacheParams {
     /// Entries of another generation count no more as they are.
     pub generation: u64,
-    /// Unix seconds.
+    /// The time of the request, in Unix seconds.
     pub now: u64,
     /// Milliseconds of a clock that all processes share and nobody sets: it tells what was used
     /// last, and how old an entry is whatever happens to the time of day.
@@ -147,8 +147,8 @@ impl<'z> Cache<'z> {
         [("refused", self.refused.occupancy()), ("valid", self.valid.occupancy())]
     }
 
-    /// Remembers `verdict`, at most until `expires` (unix seconds); `false` where it is too large to
-    /// be kept, or the parameters are not to keep it. The caller holds the zone's mutex.
+    /// Remembers `verdict`, at most until `expires` (unix seconds); `false` where it is too large
+    /// to be kept, or the parameters are not to keep it. The caller holds the zone's mutex.
     pub fn insert(
         &self,
         key: &Key,

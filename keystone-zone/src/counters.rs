@@ -35,7 +35,7 @@ impl<'z> Counters<'z> {
 #[derive(Clone, Copy)]
 pub struct Rows<'z> {
     words: &'z [AtomicU64],
-    /// Words in a row.
+    /// Number of words in a row.
     width: usize,
 }
 
@@ -70,7 +70,7 @@ impl<'z> Rows<'z> {
         (FIRST + cells).next_multiple_of(LINE)
     }
 
-    /// How many there are.
+    /// The number of counters.
     pub fn len(&self) -> usize {
         self.words.len() / self.width
     }
@@ -129,7 +129,7 @@ impl<'z> Rows<'z> {
 }
 
 impl Row<'_> {
-    /// Counts.
+    /// Adds `number` to the counter at index `at`.
     pub fn add(&self, at: usize, number: u64) {
         self.counters.add(at, number);
     }

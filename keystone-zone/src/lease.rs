@@ -16,7 +16,7 @@ const HOLDER_MASK: u64 = (1 << HOLDER_BITS) - 1;
 const CLOCK_LAG: u64 = 1_000;
 
 impl<'z> Lease<'z> {
-    /// The lease in `word`.
+    /// The lease whose state is in `word`.
     pub fn new(word: &'z AtomicU64) -> Self {
         Self(word)
     }

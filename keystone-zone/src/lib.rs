@@ -34,7 +34,7 @@ pub use lease::{Lease, LeaseGuard};
 
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 
-/// Bytes in a word.
+/// Size of a word of shared memory, in bytes.
 pub const WORD: usize = 8;
 
 /// Words in a cache line.
@@ -89,7 +89,8 @@ fn zeroed(words: usize) -> Vec<AtomicU64> {
     (0..words).map(|_| AtomicU64::new(0)).collect()
 }
 
-/// How often a test repeats something; less often under Miri, which is slower by orders of magnitude.
+/// How often a test repeats something; less often under Miri, which is slower by orders of
+/// magnitude.
 #[cfg(test)]
 const fn repetitions(usual: u64) -> u64 {
     if cfg!(miri) {

@@ -33,7 +33,7 @@ impl Authenticator<'_> {
                 Err(missing) => self.without(token, missing),
             },
             Some(refused) => Ok(refused),
-            // Before anything is asked of anybody: what is malformed causes no traffic.
+            // First of all, because a malformed token must cause no traffic.
             None => match token::parse(token.as_bytes()) {
                 Err(refusal) => self.refuse_judged(&refusal, None),
                 Ok(parsed) => match self.material(false) {
@@ -223,7 +223,7 @@ impl Authenticator<'_> {
         self.worker.zone.keep_refusal(&key, refusal.result(), expires, &params);
     }
 
-    /// Whether other certificates were asked for because of this request, in vain.
+    /// Whether this request has caused a fetch of certificates that found no other ones.
     fn could_not_look(&self) -> bool {
         matches!(*self.request_token.rotated.borrow(), Some(Err(_)))
     }

@@ -11,7 +11,7 @@ pub enum SetupError {
     /// nginx has no configuration of the module at this level.
     #[error("the module has no configuration here")]
     NoConfiguration,
-    /// nginx's pool is exhausted.
+    /// nginx cannot allocate memory.
     #[error("no memory")]
     NoMemory,
     /// The identity service cannot be used as it is configured.
@@ -37,9 +37,9 @@ pub enum LocationError {
     /// What it needs cannot be set up.
     #[error("{reason} in {position}")]
     Setup {
-        /// Why.
+        /// What cannot be set up.
         reason: SetupError,
-        /// Where `keystone_auth` stands.
+        /// Position of `keystone_auth`.
         position: Position,
     },
 }

@@ -1,9 +1,9 @@
-//! Asks the identity service: certificates, the revocation list, about tokens, and for tokens for the
-//! module itself.
+//! Requests to the identity service: for certificates, the revocation list, the validation of
+//! tokens, and service tokens.
 //!
-//! What is asked and what the answers mean is `keystone_token::api`; how it travels is [`net`].
-//! Here is the rest: which of several endpoints is asked and when it is asked again and which version
-//! it speaks ([`endpoints`]), and how the service token is obtained, shared and renewed ([`login`]).
+//! `keystone_token::api` says what to send and what a response means, and [`net`] sends it. This
+//! module chooses the endpoint, its version, and the time of the next try ([`endpoints`]). It also
+//! obtains, shares and renews the service token ([`login`]).
 //!
 //! [`net`]: crate::net
 
@@ -51,8 +51,8 @@ pub struct KeystoneClient {
 }
 
 impl KeystoneClient {
-    /// A client of `service` that shares its service token through `store`. `log` must stay valid as
-    /// long as the client, as the cycle's log does in a worker.
+    /// A client of `service` that shares its service token through `store`. `log` must stay valid
+    /// as long as the client, as the cycle's log does in a worker.
     pub fn new(
         service: &'static Service,
         store: Rc<dyn TokenStore>,

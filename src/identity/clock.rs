@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::net::now_msec;
 
-/// Milliseconds since a time of nginx's millisecond clock. A time in the future is one of before the
-/// clock was set back, and counts as long ago.
+/// Milliseconds since a time of nginx's millisecond clock. A time in the future is one of before
+/// the clock was set back, and counts as long ago.
 pub(super) fn millis_since(tick: u64) -> u64 {
     let now = now_msec();
     match tick > now.saturating_add(CLOCK_LAG) {

@@ -31,7 +31,7 @@ enum EventsError {
 impl ServiceClient {
     /// Counts up with everything that may end the validity of a token that was validated online.
     pub fn online_generation(&self) -> u64 {
-        // Both only grow: a sum stands for one pair of them.
+        // Both only grow: a sum identifies one pair of them.
         self.generation() + self.state.events_generation()
     }
 
@@ -60,8 +60,8 @@ impl ServiceClient {
             }
     }
 
-    /// Whether there is something to compare an answer with that somebody else has kept: the events,
-    /// where they are to be heeded.
+    /// Whether an answer that another gateway has stored can be compared with revocation events:
+    /// they are known, if they are configured.
     pub(super) fn can_tell_revoked(&self) -> bool {
         self.service.settings.revocation_events.is_none() || self.known_events().were_had
     }

@@ -52,7 +52,7 @@ struct Draft {
     snapshot: Snapshot,
 }
 
-/// When a question was sent, on nginx's millisecond clock and on the exact one.
+/// When a request was sent, on nginx's millisecond clock and on the exact one.
 struct SentAt {
     tick: u64,
     micros: u64,
@@ -95,7 +95,7 @@ impl ServiceClient {
         }
 
         debug!(log, "keystone: fetching the revocation list from \"{}\"", self.service.name());
-        // The answer tells what was revoked until the question was sent, not until it came.
+        // The list is as old as the request for it, not as the response.
         let asked = SentAt { tick: now_msec(), micros: now_micros() };
         let list = match self.client.revocation_list().await? {
             RevocationAnswer::NoList { status } => {
@@ -140,7 +140,7 @@ impl ServiceClient {
         }
     }
 
-    /// Writes the certificates again where somebody has deleted their files.
+    /// Writes the certificates again if their files were deleted.
     fn restore_files(&self, snapshot: &Snapshot) {
         let directory = &self.service.settings.signing_dir;
         for (name, bytes) in [

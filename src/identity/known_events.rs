@@ -14,7 +14,7 @@ pub(super) struct Events {
     /// The fetch that is running.
     pub(super) calls: SingleFlight<(), (), Abandoned>,
     pub(super) known: RefCell<Rc<Known>>,
-    /// Of fetching them.
+    /// Failures to fetch the events.
     pub(super) failures: FailureLog,
     /// Whether there was no room for them last time; logged once.
     pub(super) crowded: Cell<bool>,
@@ -31,7 +31,7 @@ pub(super) struct Known {
 pub(super) enum Revoked {
     /// There are more events than the zone has room for: any token may be one of them.
     Any,
-    /// What these cover.
+    /// The events that are known.
     These(Box<RevocationEvents>),
 }
 

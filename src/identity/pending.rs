@@ -19,7 +19,7 @@ use crate::zone::Answer;
 pub enum RefreshReason {
     /// There are no certificates that can be used.
     Certificates,
-    /// The revocation list is too old, or was never had.
+    /// The revocation list is too old, or was never fetched.
     List,
     /// A signature does not fit the certificates: they may have been replaced.
     Rotation,
@@ -41,7 +41,7 @@ impl RefreshReason {
 }
 
 impl Unavailable {
-    /// The reason, as it reads on in a log line.
+    /// With the reason, as it continues a log line.
     pub(super) fn new(reason: &dyn std::fmt::Display) -> Self {
         Self(reason.to_string().into())
     }
@@ -53,33 +53,33 @@ impl From<Abandoned> for Unavailable {
     }
 }
 
-/// A question about a token.
+/// A token to validate.
 pub struct ValidationRequest {
-    /// The token: visible ASCII.
+    /// Visible ASCII only.
     pub token: Zeroizing<String>,
-    /// What the answer shall cover.
+    /// Whether an expired token counts, and whether the catalog is needed.
     pub how: Validation,
-    /// What names the question, and a refusal in the cache.
+    /// The key of the validation, and of a refusal in the cache.
     pub key: Key,
-    /// What names a valid token in the cache.
+    /// The key of a valid token in the cache.
     pub valid_key: Key,
-    /// By whose rules the answer is kept; its generation is that of the time of the question.
+    /// The rules for the cache, with the time and the generation of the request.
     pub params: CacheParams,
-    /// Who sent the token: the question counts for this address until it is answered.
+    /// The address that the validation is counted for until it ends.
     pub client: ClientAddress,
 }
 
-/// What bounds the questions that are under way, in this worker and for this service.
+/// A limit of pending validations, in this worker and for this service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PendingLimit {
-    /// `keystone_max_pending_per_address`.
+    /// The limit of `keystone_max_pending_per_address`.
     Address,
-    /// `keystone_max_pending`.
+    /// The limit of `keystone_max_pending`.
     Worker,
 }
 
 impl PendingLimit {
-    /// What was limited, as it reads on in a log line.
+    /// The words for a log line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Address => "limiting validations by client address",
@@ -89,7 +89,7 @@ impl PendingLimit {
 }
 
 impl ValidationRequest {
-    /// What makes two questions one: the key, and how old an answer may be.
+    /// Two validations with the same key, and the same maximum age of the answer, are one.
     pub(super) fn call_key(&self) -> ValidationKey {
         (self.key, self.params.valid_for)
     }
@@ -153,7 +153,7 @@ pub(super) struct Validations {
 }
 
 impl Validations {
-    /// How many are pending.
+    /// The number of pending validations.
     pub(super) fn pending(&self) -> usize {
         self.pending.get()
     }
@@ -163,13 +163,13 @@ impl Validations {
         self.by_address.borrow().get(&client).copied().unwrap_or(0)
     }
 
-    /// Counts one that begins.
+    /// Counts a validation that begins.
     pub(super) fn begin(&self, client: ClientAddress) {
         self.pending.set(self.pending.get() + 1);
         *self.by_address.borrow_mut().entry(client).or_default() += 1;
     }
 
-    /// Counts one that ends.
+    /// Counts a validation that ends.
     pub(super) fn end(&self, client: ClientAddress) {
         self.pending.set(self.pending.get().saturating_sub(1));
         if let Entry::Occupied(mut number) = self.by_address.borrow_mut().entry(client) {

@@ -1,8 +1,8 @@
 //! When certificates and the revocation list are fetched: one worker asks for all, and in a worker
 //! all requests that need the answer wait for one refresh.
 //!
-//! Rotated certificates are fetched independently of the list. Any client can cause that with a token
-//! whose signature does not match, so neither a failure nor the time that it takes may affect
+//! Rotated certificates are fetched independently of the list. Any client can cause that with a
+//! token whose signature does not match, so neither a failure nor the time that it takes may affect
 //! requests that only need the list.
 
 use std::rc::Rc;
@@ -43,7 +43,7 @@ impl Drop for Waiting<'_> {
 
 impl ServiceClient {
     /// The time until a signature that does not match may cause another fetch of certificates. That
-    /// is rate limited, whoever sends such tokens and however many.
+    /// is rate limited, however many clients send such tokens.
     pub fn time_to_rotation(&self) -> Duration {
         let passed = self.state.rotation_tried_at().map(millis_since);
         let left = passed.map_or(0, |passed| ROTATION_INTERVAL.saturating_sub(passed));
@@ -62,7 +62,7 @@ impl ServiceClient {
 
     /// Whether one more request may wait for a refresh. `keystone_max_pending` bounds those that
     /// wait for the list, those that wait for other certificates, and validations, each by itself:
-    /// what somebody else sends keeps no valid token from being checked.
+    /// so the tokens of one client do not keep those of another from being checked.
     pub fn may_wait(&self, need: RefreshReason) -> bool {
         self.refreshes.waiting(need.task()) < self.service.settings.max_pending
     }
@@ -92,7 +92,7 @@ impl ServiceClient {
         self.state.failed_at().is_some_and(|failed_at| millis_since(failed_at) < interval)
     }
 
-    /// Whether the list that is published was asked for at this time of [`now_micros`] or later.
+    /// Whether the published list was requested at this time of [`now_micros`] or later.
     pub(super) fn list_was_asked_since(&self, micros: u64) -> bool {
         let asked_at = self.state.list_asked_at();
         // A time in the future is one of before the clock was set back.
@@ -114,7 +114,7 @@ impl ServiceClient {
         }
     }
 
-    /// Fetches the list in the background, if that is not under way and has not failed just now.
+    /// Fetches the list in the background, if no fetch is running or has just failed.
     pub fn refresh_ahead(self: &Rc<Self>) {
         // Workers that are not exiting do it.
         if !exiting() && !self.failed_recently() {
@@ -158,7 +158,7 @@ impl ServiceClient {
         }
     }
 
-    /// Whether tokens have come lately that are checked against the list.
+    /// Whether tokens came recently that are checked against the list.
     pub(super) fn is_in_use(&self) -> bool {
         let has_signed = self.state.used_at().is_some_and(|at| self.is_lately(at));
         has_signed || self.compares_online_tokens()
@@ -275,7 +275,7 @@ impl ServiceClient {
         outcome
     }
 
-    /// The same for other certificates, which are looked for once in a while.
+    /// The same for other certificates, at a limited rate.
     async fn rotate_for_all(&self) -> Result<(), RefreshError> {
         if !self.is_current() {
             return Err(RefreshError::Retired);
@@ -284,14 +284,14 @@ impl ServiceClient {
             Claim::Done(()) => return Ok(()),
             Claim::Mine(lease) => lease,
         };
-        // The worker that had the lease before may have looked.
+        // The worker that had the lease before may have fetched them.
         if !self.time_to_rotation().is_zero() {
             return Ok(());
         }
         self.state.set_rotation_tried_at(now_msec());
         let outcome = self.fetch_rotated_certificates().await;
         if outcome.as_ref().is_err_and(RefreshError::is_transient) && self.is_current() {
-            // Not found out: to be tried again soon.
+            // The service gave no answer: try again soon.
             let tried_at = now_msec().saturating_sub(ROTATION_INTERVAL - RETRY_INTERVAL);
             self.state.set_rotation_tried_at(tried_at);
         }
@@ -325,7 +325,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds between two looks for other certificates because of a bad signature.
+/// Milliseconds between two fetches of certificates because of a bad signature.
 const ROTATION_INTERVAL: u64 = 10_000;
 
 /// Milliseconds between two refreshes while the identity service does not answer.

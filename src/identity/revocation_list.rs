@@ -1,4 +1,4 @@
-//! The signed revocation list.
+//! Verifies the signed revocation list.
 
 use keystone_token::cms::{SignedData, Signers};
 use keystone_token::revocation::RevocationList;

@@ -39,7 +39,7 @@ impl Setup {
 /// Why the second level cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The key is missing.
+    /// The secret key is missing.
     #[error("keystone_memcached_secret_key: {0}")]
     Secret(#[from] SealError),
     /// A server has no address.
@@ -71,9 +71,9 @@ impl SecondLevel {
         }
     }
 
-    /// The identity service's answer about the token that any gateway has stored less than `max_age`
-    /// ago. It is authentic, it is about this token, and it has not expired; the token may have been
-    /// revoked since `made_at`.
+    /// The identity service's answer about the token that any gateway has stored less than
+    /// `max_age` ago. It is authentic, it is about this token, and it has not expired; the token
+    /// may have been revoked since `made_at`.
     pub(super) async fn get(&self, token: &[u8], max_age: Duration) -> Option<Content> {
         let entry = self.setup.seal.entry(&self.scope, token);
         let entry = entry.inspect_err(|reason| self.complain("named", reason)).ok()?;
@@ -83,8 +83,8 @@ impl SecondLevel {
         opened.inspect_err(|reason| self.complain("used", reason)).ok()
     }
 
-    /// Stores an answer of the identity service until the token expires, but no longer than `max_age`
-    /// from the time of the request.
+    /// Stores an answer of the identity service until the token expires, but no longer than
+    /// `max_age` from the time of the request.
     ///
     /// An answer that came from memcached is not stored again: that would extend its life.
     pub(super) async fn set(&self, token: &[u8], content: &Content, max_age: Duration) {

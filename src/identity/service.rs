@@ -18,7 +18,7 @@ use crate::zone::{ServiceState, Zone};
 pub struct Service {
     /// Identifies it in the zone: the same settings give the same number after a reload.
     pub id: u64,
-    /// All settings.
+    /// All settings, with their defaults.
     pub settings: ServiceSettings,
     /// nginx's resolver, which looks host names up again as their TTL says.
     pub resolver: Option<Resolver>,
@@ -88,8 +88,8 @@ fn id(settings: &ServiceSettings) -> u64 {
     u64::from_le_bytes(*digest.as_bytes().first_chunk().unwrap_or(&[0; 8]))
 }
 
-/// Prepares, in the master, the signing directory and, where the zone is empty, a snapshot of what is
-/// in that directory.
+/// Prepares, in the master, the signing directory and, where the zone is empty, a snapshot of what
+/// is in that directory.
 pub fn start(
     service: &Service,
     owner: signing_dir::Owner,
@@ -113,7 +113,7 @@ pub fn start(
         snapshot.generation = state.generation() + 1;
         if state.snapshot().store(&snapshot.encode()) {
             state.set_generation(snapshot.generation);
-            // A list from the future is as good as one that was never had.
+            // A list from the future counts as one that was never fetched.
             let age = age.and_then(|age| i64::try_from(age.as_millis()).ok());
             if let Some(age) = age {
                 state.set_list_checked_at(now_msec().cast_signed().saturating_sub(age));

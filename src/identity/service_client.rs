@@ -26,7 +26,7 @@ pub struct ServiceClient {
     pub(super) service: &'static Service,
     pub(super) zone: Zone,
     pub(super) state: ServiceState,
-    /// Where this process counts.
+    /// The counters of this process.
     pub(super) row: Row<'static>,
     pub(super) client: KeystoneClient,
     material: RefCell<Rc<Material>>,
@@ -83,7 +83,7 @@ impl ServiceClient {
         })
     }
 
-    /// The configuration of it.
+    /// The configuration of the service.
     pub fn service(&self) -> &'static Service {
         self.service
     }
@@ -112,7 +112,7 @@ impl ServiceClient {
             let generation = self.generation();
             let loaded = self.state.snapshot().load();
             let material = match loaded.as_deref() {
-                // None was published yet, nor may ever be where no token is signed.
+                // No snapshot was published. Without signed tokens, none ever is.
                 Some([]) => Some(Material { generation, ..Material::default() }),
                 Some(bytes) => Snapshot::decode(bytes)
                     .filter(|snapshot| snapshot.generation == generation)
@@ -135,7 +135,7 @@ impl ServiceClient {
         self.state.set_used_at(now_msec());
     }
 
-    /// How old the revocation list is; `None` where it was never had.
+    /// How old the revocation list is; `None` if it was never fetched.
     pub fn list_age(&self) -> Option<Duration> {
         let checked_at = self.state.list_checked_at()?;
         let age = now_msec().cast_signed().saturating_sub(checked_at);
@@ -160,14 +160,14 @@ impl ServiceClient {
         }
     }
 
-    /// After how many seconds a request that has got 503 may come again: when the identity service
-    /// may be asked, where that is known.
+    /// `Retry-After` of a 503 in seconds: the rest of the pause of the identity service, if there
+    /// is one.
     pub fn retry_after(&self) -> u64 {
         let left = self.client.hold_left().unwrap_or(RETRY_AFTER);
         left.as_millis().div_ceil(1_000).clamp(1, 60) as u64
     }
 
-    /// Gives up all that is under way.
+    /// Cancels all calls to the identity service.
     pub fn stop(&self) {
         self.refreshes.calls.cancel();
         self.validations.calls.cancel();
@@ -176,5 +176,5 @@ impl ServiceClient {
     }
 }
 
-/// What `Retry-After` says where nothing is held.
+/// `Retry-After` without a pause.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

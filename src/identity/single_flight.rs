@@ -45,8 +45,9 @@ where
 
     /// Joins the call for `key`, or starts one that does `work`.
     ///
-    /// The work is a task of its own and goes on when the request that started it is gone. An exiting
-    /// worker abandons it once nothing waits for it: it may take as long as several time-outs.
+    /// The work is a task of its own and goes on when the request that started it is gone. An
+    /// exiting worker abandons it once nothing waits for it: it may take as long as several
+    /// time-outs.
     pub(super) fn join<F>(&self, key: K, work: impl FnOnce() -> F) -> Rc<Call<T, E>>
     where
         F: Future<Output = Result<T, E>> + 'static,
@@ -106,7 +107,7 @@ impl<T: Clone, E: Clone> Call<T, E> {
         self.started.elapsed()
     }
 
-    /// Waits for the outcome.
+    /// Waits until the call ends, and returns a copy of its outcome.
     pub(super) async fn outcome(&self) -> Result<T, E> {
         // Removes the waker of a future that is dropped while it waits.
         struct Ticket<'c, T, E>(&'c Call<T, E>, u64);

@@ -14,7 +14,6 @@ pub struct Snapshot {
     pub signing: Vec<u8>,
     /// The CA's certificates as they came.
     pub ca: Vec<u8>,
-    /// The revocation list.
     pub list: List,
 }
 
@@ -23,9 +22,9 @@ pub struct Snapshot {
 pub enum List {
     /// The identity service says that there is none.
     Absent,
-    /// Its content, JSON.
+    /// The verified JSON of the list.
     Content(Vec<u8>),
-    /// It was never had.
+    /// It was never fetched.
     #[default]
     Unknown,
 }
@@ -47,7 +46,7 @@ impl Snapshot {
         bytes
     }
 
-    /// What [`Snapshot::encode`] has written.
+    /// Decodes the bytes of [`Snapshot::encode`].
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
         let generation = take_number(&mut rest)?;
@@ -81,20 +80,19 @@ fn take_number(bytes: &mut &[u8]) -> Option<u64> {
 pub struct Material {
     /// Which snapshot this was made of; 0 is none.
     pub generation: u64,
-    /// Who may sign tokens.
+    /// The certificates; `None` if none are known.
     pub signers: Option<Signers>,
-    /// Which tokens are revoked.
     pub revocations: Revocations,
 }
 
-/// See [`List`].
+/// The revocation list, parsed.
 #[derive(Default)]
 pub enum Revocations {
-    /// No list is available.
+    /// The identity service keeps no list.
     Absent,
-    /// The list.
+    /// The list that was fetched last.
     List(RevocationList),
-    /// It was never had.
+    /// It was never fetched.
     #[default]
     Unknown,
 }

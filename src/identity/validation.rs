@@ -115,8 +115,8 @@ impl ServiceClient {
         Ok(answer)
     }
 
-    /// The answer that another gateway has shared, unless the token may have been revoked since, and
-    /// the time from which it counts.
+    /// The answer that another gateway has shared, unless the token may have been revoked since,
+    /// and the time from which it counts.
     async fn get_shared(&self, request: &ValidationRequest) -> Option<(Identity, CacheParams)> {
         let max_age = Duration::from_secs(request.params.valid_for);
         if max_age.is_zero() || request.how.allow_expired || !self.can_tell_revoked() {

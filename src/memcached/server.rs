@@ -1,4 +1,4 @@
-//! One memcached server: its connections, and whether it is worth asking.
+//! One memcached server: its connections, and whether it is up.
 
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -22,14 +22,14 @@ pub(super) struct Server {
     pool: Pool<PeerConnection>,
     preferred: PreferredAddress<PeerAddr>,
     health: Cell<Health>,
-    /// Of commands, which the server refuses.
+    /// Commands that the server has refused.
     refusals: FailureLog,
 }
 
 /// What is known of a server.
 #[derive(Clone, Copy)]
 enum Health {
-    /// It is not asked before `until`, on nginx's millisecond clock.
+    /// It gets no command before `until`, on nginx's millisecond clock.
     Down { until: u64 },
     /// It answers; the last `timeouts` exchanges in a row timed out.
     Up { timeouts: u32 },
@@ -38,10 +38,10 @@ enum Health {
 /// Why an exchange with memcached has no answer.
 #[derive(Debug, thiserror::Error)]
 enum MemcachedError {
-    /// The exchange failed.
+    /// The connection failed.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// It answered what cannot be used.
+    /// The response cannot be used.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
 }
@@ -64,8 +64,8 @@ impl Server {
         }
     }
 
-    /// Whether to ask the server now. While it is down, one request per pause checks whether it is
-    /// back; the others go without it.
+    /// Whether the server can be used now. While it is down, one request per pause checks whether
+    /// it is back.
     pub(super) fn is_available(&self) -> bool {
         match self.health.get() {
             Health::Up { .. } => true,
@@ -177,7 +177,7 @@ impl Server {
     }
 }
 
-/// One command and its answer, on a connection that nobody else uses.
+/// Sends one command and reads its response. The caller owns the connection.
 async fn send_command<T>(
     connection: &PeerConnection,
     command: &[u8],
@@ -209,10 +209,10 @@ const TIMEOUTS_TO_BE_DOWN: u32 = 3;
 
 /// For how long a server that is down is not asked. auth_token's `memcache_pool_dead_retry` is
 /// five minutes, for its tries block for seconds; here a try costs one request a time-out at most,
-/// and a server that was restarted is soon of use again.
+/// and a server that was restarted is soon used again.
 const PAUSE: Duration = Duration::from_secs(15);
 
-/// Idle connections of a worker to a server: as many as are of use at once, at a few hundred
+/// Idle connections of a worker to a server: as many as are in use at once, at a few hundred
 /// commands a second of a millisecond each.
 const KEEPALIVE: usize = 8;
 

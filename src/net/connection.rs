@@ -6,8 +6,8 @@
 //!
 //! A connection is *active* while a task waits for it, and every event wakes that task. It is
 //! *idle* while it waits in the pool: then the only event that it can see is its end (the peer
-//! closes, sends what nobody asked for, or nginx wants it closed), and the handler closes it on the
-//! spot. What the pool still holds is a shell that [`PeerConnection::is_open`] tells apart.
+//! closes, sends unexpected data, or nginx wants it closed), and the handler closes it on the
+//! spot. The pool then holds a connection for which [`PeerConnection::is_open`] is false.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -55,7 +55,7 @@ pub struct Timeouts {
 }
 
 impl PeerConnection {
-    /// Connects to `peer`.
+    /// Connects to `peer`, and waits until the connection is established.
     pub async fn connect(
         peer: &Peer<'_>,
         timeouts: Timeouts,
@@ -153,7 +153,7 @@ impl PeerConnection {
         peer.name = ptr::addr_of_mut!(name);
         peer.get = Some(ngx_event_get_peer);
         peer.log = log;
-        // Failures are returned, and reported by whoever gives up.
+        // Failures are returned, and reported by the caller that gives up.
         peer.set_log_error(nginx_sys::ngx_connection_log_error_e_NGX_ERROR_INFO);
 
         let rc = self.inner.pool.without_connect_errors(|| {
@@ -265,7 +265,7 @@ impl Inner {
             let Some(recv) = (*c).recv else {
                 return Err(io::ErrorKind::Unsupported.into());
             };
-            // nginx knows of data by events: without one, asking the system is in vain.
+            // nginx reports data by events: without one, a system call would find nothing.
             let n = match (*(*c).read).ready() {
                 0 => nginx_sys::NGX_AGAIN as isize,
                 _ => recv(c, buf.as_mut_ptr(), buf.len()),

@@ -139,10 +139,10 @@ pub enum LookupError {
     /// The system knows no address.
     #[error("host not found")]
     HostNotFound,
-    /// nginx says why.
+    /// The reason that `ngx_parse_url()` gives.
     #[error("{0}")]
     Nginx(Cow<'static, str>),
-    /// nginx has no memory.
+    /// nginx cannot allocate memory.
     #[error("out of memory")]
     OutOfMemory,
     /// nginx cannot read it, and does not say why.

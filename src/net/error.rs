@@ -23,9 +23,9 @@ pub enum NetError {
     /// No connection could be made.
     #[error("cannot connect to {address}: {reason}")]
     Connect {
-        /// Where to.
+        /// The address of the server.
         address: String,
-        /// What the system said.
+        /// The error of the system.
         reason: String,
         /// Whether it took too long.
         timed_out: bool,
@@ -44,7 +44,7 @@ pub enum NetError {
     Resolve {
         /// The name that was asked for.
         name: String,
-        /// What the resolver said.
+        /// The error of nginx's resolver.
         reason: String,
     },
     /// The peer took too long.
@@ -53,9 +53,9 @@ pub enum NetError {
     /// The TLS handshake failed.
     #[error("tls handshake with {address} failed: {reason}")]
     Tls {
-        /// With whom.
+        /// The address of the server.
         address: String,
-        /// Why.
+        /// The reason that OpenSSL gives.
         reason: String,
     },
     /// The answer is longer than the caller allows.

@@ -14,8 +14,8 @@ use super::panic::catch_panic;
 
 /// An event that nginx handles when its timer expires, or with the events that are posted.
 pub(super) struct OwnEvent {
-    /// Made by `Box`, and unique except for nginx's timer tree and its queue of posted events, which
-    /// hold the address of `event` while `timer_set` or `posted` are set.
+    /// Made by `Box`, and unique except for nginx's timer tree and its queue of posted events,
+    /// which hold the address of `event` while `timer_set` or `posted` are set.
     state: NonNull<State>,
 }
 
@@ -27,8 +27,8 @@ pub(super) enum Action {
     Wake(Option<Waker>),
 }
 
-/// What `event.data` points to. nginx takes that for an `ngx_connection_t` when its debug log prints
-/// the event's descriptor; `ident` is large enough to be read so.
+/// What `event.data` points to. nginx takes that for an `ngx_connection_t` when its debug log
+/// prints the event's descriptor; `ident` is large enough to be read so.
 #[repr(C)]
 struct State {
     ident: [usize; 4],

@@ -25,17 +25,15 @@ use super::stream::Stream;
 use super::timer::{now_msec, or_timeout, Timer};
 use super::tls::TlsContext;
 
-/// A whole answer.
+/// A response with its whole body.
 pub struct Response {
-    /// Its status.
     pub status: StatusCode,
-    /// Its headers.
     pub headers: HeaderMap,
-    /// All of its body.
+    /// Complete, within the limit of the request.
     pub body: Bytes,
 }
 
-/// How a client behaves.
+/// The settings of a client.
 #[derive(Clone)]
 pub struct HttpSettings {
     /// For each address. The whole answer may take six times the time between two reads.
@@ -44,9 +42,9 @@ pub struct HttpSettings {
     pub idle_timeout: Duration,
     /// How many idle connections are kept.
     pub keepalive: usize,
-    /// For `https` endpoints.
+    /// Used for `https` endpoints.
     pub tls: TlsContext,
-    /// What the client calls itself.
+    /// The value of `User-Agent`.
     pub user_agent: &'static str,
 }
 
@@ -98,7 +96,7 @@ impl HttpClient {
         Ok(response)
     }
 
-    /// Makes a connection to the first address of the endpoint that takes it.
+    /// Connects to the first address of the endpoint that accepts.
     async fn open(&self, endpoint: &Endpoint, key: Key) -> Result<Live, NetError> {
         let addresses = endpoint.addresses(self.log).await?;
         let connect = async |address: &SocketAddr| {
@@ -146,7 +144,7 @@ impl HttpClient {
         Ok(Live { sender, driver: Some(driver), peer, key: key.clone(), opened: now_msec() })
     }
 
-    /// Sends the request and takes the answer, on a connection that nobody else uses.
+    /// Sends the request and reads the response. The caller owns the connection.
     async fn exchange(
         &self,
         live: &mut Live,
@@ -177,7 +175,7 @@ impl HttpClient {
         }
     }
 
-    /// Keeps the connection for the next request, if both sides are willing.
+    /// Keeps the connection for the next request, if both sides allow it.
     fn keep(&self, mut live: Live, headers: &HeaderMap) {
         let idle_timeout = match keep_alive_timeout(headers) {
             Some(hint) => self.settings.idle_timeout.min(hint.saturating_sub(HINT_MARGIN)),
@@ -194,11 +192,11 @@ impl HttpClient {
 /// A connection with hyper on top, between requests or in one.
 struct Live {
     sender: SendRequest<Full<Bytes>>,
-    /// Does the reading and writing; gone once hyper is through with the connection.
+    /// Reads and writes; `None` once hyper has closed the connection.
     driver: Option<Driver>,
     peer: PeerConnection,
     key: Key,
-    /// When it was made, in nginx's milliseconds.
+    /// When it was opened, in nginx's milliseconds.
     opened: u64,
 }
 
@@ -217,7 +215,7 @@ impl Live {
         let Some(driver) = driver else {
             return false;
         };
-        // Nobody is to be woken for an idle connection.
+        // No task waits for an idle connection.
         let mut cx = Context::from_waker(Waker::noop());
         Pin::new(driver).poll(&mut cx).is_pending()
             && matches!(sender.poll_ready(&mut cx), Poll::Ready(Ok(())))
@@ -258,7 +256,7 @@ async fn drive<F: Future>(driver: &mut Option<Driver>, future: F) -> F::Output {
 
 async fn collect(body: Incoming, max_body: usize) -> Result<Bytes, NetError> {
     let too_large = || NetError::TooLarge { limit: max_body };
-    // One that says so is not read in vain.
+    // A body with a `Content-Length` above the limit is not read at all.
     if body.size_hint().lower() > max_body as u64 {
         return Err(too_large());
     }

@@ -1,4 +1,4 @@
-//! Whom to connect to.
+//! The server that a connection leads to.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use std::ptr;
 use nginx_sys::{sockaddr, socklen_t};
 use socket2::SockAddr;
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerAddr {
     /// On an address of the internet protocol.
@@ -45,7 +45,6 @@ impl TryFrom<&PeerAddr> for SockAddr {
 
 /// A server to connect to.
 pub struct Peer<'a> {
-    /// Where it listens.
     pub address: &'a PeerAddr,
     /// What the log calls the server.
     pub name: &'a str,

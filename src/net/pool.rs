@@ -12,7 +12,7 @@ use super::timer::exiting;
 
 /// A connection that can be kept, with what runs on top of it.
 pub trait Pooled {
-    /// The connection below.
+    /// The connection that the pool watches.
     fn peer(&self) -> &PeerConnection;
 }
 

@@ -66,7 +66,7 @@ impl hyper::rt::Write for Stream {
     /// Says goodbye as far as that goes without waiting, and closes.
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Self::Tls(tls) = &mut *self {
-            // Lengths and chunks have already told where the answer ends.
+            // Lengths and chunks have already marked the end of the answer.
             let _ = tls.shutdown();
         }
         self.peer().close();
@@ -82,7 +82,7 @@ fn plain_result(result: Result<usize, openssl::ssl::Error>) -> io::Result<usize>
     };
     match error.code() {
         ErrorCode::WANT_READ | ErrorCode::WANT_WRITE => Err(io::ErrorKind::WouldBlock.into()),
-        // close_notify, or the end without one: HTTP's framing tells whether something is missing
+        // close_notify, or the end without one: HTTP's framing shows whether something is missing
         ErrorCode::ZERO_RETURN => Ok(0),
         ErrorCode::SYSCALL if error.io_error().is_none() => Ok(0),
         _ => Err(error

@@ -4,12 +4,12 @@
 //! queue, which nginx's event loop runs: a task never runs on the stack of what wakes it.
 //!
 //! The queue has one event, which is posted and has a timer of 0 ms as well. The posted event runs
-//! the queue in the very round of the event loop in which the task was woken. The timer is there for
-//! two cases. nginx looks for timers and not for posted events before it waits for events, and
+//! the queue in the very round of the event loop in which the task was woken. The timer is there
+//! for two cases. nginx looks for timers and not for posted events before it waits for events, and
 //! before a worker that stops gracefully exits: a task that was woken outside of a round would wait
 //! until something else happens, or be dropped together with the request that it works for. And a
-//! task that wakes itself, to let others go first, goes on with the next round: a posted event would
-//! keep nginx in this one.
+//! task that wakes itself, to let others go first, goes on with the next round: a posted event
+//! would keep nginx in this one.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -23,9 +23,9 @@ use super::panic::catch_panic;
 /// Starts `future` on nginx's event loop; dropping the returned task cancels it.
 ///
 /// The future is polled for the first time before this returns: what it counts is then known to the
-/// next request of the same round. Later it is polled, and dropped when the task is cancelled, by the
-/// event loop and never on the stack of whoever wakes or cancels the task. If it panics, the panic is
-/// logged and the task is over.
+/// next request of the same round. Later it is polled, and dropped when the task is cancelled, by
+/// the event loop and never on the stack of the code that wakes or cancels the task. If it panics,
+/// the panic is logged and the task is over.
 #[must_use = "dropping the task cancels it, `detach` lets it run"]
 pub fn spawn<F>(future: F) -> Task<()>
 where
@@ -79,7 +79,7 @@ fn schedule(runnable: Runnable, info: ScheduleInfo) {
     });
 }
 
-/// Handles the queue's event.
+/// Handles the event of the queue: runs all tasks that were woken.
 fn run_woken() {
     let woken = SCHEDULER.with(|scheduler| {
         let mut scheduler = scheduler.borrow_mut();

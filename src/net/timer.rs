@@ -71,8 +71,9 @@ pub fn now_msec() -> u64 {
     unsafe { nginx_sys::ngx_current_msec as u64 }
 }
 
-/// Microseconds of the monotonic clock that all processes of the machine share, read now and not when
-/// nginx's loop began its round: it tells whether a question was sent before or after a request came.
+/// Microseconds of the monotonic clock that all processes of the machine share, read now and not
+/// when nginx's loop began its round: it shows whether one request was sent before or after another
+/// one came.
 pub fn now_micros() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes to `now`, which lives as long as the call; it cannot fail for this
@@ -83,7 +84,7 @@ pub fn now_micros() -> u64 {
     seconds.saturating_mul(1_000_000).saturating_add(micros)
 }
 
-/// Whether the worker has been told to go.
+/// Whether the worker is exiting.
 pub fn exiting() -> bool {
     // SAFETY: plain integers, written by this thread or by its signal handlers; a stale value is
     // as good as one read a moment earlier.

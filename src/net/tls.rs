@@ -144,7 +144,7 @@ pub enum TlsError {
     /// A file cannot be used.
     #[error("\"{}\": {reason}", path.display())]
     File {
-        /// Which one.
+        /// The certificate, the key or the CA bundle.
         path: PathBuf,
         /// What the system or OpenSSL says.
         reason: String,
@@ -164,7 +164,7 @@ fn load_key(builder: &mut SslContextBuilder, path: &Path) -> Result<(), TlsError
     let unreadable =
         |err: io::Error| TlsError::File { path: path.to_owned(), reason: err.to_string() };
     let pem = zeroize::Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
-    // Without a passphrase at hand OpenSSL would ask for one on the terminal.
+    // Without this passphrase, OpenSSL would ask for one on the terminal.
     let key = PKey::private_key_from_pem_passphrase(&pem, b"").map_err(in_file(path))?;
     builder.set_private_key(&key).map_err(in_file(path))
 }

@@ -54,8 +54,8 @@ fn open(request: &Request, path: &mut ngx_str_t) -> io::Result<Option<ManuallyDr
     info.set_errors(core.open_file_cache_errors as u32);
     info.set_events(core.open_file_cache_events as u32);
     let core = std::ptr::from_ref(core).cast_mut();
-    // SAFETY: the request is alive, its configuration is nginx's own, which the function only reads,
-    // and the path is null-terminated.
+    // SAFETY: the request is alive, its configuration is nginx's own, which the function only
+    // reads, and the path is null-terminated.
     let rc = unsafe {
         match ngx_http_set_disable_symlinks(request.as_ptr(), core, path, &mut info) {
             rc if rc == NGX_OK as isize => ngx_open_cached_file(

@@ -19,12 +19,12 @@ impl Identity {
         Record::new(bytes).is_ok().then(|| Self(bytes.into()))
     }
 
-    /// The bytes.
+    /// The bytes of the record.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// A view of it.
+    /// The record; `None` if the bytes are not one.
     pub fn record(&self) -> Option<Record<'_>> {
         Record::new(&self.0).ok()
     }

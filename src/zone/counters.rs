@@ -43,13 +43,13 @@ impl Zone {
         self.validations().add(cells::validation(format, path, result), 1);
     }
 
-    /// A row for this process. What dead ones have had open is nobody's business any more.
+    /// A row for this process. What a dead process had pending is reset.
     pub fn take_row(&self) -> Row<'static> {
         let freed = |index| self.services().for_each(|state| state.set_pending(index, 0));
         self.locked(|| self.rows().take(std::process::id(), is_alive, freed))
     }
 
-    /// The questions that living processes have open with a service.
+    /// The requests to a service that are pending in live processes.
     pub fn pending(&self, state: &ServiceState) -> u64 {
         let rows = self.rows();
         let of_row = |index| match state.pending(index) {
@@ -69,7 +69,7 @@ impl Zone {
     }
 }
 
-/// Counts what an identity service, and memcached for it, are asked.
+/// Counts the requests to an identity service, and to memcached for it.
 ///
 /// A worker that has outlived two configurations may find the state of another service, whose
 /// counters are none of its business.
@@ -96,12 +96,12 @@ impl ServiceCounters {
         });
     }
 
-    /// A question is asked again.
+    /// Counts a request that is tried again.
     pub fn retry(&self) {
         self.count(ServiceState::count_retry);
     }
 
-    /// A question to a memcached server has ended.
+    /// Counts a command to a memcached server.
     pub fn memcached(&self, server: usize, asked: MemcachedOp) {
         self.count(|state| state.memcached().add(cells::memcached(server, asked), 1));
     }

@@ -84,7 +84,7 @@ impl ServiceState {
         self.words[NEXT].load(Ordering::Relaxed) as *mut AtomicU64
     }
 
-    /// Which service this is.
+    /// Identifies the settings of the service.
     pub fn id(&self) -> u64 {
         self.words[ID].load(Ordering::Relaxed)
     }
@@ -135,7 +135,7 @@ impl ServiceState {
         self.words[ROTATION_TRIED_AT].store(tick.max(1), Ordering::Release);
     }
 
-    /// When a PKI token was last seen, on the same clock: what nobody needs is not refreshed.
+    /// When a PKI token was last seen, on the same clock: an unused list is not refreshed.
     pub fn used_at(&self) -> Option<u64> {
         self.time(USED_AT)
     }
@@ -181,8 +181,8 @@ impl ServiceState {
         [REFRESHES_OK, REFRESHES_FAILED].map(|at| self.words[at].load(Ordering::Relaxed))
     }
 
-    /// Before when (on nginx's millisecond clock) the service's credentials are not to be tried, and
-    /// how many times in a row they were refused.
+    /// Before when (on nginx's millisecond clock) the service's credentials are not to be tried,
+    /// and how many times in a row they were refused.
     pub fn refused(&self) -> (u64, u32) {
         let not_before = self.words[REFUSED_UNTIL].load(Ordering::Relaxed);
         let times = self.words[REFUSED_TIMES].load(Ordering::Relaxed);
@@ -260,12 +260,12 @@ impl ServiceState {
         Counters::new(&self.words[COUNTERS..MEMCACHED])
     }
 
-    /// The cells of questions to memcached.
+    /// The cells of commands to memcached.
     pub fn memcached(&self) -> Counters<'static> {
         Counters::new(&self.words[MEMCACHED..LAST_ERROR])
     }
 
-    /// How often a question was asked again.
+    /// How many requests were tried again.
     pub fn retries(&self) -> u64 {
         self.words[RETRIES].load(Ordering::Relaxed)
     }
@@ -292,7 +292,7 @@ impl ServiceState {
         Blob::new(&self.words[LAST_ERROR..SNAPSHOT])
     }
 
-    /// How many questions the process of this row has open.
+    /// How many requests are pending in the process of this row.
     pub fn pending(&self, row: usize) -> u64 {
         self.pending_word(row).map_or(0, |word| word.load(Ordering::Relaxed))
     }
@@ -419,7 +419,7 @@ const KEPT: [usize; 12] = [
 /// Milliseconds, more than a file can be old.
 const BIAS: i64 = 1 << 50;
 
-/// Milliseconds.
+/// In milliseconds.
 const USED_GRANULE: u64 = 1_000;
 
 /// A service token may be a PKI token itself.

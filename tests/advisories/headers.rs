@@ -13,8 +13,8 @@ fn folded(name: &str) -> String {
     name.chars().map(fold).collect()
 }
 
-/// The upstream was sent each identity header that is `expected`, under its own name, and nothing that
-/// it could take for another.
+/// The upstream was sent each identity header that is `expected`, under its own name, and nothing
+/// that it could take for another.
 #[track_caller]
 fn nothing_but(seen: &Seen, expected: &[(&str, &str)]) {
     let ours: Vec<String> = IDENTITY_HEADERS.iter().map(|name| folded(name)).collect();
@@ -37,9 +37,9 @@ fn user() -> Vec<(&'static str, &'static str)> {
     [&expect::V2_USER[..], &expect::V3_DOMAINS].concat()
 }
 
-/// CVE-2026-22797: external_oauth2_token of keystonemiddleware left a client's identity headers in the
-/// request, so that a user of any kind could be an administrator. Here all of them are removed, also
-/// those that the token has no value for.
+/// CVE-2026-22797: external_oauth2_token of keystonemiddleware left a client's identity headers in
+/// the request, so that a user of any kind could be an administrator. Here all of them are removed,
+/// also those that the token has no value for.
 #[test]
 fn cve_2026_22797_identity_headers_of_a_client_with_a_token() {
     let world = World::setup().offline().start();
@@ -58,8 +58,8 @@ fn cve_2026_22797_identity_headers_of_a_client_with_a_token() {
 }
 
 /// CVE-2025-64484: oauth2-proxy removed `X-Forwarded-User` of a client and left `X_Forwarded_User`,
-/// which WSGI and PHP cannot tell from it. Here a name is removed however its words are joined, also
-/// where nginx is told to let odd names pass.
+/// which WSGI and PHP cannot tell from it. Here a name is removed however its words are joined,
+/// also where nginx is told to let odd names pass.
 #[test]
 fn cve_2025_64484_identity_headers_in_other_spellings() {
     let world = World::setup()
@@ -82,8 +82,9 @@ fn cve_2025_64484_identity_headers_in_other_spellings() {
     }
 }
 
-/// CVE-2014-3497: Swift put the path of a request into `WWW-Authenticate`, unescaped, and so a script
-/// of an attacker's into a victim's browser. Here nothing that a client sends is in a refusal.
+/// CVE-2014-3497: Swift put the path of a request into `WWW-Authenticate`, unescaped, and so a
+/// script of an attacker's into a victim's browser. Here nothing that a client sends is in a
+/// refusal.
 #[test]
 fn cve_2014_3497_nothing_of_the_request_is_in_a_refusal() {
     let world = World::setup()
@@ -126,8 +127,8 @@ fn cve_2014_3497_nothing_of_the_request_is_in_a_refusal() {
 }
 
 /// CVE-2025-54576: oauth2-proxy matched the paths that need no authentication with the query in
-/// them, so `/secret?x=/public` passed. Here the location decides, and nginx finds it by the path that
-/// is served; nothing that only looks like an open path opens another.
+/// them, so `/secret?x=/public` passed. Here the location decides, and nginx finds it by the path
+/// that is served; nothing that only looks like an open path opens another.
 #[test]
 fn cve_2025_54576_a_path_that_only_looks_like_an_open_one() {
     let world = World::setup()

@@ -39,7 +39,7 @@ fn wait_for_entries(memcached: &Memcached, count: usize) -> Vec<String> {
 
 /// Somebody who can write memcached puts an administrator's answers under the name of Bob's token,
 /// as made by gateways of all other settings; gateways of this strategy make nothing of them.
-fn what_others_have_written_makes_nobody_an_administrator(strategy: &str) {
+fn what_others_have_written_makes_no_administrator(strategy: &str) {
     let admin = Payload::v3().user("admin", "Admin").roles(&["admin"]);
     let mut planted: Vec<Vec<u8>> = Vec::new();
     for (other, secret) in [("none", "x"), ("mac", "guessed"), ("encrypt", "guessed")] {
@@ -85,23 +85,24 @@ fn what_others_have_written_makes_nobody_an_administrator(strategy: &str) {
     assert_eq!(ask(&second, &token).status, 401, "{strategy}");
 }
 
-/// CVE-2013-2166: with memcache_security_strategy ENCRYPT, auth_token accepted entries that were not
-/// encrypted at all. Here an entry counts only if it was sealed with the gateways' own secret.
+/// CVE-2013-2166: with memcache_security_strategy ENCRYPT, auth_token accepted entries that were
+/// not encrypted at all. Here an entry counts only if it was sealed with the gateways' own secret.
 #[test]
 fn cve_2013_2166_entries_that_are_not_encrypted() {
-    what_others_have_written_makes_nobody_an_administrator("encrypt");
+    what_others_have_written_makes_no_administrator("encrypt");
 }
 
 /// CVE-2013-2167: with memcache_security_strategy MAC, the signature of an entry could be
 /// got around. Here an entry counts only if its MAC is right for this token and this content.
 #[test]
 fn cve_2013_2167_entries_that_are_not_signed() {
-    what_others_have_written_makes_nobody_an_administrator("mac");
+    what_others_have_written_makes_no_administrator("mac");
 }
 
-/// CVE-2014-0105: greenlets of one process shared a connection to memcached, and under load a request
-/// could get the answer to another one's question, and so another user's identity. Here forty users
-/// come at once, by two workers, and each gets their own, with answers out of memcached or not.
+/// CVE-2014-0105: greenlets of one process shared a connection to memcached, and under load a
+/// request could get the answer to another one's question, and so another user's identity. Here
+/// forty users come at once, by two workers, and each gets their own, with answers out of memcached
+/// or not.
 #[test]
 fn cve_2014_0105_many_users_at_once_and_each_has_their_own_identity() {
     let memcached = Memcached::start().unwrap();

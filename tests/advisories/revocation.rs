@@ -14,8 +14,8 @@ fn wait_for_refusal(world: &World, token: &str) {
 }
 
 /// CVE-2015-7546: a byte that the signature of a PKI token does not cover could be changed; the
-/// token still verified, and the revocation list, which names the hash of the text, did not have it.
-/// Here any character is changed in turn, and a revoked token is refused in every form.
+/// token still verified, and the revocation list, which names the hash of the text, did not have
+/// it. Here any character is changed in turn, and a revoked token is refused in every form.
 #[test]
 fn cve_2015_7546_a_revoked_token_with_a_byte_changed() {
     let world = World::setup().set("keystone_revocation_cache_time", "1h").start();
@@ -38,9 +38,9 @@ fn cve_2015_7546_a_revoked_token_with_a_byte_changed() {
     assert!(world.upstream.requests().len() == 1);
 }
 
-/// CVE-2013-2104: auth_token did not look at the expiry of PKI tokens that it verified itself.
-/// Here a token is refused once it has expired, wherever the answer about it came from, also when it
-/// was valid in the cache a moment ago.
+/// CVE-2013-2104: auth_token did not look at the expiry of PKI tokens that it verified itself. Here
+/// a token is refused once it has expired, wherever the answer about it came from, also when it was
+/// valid in the cache a moment ago.
 #[test]
 fn cve_2013_2104_an_expired_token() {
     let world = World::setup().set("keystone_token_cache_time", "1h").start();

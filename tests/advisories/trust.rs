@@ -12,20 +12,19 @@ use keystone_testbed::pki::TlsFiles;
 use keystone_testbed::temp::{mode, set_mode, TempDir};
 use keystone_testbed::world::{fill_signing_dir, make_signing_dir, stranger, World};
 
-/// What nginx says of a `signing_dir` that somebody has made before it started.
+/// What nginx logs about a `signing_dir` that existed before it started.
 fn judge(make: impl FnOnce(&Path)) -> Check {
     let dir = TempDir::new("judged").unwrap();
     make(&dir.join("keystone"));
     check_in(&dir, &Config::protected()).unwrap()
 }
 
-/// CVE-2013-2030: the default `signing_dir` had a name in `/tmp` that anybody could foresee, so a local
-/// user could make it first and put certificates of their own there. Here the
-/// default is beside nginx's own temporary directories, where only root can make one. A
-/// directory is made with mode 0700, and one that somebody else owns, can write or has
-/// linked is refused at start.
+/// CVE-2013-2030: the default `signing_dir` had a name in `/tmp` that anybody could foresee, so a
+/// local user could make it first and put certificates of their own there. Here the default is
+/// beside nginx's own temporary directories, where only root can make one. A directory is made with
+/// mode 0700, and one that somebody else owns, can write or has linked is refused at start.
 #[test]
-fn cve_2013_2030_a_signing_dir_that_somebody_else_has_made() {
+fn cve_2013_2030_a_signing_dir_that_another_user_has_made() {
     let dir = TempDir::new("fresh").unwrap();
     assert!(check_in(&dir, &Config::protected()).unwrap().ok);
     assert_eq!(mode(&dir.join("keystone")).unwrap(), 0o700);
@@ -58,8 +57,8 @@ fn cve_2013_2030_a_signing_dir_that_somebody_else_has_made() {
     assert!(!linked.ok && linked.text.contains("[emerg]"), "{}", linked.text);
 }
 
-/// CVE-2014-7144: any value of `insecure` in a paste file, `False` too, switched the verification of
-/// certificates off. Here only `on` and `off` are values, everything else is an error of the
+/// CVE-2014-7144: any value of `insecure` in a paste file, `False` too, switched the verification
+/// of certificates off. Here only `on` and `off` are values, everything else is an error of the
 /// configuration, and `on` verifies.
 #[test]
 fn cve_2014_7144_only_off_switches_the_verification_off() {
@@ -77,11 +76,11 @@ fn cve_2014_7144_only_off_switches_the_verification_off() {
     }
 }
 
-/// CVE-2015-1852: the same in the other client of keystonemiddleware, s3_token, after auth_token had
-/// been cured. Here every question of the module's own goes the same verified way: with an identity
-/// service that cannot prove its name, not one request arrives, and no password.
+/// CVE-2015-1852: the same in the other client of keystonemiddleware, s3_token, after auth_token
+/// had been cured. Here every question of the module's own goes the same verified way: with an
+/// identity service that cannot prove its name, not one request arrives, and no password.
 #[test]
-fn cve_2015_1852_no_question_goes_to_an_identity_service_that_is_not_verified() {
+fn cve_2015_1852_no_request_goes_to_an_identity_service_that_is_not_verified() {
     let world = World::setup_https(TlsFiles::self_signed().unwrap(), false)
         .unset("keystone_admin_token")
         .set("keystone_username", SERVICE_USER)

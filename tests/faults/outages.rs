@@ -17,11 +17,11 @@ use crate::table::{row, times};
 enum Outage {
     /// Connections are neither accepted nor refused.
     BacklogFull,
-    /// Connections are refused.
+    /// The identity service refuses connections.
     Down,
-    /// It comes and goes.
+    /// The identity service stops and starts again.
     Flaps,
-    /// It answers like this.
+    /// The identity service answers with this fault.
     Answers(Fault),
 }
 

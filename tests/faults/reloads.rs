@@ -113,7 +113,7 @@ fn signed_tokens(world: &World, meanwhile: impl FnOnce(&Running<'_>, &mut Vec<Cl
     outcome
 }
 
-/// Starts a download, and reloads while it is under way.
+/// Starts a download, and reloads during it.
 #[track_caller]
 fn reload(world: &World, downloads: &mut Vec<Client>) {
     for pid in world.nginx.worker_pids() {

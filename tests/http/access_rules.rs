@@ -1,4 +1,4 @@
-//! Tokens of application credentials with access rules: good for what a rule allows.
+//! Tokens of application credentials with access rules: valid for what a rule allows.
 
 use keystone_testbed::expect;
 use keystone_testbed::http::{Request, Response};
@@ -6,8 +6,8 @@ use keystone_testbed::mint::Payload;
 use keystone_testbed::world::{Setup, World};
 use serde_json::{json, Value};
 
-/// An object store behind `/v1/`, an image service behind `/images/`, and something that nobody has
-/// named behind `/`.
+/// An object store behind `/v1/`, an image service behind `/images/`, and something that no
+/// directive has named behind `/`.
 fn services() -> Setup {
     let service = |kind: &str| {
         format!("keystone_auth on; keystone_service_type {kind}; proxy_pass @UPSTREAM@;")
@@ -104,7 +104,7 @@ fn a_token_without_rules_is_good_for_everything() {
 }
 
 #[test]
-fn a_path_that_somebody_may_read_otherwise_is_refused() {
+fn a_path_that_a_server_may_read_differently_is_refused() {
     let world = services().start();
     let token = world.pki(&with_rules(&json!([rule("GET", "/v1/AUTH_x/pub/**")])));
     for target in [

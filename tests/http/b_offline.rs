@@ -1,4 +1,4 @@
-//! Section B of `docs/behaviour.md`: PKI and PKIZ tokens, with certificates and list at hand.
+//! Section B of `docs/behaviour.md`: PKI and PKIZ tokens; certificates and list are available.
 
 use std::time::{Duration, Instant};
 

@@ -80,7 +80,7 @@ fn c02_the_version_is_discovered_once() {
 fn c03_files_are_kept_byte_for_byte() {
     let world = World::setup().start();
     // Keystone serves openssl's text dump ahead of the PEM; a comment and line ends of Windows
-    // are what an operator may have put there.
+    // are what an operator may have written.
     let signing = format!("# hello\r\n\r\n{}", world.pki.signing.pem_with_text().unwrap());
     let ca = world.pki.authority.pem_with_text().unwrap();
     world.identity.set_certificates(&signing, &ca);
@@ -91,7 +91,7 @@ fn c03_files_are_kept_byte_for_byte() {
 }
 
 #[test]
-fn c04_certificates_are_asked_for_without_a_token() {
+fn c04_certificates_are_fetched_without_a_token() {
     let world = World::setup().start();
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
     let state = world.identity.state();

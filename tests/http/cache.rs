@@ -230,7 +230,7 @@ fn a_token_too_large_for_the_zone_still_passes() {
 }
 
 #[test]
-fn no_token_is_no_question_of_the_cache() {
+fn a_missing_token_is_no_lookup() {
     let world = World::setup().offline().start();
     let answer = world.send(&Request::get("/"));
     assert_eq!(answer.status, 401);

@@ -124,7 +124,7 @@ fn d17_other_entries_do_not_end_what_is_cached() {
 }
 
 #[test]
-fn d17_nobody_asks_for_the_list_where_no_signed_token_comes() {
+fn d17_the_list_is_not_fetched_where_no_signed_token_comes() {
     let world = world().start();
     let token = world.uuid(&Payload::v3());
     for _ in 0..3 {

@@ -236,14 +236,14 @@ fn d23_the_identity_service_asks_for_a_pause() {
     world.identity.fault_times(1, list, Fault::Header("Retry-After", "1".into()));
     world.identity.fault_times(1, list, Fault::Status(429));
     let token = world.pki(&Payload::v3());
-    // It is left alone, so that nobody can judge the token.
+    // It stays, so that neither side can judge the token.
     expect::unavailable(&world.send(&Request::get("/").token(&token)));
     assert_eq!(world.identity.validations(), [""; 0]);
     wait_for("the end of the pause", || (world.status(&token) == 200).then_some(())).unwrap();
 }
 
 #[test]
-fn d23_unless_nobody_asked_for_it() {
+fn d23_unless_revocation_is_off() {
     let world = World::setup().set("keystone_revocation", "off").start();
     world.identity.fault("/v3/auth/tokens/OS-PKI/revoked", Fault::Status(410));
     let token = world.pki(&Payload::v3());
@@ -274,10 +274,10 @@ fn d24_zero_asks_before_every_validation() {
     assert_eq!(world.send(&Request::get("/").token(&token)).header("X-Cache"), Some("HIT"));
 }
 
-/// A token is revoked while the answer to a question for the list is on its way, which does not tell
-/// of it; then the token comes, to the same worker or to another one.
+/// A token is revoked while the answer to a question for the list is on its way, which does not
+/// tell of it; then the token comes, to the same worker or to another one.
 #[test]
-fn d24_zero_takes_no_answer_to_a_question_from_before_the_request() {
+fn d24_zero_uses_no_list_that_was_requested_before_the_token_came() {
     for workers in [1, 2] {
         let world = eager().workers(workers).start();
         for pid in world.nginx.worker_pids() {
@@ -311,7 +311,7 @@ fn d24_zero_takes_no_answer_to_a_question_from_before_the_request() {
 }
 
 #[test]
-fn d24_requests_that_come_during_a_question_share_the_next_one() {
+fn d24_requests_that_come_during_a_fetch_share_the_next_one() {
     let world = eager().start();
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
     world.identity.forget_requests();

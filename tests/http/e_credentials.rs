@@ -64,7 +64,7 @@ fn no_credentials() {
 }
 
 #[test]
-fn e30_e31_a_password_buys_one_token_for_many_questions() {
+fn e30_e31_one_login_serves_many_validations() {
     for (version, path, payload) in [
         ("v2.0", "POST /v2.0/tokens", Payload::v2()),
         ("v3", "POST /v3/auth/tokens", Payload::v3()),
@@ -170,7 +170,7 @@ fn p04_a_new_token_that_is_refused_too() {
     expect::unavailable(&world.send(&Request::get("/").token(&token)));
     assert_eq!(world.identity.validations(), [token.as_str(), &token]);
     assert_eq!(world.identity.logins(), 1);
-    // Then it is left alone for a while, whoever comes.
+    // Then no request asks it again for a while.
     for _ in 0..10 {
         assert_unavailable(&world);
     }
@@ -180,7 +180,7 @@ fn p04_a_new_token_that_is_refused_too() {
 }
 
 #[test]
-fn a_question_that_is_answered_401_costs_the_others_nothing() {
+fn a_validation_that_is_answered_401_does_not_affect_the_others() {
     let world = with_password().workers(2).start();
     let good = world.uuid(&Payload::v3());
     assert_eq!(world.status(&good), 200);

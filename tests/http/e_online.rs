@@ -20,7 +20,7 @@ fn v3() -> Setup {
     World::setup().set("keystone_auth_version", "v3")
 }
 
-/// The status of `GET /`, how the cache took part, and the result for logs.
+/// The status of `GET /`, the result of the cache, and the result for logs.
 fn ask(world: &World, token: &str) -> (u16, String, String) {
     let answer = world.send(&Request::get("/").token(token));
     let header = |name: &str| answer.header(name).unwrap_or("none").to_owned();
@@ -214,7 +214,7 @@ fn e13_e14_a_token_without_a_catalog() {
 }
 
 #[test]
-fn e15_the_catalog_is_asked_for_only_where_it_is_wanted() {
+fn e15_the_catalog_is_requested_only_where_it_is_used() {
     for (setup, payload) in [(v2(), Payload::v2()), (v3(), Payload::v3())] {
         let world = setup
             .location(
@@ -387,7 +387,7 @@ fn e31_an_identity_uri_with_a_path_and_a_version() {
 }
 
 #[test]
-fn access_rules_are_refused_where_nobody_says_what_is_behind() {
+fn access_rules_are_refused_without_keystone_service_type() {
     let world = v3().start();
     let rules = json!([{"id": "1", "service": "volume", "method": "GET", "path": "/v1/**"}]);
     let token = world.uuid(&Payload::v3().access_rules(rules));
@@ -405,6 +405,6 @@ fn with_delay_the_upstream_decides_about_unknown_tokens() {
     expect::v3_user(&world.seen(&known));
     let token = new_uuid();
     let seen = world.seen(&Request::get("/delay/").token(&token));
-    expect::nobody(&seen);
+    expect::no_identity(&seen);
     assert_eq!(seen.header("X-Auth-Token"), Some(token));
 }

@@ -295,7 +295,7 @@ fn failover_and_staying_with_the_one_that_answered() {
     second.fault_validations(Fault::Status(500));
     assert_eq!(world.status(&know(&world)), 200);
     assert_eq!(world.identity.validations().len(), 1);
-    // When none answers, nobody can say.
+    // Without an answer, the token cannot be judged.
     world.identity.stop();
     assert_unavailable(&world, &know(&world), "both are broken");
 }

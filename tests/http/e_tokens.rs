@@ -9,7 +9,7 @@ use keystone_testbed::world::World;
 use serde_json::json;
 
 #[test]
-fn what_is_longer_than_any_token_is_no_question() {
+fn what_is_longer_than_any_token_causes_no_request() {
     let world = World::setup().start();
     for (length, asked) in [(8_000, 1), (8_001, 0), (60_000, 0)] {
         world.identity.forget_requests();
@@ -81,7 +81,7 @@ fn an_identity_without_a_place_in_the_cache_is_told_and_passes() {
 }
 
 #[test]
-fn odd_characters_never_make_another_question() {
+fn odd_characters_never_make_another_request() {
     let odd: [&[u8]; 24] = [
         b"revoked",
         b".",
@@ -200,7 +200,7 @@ fn names_with_control_characters() {
             assert_eq!(answer.header("X-Result"), Some("malformed"));
             assert_eq!(answer.header("X-Cache"), Some(cache));
         }
-        expect::nobody(&world.seen(&Request::get("/delay/").token(&token)));
+        expect::no_identity(&world.seen(&Request::get("/delay/").token(&token)));
     }
     assert_eq!(world.identity.validations().len(), payloads.len());
 }

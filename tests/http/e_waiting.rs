@@ -25,7 +25,7 @@ fn start_ten(world: &World, known: &str) -> Vec<(Client, u16)> {
         _ => (start(world, &unknown), 401),
     });
     let waiting = waiting.collect();
-    world.wait_for_questions(2);
+    world.wait_for_validations(2);
     let_the_worker_read(world);
     waiting
 }
@@ -51,7 +51,7 @@ fn a_hundred_requests_with_one_token_ask_once_a_worker() {
         let token = if known { world.uuid(&Payload::v3()) } else { new_uuid() };
         let gate = world.identity.hold_validations();
         let waiting: Vec<_> = (0..100).map(|_| start(&world, &token)).collect();
-        world.wait_for_questions(1);
+        world.wait_for_validations(1);
         let_the_worker_read(&world);
         gate.open();
         for mut client in waiting {
@@ -94,7 +94,7 @@ fn past_the_bound_the_answer_comes_at_once() {
     world.identity.forget_requests();
     let gate = world.identity.hold_validations();
     let mut waiting: Vec<_> = tokens[..3].iter().map(|token| start(&world, token)).collect();
-    world.wait_for_questions(3);
+    world.wait_for_validations(3);
 
     let answer = world.send(&Request::get("/").token(&tokens[3]));
     expect::unavailable(&answer);
@@ -112,20 +112,20 @@ fn past_the_bound_the_answer_comes_at_once() {
         assert_eq!(client.read(false).unwrap().status, 200);
     }
     assert_eq!(world.identity.validations().len(), 3);
-    // The bound counts what is under way, not what was.
+    // The limit counts pending validations, not completed ones.
     assert_eq!(world.status(&tokens[3]), 200);
 }
 
-/// With the cache off, an answer to a question from before the request came is as good as one from a
-/// cache.
+/// With the cache off, an answer to a question from before the request came is as good as one from
+/// a cache.
 #[test]
-fn without_a_cache_an_earlier_question_does_not_do() {
+fn without_a_cache_an_earlier_validation_does_not_count() {
     let world = World::setup().set("keystone_token_cache_time", "off").start();
     let token = world.uuid(&Payload::v3());
     let gate = Gate::default();
     world.identity.fault_validations_times(1, Fault::Hold(gate.clone()));
     let mut early = start(&world, &token);
-    world.wait_for_questions(1);
+    world.wait_for_validations(1);
     world.identity.forget(&token);
     let late: Vec<_> = (0..10).map(|_| start(&world, &token)).collect();
     let_the_worker_read(&world);
@@ -145,7 +145,7 @@ fn others_are_served_while_requests_wait() {
     let token = world.uuid(&Payload::v3());
     let gate = world.identity.hold_validations();
     let mut client = start(&world, &token);
-    world.wait_for_questions(2);
+    world.wait_for_validations(2);
     for _ in 0..20 {
         assert_eq!(world.status(&cached), 200);
         assert_eq!(world.send(&Request::get("/open/")).status, 200);
@@ -156,13 +156,13 @@ fn others_are_served_while_requests_wait() {
 }
 
 #[test]
-fn a_client_that_goes_away_leaves_the_answer_for_the_next() {
+fn the_answer_is_kept_when_the_client_leaves() {
     let mut world = World::setup().set("keystone_max_pending", "1").start();
     for round in 1..=3 {
         let token = world.uuid(&Payload::v3());
         let gate = world.identity.hold_validations();
         let client = start(&world, &token);
-        world.wait_for_questions(round);
+        world.wait_for_validations(round);
         drop(client);
         world.nginx.wait_for_log("prematurely closed connection").unwrap();
         gate.open();
@@ -180,12 +180,12 @@ fn a_client_that_goes_away_leaves_the_answer_for_the_next() {
 }
 
 #[test]
-fn clients_that_go_away_do_not_disturb_those_that_stay() {
+fn clients_that_leave_do_not_disturb_those_that_stay() {
     let world = World::setup().start();
     let token = world.uuid(&Payload::v3());
     let gate = world.identity.hold_validations();
     let mut clients: Vec<_> = (0..20).map(|_| start(&world, &token)).collect();
-    world.wait_for_questions(1);
+    world.wait_for_validations(1);
     let_the_worker_read(&world);
     // Every second one goes, the one that asked first among them.
     let mut number = 0;
@@ -234,11 +234,11 @@ fn requests_that_wait_are_answered_before_nginx_quits() {
 }
 
 #[test]
-fn nginx_that_is_told_to_stop_does_not_wait() {
+fn nginx_does_not_wait_when_it_is_stopped() {
     let mut world = World::setup().start();
     let gate = world.identity.hold_validations();
     let client = start(&world, &new_uuid());
-    world.wait_for_questions(1);
+    world.wait_for_validations(1);
     world.nginx.signal(libc::SIGTERM).unwrap();
     wait_for("nginx to stop listening", || world.nginx.connect().is_err().then_some(())).unwrap();
     assert!(world.nginx.quit().unwrap().success());
@@ -248,12 +248,12 @@ fn nginx_that_is_told_to_stop_does_not_wait() {
 }
 
 #[test]
-fn a_question_that_nobody_waits_for_does_not_keep_nginx_from_quitting() {
+fn a_validation_without_waiters_does_not_keep_nginx_from_quitting() {
     for reload in [false, true] {
         let mut world = World::setup().start();
         let gate = world.identity.hold_validations();
         let client = start(&world, &new_uuid());
-        world.wait_for_questions(1);
+        world.wait_for_validations(1);
         drop(client);
         world.nginx.wait_for_log("prematurely closed connection").unwrap();
         if reload {
@@ -272,7 +272,7 @@ fn a_shutdown_that_nginx_bounds() {
     let mut world = World::setup().config(bounded).start();
     let gate = world.identity.hold_validations();
     let waiting: Vec<_> = (0..5).map(|_| start(&world, &new_uuid())).collect();
-    world.wait_for_questions(5);
+    world.wait_for_validations(5);
     // Before the answers come, and before the module would give up.
     assert!(world.nginx.quit().unwrap().success());
     drop(waiting);
@@ -292,7 +292,7 @@ fn a_body_that_comes_while_the_request_waits() {
     let (head, rest) = bytes.split_at(bytes.len() - body.len());
     let mut client = world.nginx.connect().unwrap();
     client.write(head).unwrap();
-    world.wait_for_questions(1);
+    world.wait_for_validations(1);
     client.write(rest).unwrap();
     gate.open();
     expect::v3_user(&Seen::of(&client.read(false).unwrap()).unwrap());

@@ -86,7 +86,7 @@ fn beside_auth_request() {
     gone.write(&Request::get("/").token(&token).bytes()).unwrap();
     let mut stays = world.nginx.connect().unwrap();
     stays.write(&Request::get("/").token(&token).bytes()).unwrap();
-    world.wait_for_questions(asked + 1);
+    world.wait_for_validations(asked + 1);
     drop(gone);
     world.nginx.wait_for_log("prematurely closed connection").unwrap();
     gate.open();
@@ -103,7 +103,7 @@ fn pipelined_requests_that_wait() {
     let mut client = world.nginx.connect().unwrap();
     let request = |token: &String| Request::get("/files/hello.txt").token(token).bytes();
     client.write(&tokens.iter().flat_map(request).collect::<Vec<_>>()).unwrap();
-    world.wait_for_questions(1);
+    world.wait_for_validations(1);
     gate.open();
     for expected in [200, 401, 200] {
         assert_eq!(client.read(false).unwrap().status, expected);
@@ -138,7 +138,7 @@ fn http_2_streams_that_wait() {
         let token = world.uuid(&Payload::v3());
         let gate = world.identity.hold_validations();
         let waiting = curl(&token, "10").stdout(std::process::Stdio::piped()).spawn().unwrap();
-        world.wait_for_questions(round);
+        world.wait_for_validations(round);
         gate.open();
         let output = waiting.wait_with_output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n".repeat(4));
@@ -149,7 +149,7 @@ fn http_2_streams_that_wait() {
     let token = world.uuid(&Payload::v3());
     let gate = world.identity.hold_validations();
     let mut gives_up = curl(&token, "20").stderr(std::process::Stdio::null()).spawn().unwrap();
-    world.wait_for_questions(3);
+    world.wait_for_validations(3);
     gives_up.kill().unwrap();
     gives_up.wait().unwrap();
     gate.open();

@@ -119,7 +119,7 @@ fn a_refusal_after_an_upstream_was_tried_is_ours() {
 }
 
 #[test]
-fn a_rotation_that_could_not_be_looked_for_is_no_refusal_for_long() {
+fn a_rotation_that_could_not_be_fetched_is_tried_again_soon() {
     let mut world = World::setup().set("keystone_revocation_cache_time", "1h").start();
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
     let next = Pki::new().unwrap();
@@ -226,7 +226,7 @@ fn a_worker_that_has_outlived_two_configurations_keeps_its_service_token_to_itse
 }
 
 #[test]
-fn too_many_that_wait_are_told_so() {
+fn too_many_waiting_requests_are_logged() {
     let world = World::setup()
         .set("keystone_max_pending", "2")
         .set("keystone_read_timeout", "5s")

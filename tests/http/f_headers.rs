@@ -72,7 +72,7 @@ fn f01_forged_headers_without_a_token() {
         let world = World::setup().config(|config| config.server(server)).start();
         expect::refused(&world.send(&forged(Request::get("/"))));
         let seen = world.seen(&forged(Request::get("/delay/")));
-        expect::nobody(&seen);
+        expect::no_identity(&seen);
         assert!(!format!("{:?}", seen.headers).contains("forged"));
     }
 }
@@ -107,7 +107,7 @@ fn a_token_header_is_one_in_every_spelling() {
         let seen = world.seen(&Request::get("/hidden/").header(name, &token));
         assert!(!format!("{:?}", seen.headers).contains(&token), "{name}");
     }
-    // Which of the two an application would take, nobody knows.
+    // It is not known which of the two an application would take.
     let twice = Request::get("/").token(&token).header("X.Auth.Token", &token);
     assert_eq!(world.send(&twice).status, 400);
 }
@@ -115,8 +115,8 @@ fn a_token_header_is_one_in_every_spelling() {
 #[test]
 fn f01_a_request_of_which_no_header_stays() {
     // nginx keeps twenty headers in an array. What stays first is the last one of these, and then
-    // goes as well: what is added has to find room elsewhere. In small pools the array is a piece of
-    // memory of its own, and what is written behind it ends the worker.
+    // goes as well: what is added has to find room elsewhere. In small pools the array is a piece
+    // of memory of its own, and what is written behind it ends the worker.
     let world = World::setup()
         .config(|config| config.http("connection_pool_size 256; request_pool_size 256;"))
         .location(
@@ -177,7 +177,7 @@ fn f01_forged_headers_to_a_cgi_like_upstream() {
     }
     if with_http_2 {
         expect::v3_user(&world.seen(&forged(Request::get("/grpc/on").token(&token))));
-        expect::nobody(&world.seen(&forged(Request::get("/grpc/delay"))));
+        expect::no_identity(&world.seen(&forged(Request::get("/grpc/delay"))));
         let requests = format!("{:?}", world.upstream.requests());
         assert!(!requests.contains("forged"), "{requests}");
     }
@@ -511,7 +511,7 @@ fn f08_f09_f10_catalogs() {
 }
 
 #[test]
-fn f08_a_catalog_is_only_given_where_asked_for() {
+fn f08_a_catalog_is_sent_only_where_configured() {
     let world = World::setup()
         .offline()
         .location(
@@ -540,7 +540,7 @@ fn e13_e14_a_token_without_a_catalog() {
 }
 
 #[test]
-fn f11_no_content_type_is_made_up() {
+fn f11_no_content_type_is_invented() {
     let world = World::setup().offline().start();
     let request = Request::get("/status/200?body=plain").token(&world.pki(&Payload::v3()));
     let answer = world.send(&request);

@@ -182,7 +182,7 @@ fn many_wait_for_the_first_certificates_and_ask_once() {
 }
 
 #[test]
-fn clients_that_go_away_while_they_wait() {
+fn clients_that_disconnect_while_they_wait() {
     let world = World::setup().start();
     world.identity.fault("/", Fault::Delay(millis(200)));
     let token = world.pki(&Payload::v3());
@@ -277,7 +277,7 @@ fn damaged_files_in_signing_dir() {
     for name in ["signing_cert.pem", "cacert.pem", "revoked.pem"] {
         for (what, damage) in &damages {
             let path = Path::new("keystone").join(name);
-            // With the identity service at hand, the files are mended.
+            // With an identity service, the files are written again.
             let world = World::setup().offline().files(|dir| damage(&dir.join(&path))).start();
             assert_eq!(world.status(&world.pki(&Payload::v3())), 200, "{name} {what}");
             let mended = || {

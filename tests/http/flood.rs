@@ -15,8 +15,8 @@ use serde_json::json;
 const ATTACKER: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// With the status at `/status`, and the address of the client taken from `X-Real-IP` where there is
-/// one.
+/// With the status at `/status`, and the address of the client taken from `X-Real-IP` where there
+/// is one.
 fn setup() -> Setup {
     World::setup()
         .set("keystone_read_timeout", "1m")
@@ -51,7 +51,7 @@ fn one_address_cannot_take_all_validations() {
     let token = world.uuid(&Payload::v3());
     let gate = world.identity.hold_validations();
     let flood: Vec<_> = (0..60).map(|_| start(&world, ATTACKER, &with(&new_fernet()))).collect();
-    world.wait_for_questions(10);
+    world.wait_for_validations(10);
     // Those beyond a quarter are answered while the others wait.
     wait_for("the others to be refused", || {
         (limited(&world)["max_pending_per_address"] == 50).then_some(())
@@ -75,23 +75,23 @@ fn one_address_cannot_take_all_validations() {
 
     // Another address is served as if nothing was.
     let mut other = start(&world, OTHER, &with(&token));
-    world.wait_for_questions(11);
+    world.wait_for_validations(11);
     gate.open();
     assert_eq!(other.read(false).unwrap().status, 200);
     for mut client in waiting {
         expect::refused(&client.read(false).unwrap());
     }
-    // The bound counts what is under way, not what was.
+    // The limit counts pending validations, not completed ones.
     assert_eq!(ask(&world, ATTACKER, &new_uuid()), 401);
     assert_eq!(world.identity.validations().len(), 12);
 }
 
 #[test]
-fn a_flood_is_told_once_at_warn() {
+fn a_flood_is_logged_once_at_warn() {
     let world = setup().set("keystone_max_pending_per_address", "1").start();
     let gate = world.identity.hold_validations();
     let _first = start(&world, ATTACKER, &with(&new_uuid()));
-    world.wait_for_questions(1);
+    world.wait_for_validations(1);
     for _ in 0..20 {
         assert_eq!(ask(&world, ATTACKER, &new_uuid()), 503);
     }
@@ -119,7 +119,7 @@ fn the_address_is_that_of_realip() {
     let mut waiting = Vec::new();
     for (number, address) in addresses.iter().enumerate() {
         waiting.push(start(&world, ATTACKER, &from(address)));
-        world.wait_for_questions(number + 1);
+        world.wait_for_validations(number + 1);
     }
     // The whole address counts, and an IPv4 address is the same in either notation.
     for address in addresses.iter().chain(&["::ffff:192.0.2.1"]) {
@@ -133,18 +133,18 @@ fn the_address_is_that_of_realip() {
 }
 
 #[test]
-fn a_question_that_is_asked_already_may_be_waited_for() {
+fn a_request_may_wait_for_a_running_validation() {
     let world = setup().set("keystone_max_pending_per_address", "1").start();
     let token = world.uuid(&Payload::v3());
     let gate = world.identity.hold_validations();
     let mut waiting = vec![start(&world, ATTACKER, &with(&token))];
-    world.wait_for_questions(1);
+    world.wait_for_validations(1);
     for source in [ATTACKER, ATTACKER, OTHER] {
         waiting.push(start(&world, source, &with(&token)));
     }
-    // It is the question of who asked it first: the other address has none of its own yet.
+    // A validation counts for the address that started it: the other address has none yet.
     let mut own = start(&world, OTHER, &with(&new_uuid()));
-    world.wait_for_questions(2);
+    world.wait_for_validations(2);
     assert_eq!(ask(&world, ATTACKER, &new_uuid()), 503);
     gate.open();
     for mut client in waiting {
@@ -154,12 +154,12 @@ fn a_question_that_is_asked_already_may_be_waited_for() {
 }
 
 #[test]
-fn who_goes_away_has_asked_all_the_same() {
+fn a_client_that_leaves_has_started_the_validation() {
     let world = setup().set("keystone_max_pending_per_address", "2").start();
     let gate = world.identity.hold_validations();
     for number in 1..=2 {
         let client = start(&world, ATTACKER, &with(&new_uuid()));
-        world.wait_for_questions(number);
+        world.wait_for_validations(number);
         drop(client);
         world.nginx.wait_for_log("prematurely closed connection").unwrap();
     }
@@ -180,7 +180,7 @@ fn without_the_bound_one_address_may_have_them_all() {
         .start();
     let gate = world.identity.hold_validations();
     let mut waiting: Vec<_> = (0..8).map(|_| start(&world, ATTACKER, &with(&new_uuid()))).collect();
-    world.wait_for_questions(8);
+    world.wait_for_validations(8);
     assert_eq!(ask(&world, OTHER, &new_uuid()), 503);
     assert_eq!(limited(&world), json!({"max_pending": 1, "max_pending_per_address": 0}));
     gate.open();
@@ -194,7 +194,7 @@ fn signed_tokens_that_wait_for_the_list_do_not_count() {
     let world = setup().set("keystone_max_pending_per_address", "1").start();
     let gate = world.identity.hold_validations();
     let mut waiting = start(&world, ATTACKER, &with(&new_uuid()));
-    world.wait_for_questions(1);
+    world.wait_for_validations(1);
     assert_eq!(ask(&world, ATTACKER, &world.pki(&Payload::v3())), 200);
     gate.open();
     expect::refused(&waiting.read(false).unwrap());

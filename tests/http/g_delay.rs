@@ -11,7 +11,7 @@ fn g01_no_token() {
     let world = World::setup().start();
     let answer = world.send(&Request::get("/delay/"));
     assert_eq!(answer.header("X-Result"), Some("no_token"));
-    expect::nobody(&world.seen(&Request::get("/delay/")));
+    expect::no_identity(&world.seen(&Request::get("/delay/")));
     assert_eq!(world.identity.requests(), [""; 0]);
 }
 
@@ -22,7 +22,7 @@ fn g02_invalid_token() {
     let tokens = [new_uuid(), "MIInonsense".into(), "PKIZ_nonsense".into(), stranger];
     for token in tokens {
         let seen = world.seen(&Request::get("/delay/").token(&token));
-        expect::nobody(&seen);
+        expect::no_identity(&seen);
         assert_eq!(seen.header("X-Auth-Token"), Some(token));
     }
 }
@@ -32,7 +32,7 @@ fn g03_expired_token() {
     let world = World::setup().offline().start();
     let token = world.pki(&Payload::v3().expires_in(-10));
     let seen = world.seen(&Request::get("/delay/").token(&token));
-    expect::nobody(&seen);
+    expect::no_identity(&seen);
     assert_eq!(seen.header("X-Auth-Token"), Some(token));
 }
 
@@ -77,7 +77,7 @@ fn the_identity_service_is_down() {
     let answer = world.send(&Request::get("/delay/").token(&world.pki(&Payload::v3())));
     expect::unavailable(&answer);
     assert!(world.upstream.requests().is_empty());
-    expect::nobody(&world.seen(&Request::get("/delay/")));
+    expect::no_identity(&world.seen(&Request::get("/delay/")));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Section H of `docs/behaviour.md`: a service hands on a user's request, with a token of its own.
+//! Section H of `docs/behaviour.md`: a service passes a user's request on, with its own token.
 
 use keystone_testbed::expect::{
     self, NO_SERVICE, NO_USER, V2_SERVICE, V2_USER, V3_DOMAINS, V3_SERVICE_DOMAINS,
@@ -79,7 +79,7 @@ fn h03_a_bad_service_token() {
                 refused_as(&world.send(&with("/", &user, &bad)), "bad_service_token");
             }
         }
-        // The user token alone is as good as ever.
+        // The user token alone is still valid.
         assert_eq!(world.status(&user), 200);
     }
 }
@@ -101,7 +101,7 @@ fn h05_only_a_service_token() {
             let answer = world.send(&request.header("X-Service-Token", &service));
             refused_as(&answer, "no_token");
         }
-        // Nothing passes, whoever the service is: nobody has to be asked.
+        // Nothing passes, whatever the service token is: no request to Keystone is needed.
         assert_eq!(world.identity.requests(), [""; 0]);
     }
 }
@@ -257,7 +257,7 @@ fn a_bound_user_token_is_no_users_without_its_bind_or_a_service_that_vouches() {
 }
 
 #[test]
-fn nobody_can_say_whose_the_service_token_is() {
+fn the_service_token_cannot_be_validated() {
     let mut world = World::setup().set("keystone_http_request_max_retries", "0").start();
     let (token, service_token) = (world.uuid(&Payload::v3()), world.uuid(&Payload::v3_service()));
     assert_eq!(world.status(&token), 200);

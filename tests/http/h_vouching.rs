@@ -86,7 +86,7 @@ fn roles_that_are_not_required() {
     let seen = world.seen(&with("/", &token, &plain));
     assert_eq!(seen.header("X-Service-Identity-Status").as_deref(), Some("Confirmed"));
     assert_eq!(seen.header("X-Service-Roles").as_deref(), Some("other"));
-    // It is accepted, but nobody takes its word for more.
+    // It is accepted, but does not confirm the user.
     for _ in 0..2 {
         expect::refused(&world.send(&with("/", &over, &plain)));
     }

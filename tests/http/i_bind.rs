@@ -185,7 +185,7 @@ fn i17_negotiate_without_an_authenticated_user() {
 }
 
 #[test]
-fn i18_a_name_that_nobody_knows() {
+fn i18_an_unknown_mechanism() {
     assert_eq!(status(Some("FOO"), &bound()), 401);
     assert_eq!(status(Some("FOO"), &Payload::v3()), 401);
 }
@@ -222,7 +222,7 @@ fn binds_of_other_shapes() {
 fn delay_says_invalid() {
     let world = World::setup().offline().start();
     let seen = world.seen(&Request::get("/delay/").token(&world.pki(&bound())));
-    expect::nobody(&seen);
+    expect::no_identity(&seen);
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn status_online(world: &World) -> u16 {
 }
 
 #[test]
-fn a_password_buys_one_token_for_many_questions() {
+fn one_login_serves_many_validations() {
     for (version, path) in
         [("v2.0", "/v2.0/tokens"), ("v3", "/v3/auth/tokens"), ("auto", "/v3/auth")]
     {
@@ -360,7 +360,7 @@ fn https_connections_are_kept_alive() {
 }
 
 #[test]
-fn plain_http_on_an_https_port_and_the_other_way_round() {
+fn plain_http_on_an_https_port_and_the_reverse() {
     let mut address = None;
     let setup = World::setup().identity(|identity| address = Some(identity.address()));
     let world = setup
@@ -400,7 +400,7 @@ fn the_list_is_fetched_ahead_of_need_by_one_worker() {
 }
 
 #[test]
-fn a_list_that_nobody_waits_for_does_not_keep_nginx_from_quitting() {
+fn a_pending_list_does_not_keep_nginx_from_quitting() {
     let list = "/v3/auth/tokens/OS-PKI/revoked";
     let mut world = World::setup().set("keystone_revocation_cache_time", "1s").start();
     assert_eq!(status(&world), 200);

@@ -1,4 +1,5 @@
-//! One worker asks the identity service for all, and a worker that is to exit leaves that to others.
+//! One worker asks the identity service for all, and a worker that is to exit leaves that to
+//! others.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -89,7 +90,7 @@ fn waits_for_its_service_token(setup: Setup) -> (World, Client, keystone_testbed
     let request = Request::get("/").token(&world.pki(&Payload::v3()));
     let mut client = world.nginx.connect().unwrap();
     client.write(&request.header("X-Service-Token", &service).bytes()).unwrap();
-    world.wait_for_questions(1);
+    world.wait_for_validations(1);
     (world, client, gate)
 }
 

@@ -1,4 +1,4 @@
-//! What stands in the error log: enough to follow one token, and never a secret.
+//! The error log has enough to follow one token, and never a secret.
 
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::{Fault, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
@@ -116,7 +116,7 @@ fn no_secret_in_any_log_at_any_level() {
 }
 
 #[test]
-fn a_failure_of_the_identity_service_is_told_at_a_bounded_rate() {
+fn failures_of_the_identity_service_are_logged_at_a_limited_rate() {
     let world = World::setup()
         .identity(|identity| identity.stop())
         .set("keystone_http_request_max_retries", "0")
@@ -136,7 +136,7 @@ fn a_failure_of_the_identity_service_is_told_at_a_bounded_rate() {
 }
 
 #[test]
-fn failures_that_come_and_go_are_told_once() {
+fn failures_that_come_and_go_are_logged_once() {
     let world = World::setup().set("keystone_http_request_max_retries", "0").start();
     for _ in 0..20 {
         world.identity.fault_validations_times(1, Fault::Status(500));
@@ -196,7 +196,7 @@ fn the_log_formats_of_the_documentation() {
     assert_eq!(passed["user_name"], "a \"quoted\" name\\");
     assert_eq!((&passed["status"], &passed["format"]), (&200.into(), &"pki".into()));
     assert_eq!(by_result("no_token")["status"], 401);
-    // Only what somebody should look at.
+    // Only requests that need an operator.
     let look = log("doc-keystone.log");
     assert!(look.lines().count() == 1 && look.contains("result=bad_service_token"), "{look}");
 }

@@ -177,7 +177,7 @@ fn a_redirect_does_not_let_forged_headers_in() {
     let token = world.pki(&Payload::v3());
     let forged =
         |target: &str| Request::get(target).header("X-Roles", "x").header("X_User_Id", "x");
-    expect::nobody(&world.seen(&forged("/off/a")));
+    expect::no_identity(&world.seen(&forged("/off/a")));
     // Authenticated where auth is on; what was set there goes along.
     expect::v3_user(&world.seen(&forged("/on/a").token(&token)));
     // Set once, and not twice.
@@ -267,7 +267,7 @@ fn a_gateway_that_others_ask_by_auth_request() {
 }
 
 #[test]
-fn subrequests_of_a_page_are_not_asked_for_a_token_again() {
+fn subrequests_of_a_page_need_no_other_token() {
     let world = World::setup()
         .offline()
         .location("/ssi/", "keystone_auth on; ssi on; ssi_types text/plain;")
@@ -389,7 +389,7 @@ fn http_2() {
 }
 
 #[test]
-fn configurations_that_make_no_sense_are_told_and_do_not_crash() {
+fn configurations_that_make_no_sense_are_reported_and_do_not_crash() {
     let base = keystone_testbed::nginx::Config::protected;
     for odd in [
         base().location("/if/", "if ($arg_x) { keystone_auth on; }"),

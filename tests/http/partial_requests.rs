@@ -91,7 +91,7 @@ fn a_request_of_http_0_9() {
             assert_alive(&world, &workers, line.as_bytes());
         }
     }
-    // HTTP/0.9 has no headers, so nobody is who asks; and the upstream is told so.
+    // HTTP/0.9 has no headers, so the request has no identity, and the upstream sees this.
     let answer = world.nginx.exchange(b"GET /delay/x\r\n").unwrap();
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.contains(r#"["X-Identity-Status","Invalid"]"#), "{answer}");
@@ -102,7 +102,7 @@ fn a_request_of_http_0_9() {
 }
 
 #[test]
-fn headers_behind_a_line_of_http_0_9_are_nobodys() {
+fn headers_behind_a_line_of_http_0_9_are_ignored() {
     let world = setup().start();
     let workers = world.nginx.worker_pids();
     let bytes = b"GET /delay/x\r\nX-User-Id: evil\r\nX-Identity-Status: Confirmed\r\n\r\n";

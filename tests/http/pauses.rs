@@ -90,7 +90,7 @@ fn without_a_time_it_is_short() {
 fn what_asks_for_no_pause() {
     for faults in [
         vec![Fault::Status(503)],
-        // A token may be too long: that concerns nobody else.
+        // A token may be too long: this does not affect other tokens.
         vec![Fault::Status(413)],
         vec![Fault::Status(500), Fault::Header("Retry-After", "37".into())],
         vec![Fault::Status(429), Fault::Header("Retry-After", "0".into())],

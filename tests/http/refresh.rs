@@ -76,14 +76,14 @@ fn forged_tokens_while_certificates_cannot_be_had() {
 }
 
 #[test]
-fn a_rotation_that_failed_is_made_up_for() {
+fn a_rotation_that_failed_is_tried_again() {
     let world = World::setup().set("keystone_http_request_max_retries", "0").start();
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
     let next = stranger();
     world.identity.rotate(next).unwrap();
     world.identity.fault_times(1, CERTIFICATES, Fault::Status(503));
     expect::refused(&world.send(&Request::get("/").token(&forged())));
-    // Not remembered of the token, since nobody could look.
+    // The refusal is not cached, because the certificates could not be fetched.
     wait_for("a token of the new certificate to pass", || {
         (world.status(&Payload::v3().pki(&next.signing).unwrap()) == 200).then_some(())
     })
@@ -132,7 +132,7 @@ fn unknown_tokens_that_fill_all_places_keep_no_signed_token_waiting() {
     assert_eq!(world.status(&cached), 200);
     let gate = world.identity.hold_validations();
     let waiting: Vec<_> = (0..12).map(|_| start(&world, &new_uuid())).collect();
-    world.wait_for_questions(4);
+    world.wait_for_validations(4);
     for _ in 0..3 {
         let_the_list_become_old(&world);
         for token in [&cached, &world.pki(&Payload::v3())] {
@@ -171,7 +171,7 @@ fn forged_tokens_take_no_room_from_those_that_wait_for_the_list() {
 }
 
 #[test]
-fn a_tolerable_list_keeps_nobody_waiting_in_a_black_hole() {
+fn a_tolerated_list_keeps_no_request_waiting_in_a_black_hole() {
     let world = World::setup()
         .set("keystone_revocation_cache_time", "1s")
         .set("keystone_revocation_stale", "1h")

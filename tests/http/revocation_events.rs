@@ -119,7 +119,7 @@ fn one_worker_asks_for_all_and_only_when_it_is_of_use() {
 }
 
 #[test]
-fn events_that_cannot_be_had_change_nothing_and_are_told_once() {
+fn events_that_cannot_be_fetched_change_nothing_and_are_logged_once() {
     let world = watchful().set("keystone_http_request_max_retries", "0").start();
     let token = known(&world, &Payload::v3());
     assert_eq!(world.status(&token), 200);
@@ -170,7 +170,7 @@ fn more_events_than_the_zone_has_room_for() {
 
 #[test]
 fn an_answer_from_before_an_event_does_not_count_after_it() {
-    // The answer is under way while the token is revoked and the event is fetched.
+    // The response is on its way while the token is revoked and the event is fetched.
     let world = watchful().start();
     assert_eq!(world.status(&known(&world, &Payload::v3())), 200);
     let token = known(&world, &Payload::v3());

@@ -1,5 +1,5 @@
-//! The configurations of the README and of `nginx-conf/`, but for those that need a real Keystone or Swift: see
-//! `keystone_today`.
+//! The configurations of the README and of `nginx-conf/`, but for those that need a real Keystone
+//! or Swift: see `keystone_today`.
 
 use keystone_testbed::expect;
 use keystone_testbed::http::{send, Client, Request};
@@ -107,7 +107,7 @@ fn reverse_proxy() {
     let versions =
         Request::get("/").header("X-User-Id", "admin").header("X-Authorization", "Proxy x");
     let seen = Seen::of(&nginx.send(&versions).unwrap()).unwrap();
-    expect::nobody(&seen);
+    expect::no_identity(&seen);
     assert_eq!(seen.header("X-Authorization"), None);
 
     assert_eq!(send(image_address, &Request::get("/")).unwrap().status, 401);
@@ -172,10 +172,10 @@ fn fernet_fleet() {
     // The object store decides about what comes without a token, the image service is not asked.
     for path in ["/v1/AUTH_tenant_id1/public", "/healthcheck"] {
         let answer = one.send(&Request::get(path).header("X-User-Id", "admin")).unwrap();
-        expect::nobody(&Seen::of(&answer).unwrap());
+        expect::no_identity(&Seen::of(&answer).unwrap());
     }
     let unknown = Request::get("/v1/AUTH_tenant_id1").token(&new_uuid());
-    expect::nobody(&Seen::of(&one.send(&unknown).unwrap()).unwrap());
+    expect::no_identity(&Seen::of(&one.send(&unknown).unwrap()).unwrap());
     assert_eq!(send(ports[0].address(), &Request::get("/v2/images")).unwrap().status, 401);
     assert_eq!(image.requests().len(), 1);
 
@@ -186,7 +186,7 @@ fn fernet_fleet() {
     let images = Request::get("/v2/images").token(&limited);
     expect::v3_user(&Seen::of(&send(ports[0].address(), &images).unwrap()).unwrap());
     let objects = Request::get("/v2/images").token(&limited);
-    expect::nobody(&Seen::of(&one.send(&objects).unwrap()).unwrap());
+    expect::no_identity(&Seen::of(&one.send(&objects).unwrap()).unwrap());
 
     // Once it has had the revocation events, the other gateway has answers from memcached.
     wait_for("the other gateway to take the word of the first one", || {

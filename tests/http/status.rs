@@ -203,7 +203,7 @@ fn every_word_of_the_documentation_is_counted_and_no_other() {
 }
 
 #[test]
-fn what_is_told_is_well_formed_and_holds_no_secret() {
+fn the_report_is_well_formed_and_holds_no_secret() {
     let memcached = Memcached::start().unwrap();
     let world = full(&memcached);
     let tokens = [

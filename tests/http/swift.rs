@@ -1,4 +1,4 @@
-//! `keystone_swift_auth`: accounts, and who may do what with them.
+//! `keystone_swift_auth`: authorization for accounts.
 //!
 //! The decision itself is compared with Swift's in `tests/oracle_keystoneauth`; here is that a
 //! request gets there with all that it goes by, and what becomes of it.
@@ -38,7 +38,7 @@ fn stranger(roles: &[&str]) -> Payload {
     Payload::v3().project("other", "Other project").user("user_id2", "user_name2").roles(roles)
 }
 
-/// As somebody of the default domain, to whose names an ACL may refer.
+/// A user of the default domain, whose names an ACL may contain.
 fn in_default_domain(payload: Payload) -> Payload {
     payload.with("/user/domain/id", "default".into()).with("/project/domain/id", "default".into())
 }
@@ -51,7 +51,7 @@ fn ask(world: &World, token: Option<&str>, method: &str, target: &str) -> Respon
     })
 }
 
-/// What is asked for reaches the upstream as it was written.
+/// The path reaches the upstream as it was written.
 #[track_caller]
 fn passes(world: &World, token: Option<&str>, method: &str, target: &str) {
     let before = world.upstream.requests().len();
@@ -81,13 +81,13 @@ fn stays_out(world: &World, token: Option<&str>, method: &str, target: &str, sta
     assert_eq!(world.upstream.requests().len(), before, "{method} {target}");
 }
 
-/// The user may not.
+/// Expects 403: the user is known, and not authorized.
 #[track_caller]
 fn forbidden(world: &World, token: &str, method: &str, target: &str) {
     stays_out(world, Some(token), method, target, 403);
 }
 
-/// Nobody may without a token.
+/// Expects 401: the request needs a token.
 #[track_caller]
 fn unauthorized(world: &World, method: &str, target: &str) {
     stays_out(world, None, method, target, 401);

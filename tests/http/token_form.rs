@@ -14,7 +14,7 @@ const ES256: &str = r#"{"alg":"ES256","typ":"JWT"}"#;
 
 /// The token is refused for this reason, without a question.
 #[track_caller]
-fn assert_no_question(world: &World, token: &str, result: &str, reason: &str) {
+fn assert_no_request(world: &World, token: &str, result: &str, reason: &str) {
     let asked = world.identity.requests().len();
     let answer = world.send(&Request::get("/").token(token));
     expect::refused(&answer);
@@ -26,14 +26,14 @@ fn assert_no_question(world: &World, token: &str, result: &str, reason: &str) {
 
 /// The identity service is asked about the token.
 #[track_caller]
-fn assert_question(world: &World, token: &str) {
+fn assert_request(world: &World, token: &str) {
     world.identity.know(token, &Payload::v3());
     assert_eq!(world.status(token), 200);
     assert_eq!(world.identity.validations().last().map(String::as_str), Some(token));
 }
 
 #[test]
-fn what_is_no_fernet_token_costs_no_question() {
+fn what_is_no_fernet_token_causes_no_request() {
     let world = World::setup().start();
     let good = new_fernet();
     let cut = &good[..good.len() - 4];
@@ -50,10 +50,10 @@ fn what_is_no_fernet_token_costs_no_question() {
         // In the year 2106.
         (format!("gAAAAAD_{}", &good[8..]), "in the future"),
     ] {
-        assert_no_question(&world, &token, "malformed", reason);
+        assert_no_request(&world, &token, "malformed", reason);
     }
-    assert_question(&world, &good);
-    assert_question(&world, &format!("{}==", keystone_testbed::mint::new_fernet_of(7)));
+    assert_request(&world, &good);
+    assert_request(&world, &format!("{}==", keystone_testbed::mint::new_fernet_of(7)));
 }
 
 #[test]
@@ -61,12 +61,12 @@ fn what_only_keystone_can_tell_is_asked_about() {
     let world = World::setup().start();
     let jws = JwsKey::new().unwrap().token(3600).unwrap();
     for token in [new_uuid(), "gAAAA".to_owned(), "a.b".to_owned(), new_fernet(), jws] {
-        assert_question(&world, &token);
+        assert_request(&world, &token);
     }
 }
 
 #[test]
-fn what_is_no_jws_token_costs_no_question() {
+fn what_is_no_jws_token_causes_no_request() {
     let world = World::setup().start();
     let key = JwsKey::new().unwrap();
     let of = |header: &str, claims: &str| key.token_of(header, claims).unwrap();
@@ -85,13 +85,13 @@ fn what_is_no_jws_token_costs_no_question() {
         (key.token(0).unwrap(), "expired", "the token has expired"),
         (key.token(-3600).unwrap(), "expired", "the token has expired"),
     ] {
-        assert_no_question(&world, &token, result, reason);
+        assert_no_request(&world, &token, result, reason);
     }
-    assert_question(&world, &good);
+    assert_request(&world, &good);
 }
 
 #[test]
-fn a_service_token_is_looked_at_in_the_same_way() {
+fn a_service_token_is_examined_in_the_same_way() {
     let world = World::setup().start();
     let user = world.uuid(&Payload::v3());
     let request = Request::get("/").token(&user).header("X-Service-Token", "gAAAAABgarbage");
@@ -109,11 +109,11 @@ fn a_service_token_lets_an_expired_jws_be_asked_about() {
     let service = world.uuid(&Payload::v3_service());
     let request = Request::get("/").token(&expired).header("X-Service-Token", &service);
     assert_eq!(world.send(&request).status, 200);
-    assert_no_question(&world, &expired, "expired", "the token has expired");
+    assert_no_request(&world, &expired, "expired", "the token has expired");
 }
 
 #[test]
-fn with_keystone_s_keys_a_wrong_signature_costs_no_question() {
+fn with_keystone_s_keys_a_wrong_signature_causes_no_request() {
     let [key, next, stranger] = [(); 3].map(|()| JwsKey::new().unwrap());
     let world = World::setup()
         .files(|dir| {
@@ -125,18 +125,18 @@ fn with_keystone_s_keys_a_wrong_signature_costs_no_question() {
         .set("keystone_jws_keys", "@DIR@/jws @DIR@/next.pem")
         .start();
     for key in [&key, &next] {
-        assert_question(&world, &key.token(3600).unwrap());
+        assert_request(&world, &key.token(3600).unwrap());
         // A right signature says nothing about whether Keystone knows the token.
         let unknown = key.token(3600).unwrap();
         let answer = world.send(&Request::get("/").token(&unknown));
         assert_eq!(answer.header("X-Result"), Some("unknown_token"));
     }
     let forged = stranger.token(3600).unwrap();
-    assert_no_question(&world, &forged, "bad_signature", "the signature does not match");
+    assert_no_request(&world, &forged, "bad_signature", "the signature does not match");
     let other = key.token_of(r#"{"alg":"EdDSA","typ":"JWT"}"#, &jws_claims(3600)).unwrap();
-    assert_no_question(&world, &other, "bad_signature", "the signature does not match");
-    assert_no_question(&world, &key.token(-1).unwrap(), "expired", "the token has expired");
-    assert_question(&world, &new_uuid());
+    assert_no_request(&world, &other, "bad_signature", "the signature does not match");
+    assert_no_request(&world, &key.token(-1).unwrap(), "expired", "the token has expired");
+    assert_request(&world, &new_uuid());
 }
 
 #[test]
@@ -147,11 +147,11 @@ fn keys_that_are_replaced_count_from_the_reload_on() {
         .set("keystone_jws_keys", "@DIR@/jws.pem")
         .start();
     let token = new.token(3600).unwrap();
-    assert_no_question(&world, &token, "bad_signature", "the signature does not match");
+    assert_no_request(&world, &token, "bad_signature", "the signature does not match");
     fs::write(world.nginx.dir().join("jws.pem"), new.public_pem().unwrap()).unwrap();
     world.reconfigure(|config| config);
     // What was refused is not remembered.
-    assert_question(&world, &token);
+    assert_request(&world, &token);
 }
 
 #[test]

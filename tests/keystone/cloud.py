@@ -66,7 +66,7 @@ def main(directory):
     text = json.dumps(people, indent=1, ensure_ascii=False, sort_keys=True)
     cloud.joinpath('people.json').write_text(text, encoding='utf-8')
     config.unlink()
-    # With it, who reads does not wait for who writes.
+    # With it, readers do not wait for writers.
     sqlite3.connect(cloud / 'keystone.db').execute('PRAGMA journal_mode = WAL')
 
 

@@ -1,12 +1,12 @@
 """A Swift: serve_swift.py DIRECTORY --account N --container N --object N --proxy N.
 
-DIRECTORY is made: rings of one replica on one device, which is a folder there,
-and the configurations. The four servers listen on 127.0.0.1 at the ports given,
-and end with this program, which ends when its stdin does.
+It creates DIRECTORY: rings of one replica on one device, which is a folder there,
+and the configurations. The four servers listen on 127.0.0.1 at the given ports,
+and exit with this program, which exits when its stdin is closed.
 
-The proxy has no authtoken in its pipeline: whoever reaches it is who its
-headers say, as behind a gateway. With --memcached HOST:PORT and --identity URI
-contrib/keystone-edge takes the place of authtoken, among the middlewares that
+The proxy has no authtoken in its pipeline: every client has
+the identity in its headers, as behind a gateway. With --memcached HOST:PORT and --identity URI
+contrib/keystone-edge replaces authtoken, among the middlewares that
 need it: bulk in front of keystoneauth, s3api and s3token, and TempAuth.
 """
 

@@ -1,4 +1,4 @@
-//! Application credentials that are good for some requests only.
+//! Application credentials that are valid for some requests only.
 //!
 //! The rules are those of `rules` in tests/keystone/cloud.py.
 

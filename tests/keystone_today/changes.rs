@@ -89,7 +89,7 @@ fn what_is_cached_ends_with_the_event_that_revokes_it() {
     for token in [&revoked, &disabled] {
         let refused = || (gate.ask_with(token).answer.status == 401).then_some(());
         wait_for("the event to be heard of", refused).unwrap();
-        // auth_token goes by what it knows for five minutes.
+        // auth_token uses its cache entry for five minutes.
         expect::refused(&gate.ask_with(token).oracle_confirms(&[]).answer);
     }
     gate.ask_with(&other).oracle_confirms(&[]).agree();

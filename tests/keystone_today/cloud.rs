@@ -9,19 +9,19 @@ use keystone_testbed::process::at_exit;
 
 /// Three Keystones on one database, and the oracle.
 pub struct Cloud {
-    /// Gives Fernet tokens.
+    /// Issues Fernet tokens.
     pub fernet: Keystone,
-    /// Gives JWS tokens.
+    /// Issues JWS tokens.
     pub jws: Keystone,
     /// Gives Fernet tokens that expire soon; `fernet` knows them too.
     pub brief: Keystone,
-    /// auth_token of today.
+    /// auth_token of a current release.
     pub oracle: Oracle,
 }
 
 static CLOUD: Mutex<Option<Arc<Cloud>>> = Mutex::new(None);
 
-/// The cloud; it is started when it is asked for the first time, and ends with the program.
+/// The cloud; it is started with the first call, and ends with the program.
 pub fn cloud() -> Arc<Cloud> {
     let mut cloud = CLOUD.lock().unwrap_or_else(PoisonError::into_inner);
     let cloud = cloud.get_or_insert_with(|| {

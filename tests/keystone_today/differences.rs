@@ -61,13 +61,13 @@ pub fn names_of_a_later_time_are_stripped(told: &mut View) -> bool {
 }
 
 /// auth_token says it in plain words.
-pub fn unavailability_is_told_in_json(told: &mut View) -> bool {
+pub fn unavailability_is_json(told: &mut View) -> bool {
     let differ = told.status == 503 && told.body.is_empty();
     told.body = UNAVAILABLE.into();
     differ
 }
 
-/// With `delay`, auth_token takes a token for invalid that nobody could judge. The user would be
+/// With `delay`, auth_token treats a token as invalid that could not be judged. The user would be
 /// told to log in again, and find that it does not help.
 pub fn what_cannot_be_judged_is_not_invalid(told: &mut View) -> bool {
     let differ = told.headers.get("x-identity-status").is_some_and(|status| status == "Invalid");

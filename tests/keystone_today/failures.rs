@@ -4,7 +4,7 @@ use keystone_testbed::expect;
 use keystone_testbed::keystone::Issue;
 
 use crate::cloud::cloud;
-use crate::differences::{unavailability_is_told_in_json, what_cannot_be_judged_is_not_invalid};
+use crate::differences::{unavailability_is_json, what_cannot_be_judged_is_not_invalid};
 use crate::gate::Gate;
 
 #[test]
@@ -20,11 +20,11 @@ fn keystone_is_stopped_and_comes_back() {
     keystone.stop();
     let both = gate.ask_with(&unknown).oracle_answers(503);
     expect::unavailable(&both.answer);
-    both.agree_but(&[unavailability_is_told_in_json]);
+    both.agree_but(&[unavailability_is_json]);
     let both = delaying.ask_with(&unknown).oracle_lets_pass(&[]);
     expect::unavailable(&both.answer);
     both.agree_but(&[what_cannot_be_judged_is_not_invalid]);
-    // For what is cached nobody is asked, and for no token neither.
+    // A cached token needs no request, and neither does a missing one.
     gate.ask_with(&known).oracle_confirms(&[("x-user-name", "alice")]).agree();
     delaying.ask_with("").oracle_lets_pass(&[]).agree();
 
@@ -40,7 +40,7 @@ fn the_gates_own_password_is_wrong() {
     let gate = Gate::setup(&cloud.fernet).service_user("gateway", "wrong", "service").open();
     let both = gate.ask_with(&token).oracle_answers(503);
     expect::unavailable(&both.answer);
-    both.agree_but(&[unavailability_is_told_in_json]);
+    both.agree_but(&[unavailability_is_json]);
 }
 
 #[test]
@@ -52,5 +52,5 @@ fn the_gates_own_user_may_not_ask() {
         .open();
     let both = gate.ask_with(&token).oracle_answers(503);
     expect::unavailable(&both.answer);
-    both.agree_but(&[unavailability_is_told_in_json]);
+    both.agree_but(&[unavailability_is_json]);
 }

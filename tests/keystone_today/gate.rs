@@ -138,7 +138,7 @@ impl Setup {
             .option("project_name", project)
     }
 
-    /// Opens it.
+    /// Starts nginx.
     pub fn open(self) -> Gate {
         let behind = format!("proxy_pass http://{};", self.upstream.address());
         let config = self.config.location("/", &format!("keystone_auth {};\n{behind}", self.auth));
@@ -160,7 +160,7 @@ pub struct Both {
     pub ours: View,
     /// On the way through auth_token.
     pub oracle: View,
-    /// The answer of nginx.
+    /// The response of nginx.
     pub answer: Response,
 }
 
@@ -201,7 +201,7 @@ impl Both {
         self
     }
 
-    /// The oracle refuses it.
+    /// Expects that auth_token refuses the request.
     #[track_caller]
     pub fn oracle_refuses(self) -> Self {
         self.oracle_answers(401)

@@ -116,7 +116,7 @@ fn an_expired_user_token_passes_only_with_a_service_token() {
     gate.ask(&request(&unseen, &bob)).oracle_refuses().agree();
     gate.ask(&request(&unseen, &expired_service)).oracle_refuses().agree();
 
-    // A service token that is good without the role is not good for that.
+    // A service token that is valid without the role is not enough for that.
     let gate = Gate::setup(&cloud.fernet).service_roles_not_required().open();
     gate.ask(&request(&user, &bob)).oracle_refuses().agree();
     gate.ask(&request(&user, &service)).oracle_confirms(&confirmed).agree();

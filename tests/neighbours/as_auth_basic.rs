@@ -15,7 +15,8 @@ use keystone_testbed::world::{Setup, World};
 /// that protect a location, and the word `secret` for what is protected.
 struct Case {
     name: &'static str,
-    /// Locations below `@P@/NAME`, without that prefix, and named ones, whose names begin with `@N@`.
+    /// Locations below `@P@/NAME`, without that prefix, and named ones, whose names begin with
+    /// `@N@`.
     locations: &'static [(&'static str, &'static str)],
     /// The method of the request to `@P@/NAME/`.
     method: &'static str,

@@ -139,7 +139,7 @@ fn a_request_that_waits_gets_the_verdict_however_the_phase_is_rotated() {
             ] {
                 waiting.push((start(&world, &Request::get(target).token(token)), status));
             }
-            world.wait_for_questions(2);
+            world.wait_for_validations(2);
             assert_eq!(world.send(&Request::get(WORKER)).status, 200);
             for _ in 0..rotations {
                 assert_eq!(world.send(&Request::get("/rotate/")).status, 200);
@@ -171,7 +171,7 @@ fn a_request_that_is_woken_while_it_waits_goes_on_waiting() {
             let gate = world.identity.hold_validations();
             let mut refused = start(&world, &Request::get("/woken/").token(&unknown));
             let mut passing = start(&world, &Request::get("/woken/").token(&user));
-            world.wait_for_questions(2);
+            world.wait_for_validations(2);
             for _ in 0..3 {
                 let target = if is_rotated { "/rotate/" } else { WORKER };
                 assert_eq!(world.send(&Request::get(target)).status, 200);
@@ -245,7 +245,7 @@ fn forged_headers_are_removed_also_when_the_rewrite_phase_is_reordered_meanwhile
         assert_eq!(world.send(&Request::get(WORKER)).status, 200);
         assert_eq!(world.send(&Request::get("/mover/")).status, 200);
         let seen = |client: &mut Client| Seen::of(&client.read(false).unwrap()).unwrap();
-        expect::nobody(&seen(&mut nobody));
+        expect::no_identity(&seen(&mut nobody));
         expect::v3_user(&seen(&mut user));
         let all = || (world.upstream.requests().len() == 3).then_some(());
         wait_for("three requests", all).unwrap();

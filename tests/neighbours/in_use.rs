@@ -264,7 +264,8 @@ fn image_filter_works_on_what_is_protected() {
         let token = world.uuid(&Payload::v3());
         let answer = world.send(&Request::get("/image/dot.gif").token(&token));
         assert_eq!(answer.json().unwrap()["img"]["type"], "gif", "{order:?}");
-        // Whatever image_filter makes of a refusal's body, it makes of ours what it makes of nginx's.
+        // Whatever image_filter makes of a refusal's body, it makes of ours what it makes of
+        // nginx's.
         let refused = world.send(&Request::get("/image/dot.gif"));
         let basic = world.send(&Request::get("/basic/dot.gif"));
         assert_eq!(refused.status, basic.status, "{order:?}");

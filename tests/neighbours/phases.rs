@@ -56,7 +56,7 @@ fn a_request_that_waits_while_the_phase_is_reordered_gets_the_verdict() {
         let mut forbidden = start(&world, &Request::get("/admin/").token(&user));
         let mut passing = start(&world, &Request::get("/").token(&user));
         let mut delayed = start(&world, &Request::get("/delay/").token(&unknown));
-        world.wait_for_questions(2);
+        world.wait_for_validations(2);
 
         assert_eq!(world.send(&Request::get(WORKER)).status, 200);
         assert_eq!(world.send(&Request::get("/mover/")).status, 200);
@@ -75,13 +75,13 @@ fn a_request_that_waits_while_the_phase_is_reordered_gets_the_verdict() {
             keystone_testbed::upstream::Seen::of(&answer).unwrap()
         };
         expect::v3_user(&seen(&mut passing));
-        expect::nobody(&seen(&mut delayed));
+        expect::no_identity(&seen(&mut delayed));
         world.assert_quiet_log();
     }
 }
 
 #[test]
-fn no_reload_lets_a_made_up_token_pass() {
+fn no_reload_lets_a_forged_token_pass() {
     if !can_load_debians_modules() {
         return;
     }

@@ -34,7 +34,7 @@ def restore_openssl_words():
     cms.set_subprocess(words)
 
 
-# oslo.utils imports netifaces for get_my_ipv4(), which nobody calls here. The
+# oslo.utils imports netifaces for get_my_ipv4(), which is not called here. The
 # package is a C extension without a wheel: it would need a compiler.
 sys.modules.setdefault('netifaces', types.ModuleType('netifaces'))
 

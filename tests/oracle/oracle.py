@@ -1,7 +1,7 @@
 """The oracle: auth_token of keystonemiddleware 4.9.1 in front of an echo.
 
-The first line on stdout is `PORT n`; from then on 127.0.0.1:n answers. What the
-echo says, and which headers it heeds, is told in README.md.
+The first line on stdout is `PORT n`; from then on 127.0.0.1:n answers. README.md
+describes what the application returns and which headers it uses.
 """
 
 import compat  # first: the rest does not import without it

@@ -1,6 +1,6 @@
 """What the oracles are made of: a filter in front of an echo, served over HTTP/1.1.
 
-README.md says what the echo tells and which headers it heeds.
+README.md describes what the application returns and which headers it uses.
 """
 
 import http

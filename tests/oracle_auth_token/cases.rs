@@ -1,4 +1,4 @@
-//! A request with a token in it, made up at random.
+//! A random request with a token.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub enum Odd {
 pub struct Case {
     /// What kind it is of.
     pub kind: &'static str,
-    /// The token.
+    /// The value of `X-Auth-Token`.
     pub token: String,
     /// Another token that the oracle must be asked about instead.
     pub twin: Option<String>,
@@ -105,9 +105,9 @@ impl Case {
 
 /// Makes cases for one scene.
 pub struct Maker<'a> {
-    /// Where chance comes from.
+    /// Source of all random choices.
     pub random: Random,
-    /// Who signs.
+    /// Certificates that sign tokens.
     pub pki: &'a Pki,
     /// Who may not, with a certificate of the same names and numbers.
     pub stranger: &'a Pki,
@@ -208,7 +208,7 @@ impl<'a> Maker<'a> {
         self.carried = carried;
     }
 
-    /// A payload that is good for a project or a domain.
+    /// A payload that is scoped to a project or a domain.
     pub fn payload(&mut self) -> Payload {
         match self.random.below(5) {
             0 | 1 => self.dressed(Payload::v2()),
@@ -287,7 +287,7 @@ impl<'a> Maker<'a> {
         json!(services)
     }
 
-    /// Some JSON, signed.
+    /// Signs JSON as a token.
     pub fn signed(&mut self, content: &str) -> Vec<u8> {
         let form =
             Form { digest: self.digest(), null_parameters: self.random.percent(30), bend: None };
@@ -317,7 +317,7 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// A payload as a token that somebody else signed.
+    /// A payload as a token of another signer.
     pub fn strange(&mut self, payload: &Payload) -> String {
         let der = sign(&self.stranger.signing, &payload.json(), Form::default());
         self.armoured(&der)
@@ -345,7 +345,7 @@ impl<'a> Maker<'a> {
         format!("audit-{}", self.id())
     }
 
-    /// A name.
+    /// A random name.
     pub fn word(&mut self) -> String {
         self.random.pick(WORDS).to_owned()
     }
@@ -356,7 +356,7 @@ impl<'a> Maker<'a> {
         role.to_owned()
     }
 
-    /// Headers that only the module may set, as somebody sends them who should not.
+    /// Headers that only the module may set, sent by a client.
     fn forged_headers(&mut self) -> Vec<(String, String)> {
         if self.random.percent(40) {
             return Vec::new();

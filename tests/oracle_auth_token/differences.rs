@@ -11,9 +11,8 @@ use crate::cases::{Case, Odd};
 
 /// What the oracle said about a case.
 pub struct Told<'a> {
-    /// The case.
     pub case: &'a Case,
-    /// Its answer.
+    /// The answer of auth_token to the case.
     pub view: View,
     /// Its answer to the twin of the case's token, if there is one.
     pub twin: Option<View>,
@@ -37,7 +36,7 @@ pub const DIFFERENCES: &[(&str, Difference)] = &[
     ("a_token_given_twice_is_a_bad_request", a_token_given_twice_is_a_bad_request),
     ("roles_in_the_metadata_are_read", roles_in_the_metadata_are_read),
     ("roles_with_a_comma_are_left_out", roles_with_a_comma_are_left_out),
-    ("the_system_scope_is_told", the_system_scope_is_told),
+    ("the_system_scope_is_reported", the_system_scope_is_reported),
     ("names_of_a_later_time_are_stripped", names_of_a_later_time_are_stripped),
     ("blanks_around_a_value_fall_off", blanks_around_a_value_fall_off),
     ("the_catalog_is_compact", the_catalog_is_compact),
@@ -95,7 +94,7 @@ fn revoked_in_another_form_is_revoked(told: &mut Told<'_>) -> bool {
     told.case.is(Odd::RevokedInAnotherForm) && refuse(told)
 }
 
-/// An id that is a number, an admin flag that is a word: Python hands on whatever it finds.
+/// An id that is a number, an admin flag that is a word: Python passes on whatever it finds.
 fn values_of_another_type_are_refused(told: &mut Told<'_>) -> bool {
     (told.case.is(Odd::OtherType) || !told.view.not_text.is_empty()) && refuse(told)
 }
@@ -127,7 +126,7 @@ fn roles_with_a_comma_are_left_out(told: &mut Told<'_>) -> bool {
 }
 
 /// The scope is younger than 4.9.1, which takes such a token for an unscoped one.
-fn the_system_scope_is_told(told: &mut Told<'_>) -> bool {
+fn the_system_scope_is_reported(told: &mut Told<'_>) -> bool {
     let confirmed = told.view.headers.get("x-identity-status").is_some_and(|s| s == "Confirmed");
     let scoped = told.case.is(Odd::SystemScope) && confirmed;
     if scoped {

@@ -9,7 +9,7 @@ use crate::cases::{pkiz, Carried, Maker, Odd};
 /// A name, and what makes the token.
 pub type Kind = (&'static str, fn(&mut Maker<'_>) -> String);
 
-/// Each of them once.
+/// Every kind, once.
 pub const KINDS: &[Kind] = &[
     ("good", good),
     ("good again", good),

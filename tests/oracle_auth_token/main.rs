@@ -2,7 +2,7 @@
 //! everything that an upstream and a client see must be the same, apart from the differences that
 //! [`differences`] names with their reasons. See tests/oracle/README.md.
 //!
-//! `KEYSTONE_ORACLE_SEED` makes up other requests, `KEYSTONE_ORACLE_CASES` more of them.
+//! `KEYSTONE_ORACLE_SEED` generates other requests, `KEYSTONE_ORACLE_CASES` more of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,7 +43,7 @@ const SCENES: &[Scene] = &[
 ];
 
 #[test]
-fn an_upstream_is_told_what_auth_token_tells() {
+fn an_upstream_gets_the_headers_of_auth_token() {
     let seed = number("KEYSTONE_ORACLE_SEED", SEED);
     let further = number("KEYSTONE_ORACLE_CASES", FURTHER_CASES);
     let pki = shared_pki().expect("a PKI");
@@ -134,7 +134,7 @@ impl Scene {
     }
 }
 
-/// What was seen.
+/// Numbers of cases by result.
 #[derive(Default)]
 struct Tally {
     requests: usize,

@@ -38,7 +38,7 @@ impl Oracle {
         Self { oracle, _signing_dir: signing_dir }
     }
 
-    /// Sends it a request.
+    /// Sends a request to auth_token.
     pub fn ask(&self, request: &Request) -> View {
         self.oracle.ask(request).expect("the oracle answers")
     }

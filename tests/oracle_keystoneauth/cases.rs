@@ -1,4 +1,4 @@
-//! A request, made up at random of few values, so that one often is what another asks for.
+//! A random request of few values, so that values often match.
 //!
 //! None of them is `None`, and none is empty where Python would write that: what a value that is
 //! not there matches in Swift is a difference on purpose, and has tests of its own.
@@ -27,7 +27,7 @@ pub struct Case {
 /// What a token is of.
 #[derive(Debug)]
 pub struct Who {
-    /// 2 or 3.
+    /// Version of the identity API: 2 or 3.
     pub version: u8,
     pub identity: Identity,
 }
@@ -43,11 +43,11 @@ pub enum Service {
 /// What is to be the same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// There is an account.
+    /// The path has an account.
     Decided(Decision),
-    /// The ACL is none.
+    /// The ACL is malformed.
     NoAcl,
-    /// The path names nothing.
+    /// The path has no account.
     NoPath,
 }
 
@@ -76,7 +76,7 @@ impl Case {
         }
     }
 
-    /// What the module says.
+    /// The decision of the module.
     pub fn outcome(&self, scene: &Scene) -> Outcome {
         let acl = match &self.acl {
             Some((kind, text)) => match Acl::parse(*kind, text) {
@@ -227,7 +227,7 @@ fn item(random: &mut Random, kind: AclKind, user: Option<&Who>) -> String {
             escape(random, &role)
         }
         40..=54 => {
-            // Perhaps of somebody who is there.
+            // Perhaps of a user that exists.
             let own = |it: &Option<String>| it.clone().unwrap_or("*".into());
             let it = user.map(|user| &user.identity);
             let [project, user] = match it.filter(|_| random.percent(70)) {

@@ -8,7 +8,7 @@ use crate::settings::Scene;
 use crate::{oracle, outcome};
 
 #[test]
-fn who_has_no_id_is_not_called_none() {
+fn a_user_without_an_id_is_not_called_none() {
     let unscoped = Identity { project_id: None, project_name: None, ..admin() };
     let nobody = Identity { user_id: None, user_name: None, ..admin() };
     for (path, identity, acl) in [

@@ -1,8 +1,8 @@
-//! The module's reading of Swift's rules beside Swift 2.38's own keystoneauth: the same decision
-//! on every request, and the same texts taken for an ACL, apart from what [`differences`] shows. See
+//! The module's reading of Swift's rules beside Swift 2.38's own keystoneauth: the same decision on
+//! every request, and the same texts taken for an ACL, apart from what [`differences`] shows. See
 //! tests/swift/keystoneauth.py.
 //!
-//! `KEYSTONE_ORACLE_SEED` makes up other requests, `KEYSTONE_ORACLE_CASES` more of them.
+//! `KEYSTONE_ORACLE_SEED` generates other requests, `KEYSTONE_ORACLE_CASES` more of them.
 
 use std::collections::BTreeMap;
 

@@ -1,21 +1,21 @@
-//! keystoneauth's options, made up at random: as Swift has them and as the module has them.
+//! Random options of keystoneauth: as Swift has them and as the module has them.
 
 use keystone_testbed::random::Random;
 use keystone_token::swift::{Options, Settings};
 use serde_json::{json, Map, Value};
 
-/// The same settings twice.
+/// The same settings for keystoneauth and for the module.
 pub struct Scene {
     /// Swift's `[filter:keystoneauth]`.
     pub options: Value,
     /// As the module reads them.
     pub settings: Settings,
-    /// The reseller prefixes.
+    /// In the order of `reseller_prefix`.
     pub prefixes: Vec<&'static str>,
 }
 
 impl Scene {
-    /// With Swift's defaults.
+    /// The settings that Swift has by default.
     pub fn plain() -> Self {
         let settings = Settings::new(&Options::default()).expect("settings");
         Self { options: json!({}), settings, prefixes: vec!["AUTH_"] }

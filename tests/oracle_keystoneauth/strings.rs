@@ -18,7 +18,7 @@ fn paths_are_split_as_split_path_splits_them() {
         let ours = AccountPath::split(path).map(|it| {
             [Some(it.version), it.account, it.container, it.object].map(|it| it.map(latin1))
         });
-        // An empty name is as good as none to keystoneauth, and both are none here.
+        // An empty name counts as none in keystoneauth, and both are none here.
         let is_name = |name: &Value| name.as_str().filter(|it| !it.is_empty()).map(str::to_owned);
         let theirs = answer["segments"].as_array().map(|it| it.iter().map(is_name).collect());
         assert_eq!(ours.map(Vec::from), theirs, "{:?}", latin1(path));

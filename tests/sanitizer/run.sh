@@ -35,7 +35,7 @@ test_with() {
     shift 2
     rm -rf "$reports"
     mkdir -p "$reports"
-    # Workers write there, whoever they run as.
+    # Workers write there, as any user.
     chmod 1777 "$reports"
     export ASAN_OPTIONS=$options:log_path=$reports/report LSAN_OPTIONS=print_suppressions=0
     # A test may compile a module of its own, for this nginx; cargo keeps the other one's variables,

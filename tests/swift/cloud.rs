@@ -6,11 +6,11 @@ use keystone_testbed::keystone::Keystone;
 use keystone_testbed::process::at_exit;
 use keystone_testbed::swift::Swift;
 
-/// A Keystone, and a Swift that believes whatever it is told about who is asking.
+/// A Keystone, and a Swift that trusts the identity headers of every request.
 ///
 /// All tests use the same accounts, so each has containers of its own.
 pub struct Cloud {
-    /// Gives Fernet tokens.
+    /// Issues Fernet tokens.
     pub keystone: Keystone,
     /// Is to be reached through a gateway.
     pub swift: Swift,
@@ -18,7 +18,7 @@ pub struct Cloud {
 
 static CLOUD: Mutex<Option<Arc<Cloud>>> = Mutex::new(None);
 
-/// The cloud; it is started when it is asked for the first time, and ends with the program.
+/// The cloud; it is started with the first call, and ends with the program.
 pub fn cloud() -> Arc<Cloud> {
     let mut cloud = CLOUD.lock().unwrap_or_else(PoisonError::into_inner);
     let cloud = cloud.get_or_insert_with(|| {

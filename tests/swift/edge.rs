@@ -188,7 +188,7 @@ fn containers_are_shared_with_everybody_and_with_a_project() {
 }
 
 #[test]
-fn an_acl_by_names_admits_nobody() {
+fn an_acl_by_names_admits_no_user() {
     let edge = Edge::start();
     let object = format!("{}/o", edge.container("names"));
     for acl in ["demo:alice", "demo:*", "*:alice"] {
@@ -203,7 +203,7 @@ fn an_acl_by_names_admits_nobody() {
 }
 
 #[test]
-fn nobody_names_himself() {
+fn clients_cannot_name_themselves() {
     let edge = Edge::start();
     let object = format!("{}/o", edge.container("forged"));
     let demo = edge.cloud.keystone.project("demo").unwrap();
@@ -427,7 +427,7 @@ fn another_cluster_synchronises_a_container() {
 }
 
 #[test]
-fn swift_is_not_told_the_token() {
+fn swift_does_not_get_the_token() {
     let edge = Edge::start();
     let echo = Upstream::start().unwrap();
     let sample = Sample::swift_edge(&edge.cloud.keystone, echo.address());

@@ -1,4 +1,5 @@
-//! `swift-edge.conf` in front of a Swift with `contrib/keystone-edge`, where other Swifts have authtoken.
+//! `swift-edge.conf` in front of a Swift with `contrib/keystone-edge`, where other Swifts have
+//! authtoken.
 
 use std::fs;
 use std::process::Command;
@@ -100,7 +101,7 @@ fn the_account_knows_its_domain() {
 }
 
 #[test]
-fn tempauth_has_its_tokens_where_the_gateway_passes_them_on() {
+fn tempauth_works_where_the_gateway_passes_its_tokens() {
     let (edge, _filtered) = start(|sample| {
         sample.set("keystone_forward_token off;\n\n            # nginx could", "\n # nginx could");
     });
@@ -131,7 +132,7 @@ fn another_cluster_synchronises_a_container_in_front_of_keystoneauth() {
 }
 
 #[test]
-fn others_than_the_gateway_have_no_identity() {
+fn only_the_gateway_may_set_an_identity() {
     let (edge, filtered) = start(|_| {});
     let object = format!("{}/o", edge.container("direct"));
     let demo = edge.cloud.keystone.project("demo").unwrap();

@@ -89,7 +89,7 @@ fn what_the_client_cannot_do_here_it_is_told() {
     let object = format!("{path}/o");
     let url = store.does("alice", &["tempurl", "GET", "600", &object, "secret"]);
     assert_eq!(store.status(None, url.trim_end()), 401);
-    // It makes a container, and nobody keeps what else it says.
+    // It creates a container; its other headers are not stored.
     store.does("alice", &["post", "forgetful", "-m", "colour:blue"]);
     assert!(!store.does("alice", &["stat", "forgetful"]).contains("blue"));
     // It deletes what is on the first level, and leaves the folders.
@@ -164,7 +164,7 @@ fn roles_are_what_they_are_to_swift() {
 }
 
 #[test]
-fn nobody_gets_in_where_no_acl_lets_him() {
+fn access_needs_an_acl_that_allows_it() {
     let Some(store) = Store::start() else { return };
     let path = store.container("private");
     let challenge = store.ask(Request::get(&format!("{path}/o")));

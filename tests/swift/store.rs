@@ -11,10 +11,10 @@ use keystone_testbed::swift::{Client, Output};
 
 use crate::cloud::{cloud, Cloud};
 
-/// nginx with `static-swift.conf` and nothing in it; all tests use accounts of the same names, each in a
-/// folder of its own.
+/// nginx with `static-swift.conf` and nothing in it; all tests use accounts of the same names, each
+/// in a folder of its own.
 pub struct Store {
-    /// Whose tokens it takes.
+    /// The Keystone whose tokens the store accepts.
     pub cloud: Arc<Cloud>,
     /// Keeps the objects below `objects` in its directory.
     pub nginx: Nginx,
@@ -49,7 +49,7 @@ impl Store {
         path
     }
 
-    /// What an administrator does.
+    /// Writes the ACL file of a container.
     pub fn share(&self, container: &str, acls: &str) {
         let account = self.account();
         let file = self.file(&format!(".acl/{}/{container}", account.trim_start_matches("/v1/")));
@@ -57,7 +57,7 @@ impl Store {
         fs::write(file, acls).unwrap();
     }
 
-    /// Asks nginx.
+    /// Sends a request to nginx.
     #[track_caller]
     pub fn ask(&self, request: Request) -> Response {
         self.nginx.send(&request).unwrap()

@@ -25,7 +25,7 @@ GLANCE = {
 
 
 def subrequest(environ, **headers):
-    """What Swift's make_env() hands on to a request that a middleware makes."""
+    """What Swift's make_env() passes to the request of a middleware."""
     names = ['REQUEST_METHOD', 'PATH_INFO', 'HTTP_X_USER_ID', 'HTTP_X_PROJECT_ID', 'swift.infocache', 'swift.cache']
     return {**{name: environ[name] for name in names if name in environ}, **headers}
 

@@ -33,7 +33,7 @@ pub fn section(conf: &Conf, machine: &Machine) -> Section {
     Section { name, checks, ..Section::default() }
 }
 
-/// What nginx itself says.
+/// The result of `nginx -t`.
 fn tested(path: &Path, tested: Option<&Tested>, machine: &Machine) -> Vec<Check> {
     let (id, title) = ("configuration.nginx", "nginx -t");
     let (Some(tested), Some(nginx)) = (tested, &machine.nginx) else {
@@ -81,7 +81,7 @@ fn unreadable(problem: &Problem, machine: &Machine) -> Check {
     }
 }
 
-/// Directives that the module refuses, unless nginx has just told otherwise.
+/// Directives that the module refuses, unless `nginx -t` has accepted them.
 fn refused(conf: &Conf, machine: &Machine) -> Vec<Check> {
     let tested = conf.tested.as_ref();
     if tested.is_some_and(|tested| tested.refusal.is_none()) {

@@ -21,7 +21,7 @@ use crate::system;
 pub const SIGNING: &str = "signing_cert.pem";
 /// The certificates that issued them.
 pub const CA: &str = "cacert.pem";
-/// The revocation list.
+/// File name of the revocation list in the signing directory.
 pub const REVOKED: &str = "revoked.pem";
 
 /// Why a file cannot be used.
@@ -30,7 +30,7 @@ pub enum FileError {
     /// This program may not read it.
     #[error("needs root: {0}")]
     Forbidden(io::Error),
-    /// It is not there.
+    /// The file does not exist.
     #[error("it is not there")]
     Missing,
     /// The module would not read it either.
@@ -271,14 +271,15 @@ pub enum ListError {
     Signature(#[from] SignatureError),
 }
 
-/// Reads a signed list.
+/// Verifies and parses a signed list; fails without certificates.
 pub fn list(pem: &[u8], signers: Option<&Signers>, now: i64) -> Result<RevocationList, ListError> {
     let signed = SignedData::from_pem(pem)?;
     let content = signers.ok_or(ListError::NoSigners)?.verify(&signed, now)?;
     Ok(RevocationList::from_json(content)?)
 }
 
-/// Away with all three: they come back. A reload would keep what is in the shared memory.
+/// The command that removes all three files; the module fetches them again. A reload would keep
+/// what is in shared memory.
 fn anew(directory: &Path) -> String {
     let path = |name: &str| quote(&directory.join(name).display().to_string());
     format!("rm -f {} {} {} && systemctl restart nginx", path(SIGNING), path(CA), path(REVOKED))

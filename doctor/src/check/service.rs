@@ -1,4 +1,4 @@
-//! Keystone itself, step by step: the first step that fails is the one to mend.
+//! Checks of Keystone, step by step: the first step that fails is the one to repair.
 
 use std::net::SocketAddr;
 
@@ -266,7 +266,7 @@ impl<'s> Visit<'s> {
         }
     }
 
-    /// Everybody may ask about his own token, so that it takes a look at the roles too.
+    /// Every user may validate their own token, so the roles must be checked too.
     fn role(&mut self, endpoint: &Endpoint<'_>, version: ApiVersion, token: &ServiceToken) {
         let (id, title) = ("keystone.role", "role");
         let check = match endpoint.validate(version, token.id.expose(), &token.id) {

@@ -106,8 +106,8 @@ fn plain_http(settings: &Settings) -> Option<Check> {
         Check::warn("settings.plain_http", "http", "Keystone is asked without TLS")
             .about(plain.text)
             .meaning(
-                "who is on the way reads the password and every token, and can hand out \
-                      certificates of his own",
+                "anyone on the network path can read the password and every token, and can send \
+                 forged certificates",
             )
             .fix("keystone_identity_uri https://...;"),
     )

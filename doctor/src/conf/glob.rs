@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// The files that a pattern stands for, sorted; a path without a pattern stands for itself. An error
+/// The files that match a pattern, sorted; a path without a pattern matches itself. An error
 /// is of a directory that is there and cannot be read.
 pub fn expand(pattern: &Path) -> Vec<Result<PathBuf, (PathBuf, io::Error)>> {
     let (mut found, mut has_pattern) = (vec![Ok(PathBuf::new())], false);
@@ -17,13 +17,13 @@ pub fn expand(pattern: &Path) -> Vec<Result<PathBuf, (PathBuf, io::Error)>> {
             true => found.into_iter().flat_map(|directory| matching(directory, &name)).collect(),
         };
     }
-    // As for glob(3), what is named behind a pattern may be missing here and there; a link to nowhere
-    // is not missing, and nginx stumbles over it.
+    // As for glob(3), what is named behind a pattern may be missing here and there; a link to
+    // nowhere is not missing, and nginx stumbles over it.
     found.retain(|path| !has_pattern || !path.as_ref().is_ok_and(|path| is_missing(path)));
     found
 }
 
-/// Whether the pattern stands for this path.
+/// Whether the pattern matches this path.
 pub fn matches_path(pattern: &Path, path: &Path) -> bool {
     let bytes = |component: Component<'_>| component.as_os_str().as_encoded_bytes().to_vec();
     let (pattern, path) = (pattern.components().map(bytes), path.components().map(bytes));

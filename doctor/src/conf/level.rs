@@ -25,7 +25,7 @@ pub struct Level {
 }
 
 impl Level {
-    /// Those that stand in a block itself; relative paths start at `prefix`.
+    /// The directives of the block itself; relative paths start at `prefix`.
     pub fn read(
         directives: &[Directive],
         block: &str,
@@ -102,7 +102,7 @@ pub fn is_of_module(directive: &Directive) -> bool {
     directive.name.starts_with("keystone_")
 }
 
-/// Who reads, where.
+/// What the rules of `keystone-conf` need to read a directive.
 struct Reader<'a> {
     prefix: &'a Path,
     position: &'a Position,

@@ -24,7 +24,7 @@ pub enum LexError {
     Glued,
 }
 
-/// Takes a text apart.
+/// Splits a text into nginx's words and punctuation.
 pub struct Lexer<'a> {
     text: &'a [u8],
     at: usize,

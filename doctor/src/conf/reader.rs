@@ -15,11 +15,10 @@ use super::lexer::{LexError, Lexer, Token};
 /// A directive, and what is in its block if it has one.
 #[derive(Clone, Debug)]
 pub struct Directive {
-    /// Its name.
+    /// As it is written.
     pub name: String,
     /// The words behind the name.
     pub arguments: Vec<String>,
-    /// Where it stands.
     pub position: Position,
     /// What is between its braces.
     pub block: Option<Vec<Directive>>,
@@ -28,9 +27,9 @@ pub struct Directive {
 /// Something that is wrong at a position, and does not keep the rest from being read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
-    /// Where.
+    /// File and line of the directive.
     pub position: Position,
-    /// What.
+    /// A sentence without the position.
     pub text: String,
     /// Whether that is only because the system forbade something to this process.
     pub forbidden: bool,
@@ -60,7 +59,7 @@ pub struct Tree {
 
 /// Where files are: on the disk, or in what nginx has printed of them.
 pub trait Files {
-    /// The files that an `include` stands for, in nginx's order. An error is of a directory that
+    /// The files of an `include`, in nginx's order. An error is of a directory that
     /// cannot be read.
     fn expand(&self, pattern: &Path) -> Vec<Result<PathBuf, (PathBuf, io::Error)>>;
 
@@ -126,15 +125,15 @@ const HEADING: &[u8] = b"# configuration file ";
 /// Why a configuration cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The file itself.
+    /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     File {
-        /// Which one.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// What is in it.
+    /// The text of the file is not a configuration of nginx.
     #[error("{}: {}", .0.position, .0.text)]
     Syntax(Problem),
 }

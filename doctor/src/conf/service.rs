@@ -14,11 +14,10 @@ use super::reader::Problem;
 pub struct Service {
     /// The servers with these settings, as `server at FILE:LINE`.
     pub users: Vec<String>,
-    /// All settings.
     pub settings: Settings,
 }
 
-/// The module's settings of an identity service, and what else the checks go by.
+/// The module's settings of an identity service, and what else the checks need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// As the module has them; what cannot be used is left out. Without a known default, the
@@ -41,7 +40,7 @@ pub struct Settings {
 /// Why a setting is not available.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unusable {
-    /// The reason.
+    /// Why the value cannot be used, in the words of the module.
     pub reason: String,
     /// Whether the system forbade it to this process.
     pub forbidden: bool,
@@ -62,7 +61,7 @@ impl Service {
         if level.is_uri_refused() {
             service.identity_uris.clear();
         }
-        // What is missing only because it was refused is told as such.
+        // A value that is missing because it was refused is reported as refused.
         errors.retain(|error| match error {
             SettingsError::NoMemcachedSecret(_) => {
                 level.refused(|name| name == "keystone_memcached_secret_key").is_none()

@@ -68,7 +68,7 @@ fn included_files_stand_where_they_are_included() {
 }
 
 #[test]
-fn what_nginx_cannot_read_is_told_with_file_and_line() {
+fn what_nginx_cannot_read_is_reported_with_file_and_line() {
     for (text, end) in [
         ("http {\n", "nginx.conf:2: the file ends within a block"),
         ("http { }\n}\n", "nginx.conf:2: unexpected \"}\""),
@@ -86,7 +86,7 @@ fn what_nginx_cannot_read_is_told_with_file_and_line() {
 }
 
 #[test]
-fn what_the_module_would_not_take_is_told_with_file_and_line() {
+fn what_the_module_refuses_is_reported_with_file_and_line() {
     let (_dir, conf) = conf(
         "keystone_auth on; http { server {\n keystone_auth on; keystone_revocation_cache_time \
          soon;\n keystone_hash_algorithms md5 crc32; location / { keystone_ssl_verify on; }\n \

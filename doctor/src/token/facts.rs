@@ -53,17 +53,17 @@ pub struct Signature {
 pub struct Jws {
     /// The algorithm of its signature.
     pub algorithm: Option<String>,
-    /// When it was issued.
+    /// When it was issued: the claim `iat`.
     pub issued_at: Option<String>,
-    /// When it expires.
+    /// When it expires: the claim `exp`.
     pub expires_at: Option<String>,
 }
 
-/// Whose a token is.
+/// The user, the project and the roles that a token names.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "the names are those of the module's variables")]
 pub struct Claims {
-    /// Whether a signature, or Keystone, vouches for it.
+    /// Whether a signature or Keystone has confirmed it.
     pub verified: bool,
     pub user_id: Option<String>,
     pub user_name: Option<String>,
@@ -125,7 +125,7 @@ impl Facts {
         });
     }
 
-    /// The lines for eyes.
+    /// The lines of the report for people.
     pub fn human(&self) -> String {
         let mut out = String::new();
         let mut line = |name: &str, text: String| {

@@ -30,12 +30,12 @@ pub struct Judge<'a> {
     online: Option<Result<Online<'a>, String>>,
     /// What was found on the way.
     pub checks: Vec<Check>,
-    /// Whose it is, once somebody has vouched for it.
+    /// The identity, once a signature or Keystone has confirmed it.
     pub identity: Option<Identity>,
 }
 
 impl<'a> Judge<'a> {
-    /// A judge who may ask Keystone only if `online`.
+    /// A judge that asks Keystone only if `online`.
     pub fn new(
         token: &'a [u8],
         service: &'a Service,
@@ -301,7 +301,7 @@ impl<'a> Judge<'a> {
         });
     }
 
-    /// Lets Keystone judge, for want of another way.
+    /// Asks Keystone, because the gateway cannot judge the token itself.
     fn ask(&mut self, text: &str, why: &str) -> Verdict {
         let (id, title) = ("token.keystone", "Keystone");
         let answer = match &self.online {
@@ -368,7 +368,7 @@ impl<'a> Judge<'a> {
         refused(refusal)
     }
 
-    /// What depends on the location or on the request, and cannot be told from the token.
+    /// Conditions of the location or of the request, which the token does not show.
     fn conditions(&mut self) {
         let Some(identity) = &self.identity else { return };
         let (id, title) = ("token.conditions", "conditions");

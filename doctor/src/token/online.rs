@@ -15,7 +15,7 @@ pub struct Online<'s> {
 
 /// What Keystone serves for PKI tokens.
 pub enum Part<T> {
-    /// This.
+    /// Keystone has served it.
     Served(T),
     /// It does not have such a thing: 403, 404 or 410.
     Absent,
@@ -48,7 +48,7 @@ impl<'s> Online<'s> {
         part(self.endpoint.certificates(self.version))
     }
 
-    /// The signed revocation list.
+    /// The CMS message of the revocation list, in PEM.
     pub fn revocation_list(&self) -> Result<Part<String>, String> {
         let token = self.token()?;
         part(self.endpoint.revocation_list(self.version, &token.id))

@@ -81,7 +81,7 @@ fn it_belongs_to_root_or_to_nginx() {
 }
 
 #[test]
-fn nobody_else_may_turn_a_link_to_it() {
+fn no_other_user_may_change_a_link_to_it() {
     let gateway = Gateway::new();
     fs::rename(gateway.signing_dir(), gateway.dir.join("real")).unwrap();
     symlink(gateway.dir.join("real"), gateway.signing_dir()).unwrap();
@@ -103,7 +103,7 @@ fn a_file_in_its_place_is_no_directory() {
 }
 
 #[test]
-fn garbage_in_the_files_is_told() {
+fn garbage_in_the_files_is_reported() {
     let gateway = Gateway::new();
     gateway.keep("signing_cert.pem", "garbage");
     gateway.keep("revoked.pem", "-----BEGIN CMS-----\nAAAA\n-----END CMS-----\n");
@@ -134,7 +134,7 @@ fn files_that_are_not_there_yet_are_fetched() {
 }
 
 #[test]
-fn a_certificate_s_dates_are_told() {
+fn the_dates_of_a_certificate_are_reported() {
     for (shape, status, text) in [
         (Shape::signing().expired(), "fail", "expired"),
         (Shape::signing().not_yet_valid(), "fail", "not valid before"),
@@ -167,7 +167,7 @@ fn a_certificate_of_another_ca_does_not_chain() {
 }
 
 #[test]
-fn a_certificate_that_keystone_has_replaced_is_told() {
+fn a_certificate_that_keystone_has_replaced_is_reported() {
     let gateway = Gateway::new();
     gateway.identity.rotate(&Pki::new().unwrap()).unwrap();
     let outcome = gateway.check();
@@ -176,7 +176,7 @@ fn a_certificate_that_keystone_has_replaced_is_told() {
 }
 
 #[test]
-fn an_old_list_and_one_of_another_signer_are_told() {
+fn an_old_list_and_one_of_another_signer_are_reported() {
     let gateway = Gateway::new();
     gateway.identity.revoke(Revoked::id("00"));
     gateway.fetch();

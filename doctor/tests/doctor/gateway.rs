@@ -21,7 +21,7 @@ pub struct Gateway {
     pub identity: Identity,
     /// `http`-level directives in place of the usual ones about URI, user and directory.
     pub settings: Option<String>,
-    /// More `http`-level directives.
+    /// Directives of `http` besides those above.
     pub more: String,
     /// Whether the program asks nginx, which then loads the module of the tests over HTTP.
     pub asks_nginx: bool,
@@ -124,7 +124,7 @@ impl Gateway {
         self.dir.join(name).display().to_string()
     }
 
-    /// Writes the configuration.
+    /// Writes `nginx.conf` and returns its path.
     pub fn conf(&self) -> PathBuf {
         let usual = format!(
             "keystone_auth_uri {};\n    keystone_username {SERVICE_USER};\n    \

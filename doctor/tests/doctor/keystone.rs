@@ -20,7 +20,7 @@ use openssl::symm::Cipher;
 use super::gateway::{is_root, Gateway};
 
 #[test]
-fn a_keystone_that_is_down_is_told_from_one_that_hangs() {
+fn a_keystone_that_is_down_differs_from_one_that_hangs() {
     let mut gateway = Gateway::new();
     gateway.identity.stop();
     let outcome = gateway.check();
@@ -41,7 +41,7 @@ fn a_keystone_that_is_down_is_told_from_one_that_hangs() {
 }
 
 #[test]
-fn what_is_not_keystone_is_told() {
+fn what_is_not_keystone_is_reported() {
     let gateway = Gateway::new();
     for (fault, text) in [
         (Fault::Garbage, "does not speak HTTP"),
@@ -94,7 +94,7 @@ fn both_versions_are_spoken() {
 }
 
 #[test]
-fn refused_credentials_are_told_with_the_command_to_try_them() {
+fn refused_credentials_are_reported_with_the_command_to_try_them() {
     let gateway = Gateway::new();
     gateway.write("password", "wrong");
     let outcome = gateway.check();
@@ -109,7 +109,7 @@ fn refused_credentials_are_told_with_the_command_to_try_them() {
 }
 
 #[test]
-fn a_user_without_the_role_is_told() {
+fn a_user_without_the_role_is_reported() {
     let gateway = Gateway::new();
     gateway.identity.state().service_roles = vec!["member".into()];
     let outcome = gateway.check();
@@ -157,7 +157,7 @@ fn a_keystone_of_today_has_no_certificates() {
 }
 
 #[test]
-fn certificates_that_are_of_no_use_are_told() {
+fn certificates_that_cannot_be_used_are_reported() {
     let gateway = Gateway::new();
     gateway.identity.set_certificates("garbage", "garbage");
     let outcome = gateway.check();
@@ -168,7 +168,7 @@ fn certificates_that_are_of_no_use_are_told() {
 }
 
 #[test]
-fn clocks_that_differ_are_told() {
+fn clocks_that_differ_are_reported() {
     let gateway = Gateway::new();
     for (ahead, status) in [(120, "warn"), (3_700, "fail")] {
         let date = keystone_token::time::format_utc(keystone_testbed::now() - ahead);
@@ -205,7 +205,7 @@ fn with_tls(files: &TlsFiles, demand_client_certificate: bool, settings: &str) -
 }
 
 #[test]
-fn tls_is_spoken_and_its_certificate_told() {
+fn the_tls_certificate_is_reported() {
     let files = TlsFiles::new().unwrap();
     let ca = files.ca().display().to_string();
     let gateway = with_tls(&files, false, &format!("keystone_ssl_trusted_certificate {ca};"));
@@ -230,9 +230,9 @@ fn tls_is_spoken_and_its_certificate_told() {
 }
 
 #[test]
-fn a_client_certificate_that_is_missing_is_told() {
-    // Before TLS 1.3 it is looked at in the handshake, and then after it. In neither is the server's
-    // to blame, which nobody wants verified.
+fn a_missing_client_certificate_is_reported() {
+    // Before TLS 1.3 it is looked at in the handshake, and then after it. In neither is the
+    // server's to blame, which nobody wants verified.
     let builders = [SslAcceptor::mozilla_intermediate, SslAcceptor::mozilla_intermediate_v5];
     for (new_builder, check) in builders.into_iter().zip(["keystone.tls", "keystone.version"]) {
         let address = demand_client_certificate(new_builder(SslMethod::tls_server()).unwrap());
@@ -263,7 +263,7 @@ fn demand_client_certificate(mut acceptor: SslAcceptorBuilder) -> SocketAddr {
 }
 
 #[test]
-fn why_a_tls_certificate_does_not_verify_is_told_in_words() {
+fn the_report_says_why_a_tls_certificate_does_not_verify() {
     let files = TlsFiles::new().unwrap();
     let ca = files.ca().display().to_string();
 
@@ -294,7 +294,7 @@ fn why_a_tls_certificate_does_not_verify_is_told_in_words() {
 }
 
 #[test]
-fn https_to_a_port_of_http_is_told() {
+fn https_to_a_port_of_http_is_reported() {
     let mut gateway = Gateway::new();
     let uri = gateway.identity.uri().replace("http://", "https://");
     gateway.settings = Some(format!("keystone_auth_uri {uri}; keystone_signing_dir keystone;"));

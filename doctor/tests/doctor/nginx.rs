@@ -96,7 +96,7 @@ fn what_nginx_would_refuse_is_found_without_it() {
 }
 
 #[test]
-fn a_module_of_another_nginx_is_told() {
+fn a_module_of_another_nginx_is_reported() {
     if !is_there() {
         return;
     }
@@ -133,7 +133,7 @@ fn what_nginx_accepts_is_read_as_nginx_prints_it() {
 }
 
 #[test]
-fn whether_nginx_goes_by_the_files_is_told() {
+fn whether_nginx_uses_the_files_is_reported() {
     if !is_there() {
         return;
     }

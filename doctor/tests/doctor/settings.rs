@@ -8,7 +8,7 @@ use keystone_testbed::temp::set_mode;
 use super::gateway::Gateway;
 
 #[test]
-fn settings_that_work_and_are_a_bad_idea_are_told() {
+fn settings_that_work_and_are_a_bad_idea_are_reported() {
     let mut gateway = Gateway::new();
     gateway.more = "keystone_revocation_cache_time 0; keystone_token_cache_time 2h;".into();
     let outcome = gateway.check();
@@ -32,7 +32,7 @@ fn a_server_s_small_buffers_do_not_take_a_pki_token() {
 }
 
 #[test]
-fn directives_of_nginx_that_open_a_way_around_the_module_are_told() {
+fn directives_of_nginx_that_bypass_the_module_are_reported() {
     let mut gateway = Gateway::new();
     gateway.more = "server { ignore_invalid_headers off; keystone_auth on;
                       location /a { post_action /log; } }"
@@ -60,7 +60,7 @@ fn keystone_is_not_asked_over_the_network_without_tls() {
     gateway.more = "keystone_identity_uri http://0.0.0.0:1 http://no..name:5000;".into();
     let outcome = gateway.check();
     assert_eq!(outcome.code, 1);
-    outcome.says("settings.plain_http", "warn", "reads the password");
+    outcome.says("settings.plain_http", "warn", "can read the password");
     outcome.says("keystone.tcp", "fail", "nothing listens");
     assert!(outcome.human.contains("getent ahosts no..name"), "{}", outcome.human);
 }
@@ -76,7 +76,7 @@ fn a_password_in_a_uri_is_not_shown() {
 }
 
 #[test]
-fn a_secret_that_others_can_read_or_nobody_is_told() {
+fn a_secret_with_the_wrong_permissions_is_reported() {
     let gateway = Gateway::new();
     set_mode(&gateway.dir.join("password"), 0o644).unwrap();
     let outcome = gateway.check();
@@ -104,7 +104,7 @@ fn without_a_server_that_asks_for_tokens_nothing_is_protected() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read_is_told_with_its_line() {
+fn a_configuration_that_cannot_be_read_is_reported_with_its_line() {
     let gateway = Gateway::new();
     gateway.write("broken.conf", "events {}\nhttp {\n");
     let conf = gateway.dir.join("broken.conf");
@@ -179,7 +179,7 @@ fn what_nginx_refuses_is_not_asked_with() {
 }
 
 #[test]
-fn wrong_usage_is_told_apart() {
+fn wrong_usage_is_distinguished() {
     let gateway = Gateway::new();
     for arguments in [&["cure"][..], &["check", "--password", "hunter2"], &[]] {
         let outcome = gateway.run(arguments, "");
@@ -211,7 +211,7 @@ fn settings_can_be_given_one_by_one() {
 }
 
 #[test]
-fn what_is_told_to_try_works_from_any_directory() {
+fn commands_to_try_work_from_any_directory() {
     let mut gateway = Gateway::new();
     assert_eq!(gateway.check().code, 0);
     // As from /root, which is closed to nginx's user.

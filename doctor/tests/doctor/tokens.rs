@@ -36,7 +36,7 @@ fn a_valid_token_is_explained() {
 }
 
 #[test]
-fn an_expired_token_is_told_with_its_time() {
+fn an_expired_token_is_reported_with_its_time() {
     let gateway = Gateway::new();
     let token = Payload::v3().expires_in(-7200).pki(&gateway.pki.signing).unwrap();
     let outcome = gateway.token(&token, &[]);
@@ -45,7 +45,7 @@ fn an_expired_token_is_told_with_its_time() {
 }
 
 #[test]
-fn a_revoked_token_is_told_with_the_id_that_revokes_it() {
+fn a_revoked_token_is_reported_with_the_id_that_revokes_it() {
     let mut gateway = Gateway::new();
     gateway.more = "keystone_hash_algorithms sha256 md5;".into();
     let payload = Payload::v3().audit_ids(&["own", "parent"]);
@@ -199,7 +199,7 @@ fn what_the_location_decides_is_named() {
 }
 
 #[test]
-fn a_token_that_nginx_s_buffers_do_not_hold_is_told() {
+fn a_token_that_nginx_s_buffers_do_not_hold_is_reported() {
     let gateway = Gateway::new();
     let token = Payload::v3().padded(70_000).pki(&gateway.pki.signing).unwrap();
     let outcome = gateway.token(&token, &[]);

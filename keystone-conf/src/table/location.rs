@@ -1,4 +1,4 @@
-//! Directives about requests: who may pass, and what the upstream gets.
+//! Directives about requests: which are allowed, and what the upstream gets.
 
 use keystone_gateway::status::Form;
 

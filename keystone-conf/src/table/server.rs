@@ -14,7 +14,7 @@ impl<V: Clone + 'static> Table<V> {
     const DIRECTIVES: &'static [Directive<V>] = &[
         Directive::server(
             c"keystone_auth_uri",
-            "The URI of the identity service that clients are told.",
+            "The URI of the identity service in \"WWW-Authenticate\".",
             |l, conf| l.set(&mut conf.auth_uri, Line::uri),
         ),
         Directive::server(
@@ -100,7 +100,7 @@ impl<V: Clone + 'static> Table<V> {
         .by_default("16"),
         Directive::server(
             c"keystone_max_pending",
-            "How many validations a worker has under way.",
+            "The number of validations that a worker has pending.",
             |l, conf| l.set(&mut conf.max_pending, |l| l.number(1)),
         )
         .by_default("512"),
@@ -162,7 +162,7 @@ impl<V: Clone + 'static> Table<V> {
         .by_default("md5"),
         Directive::server(
             c"keystone_revocation",
-            "Whether the revocation list is heeded.",
+            "Whether the revocation list is checked.",
             |l, conf| l.set(&mut conf.revocation, Line::flag),
         )
         .takes(Arguments::Flag)

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use super::seal::Name;
 use super::MAX_VALUE;
 
-/// Asks for an entry.
+/// The command that reads an entry.
 pub fn get(name: &Name) -> Vec<u8> {
     format!("get {}\r\n", name.as_str()).into_bytes()
 }
@@ -34,9 +34,9 @@ pub struct GetReader {
 /// A whole answer to `get`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GetResponse {
-    /// There is no such entry.
+    /// The server has no entry of this name.
     Nothing,
-    /// What it holds.
+    /// The bytes of the entry.
     Value(Vec<u8>),
 }
 
@@ -97,7 +97,7 @@ pub enum ProtocolError {
     /// It is none that memcached gives to the command.
     #[error("the answer is not memcached's")]
     InvalidResponse,
-    /// The server says that it cannot do what it was told.
+    /// The server refuses the command.
     #[error("the server says \"{0}\"")]
     Refused(String),
     /// More comes than was asked for.
@@ -143,7 +143,7 @@ fn refusal(line: &str) -> ProtocolError {
     }
 }
 
-/// Digits and nothing else.
+/// Parses decimal digits; a sign is not allowed.
 fn number(digits: &str) -> Result<u32, ProtocolError> {
     match digits.bytes().all(|byte| byte.is_ascii_digit()) {
         true => digits.parse().map_err(|_| ProtocolError::InvalidResponse),

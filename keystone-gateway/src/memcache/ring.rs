@@ -9,7 +9,7 @@ use std::mem;
 
 use openssl::sha::sha256;
 
-/// Servers on a circle.
+/// The servers, at their points on the circle.
 #[derive(Clone, Debug)]
 pub struct Ring {
     /// Ascending: where a point lies, and the place of its server in the list.

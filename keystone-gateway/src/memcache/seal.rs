@@ -15,8 +15,8 @@
 //! without the token.
 //!
 //! Strategy `none` is the same with a key that everybody knows instead of the secret. It tells
-//! accidents (a swapped, damaged or foreign entry), not forgers: whoever can write to memcached can
-//! write any answer about any token that he knows or makes up.
+//! accidents (a swapped, damaged or foreign entry), not forgers: a client that can write to
+//! memcached can write any answer about any token that it knows or invents.
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,7 +45,7 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// The name of it.
+    /// The value of `keystone_memcached_security_strategy`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Encrypt => "encrypt",
@@ -137,7 +137,7 @@ impl Name {
         Self(name)
     }
 
-    /// The name.
+    /// The key of the entry in memcached.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -150,7 +150,7 @@ pub struct Entry {
     key: Zeroizing<[u8; KEY]>,
 }
 
-/// What an entry holds.
+/// The answer that an entry holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
     /// When the identity service was asked, in seconds since 1970.
@@ -162,7 +162,7 @@ pub struct Content {
 }
 
 impl Entry {
-    /// Its name.
+    /// The key of the entry in memcached.
     pub fn name(&self) -> &Name {
         &self.name
     }
@@ -255,7 +255,7 @@ impl fmt::Debug for Entry {
 /// Why nothing can be sealed.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// OpenSSL refused.
+    /// OpenSSL cannot compute it.
     #[error("openssl refused: {0}")]
     Crypto(#[from] ErrorStack),
     /// The strategy needs a secret.
@@ -269,7 +269,7 @@ pub enum SealError {
 /// Why an entry does not count.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// OpenSSL refused.
+    /// OpenSSL cannot compute it.
     #[error("openssl refused: {0}")]
     Crypto(#[from] ErrorStack),
     /// The token has expired meanwhile.

@@ -8,11 +8,11 @@ use std::str::FromStr;
 /// makes of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Server {
-    /// Over TCP.
+    /// `HOST:PORT`.
     Tcp {
         /// A name in lower case or an address; an IPv6 address without its brackets.
         host: String,
-        /// Not 0.
+        /// From 1 to 65535; 11211 by default.
         port: u16,
     },
     /// A socket in the file system: an absolute path that fits into a socket's address.

@@ -7,24 +7,24 @@ use keystone_token::api::Kind;
 use keystone_token::format::TokenFormat;
 use keystone_token::result::AuthResult;
 
-/// What stands for a status, an endpoint or a server without cells of its own.
+/// The label of a status, an endpoint or a server without cells of its own.
 pub const OTHER: &str = "other";
 
-/// How the caches answered.
+/// The result of one lookup in the worker's cache or in the zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheLookup {
     /// From what the worker has seen last.
     WorkerHit,
     /// There was an entry in the zone, which counts no more.
     ZoneExpired,
-    /// From the zone.
+    /// The zone has an entry.
     ZoneHit,
-    /// Not at all.
+    /// The zone has no entry.
     ZoneMiss,
 }
 
 impl CacheLookup {
-    /// How many there are.
+    /// The number of variants.
     pub const COUNT: usize = 4;
 }
 
@@ -44,11 +44,11 @@ pub fn cache_lookup(lookup: CacheLookup) -> usize {
 /// Who has validated a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
-    /// Another gateway, which has told memcached.
+    /// Another gateway, which has stored the answer in memcached.
     Memcached,
-    /// This one.
+    /// The gateway, by the signature of the token.
     Offline,
-    /// The identity service.
+    /// Keystone.
     Online,
 }
 
@@ -56,7 +56,7 @@ impl Path {
     /// All of them, each at the place of its number.
     pub const ALL: [Self; 3] = [Self::Memcached, Self::Offline, Self::Online];
 
-    /// The word for metrics.
+    /// The value of the label `path`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Memcached => "memcached",
@@ -136,18 +136,18 @@ pub fn durations(
     (std::array::from_fn(|bucket| read(first + bucket)), read(first + BOUNDS.len() + 1))
 }
 
-/// What memcached was asked to do, and how that ended.
+/// A command to memcached, and its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemcachedOp {
-    /// An entry was looked for, and was there.
+    /// A `get` that found the entry.
     GetHit,
-    /// It was not there.
+    /// A `get` that found no entry.
     GetMiss,
-    /// There was no usable answer.
+    /// A `get` without a usable answer.
     GetFailed,
-    /// An entry was put there.
+    /// A `set` that stored the entry.
     SetStored,
-    /// It was not.
+    /// A `set` that was refused or not answered.
     SetFailed,
 }
 
@@ -156,7 +156,7 @@ impl MemcachedOp {
     pub const ALL: [Self; 5] =
         [Self::GetHit, Self::GetMiss, Self::GetFailed, Self::SetStored, Self::SetFailed];
 
-    /// Operation and result.
+    /// The values of the labels `operation` and `result`.
     pub fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::GetHit => ("get", "hit"),
@@ -171,10 +171,10 @@ impl MemcachedOp {
 /// How many memcached servers have cells of their own, as for [`ENDPOINTS`].
 pub const SERVERS: usize = 8;
 
-/// The cells of questions to memcached.
+/// The cells of commands to memcached.
 pub const MEMCACHED_CELLS: usize = SERVERS * MemcachedOp::ALL.len();
 
-/// The cell of a question to a server.
+/// The cell of a command to a server.
 pub fn memcached(server: usize, asked: MemcachedOp) -> usize {
     server.min(SERVERS - 1) * MemcachedOp::ALL.len() + asked as usize
 }

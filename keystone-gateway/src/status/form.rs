@@ -11,8 +11,8 @@ pub enum Form {
 
 impl Form {
     /// The form that an `Accept` header (RFC 9110, section 12.5.1) prefers; JSON where it does not
-    /// care, or wants neither. A scraper names OpenMetrics before the older text format: it is given
-    /// the latter, which it takes as well.
+    /// care, or wants neither. A scraper names OpenMetrics before the older text format: it is
+    /// given the latter, which it takes as well.
     pub fn accepted(accept: &str) -> Self {
         let text = weight(accept, ("text", "plain"));
         let open_metrics = weight(accept, ("application", "openmetrics-text"));
@@ -22,7 +22,7 @@ impl Form {
         }
     }
 
-    /// The media type.
+    /// The value of `Content-Type`.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",

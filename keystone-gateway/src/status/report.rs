@@ -14,44 +14,44 @@ use keystone_token::result::AuthResult;
 /// A gateway's report. Counts start with the shared memory zone and survive a reload.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// The module's version.
+    /// The module's version, as in `Cargo.toml`.
     pub version: &'static str,
-    /// That of nginx.
+    /// nginx's version, such as `1.22.1`.
     pub nginx: String,
     /// Requests by `$keystone_auth_result`, every one of its words.
     pub requests: Counts,
     /// The caches; `None` where the configuration has no use for them.
     pub cache: Option<Cache>,
-    /// Validations that there were.
+    /// Only combinations that have occurred.
     pub validations: Vec<Validations>,
     /// The identity services, as the configuration orders them.
     pub services: Vec<Service>,
 }
 
-/// Counts by a word.
+/// Numbers by the value of a label.
 pub type Counts = BTreeMap<&'static str, u64>;
 
-/// How the cache does.
+/// State and counters of the token cache.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Cache {
     /// The size of the shared memory zone in bytes.
     pub zone_bytes: u64,
-    /// Looks into the cache that each worker has for itself.
+    /// Lookups in the cache that each worker has for itself.
     pub worker: Lookups,
-    /// Looks into the zone, of those that have found nothing there.
+    /// Lookups in the zone, after a miss in the worker's cache.
     pub zone: Lookups,
     /// The parts of the zone that entries lie in.
     pub areas: Vec<Area>,
 }
 
-/// Looks into a cache.
+/// Results of lookups in one cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Lookups {
-    /// There was an entry whose time was over.
+    /// The entry had expired.
     pub expired: u64,
-    /// There was one that counts.
+    /// The cache had a valid entry.
     pub hit: u64,
-    /// There was none.
+    /// The cache had no entry.
     pub miss: u64,
 }
 
@@ -72,35 +72,35 @@ pub struct Area {
     pub evictions: u64,
 }
 
-/// Validations of one kind.
+/// Validations with the same format, path and result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Validations {
-    /// The tokens' format.
+    /// A word of `$keystone_token_format`.
     pub format: &'static str,
-    /// Who has validated them.
+    /// `offline`, `online` or `memcached`.
     pub path: &'static str,
-    /// What that came to.
+    /// A word of `$keystone_auth_result`.
     pub result: &'static str,
-    /// How many there were.
+    /// Since the zone was created.
     pub count: u64,
 }
 
-/// How an identity service does.
+/// State and counters of an identity service.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Service {
-    /// Its first URI.
+    /// The first URI of the service, which names it.
     pub service: String,
-    /// Exchanges with it.
+    /// By endpoint, request and status.
     pub exchanges: Vec<Exchange>,
-    /// How long they took.
+    /// By endpoint and request.
     pub durations: Vec<Durations>,
     /// Tries after one that failed.
     pub retries: u64,
-    /// Questions without an answer yet, and requests that wait for certificates or the list.
+    /// Pending validations, and requests that wait for certificates or the list.
     pub pending: u64,
-    /// Requests that were answered with 503 because of a bound.
+    /// Requests that were answered with 503 because of a limit.
     pub limited: Limited,
-    /// The revocation list.
+    /// State of the revocation list.
     pub revocation_list: List,
     /// The certificates that signed tokens are verified with.
     pub signing_certificates: Vec<SigningCertificate>,
@@ -108,42 +108,42 @@ pub struct Service {
     pub service_token: Option<ServiceToken>,
     /// Revocation events; `None` where they are not asked for.
     pub revocation_events: Option<Events>,
-    /// What the memcached servers were asked.
+    /// By server, operation and result.
     pub memcached: Vec<Memcached>,
 }
 
-/// Requests that were refused by each bound on validations under way.
+/// Requests that each limit of pending validations has refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Limited {
-    /// By `keystone_max_pending`.
+    /// Refused because of `keystone_max_pending`.
     pub max_pending: u64,
-    /// By `keystone_max_pending_per_address`.
+    /// Refused because of `keystone_max_pending_per_address`.
     pub max_pending_per_address: u64,
 }
 
-/// Exchanges of one kind.
+/// Exchanges with the same endpoint, request and result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Exchange {
-    /// With which endpoint.
+    /// The URI of the endpoint.
     pub endpoint: String,
-    /// What was asked for.
+    /// The kind of request, such as `validation`.
     pub request: &'static str,
     /// The status of the answer, or what there was instead.
     pub status: &'static str,
-    /// How many there were.
+    /// Since the zone was created.
     pub count: u64,
 }
 
 /// How long exchanges of one kind took.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Durations {
-    /// With which endpoint.
+    /// The URI of the endpoint.
     pub endpoint: String,
-    /// What was asked for.
+    /// The kind of request, such as `validation`.
     pub request: &'static str,
-    /// How many there were.
+    /// Since the zone was created.
     pub count: u64,
-    /// All of them together.
+    /// The sum of all durations.
     pub sum_seconds: f64,
     /// How many took no longer than each bound.
     pub buckets: Vec<Bucket>,
@@ -154,14 +154,14 @@ pub struct Durations {
 pub struct Bucket {
     /// The bound in seconds; none for all of them.
     pub le: Option<f64>,
-    /// How many.
+    /// Exchanges that took no longer.
     pub count: u64,
 }
 
 /// What is known of the revocation list. It is fetched together with certificates.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct List {
-    /// `list`, `absent` (the identity service has none), `unknown` (it was never had) or `off`.
+    /// `list`, `absent` (the identity service has none), `unknown` (it was never fetched) or `off`.
     pub state: &'static str,
     /// How many entries it has.
     pub entries: Option<u64>,
@@ -171,28 +171,28 @@ pub struct List {
     pub age_seconds: Option<f64>,
     /// How old it may be (`keystone_revocation_cache_time`).
     pub cache_time_seconds: f64,
-    /// Whether signed tokens have come lately: otherwise it is not kept fresh.
+    /// Whether signed tokens came recently; otherwise the list is not kept fresh.
     pub in_use: bool,
-    /// Fetches that went well.
+    /// Fetches of the list that succeeded.
     pub refreshes_ok: u64,
-    /// Those that did not.
+    /// Fetches of the list that failed.
     pub refreshes_failed: u64,
-    /// Whether the last one did not.
+    /// Whether the last fetch failed.
     pub failing: bool,
-    /// Why the last that failed did.
+    /// The error of the last fetch that failed.
     pub last_error: Option<String>,
 }
 
-/// A signing certificate.
+/// A certificate of `signing_cert.pem`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SigningCertificate {
-    /// Whose it is.
+    /// The distinguished name of the subject.
     pub subject: String,
-    /// Its number, in hexadecimal.
+    /// The serial number, in hexadecimal.
     pub serial: String,
-    /// From when on it and its CA's are valid, in unix seconds.
+    /// Start of the validity of it and of its CA, in Unix seconds.
     pub not_before: i64,
-    /// When that ends.
+    /// End of the validity, in Unix seconds.
     pub not_after: i64,
     /// How long that is from now.
     pub seconds_left: i64,
@@ -233,16 +233,16 @@ pub struct Events {
     pub interval_seconds: f64,
 }
 
-/// Questions to a memcached server.
+/// Commands to a memcached server with the same result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Memcached {
-    /// Which one.
+    /// The server as configured, such as `192.0.2.20:11211`.
     pub server: String,
     /// `get` or `set`.
     pub operation: &'static str,
-    /// How it ended.
+    /// `hit`, `miss`, `stored` or `failed`.
     pub result: &'static str,
-    /// How many there were.
+    /// Since the zone was created.
     pub count: u64,
 }
 

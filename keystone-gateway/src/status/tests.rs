@@ -72,7 +72,7 @@ fn a_duration_lies_in_the_first_bucket_that_holds_it() {
 }
 
 #[test]
-fn services_of_the_same_uri_are_told_apart() {
+fn services_with_the_same_uri_are_distinguished() {
     assert_eq!(distinct(["a", "b", "a", "a"]), ["a", "b", "a (2)", "a (3)"]);
 }
 

@@ -3,7 +3,7 @@
 use crate::text::escaped;
 
 /// Whether a path as the client wrote it (`raw`: percent-encoded, without a query) certainly names
-/// what the normalised one (decoded) names, whoever reads it. A rule is checked against the
+/// what the normalised one (decoded) names, whatever server reads it. A rule is checked against the
 /// normalised path, and a service may get the raw one: it must not find something else in it.
 ///
 /// So these are not plain, whether written plainly or percent-encoded:
@@ -12,7 +12,7 @@ use crate::text::escaped;
 /// - `;`: some servers cut it off with all that follows in the segment, and make `..` of `..;x`;
 /// - a control character, NUL among them: some stop or strip there;
 /// - what is not UTF-8: careless decoders find a `.` or `/` in its overlong forms;
-/// - what is an escape once more when decoded (`%252E`): somebody may decode twice;
+/// - what is an escape once more when decoded (`%252E`): a server may decode twice;
 ///
 /// and neither is a path that does not begin with `/` (`*`, or with a scheme and a host), has an
 /// incomplete escape, or has a space, `?` or `#`, which end a path, unless encoded. All else may be
@@ -37,7 +37,7 @@ pub fn is_plain_path(raw: &[u8], normalised: &[u8]) -> bool {
     false
 }
 
-/// The same for a path that is handed on as it is decoded, such as one that was rewritten.
+/// The same for a path that is passed on decoded, such as one that was rewritten.
 pub fn has_plain_segments(path: &[u8]) -> bool {
     let Some(segments) = path.strip_prefix(b"/") else { return false };
     let mut segments = segments.split(|byte| *byte == b'/').peekable();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_may_read_otherwise_is_not() {
+    fn what_may_be_read_differently_is_not() {
         for (raw, normalised) in [
             // Segments that are none.
             ("//", "/"),

@@ -51,7 +51,8 @@ impl ForeignAnswer {
 }
 
 /// A request for the versions, and the redirects that it follows. As in keystoneauth, no other
-/// request follows any. Unlike there, only redirects to the same scheme, host and port are followed.
+/// request follows any. Unlike there, only redirects to the same scheme, host and port are
+/// followed.
 #[derive(Clone, Debug)]
 pub struct Discovery {
     https: bool,

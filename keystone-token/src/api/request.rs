@@ -1,21 +1,21 @@
-//! A request, described.
+//! A request to Keystone, without its transport.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// A request to Keystone.
+/// A request to Keystone: everything but host and service token.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Request {
-    /// What it asks for.
+    /// For counters and for the debug log.
     pub kind: Kind,
-    /// Its method.
+    /// `GET` or `POST`.
     pub method: Method,
     /// Its path, with the base path. It may be logged: what is secret of it is in `subject`.
     pub path: String,
     /// Its body, JSON; it may hold a password.
     pub body: Option<String>,
-    /// What to accept.
+    /// The value of `Accept`.
     pub accept: &'static str,
     /// Whether it needs the service token in `X-Auth-Token`.
     pub authenticated: bool,
@@ -32,7 +32,7 @@ pub enum Subject {
     Path(String),
 }
 
-/// The header by which a caller says that it will heed access rules, and its value: Keystone does
+/// The header by which a caller says that it checks access rules, and its value: Keystone does
 /// not know a token that has some to anybody else (keystone/api/auth.py).
 pub const ACCESS_RULES_HEADER: (&str, &str) = ("openstack-identity-access-rules", "1");
 
@@ -42,7 +42,7 @@ impl Request {
         Self { kind, method, path, body, accept, authenticated: false, subject: None }
     }
 
-    /// What stands in the request line, not to be logged.
+    /// A part of the request line, which must not be logged.
     pub fn target(&self) -> Cow<'_, str> {
         match &self.subject {
             Some(Subject::Path(token)) => Cow::Owned(format!("{}/{token}", self.path)),
@@ -72,7 +72,7 @@ pub enum Kind {
     RevocationList,
     /// Whether a token is valid.
     Token,
-    /// Which versions there are.
+    /// Version discovery.
     Versions,
 }
 
@@ -87,7 +87,7 @@ impl Kind {
         Self::Versions,
     ];
 
-    /// The word for metrics.
+    /// The value of the label `request`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Certificates => "certificates",
@@ -100,7 +100,7 @@ impl Kind {
     }
 }
 
-/// A request's method.
+/// The methods that the API needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Method {
     /// GET
@@ -110,7 +110,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// As it stands in a request line.
+    /// As it is written in a request line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",

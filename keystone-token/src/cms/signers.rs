@@ -156,7 +156,7 @@ pub struct Certificate<'a> {
     pub serial: &'a str,
     /// From when on its whole chain is valid, in unix seconds.
     pub not_before: i64,
-    /// When that ends.
+    /// End of the validity, in Unix seconds.
     pub not_after: i64,
 }
 
@@ -291,7 +291,7 @@ fn verify_chain(
     let mut context = X509StoreContext::new().map_err(CertificateError::openssl)?;
     let verified = context.init(store, certificate, untrusted, |context| {
         let verified = context.verify_cert()?;
-        // What OpenSSL leaves in its queue would surface in somebody else's log line.
+        // What OpenSSL leaves in its queue would appear in the log line of another error.
         drop(ErrorStack::get());
         if !verified {
             return Ok(Err(CertificateError::Untrusted(context.error().to_string())));

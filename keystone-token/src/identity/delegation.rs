@@ -11,7 +11,7 @@ use crate::json::Text;
 /// The trust that a token is scoped to. Where a member is `None`, it is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trust<T> {
-    /// The trust's id.
+    /// Id of the trust.
     pub id: Option<T>,
     /// The id of the user who trusts, in whose name the token acts if the trust impersonates.
     pub trustor_id: Option<T>,
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn role_ids_stand_with_the_roles_or_in_the_metadata() {
+    fn role_ids_are_with_the_roles_or_in_the_metadata() {
         let ids = Some(vec!["1".to_owned(), "2".to_owned()]);
         let roles = json!([{"id": "1", "name": "a"}, {"id": "2", "name": "b,c"}]);
         assert_eq!(v3(json!(null), json!(null), json!(null), roles).role_ids, ids);

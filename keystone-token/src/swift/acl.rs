@@ -99,7 +99,7 @@ impl Acl {
         self.groups.iter().any(|group| eq_ignore_case(group, role))
     }
 
-    /// Whether who may see the objects may also list them.
+    /// Whether a client that may read the objects may also list them.
     pub(super) fn has_listings(&self) -> bool {
         self.groups.iter().any(|group| group == ".rlistings")
     }
@@ -117,7 +117,7 @@ impl Acl {
 }
 
 impl Referrers {
-    /// From what follows `.r:`.
+    /// Parses what follows `.r:`.
     fn new(value: &str) -> Option<Self> {
         let (is_denied, host) = match value.strip_prefix('-') {
             Some(host) => (true, strip(host)),
@@ -130,7 +130,8 @@ impl Referrers {
         if matches!(host, "" | ".") {
             return None;
         }
-        // Swift writes it down anew and reads it again, and then the minus in `*-host` is the first.
+        // Swift writes it down anew and reads it again, and then the minus in `*-host` is the
+        // first.
         let (is_denied, host) = match (is_denied, host.strip_prefix('-')) {
             (false, Some(host)) => (true, host),
             _ => (is_denied, host),
@@ -170,17 +171,17 @@ pub enum AclError {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContainerAcls {
-    /// The ACL for reading.
+    /// The text of `X-Container-Read`; `None` if the file has none.
     #[serde(default, deserialize_with = "text")]
     pub read: Option<String>,
-    /// The ACL for writing.
+    /// The text of `X-Container-Write`; `None` if the file has none.
     #[serde(default, deserialize_with = "text")]
     pub write: Option<String>,
 }
 
 impl ContainerAcls {
     /// Reads them. Another member, or a value that is no text, is an error: it might be an ACL
-    /// that somebody believes in.
+    /// that its author relies on.
     pub fn from_json(json: &[u8]) -> Result<Self, ContainerAclsError> {
         let Object(acls) = serde_json::from_slice(json).map_err(JsonError::from)?;
         Ok(acls)

@@ -5,11 +5,11 @@ use crate::text::{escaped, unquote};
 /// `/VERSION[/ACCOUNT[/CONTAINER[/OBJECT]]]`, taken apart; what is not there or empty is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountPath<'a> {
-    /// `v1`, mostly.
+    /// The version of Swift's API, such as `v1`.
     pub version: &'a [u8],
-    /// Such as `AUTH_4b9c`.
+    /// The account, such as `AUTH_4b9c`.
     pub account: Option<&'a [u8]>,
-    /// The container.
+    /// The container, such as `photos`.
     pub container: Option<&'a [u8]>,
     /// All that follows, slashes included.
     pub object: Option<&'a [u8]>,
@@ -37,7 +37,7 @@ impl<'a> AccountPath<'a> {
     /// Whether nobody will take version, account or container for something else: none is `.` or
     /// `..` or has NUL in it, and no `..` in the object leads out of the container.
     ///
-    /// This is for a path that is handed on as it is, such as one that was rewritten. Where the
+    /// This is for a path that is passed on unchanged, such as one that was rewritten. Where the
     /// client's own goes on, [`names_the_same`] is the question.
     pub fn is_plain(&self) -> bool {
         let mut object = self.object.unwrap_or_default().split(|byte| *byte == b'/');
@@ -84,8 +84,8 @@ const MAX_FILE_NAME: usize = 255;
 const MAX_OBJECT_NAME: usize = 1024;
 
 /// Whether the raw path (as the client wrote it: percent-encoded, without query) certainly names
-/// the same account and container as the decoded and normalised one, whoever reads it, and an
-/// object if that does. A request is authorised by the normalised path, and the upstream may get
+/// the same account and container as the decoded and normalised one, whatever server reads it, and
+/// an object if that does. A request is authorised by the normalised path, and the upstream may get
 /// the raw one.
 ///
 /// What differs within the object only, such as `a%2Fb`, `x/../y` or `a//b`, is the same place. In
@@ -308,7 +308,7 @@ mod tests {
         pieces.prop_map(|pieces| ["/", &pieces.concat()].concat().into_bytes())
     }
 
-    /// What nginx does, nearly.
+    /// Normalises as nginx does, nearly.
     fn normalise(raw: &[u8]) -> Vec<u8> {
         let mut segments: Vec<&[u8]> = Vec::new();
         let decoded = unquote(raw);
@@ -328,7 +328,7 @@ mod tests {
         ([Some(path.version), path.account, path.container], path.object.is_some())
     }
 
-    /// Whoever decodes first and whoever splits first see the place of the normalised path.
+    /// A server that decodes first and one that splits first both see the normalised path.
     fn is_read_alike(raw: &[u8], normalised: &[u8]) {
         let decoded = unquote(raw);
         let decoded = AccountPath::split(&decoded);

@@ -1,4 +1,4 @@
-//! keystoneauth's options, from how they are written to how they are asked.
+//! keystoneauth's options, and the rules that are made of them.
 
 use super::Settings;
 use crate::text::strip;
@@ -15,9 +15,9 @@ pub struct Options {
     pub service_roles: Option<Vec<String>>,
     /// `[PREFIX:]ROLE`; none by default.
     pub project_reader_roles: Option<Vec<String>>,
-    /// None by default.
+    /// Role names, without a prefix; none by default.
     pub system_reader_roles: Option<Vec<String>>,
-    /// `ResellerAdmin` by default; nobody has an empty one.
+    /// `ResellerAdmin` by default; an empty one matches no role.
     pub reseller_admin_role: Option<String>,
     /// On by default.
     pub allow_names_in_acls: Option<bool>,
@@ -133,7 +133,7 @@ pub enum OptionsError {
     /// Nobody has a role with a comma in its name: it would read as two.
     #[error("role \"{0}\" contains a comma")]
     Comma(String),
-    /// An empty name.
+    /// A role with an empty name.
     #[error("\"{0}\" names no role")]
     NoRole(String),
     /// The roles for it would never count.

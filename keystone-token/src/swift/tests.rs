@@ -1,7 +1,7 @@
 use super::*;
 use crate::identity::Identity;
 
-/// Somebody, as a record.
+/// A user with roles in a project.
 #[derive(Clone)]
 struct Who(Identity);
 
@@ -113,7 +113,7 @@ fn an_operator_does_all_with_the_own_account_but_delete_it() {
 }
 
 #[test]
-fn other_accounts_are_somebody_elses() {
+fn other_accounts_belong_to_other_projects() {
     for path in
         ["/v1", "/v1/p", "/v1/AUTH_", "/v1/AUTH_pp", "/v1/AUTH_P", "/v1/auth_p", "/v1/KEY_p"]
     {
@@ -124,7 +124,7 @@ fn other_accounts_are_somebody_elses() {
 }
 
 #[test]
-fn without_a_project_nobody_owns_an_account() {
+fn without_a_project_no_user_owns_an_account() {
     for prefix in ["AUTH", ""] {
         for account in ["None", "AUTH_None", "AUTH_"] {
             let path = format!("/v1/{account}/c");
@@ -138,7 +138,7 @@ fn without_a_project_nobody_owns_an_account() {
 }
 
 #[test]
-fn who_has_no_id_is_not_named_none() {
+fn a_user_without_an_id_is_not_named_none() {
     let unknown = Who::with(&[]).without_project();
     let unknown = unknown.but(|it| (it.user_id, it.user_name) = (None, None));
     for acl in ["None:*", "*:None", "None:None", ":*", "*:", ":"] {
@@ -183,7 +183,7 @@ fn a_service_role_is_wanted_where_there_are_any() {
 }
 
 #[test]
-fn a_service_token_alone_is_nobody() {
+fn a_service_token_alone_is_anonymous() {
     let asked = anyone("GET", "/v1/AUTH_p/c").service(Who::with(&["admin", "ResellerAdmin"]));
     assert_eq!(asked.decision(), Decision::Unauthorized);
 }
@@ -402,7 +402,7 @@ fn only_accounts_of_a_reseller_are_open_to_everybody() {
 }
 
 #[test]
-fn a_role_does_not_help_who_may_not_list_from_where_it_comes() {
+fn a_role_does_not_help_a_referrer_that_may_not_list() {
     let asked = |acl, role| ask("GET", "/v1/AUTH_p/c", Who::with(&[role])).acl(acl);
     assert!(asked("member", "member").is_allowed());
     assert!(!asked(".r:*,member", "member").is_allowed());

@@ -49,7 +49,7 @@ fn percent_encode(text: &str, all: bool) -> String {
     text.bytes().map(encode).collect()
 }
 
-/// As any server would.
+/// Decodes as a server does.
 fn percent_decode(raw: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::new();
     let mut at = 0;

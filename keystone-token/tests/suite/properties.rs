@@ -291,7 +291,7 @@ proptest! {
         let bind = identity.bind.unwrap_or_default();
         prop_assert_eq!(record.has_bind(), !bind.is_empty());
         prop_assert!(record.bind().eq(bind.iter().map(|(a, b)| (a.as_str(), b.as_str()))));
-        // One role without a name is as good as none.
+        // One role without a name counts as none.
         if identity.roles != [""] {
             prop_assert!(record.roles().eq(identity.roles.iter().map(String::as_str)));
         }

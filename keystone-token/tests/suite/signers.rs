@@ -151,7 +151,7 @@ fn the_key_must_be_rsa() {
 }
 
 #[test]
-fn the_period_of_validity_is_looked_at_each_time() {
+fn the_period_of_validity_is_checked_each_time() {
     let (from, to) = (NOW + 2 * DAY, NOW + 3 * DAY);
     let ca = ca(Spec { not_before: NOW, not_after: NOW + 9 * DAY, ..Spec::default() });
     let certificate = signing(Spec { not_before: from, not_after: to, ..Spec::default() });

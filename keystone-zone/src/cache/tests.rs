@@ -41,7 +41,7 @@ fn an_entry_is_found_until_it_expires() {
 }
 
 #[test]
-fn whoever_looks_up_says_how_old_an_entry_may_be() {
+fn the_lookup_says_how_old_an_entry_may_be() {
     let words = zeroed(MEGABYTE);
     let cache = Cache::new(&words);
     cache.insert(&key(1), &Verdict::Valid(b"alice"), 100, &at(10, 0));

@@ -6,7 +6,7 @@ use keystone_zone::Lease;
 /// A token that was obtained with the credentials. Times are of this machine's clock.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServiceToken {
-    /// What to send.
+    /// The value of `X-Auth-Token`.
     pub id: Secret,
     /// When it was obtained, in unix seconds.
     pub issued_at: i64,
@@ -28,8 +28,8 @@ impl ServiceToken {
     }
 }
 
-/// What workers share: the service token, so that they need not obtain one each, and what keeps them
-/// from asking.
+/// What workers share: the service token, so that they need not obtain one each, and what keeps
+/// them from asking.
 pub trait TokenStore {
     /// The token, if there is one.
     fn load(&self) -> Option<ServiceToken>;
@@ -37,23 +37,23 @@ pub trait TokenStore {
     /// Keeps a token in place of the one before, if there is room for it.
     fn store(&self, token: &ServiceToken);
 
-    /// Forgets the token.
+    /// Removes the token from the store.
     fn clear(&self);
 
-    /// Which worker may obtain a token for all; `None` where there is nobody to share it with.
+    /// Which worker may obtain a token for all; `None` if it cannot be shared.
     fn login_lease(&self) -> Option<Lease<'static>>;
 
     /// Before when (on nginx's millisecond clock) the credentials are not to be tried, and how many
     /// times in a row they have been refused.
     fn refused(&self) -> (u64, u32);
 
-    /// Sets what [`TokenStore::refused`] tells.
+    /// Sets what [`TokenStore::refused`] returns.
     fn set_refused(&self, not_before: u64, times: u32);
 
     /// Before when (on the same clock) an endpoint is not to be asked, as far as it is known here.
     fn held_until(&self, endpoint: usize) -> u64;
 
-    /// Sets what [`TokenStore::held_until`] tells.
+    /// Sets what [`TokenStore::held_until`] returns.
     fn set_held_until(&self, endpoint: usize, until: u64);
 }
 

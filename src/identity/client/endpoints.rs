@@ -1,5 +1,5 @@
-//! The endpoints of one identity service: which of them is asked and when it is asked again, and
-//! which version each of them speaks.
+//! The endpoints of one identity service: which one gets a request, when it is tried again, and
+//! which version of the API it has.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -44,7 +44,7 @@ struct EndpointState {
     discovered: RefCell<Option<Discovered>>,
     /// The version that the URI itself names.
     named_version: Option<ApiVersion>,
-    /// Not to be asked before this time (of `now_msec`), as far as this worker was told.
+    /// No request before this time (of `now_msec`), as far as this worker knows.
     held_until: Cell<u64>,
 }
 
@@ -120,8 +120,8 @@ impl Endpoints {
         }
     }
 
-    /// Asks one endpoint after the other, and again, until one answers. The request carries `token` if
-    /// it needs one.
+    /// Asks one endpoint after the other, and again, until one answers. The request carries `token`
+    /// if it needs one.
     pub(super) async fn ask(
         &self,
         build: &BuildRequest<'_>,
@@ -187,8 +187,8 @@ impl Endpoints {
         Ok(Answer { endpoint: at, version, response })
     }
 
-    /// The version to use with an endpoint, the configured one or what the endpoint says, and the path
-    /// below which it lives, where that is not the configured one.
+    /// The version to use with an endpoint, the configured one or what the endpoint says, and the
+    /// path below which it lives, where that is not the configured one.
     async fn version_of(&self, at: usize) -> Result<(ApiVersion, Option<Rc<str>>), ClientError> {
         if let AuthVersion::Fixed(version) = self.settings.auth_version {
             return Ok((version, None));

@@ -11,7 +11,7 @@ pub enum ClientError {
     /// There is an answer, which is invalid; asking again soon will not help.
     #[error("{uri}: {reason}")]
     InvalidResponse {
-        /// Who answered.
+        /// The endpoint.
         uri: String,
         /// What is wrong with it.
         reason: String,
@@ -19,7 +19,7 @@ pub enum ClientError {
     /// The service does not offer the resource.
     #[error("{uri}: not offered, status {status}")]
     NotOffered {
-        /// Who answered.
+        /// The endpoint.
         uri: String,
         /// 403, 404 or 410.
         status: u16,
@@ -27,9 +27,9 @@ pub enum ClientError {
     /// The module's own credentials are missing or not accepted; the operator has to correct them.
     #[error("{uri}: {reason}")]
     Refused {
-        /// Who refused them.
+        /// The endpoint.
         uri: String,
-        /// What was refused.
+        /// Which credentials, and why.
         reason: String,
     },
     /// The token cannot be sent in a request.
@@ -38,9 +38,9 @@ pub enum ClientError {
     /// The service cannot be reached, or says that it cannot answer.
     #[error("{uri}: {reason}")]
     Unavailable {
-        /// Who was asked last.
+        /// The endpoint that was tried last.
         uri: String,
-        /// What happened.
+        /// Why the endpoint is unavailable.
         reason: String,
         /// The status, if there was an answer.
         status: Option<u16>,

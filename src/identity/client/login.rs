@@ -96,8 +96,8 @@ impl Login {
         self.own.borrow_mut().take_if(|own| own.id == token.id);
     }
 
-    /// Checks the status of a response to a request with `token`. A token keeps the roles of the time
-    /// when it was issued, so a newer one may end a 403.
+    /// Checks the status of a response to a request with `token`. A token keeps the roles of the
+    /// time when it was issued, so a newer one may end a 403.
     pub(super) fn judge(&self, token: &ServiceToken, status: u16) {
         let age = now_sec().saturating_sub(token.issued_at);
         if status == 403 && !matches!(self.credentials, Credentials::Token(_)) && age > RECONSIDER {

@@ -8,8 +8,8 @@ use nginx_sys::{ngx_parse_http_time, NGX_ERROR};
 
 use crate::net::{now_sec, Response};
 
-/// For how long the service asks for a pause: with 429, with 413 as OpenStack's older rate limits have it, or with 503
-/// and `Retry-After`.
+/// For how long the service asks for a pause: with 429, with 413 as OpenStack's older rate limits
+/// have it, or with 503 and `Retry-After`.
 ///
 /// A 413 that says neither may be about a token that is too long, and be caused by any client.
 pub(super) fn asked_for(response: &Response) -> Option<Duration> {

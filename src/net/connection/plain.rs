@@ -8,7 +8,7 @@ use super::{Action, Inner, PeerConnection};
 use crate::net::NetError;
 
 impl PeerConnection {
-    /// Sends all of `bytes`.
+    /// Sends all of `bytes`, however many writes that takes.
     pub async fn send_all(&self, bytes: &[u8]) -> Result<(), NetError> {
         self.set_action(Action::Requesting);
         let mut rest = bytes;

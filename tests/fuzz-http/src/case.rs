@@ -13,16 +13,16 @@ pub struct Case {
     pub number: u64,
     /// Which instance it is for.
     pub instance: usize,
-    /// Which of its servers.
+    /// Index of the server in the instance.
     pub site: usize,
-    /// Which port.
+    /// Which of the ports of the server.
     pub door: Door,
     /// The protocols that are offered in a TLS handshake; `None` where there is none, as on a
     /// port for plain HTTP, or where something else is sent to a port for TLS.
     pub alpn: Option<&'static [u8]>,
     /// What is sent, and when.
     pub steps: Vec<Step>,
-    /// How it ends.
+    /// How the client ends the connection.
     pub ending: Ending,
     /// How long nothing must come before it ends.
     pub quiet: Duration,
@@ -39,13 +39,13 @@ pub struct Case {
 /// A step of a case.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// Nothing is done.
+    /// The client waits.
     Pause(Duration),
-    /// These bytes are sent.
+    /// The client sends these bytes.
     Send(Vec<u8>),
 }
 
-/// How a case ends.
+/// How the client ends a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {
     /// The client goes as soon as it has sent everything.

@@ -22,7 +22,7 @@ pub struct Outcome {
     pub connected: bool,
 }
 
-/// Plays cases.
+/// Sends cases to nginx.
 pub struct Player {
     tls: SslContext,
 }
@@ -35,7 +35,7 @@ impl Player {
         Ok(Self { tls: tls.build() })
     }
 
-    /// Plays a case.
+    /// Sends a case to `address`, and reads what comes back.
     pub fn play(&self, case: &Case, address: SocketAddr) -> Outcome {
         let mut outcome = Outcome::default();
         let Ok(tcp) = TcpStream::connect_timeout(&address, PATIENCE) else { return outcome };

@@ -28,21 +28,21 @@ pub mod flag {
     pub const PRIORITY: u8 = 32;
 }
 
-/// A frame.
+/// A frame of HTTP/2.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Frame {
-    /// Its type.
+    /// One of [`kind`], or an unknown type.
     pub kind: u8,
-    /// Its flags.
+    /// A set of [`flag`].
     pub flags: u8,
     /// The stream that it belongs to.
     pub stream: u32,
-    /// What it holds.
+    /// The bytes after the frame header.
     pub payload: Vec<u8>,
 }
 
 impl Frame {
-    /// A frame.
+    /// A frame for `stream`; 0 is the connection.
     pub fn new(kind: u8, flags: u8, stream: u32, payload: impl Into<Vec<u8>>) -> Self {
         Self { kind, flags, stream, payload: payload.into() }
     }
@@ -94,7 +94,7 @@ pub fn integer(first: u8, bits: u32, mut value: usize) -> Vec<u8> {
     bytes
 }
 
-/// A header field with a literal name and value; `first` says what becomes of it in the table:
+/// A header field with a literal name and value; `first` says how it is indexed in the table:
 /// 0x00 nothing, 0x10 never, 0x40 it is added.
 pub fn literal(first: u8, name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];

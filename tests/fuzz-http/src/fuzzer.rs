@@ -36,7 +36,7 @@ pub struct Fuzzer {
 pub struct Finding {
     /// A word for its kind.
     pub kind: &'static str,
-    /// What was seen.
+    /// The finding, for people.
     pub what: String,
     /// The cases that may be to blame.
     pub cases: Vec<u64>,
@@ -52,7 +52,7 @@ struct Watched {
 }
 
 impl Fuzzer {
-    /// Starts everything.
+    /// Starts the upstreams and all instances of nginx.
     pub fn start(seed: u64) -> Result<Self> {
         let (pki, stranger, tls) = (Pki::new()?, Pki::new()?, TlsFiles::new()?);
         let identities: Vec<_> =

@@ -21,7 +21,7 @@ mod target;
 pub struct Generator<'a> {
     /// The seed of the run.
     pub seed: u64,
-    /// The tokens.
+    /// The tokens to choose from.
     pub wallet: &'a Wallet,
     /// The servers of each instance.
     pub sites: Vec<&'a [Site]>,
@@ -93,7 +93,7 @@ impl Generator<'_> {
     }
 }
 
-/// Makes one case.
+/// Generates one case.
 struct Maker<'a> {
     number: u64,
     site: &'a Site,

@@ -18,7 +18,7 @@ pub enum Guard {
 }
 
 impl Guard {
-    /// All of them.
+    /// Every guard.
     pub const ALL: [Self; 6] =
         [Self::Admin, Self::Delay, Self::Off, Self::On, Self::Stripped, Self::Swift];
 
@@ -53,12 +53,12 @@ pub struct Grants {
     pub admin: usize,
     /// Tokens that may use the account.
     pub swift: usize,
-    /// Valid tokens.
+    /// Number of valid tokens.
     pub valid: usize,
 }
 
 impl Grants {
-    /// What opens nothing.
+    /// Tokens that no location accepts.
     pub const NONE: Self = Self { admin: 0, swift: 0, valid: 0 };
 
     /// How many of them open `guard`; `None` where everybody passes.

@@ -4,7 +4,7 @@
 //! symbols, and the first of a length follows from the last of the length before. So the lengths
 //! say it all.
 
-/// Encodes `text`.
+/// Encodes `text` as RFC 7541 says.
 pub fn encode(text: &[u8]) -> Vec<u8> {
     let codes = codes();
     let mut bytes = Vec::new();

@@ -10,7 +10,7 @@ use crate::wallet::Wallet;
 /// follows.
 pub const FORGED: &str = "FORGED-";
 
-/// The headers that say who is asking (docs/directives.md), each also with `SERVICE_` behind its
+/// The identity headers (docs/directives.md), each also with `SERVICE_` behind its
 /// first word, folded.
 pub const IDENTITY: &[&str] = &[
     "OPENSTACK_SYSTEM_SCOPE",
@@ -42,7 +42,7 @@ const TOKENS: &[&str] = &["X_AUTH_TOKEN", "X_STORAGE_TOKEN", "X_SERVICE_TOKEN"];
 pub struct Violation {
     /// The case that it is about, if that can be told.
     pub case: Option<u64>,
-    /// What is wrong.
+    /// The finding, for people.
     pub what: String,
 }
 

@@ -22,13 +22,13 @@ use crate::wallet::Wallet;
 /// What an instance is to be.
 #[derive(Debug)]
 pub struct Plan {
-    /// Its name, for reports.
+    /// The name in reports.
     pub name: &'static str,
-    /// More lines of `http`.
+    /// More directives of `http`.
     pub lines: &'static str,
     /// How late the identity service answers questions about tokens, in milliseconds.
     pub identity_delay: u64,
-    /// Whether it removes tokens.
+    /// Whether tokens are kept from the upstream.
     pub tokens_removed: bool,
     /// How many workers it has.
     pub workers: usize,
@@ -80,13 +80,11 @@ pub const PLANS: [Plan; 4] = [
 
 /// A running instance.
 pub struct Instance {
-    /// What it is.
     pub plan: &'static Plan,
-    /// nginx.
     pub nginx: Nginx,
-    /// Its identity service.
+    /// Validates the tokens of the wallet.
     pub identity: Identity,
-    /// Its servers.
+    /// One for each `server` block.
     pub sites: Vec<Site>,
     /// Who looks at what its upstreams are sent.
     pub inspector: Inspector,

@@ -16,7 +16,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// A log of nginx.
+    /// The log `name` in the directory of nginx.
     pub fn new(dir: &Path, name: &str) -> Self {
         Self { path: dir.join(name), read: 0 }
     }

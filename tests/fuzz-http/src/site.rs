@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-/// A server.
+/// A `server` block.
 #[derive(Debug)]
 pub struct Site {
     /// The name of its configuration file.

@@ -11,15 +11,13 @@ use crate::guard::Guard;
 /// What was done so far.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Cases.
     pub cases: u64,
-    /// Connections that were made.
     pub connections: u64,
     /// Requests that were sent over HTTP/1, however broken.
     pub http1: u64,
     /// Requests that were sent over HTTP/2, however broken.
     pub http2: u64,
-    /// Bytes that were received.
+    /// Bytes that nginx sent.
     pub received: u64,
     /// Answers over HTTP/1 by status.
     pub statuses1: BTreeMap<u16, u64>,
@@ -30,7 +28,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a case.
+    /// Adds the outcome of a case.
     pub fn add(&mut self, case: &Case, outcome: &Outcome) {
         self.cases += 1;
         self.connections += u64::from(outcome.connected);

@@ -32,7 +32,7 @@ pub enum Way {
 }
 
 impl Way {
-    /// All of them.
+    /// Every protocol.
     pub const ALL: [Self; 5] = [Self::FastCgi, Self::Grpc, Self::Http, Self::Scgi, Self::Uwsgi];
 
     /// Its name in the configuration files.
@@ -54,7 +54,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Starts one.
+    /// Starts an upstream on a free port.
     pub fn start(way: Way, guard: Guard, inspector: Inspector) -> Result<Self> {
         let port = Port::free()?;
         let listener = TcpListener::bind(port.address()).during("listening as an upstream")?;
@@ -67,7 +67,7 @@ impl Upstream {
         Ok(Self { port })
     }
 
-    /// Its address.
+    /// Address and port that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
     }

@@ -12,9 +12,9 @@ use crate::guard::Grants;
 /// A token of the wallet.
 #[derive(Clone, Debug)]
 pub struct Token {
-    /// What is sent.
+    /// The value of the header.
     pub text: String,
-    /// What it opens.
+    /// The locations that accept it.
     pub grants: Grants,
     /// Whether it opens that only where a valid service token comes along: such a one lets a token
     /// pass that has expired, is bound to another, or has access rules.
@@ -119,7 +119,7 @@ impl Wallet {
         Ok(wallet)
     }
 
-    /// A valid token.
+    /// One of the valid tokens, chosen at random.
     pub fn valid(&self, random: &mut Random) -> &Token {
         &self.valid[random.below(self.valid.len())]
     }

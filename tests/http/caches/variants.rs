@@ -14,7 +14,8 @@ use keystone_testbed::world::{Setup, World};
 
 use super::alice_and_bob;
 
-/// With a cache in which responses stay for so long, and a location `/` of which `lines` are a part.
+/// With a cache in which responses stay for so long, and a location `/` of which `lines` are a
+/// part.
 fn cached(valid: &str, lines: &str) -> Setup {
     let location = format!(
         "keystone_auth on; keystone_forward_token off; proxy_pass @UPSTREAM@;

@@ -1,4 +1,4 @@
-//! What lies in memcached: only what it is for, readable by nobody where it is encrypted, and of no
+//! The entries in memcached: only for their purpose, unreadable where they are encrypted, and of no
 //! worth once it was touched.
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::fleet::{
 };
 
 #[test]
-fn entries_that_were_swapped_make_nobody_another() {
+fn swapped_entries_change_no_identity() {
     unhurried(|| {
         for strategy in STRATEGIES {
             let fleet = Fleet::start(strategy);
@@ -49,7 +49,7 @@ fn an_entry_under_the_name_of_a_token_that_is_not_valid() {
     });
 }
 
-/// What somebody makes of an entry.
+/// How a test changes an entry.
 type Change = dyn Fn(Vec<u8>) -> Vec<u8>;
 
 #[test]
@@ -98,7 +98,7 @@ fn entries_that_were_damaged() {
                 let before = asked(&fleet.world, &token);
                 assert_eq!(user_at(&fleet.second, &token), user, "{strategy}, {what}");
                 assert_eq!(asked(&fleet.world, &token), before + 1, "{strategy}, {what}");
-                // The second one mends it.
+                // The second one replaces it.
                 wait_for("the new entry", || (fleet.entry() != damaged).then_some(())).unwrap();
             }
             let third = fleet.world.gateway(|config| config);
@@ -151,7 +151,7 @@ fn an_old_entry_that_is_put_back() {
 }
 
 #[test]
-fn who_can_read_sees_nobody_where_it_is_encrypted() {
+fn a_reader_of_memcached_sees_no_identity_where_it_is_encrypted() {
     unhurried(|| {
         for strategy in STRATEGIES {
             let fleet = Fleet::start_with(strategy, |setup| {
@@ -191,7 +191,7 @@ fn who_can_read_sees_nobody_where_it_is_encrypted() {
 }
 
 #[test]
-fn the_same_answer_never_looks_the_same_where_it_is_encrypted() {
+fn the_same_answer_is_never_encrypted_twice_to_the_same_bytes() {
     unhurried(|| {
         let fleet = Fleet::start("encrypt");
         let token = fleet.told(&Payload::v3());

@@ -79,7 +79,7 @@ fn it_is_killed() {
         in_time(PAUSE, "sharing", || {
             let token = known(&fleet.world, &Payload::v3());
             assert_eq!(user_at(&fleet.world.nginx, &token), "user_id1");
-            // It is put there when the request has been answered already.
+            // It is stored after the request was answered.
             thread::sleep(Duration::from_millis(100));
             assert_eq!(user_at(&fleet.second, &token), "user_id1");
             (asked(&fleet.world, &token) == 1).then_some(())
@@ -140,7 +140,7 @@ fn it_is_stuck() {
             is_right(&fleet.world, &fleet.second);
             fleet.second.error_log().contains("is back").then_some(())
         });
-        // An answer that came too late is nobody's.
+        // An answer that came too late is not used.
         fleet.memcached.flush().unwrap();
         in_time(PAUSE, "entry", || {
             is_right(&fleet.world, &fleet.second);
@@ -258,7 +258,8 @@ fn something_else_is_there() {
 
 #[test]
 fn it_has_no_room() {
-    // As with `-M`: each new token is looked for, which it answers, and put there, which it refuses.
+    // As with `-M`: each new token is looked for, which it answers, and put there, which it
+    // refuses.
     let address = pretend(|command| match command.get(..4) {
         Some(b"get ") => Some(b"END\r\n"),
         Some(b"set ") => Some(b"SERVER_ERROR out of memory storing object\r\n"),

@@ -19,7 +19,7 @@ pub struct Fleet {
     pub memcached: Memcached,
     /// The cloud, with the first gateway in it.
     pub world: World,
-    /// The second gateway.
+    /// The gateway that shares the first one's memcached.
     pub second: Nginx,
 }
 
@@ -127,7 +127,7 @@ pub fn ask(gateway: &Nginx, token: &str) -> Response {
     gateway.send(&Request::get("/").token(token)).unwrap()
 }
 
-/// What a gateway hands on of a request with the token.
+/// What the upstream gets of a request with the token.
 #[track_caller]
 pub fn seen(gateway: &Nginx, token: &str) -> Seen {
     let answer = ask(gateway, token);
@@ -135,7 +135,7 @@ pub fn seen(gateway: &Nginx, token: &str) -> Seen {
     Seen::of(&answer).unwrap()
 }
 
-/// What a gateway hands on of a request with the token, about which it asks memcached at most.
+/// What the upstream gets of a request with the token, which Keystone does not validate.
 #[track_caller]
 pub fn knows(world: &World, gateway: &Nginx, token: &str) -> Seen {
     is_not_asked(world, token, || seen(gateway, token))

@@ -17,7 +17,7 @@ fn watchful(strategy: &str) -> Fleet {
     })
 }
 
-/// Has a gateway fetch the events, and waits until it goes by those that there are now.
+/// Makes a gateway fetch the events, and waits until it uses the current ones.
 #[track_caller]
 fn goes_by_events(fleet: &Fleet, gateway: &Nginx) {
     let witness = known(&fleet.world, &Payload::v3().user("witness", "witness"));
@@ -83,7 +83,7 @@ fn a_gateway_that_has_not_had_the_events_yet_asks_for_itself() {
 }
 
 #[test]
-fn what_an_event_covers_is_asked_about_at_every_gateway() {
+fn what_an_event_covers_is_validated_again_at_every_gateway() {
     unhurried(|| {
         let fleet = watchful("mac");
         let token = fleet.told(&Payload::v3());
@@ -102,7 +102,7 @@ fn a_token_that_the_revocation_list_names_is_asked_about() {
         let (revoked, other) = (fleet.told(&Payload::v3()), fleet.told(&Payload::v3()));
         fleet.world.identity.revoke_token(&revoked);
         fleet.world.identity.forget(&revoked);
-        // The list is fetched for tokens that it is of use for.
+        // The list is fetched for tokens that can be on it.
         assert_eq!(ask(&fleet.second, &fleet.world.pki(&Payload::v3())).status, 200);
         expect::refused(&ask(&fleet.second, &revoked));
         fleet.second_knows(&other, "user_id1");

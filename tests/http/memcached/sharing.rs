@@ -18,7 +18,7 @@ use super::fleet::{
 };
 
 #[test]
-fn the_second_gateway_asks_nothing_and_hands_on_the_same() {
+fn the_second_gateway_sends_the_same_without_a_request() {
     unhurried(|| {
         let payloads = [
             Payload::v3(),
@@ -43,7 +43,7 @@ fn the_second_gateway_asks_nothing_and_hands_on_the_same() {
                 assert_eq!(Seen::of(&answer).unwrap().headers, first.headers, "{strategy}");
                 assert_eq!(fleet.world.identity.requests(), [""; 0], "{strategy}");
             }
-            // What was found there is not put there again.
+            // An entry that was found is not stored again.
             fleet.wait_for_entries(payloads.len());
         }
     });
@@ -89,7 +89,7 @@ fn what_was_shared_outlives_the_identity_service() {
 }
 
 #[test]
-fn who_differs_shares_nothing() {
+fn gateways_that_differ_share_nothing() {
     unhurried(|| {
         let first = |config: Config| config;
         let cases: [(&str, &dyn Fn(Config) -> Config); 5] = [
@@ -119,7 +119,7 @@ fn who_differs_shares_nothing() {
 }
 
 #[test]
-fn who_has_another_strategy_shares_nothing() {
+fn gateways_with_another_strategy_share_nothing() {
     unhurried(|| {
         for strategy in STRATEGIES {
             let fleet = Fleet::start(strategy);
@@ -147,7 +147,7 @@ fn the_order_of_uris_and_of_servers_does_not_matter() {
         let world = World::setup().config(|config| shares(config, "encrypt", &all)).start();
         let uri = world.identity.uri();
         let uris = |list: String| move |config: Config| config.set("keystone_identity_uri", &list);
-        // Nothing answers at the other one, and nobody has to go there.
+        // Nothing answers at the other one, and no request needs it.
         let one = world.gateway(uris(format!("{uri} http://127.0.0.1:1")));
         let other = world.gateway(|config| {
             shares(uris(format!("http://127.0.0.1:1/ {uri}/"))(config), "encrypt", &turned)
@@ -255,7 +255,7 @@ fn each_server_block_has_its_own_second_level() {
 }
 
 #[test]
-fn requests_that_wait_for_one_token_look_once() {
+fn requests_that_wait_for_one_token_are_one_lookup() {
     unhurried(|| {
         let fleet = Fleet::start("encrypt");
         let token = fleet.told(&Payload::v3());
@@ -351,7 +351,7 @@ fn the_time_that_the_identity_service_takes_makes_an_answer_no_younger() {
         let slow = Fault::Delay(Duration::from_secs(5));
         fleet.world.identity.fault_validations_times(1, slow);
         assert_eq!(fleet.world.status(&token), 200);
-        // What is too old already when it comes is not put there; this one is.
+        // An answer that is already too old is not stored; this one is.
         fleet.told(&Payload::v3());
         fleet.wait_for_entries(1);
         fleet.second_asks(&token, "user_id1");

@@ -96,7 +96,7 @@ fn tokens_that_the_identity_service_judges() {
 }
 
 #[test]
-fn one_question_for_many_requests_is_one_validation() {
+fn one_validation_for_many_requests_counts_once() {
     let world = setup().set("keystone_auth_version", "v3").start();
     let token = world.uuid(&Payload::v3());
     let gate = world.identity.hold_validations();
@@ -104,7 +104,7 @@ fn one_question_for_many_requests_is_one_validation() {
     for client in &mut clients {
         client.write(&Request::get("/").token(&token).bytes()).unwrap();
     }
-    world.wait_for_questions(1);
+    world.wait_for_validations(1);
     let pending = || metrics(&world.nginx).sum("keystone_identity_pending", &[]);
     wait_for("the question to be open", || (pending() == 1.0).then_some(())).unwrap();
     gate.open();
@@ -304,7 +304,7 @@ fn the_default_zone_has_room_for_twelve_thousand_identities() {
 }
 
 #[test]
-fn what_the_fleet_has_told() {
+fn what_the_fleet_has_stored() {
     let memcached = Memcached::start().unwrap();
     let server = memcached.server();
     let world = setup().set("keystone_memcached_servers", &server).start();

@@ -54,14 +54,14 @@ fn counts_survive_a_reload() {
 }
 
 #[test]
-fn a_worker_that_is_killed_leaves_its_counts_and_no_open_question() {
+fn a_killed_worker_leaves_its_counts_and_no_pending_request() {
     let world = setup().set("keystone_auth_version", "v3").start();
     assert_eq!(world.status(&new_uuid()), 401);
     after(&world, 1);
     let gate = world.identity.hold_validations();
     let mut client = world.nginx.connect().unwrap();
     client.write(&Request::get("/").token(&new_uuid()).bytes()).unwrap();
-    world.wait_for_questions(2);
+    world.wait_for_validations(2);
     let pending = || metrics(&world.nginx).sum("keystone_identity_pending", &[]);
     wait_for("the question to be open", || (pending() == 1.0).then_some(())).unwrap();
 
@@ -78,12 +78,12 @@ fn a_worker_that_is_killed_leaves_its_counts_and_no_open_question() {
 }
 
 #[test]
-fn a_client_that_goes_away_leaves_no_open_question() {
+fn a_client_that_leaves_leaves_no_pending_request() {
     let world = setup().start();
     let gate = world.identity.hold_validations();
     let mut client = world.nginx.connect().unwrap();
     client.write(&Request::get("/").token(&new_uuid()).bytes()).unwrap();
-    world.wait_for_questions(1);
+    world.wait_for_validations(1);
     drop(client);
     gate.open();
     let pending = || metrics(&world.nginx).sum("keystone_identity_pending", &[]);

@@ -42,7 +42,7 @@ fn allows_nothing(world: &World, words: &str) {
 }
 
 #[test]
-fn it_says_who_reads_and_who_writes() {
+fn it_says_which_uses_read_and_which_write() {
     let world =
         with_file("", r#"{"read": "other:*, .r:www.example.com", "write": "*:user_id2"}"#).start();
     let token = world.pki(&stranger(&["x"]));
@@ -167,7 +167,7 @@ fn what_is_no_file_allows_nothing() {
 #[test]
 fn a_file_that_the_worker_may_not_read_allows_nothing() {
     if keystone_testbed::nginx::worker_user().is_none() {
-        println!("Only root can start workers as somebody else.");
+        println!("Only root can start workers as another user.");
         return;
     }
     let world = with_file("", r#"{"read": ".r:*"}"#).start();
@@ -176,7 +176,7 @@ fn a_file_that_the_worker_may_not_read_allows_nothing() {
 }
 
 #[test]
-fn symbolic_links_are_followed_unless_nginx_is_told_not_to() {
+fn symbolic_links_are_followed_unless_nginx_forbids_it() {
     for (lines, follows) in [("", true), ("disable_symlinks on;", false)] {
         let world = with_file(lines, "{}").start();
         put(world.nginx.dir(), "real", r#"{"read": ".r:*"}"#);

@@ -98,7 +98,7 @@ fn a_role_for_a_prefix_that_does_not_exist() {
 }
 
 #[test]
-fn nobody_is_authorised_whom_nobody_has_asked_for_a_token() {
+fn no_authorization_without_authentication() {
     let config = Config::protected().location("/", "").location("/a", "keystone_swift_auth on;");
     let text = refused(&config);
     assert!(text.contains("keystone_swift_auth") && text.contains("keystone_auth"), "{text}");

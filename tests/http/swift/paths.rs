@@ -87,7 +87,7 @@ fn what_may_be_read_in_two_ways_is_refused_before_it_reaches_a_proxy() {
 }
 
 #[test]
-fn it_is_refused_without_a_look_at_the_token() {
+fn it_is_refused_before_the_token_is_examined() {
     let world = World::setup()
         .offline()
         .location("/v1/", "keystone_auth on; keystone_swift_auth on; proxy_pass @UPSTREAM@;")
@@ -307,7 +307,7 @@ fn a_target_with_a_host_in_it() {
 }
 
 #[test]
-fn files_are_not_copied_to_places_that_nobody_has_judged() {
+fn files_are_not_copied_to_paths_that_were_not_authorized() {
     let lines = "keystone_auth on; keystone_swift_auth on;
         dav_methods PUT DELETE COPY MOVE; create_full_put_path on;";
     if !was_built_with("--with-http_dav_module") {

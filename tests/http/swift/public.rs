@@ -1,4 +1,4 @@
-//! Requests of nobody in particular: `keystone_auth delay`.
+//! Anonymous requests: `keystone_auth delay`.
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
@@ -31,7 +31,7 @@ fn what_is_public_can_be_had_without_a_token() {
         passes(&world, None, method, "/v1/AUTH_mine/open");
     }
     let seen = world.seen(&Request::get("/v1/AUTH_mine/public/o").header("X-Roles", "admin"));
-    expect::nobody(&seen);
+    expect::no_identity(&seen);
     let friend = Request::get("/v1/AUTH_mine/friends/o").header("Referer", "http://a.example.com/");
     assert_eq!(world.send(&friend).status, 200);
 }
@@ -63,7 +63,7 @@ fn a_token_that_is_not_valid_is_none() {
         passes(&world, Some(&token), "GET", "/v1/AUTH_mine/public/o");
         stays_out(&world, Some(&token), "GET", "/v1/AUTH_mine/c/o", 401);
         let answer = ask(&world, Some(&token), "GET", "/v1/AUTH_mine/public/o");
-        expect::nobody(&Seen::of(&answer).unwrap());
+        expect::no_identity(&Seen::of(&answer).unwrap());
         assert!(!matches!(answer.header("X-Result"), None | Some("ok")));
     }
 }
@@ -81,7 +81,7 @@ fn a_user_is_still_one() {
 }
 
 #[test]
-fn a_service_token_that_is_not_valid_makes_it_nobodys() {
+fn an_invalid_service_token_makes_a_request_anonymous() {
     let world = public().start();
     let token = world.pki(&member(&["admin"]));
     for service in ["garbage".to_owned(), world.pki(&member(&["no_service"]))] {

@@ -228,7 +228,7 @@ fn the_reseller_admin_does_everything_everywhere() {
 }
 
 #[test]
-fn a_path_without_an_account_is_nobodys() {
+fn a_path_without_an_account_has_no_owner() {
     let world = accounts("").location("/", "keystone_auth on; keystone_swift_auth on;").start();
     let token = world.pki(&member(&["admin"]));
     for path in ["/v1/", "/info", "/healthcheck"] {
@@ -272,7 +272,7 @@ fn an_inner_level_takes_what_it_does_not_set_from_the_outer() {
 }
 
 #[test]
-fn the_log_says_who_was_kept_out_of_what() {
+fn the_log_names_refused_users_and_paths() {
     let world = accounts("").start();
     let token = world.pki(&stranger(&["admin"]));
     forbidden(&world, &token, "GET", OBJECT);
@@ -284,7 +284,7 @@ fn the_log_says_who_was_kept_out_of_what() {
 }
 
 #[test]
-fn the_upstream_is_told_who_asks() {
+fn the_upstream_gets_the_identity() {
     let world = accounts("").start();
     let seen = world.seen(&Request::get(OBJECT).token(&world.pki(&member(&["admin"]))));
     assert_eq!(seen.header("X-Project-Id").as_deref(), Some("mine"));

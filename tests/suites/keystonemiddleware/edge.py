@@ -159,7 +159,7 @@ class Edge(internals.Internals):
             raise
 
     def mark_refused(self, environ):
-        """What a refused request's environ would say, of which nobody behind nginx sees anything."""
+        """What the environ of a refused request would say, which the upstream does not get."""
         if self.last_log['auth_result'] == 'bad_service_token':
             environ['HTTP_X_SERVICE_IDENTITY_STATUS'] = 'Invalid'
 

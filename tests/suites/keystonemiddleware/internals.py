@@ -117,7 +117,7 @@ class Revocations:
 
     @_fetched_time.setter
     def _fetched_time(self, _):
-        """From now on the identity service is asked for the list."""
+        """From now on nginx fetches the list from the identity service."""
         self.signed = None
         self.expire()
 

@@ -100,7 +100,7 @@ class Options:
         token = self.get('token') or self.get('admin_token')
         if token:
             return [('keystone_admin_token', quoted(token))]
-        # Some tests leave the password or the project out: nobody looks at them there. The module
+        # Some tests leave the password or the project out, because they are not used there. The module
         # refuses to start without.
         project = self.get('project_name') or self.get('admin_tenant_name') or self.get('project_id')
         return [

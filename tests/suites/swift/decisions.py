@@ -1,17 +1,17 @@
-"""Runs Swift's own tests of keystoneauth, and tells each decision in them: decisions.py SOURCE.
+"""Runs Swift's own tests of keystoneauth, and prints each decision in them: decisions.py SOURCE.
 
 SOURCE is the folder of Swift's sdist. For each test there is a line of JSON with
-its name, whether it `passed`, and its `decisions`: what keystoneauth was asked,
-under which settings, and the status of its refusal, or 200.
+its name, whether it `passed`, and its `decisions`: the arguments, the settings, and
+the status of the refusal, or 200.
 
 A decision is a call of authorize or authorize_anonymous. An identity is null for
 the latter; its members are those of keystoneauth itself. Where a test asks a part of
 it, _authorize_cross_tenant or _is_name_allowed_in_acl, the decision is that about a
-request which hangs on this part alone: somebody without a role reads a container, whose
-ACL is the one asked about, or names the user.
+request which depends on this part alone: a user without a role reads a container, whose
+ACL is the argument, or names the user.
 
-The settings are those in force, not those that the filter was made with, for some
-tests change them. `domain` is that of the account's project, as Swift keeps it.
+The settings are the current ones, not those that the filter was created with, because
+some tests change them. `domain` is that of the account's project, as Swift keeps it.
 """
 
 import json

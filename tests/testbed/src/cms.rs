@@ -15,7 +15,7 @@ use crate::Result;
 pub enum Digest {
     /// As clients of 2013 sign.
     Sha1,
-    /// As Keystone signs.
+    /// SHA-256, as in Keystone.
     #[default]
     Sha256,
     /// As OpenSSL may be told to sign.
@@ -40,7 +40,7 @@ pub enum Bend {
 /// How a message is signed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Form {
-    /// The digest.
+    /// The digest of the signature.
     pub digest: Digest,
     /// Whether the digest's parameters are NULL (as from old versions of OpenSSL) or absent.
     pub null_parameters: bool,

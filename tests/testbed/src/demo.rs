@@ -86,7 +86,7 @@ impl Stage {
             println!("    the identity service was asked: {request}");
         }
 
-        self.story.title("The same token again: from the cache, without a word to Keystone.")?;
+        self.story.title("The same token again: from the cache, without a request to Keystone.")?;
         self.identity.forget_requests();
         let answer = self.ask(&mut client, Some(&token))?;
         self.expect_pass(&answer, "HIT");
@@ -97,7 +97,7 @@ impl Stage {
         self.expect_pass(&answer, "HIT");
         self.story.expect("X-Worker", answer.header("X-Worker"), Some(&second.to_string()));
 
-        self.story.title("A PKIZ token, which is a compressed one, of the v2.0 API.")?;
+        self.story.title("A PKIZ token, which is compressed, of the v2.0 API.")?;
         let answer = self.ask(&mut client, Some(&Payload::v2().pkiz(&signing)?))?;
         self.expect_pass(&answer, "MISS");
 
@@ -132,7 +132,8 @@ impl Stage {
 
     /// Tokens of today, which only Keystone can judge.
     fn online(&mut self, client: &mut Client, other: &mut Client) -> Result<(), Failure> {
-        self.story.title("A Fernet token, which only Keystone can read: it is asked, once.")?;
+        self.story
+            .title("A Fernet token, which only Keystone can read: one request to Keystone.")?;
         let token = self.fernet(&Payload::v3());
         self.identity.forget_requests();
         let answer = self.ask(client, Some(&token))?;
@@ -145,7 +146,8 @@ impl Stage {
         let asked = self.identity.validations().len();
         self.story.check(asked == 1, &format!("Keystone was asked {asked} times about one token"));
 
-        self.story.title("A token that Keystone does not know is refused, and remembered so.")?;
+        self.story
+            .title("A token that Keystone does not know is refused, and the refusal is cached.")?;
         let unknown = new_fernet();
         for cache in ["MISS", "HIT"] {
             let answer = self.ask(client, Some(&unknown))?;
@@ -153,7 +155,8 @@ impl Stage {
             self.story.expect("X-Cache-Status", answer.header("X-Cache-Status"), Some(cache));
         }
 
-        self.story.title("A service hands on a request of a user whose token has just expired.")?;
+        self.story
+            .title("A service passes on the request of a user whose token has just expired.")?;
         let expired = self.fernet(&Payload::v3().expires_in(-60));
         let service = self.fernet(&Payload::v3_service());
         let answer = self.ask(client, Some(&expired))?;
@@ -165,12 +168,14 @@ impl Stage {
         let seen = Seen::of(&answer)?.header("X-Service-User-Id");
         self.story.expect("X-Service-User-Id", seen.as_deref(), Some("service_user_id1"));
 
-        self.story.title("A Fernet token that is revoked is refused as soon as Keystone tells.")?;
+        self.story
+            .title("A Fernet token that is revoked is refused with the next revocation event.")?;
         self.identity.revoke_online(&token);
         println!("  The first Fernet token is revoked in Keystone now, and an event says so.");
         self.wait_for_refusal(client, "the same Fernet token", &token)?;
 
-        self.story.title("While Keystone is down, nobody passes whom it would have to judge.")?;
+        self.story
+            .title("While Keystone is down, a token that only Keystone can validate gets 503.")?;
         let unknown = self.fernet(&Payload::v3());
         self.identity.stop();
         let answer = self.ask(client, Some(&unknown))?;

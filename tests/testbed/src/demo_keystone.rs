@@ -65,7 +65,7 @@ impl Stage {
         let challenge = format!("Keystone uri=\"{}\"", self.keystone.uri());
         self.story.expect("WWW-Authenticate", answer.header("WWW-Authenticate"), Some(&challenge));
 
-        self.story.title("alice asks Keystone for a token.")?;
+        self.story.title("alice gets a token from Keystone.")?;
         let user = json!({"name": "alice", "domain": {"id": "default"},
             "password": self.keystone.password("alice")?});
         let scope = json!({"project": {"name": "demo", "domain": {"id": "default"}}});
@@ -78,14 +78,14 @@ impl Stage {
         println!("    TOKEN={}... ({} characters)", format.0, format.1);
         self.story.check(format.0 == "gAAAAA", "it is no Fernet token");
 
-        self.story.title("With it she is let in: nginx has asked Keystone who she is.")?;
+        self.story.title("The token is accepted: nginx has validated it with Keystone.")?;
         let alice = [("X-User-Name", "alice"), ("X-Project-Name", "demo")];
         let with_token = ["-H", "X-Auth-Token: $TOKEN", &format!("{gate}/")];
         let known = [("$TOKEN", token.as_str())];
         let answer = curl(&with_token, &known)?;
         self.expect_pass(&answer, "MISS", &alice);
 
-        self.story.title("And again, from the cache, without a word to Keystone.")?;
+        self.story.title("The same token again: from the cache, without a request to Keystone.")?;
         let answer = curl(&with_token, &known)?;
         self.expect_pass(&answer, "HIT", &alice);
 
@@ -96,7 +96,7 @@ impl Stage {
         let names = [("X-User-Name", "Žofie Novák 名前"), ("X-Project-Name", "проект")];
         self.expect_pass(&answer, "MISS", &names);
 
-        self.story.title("An application credential of hers may read what is public only.")?;
+        self.story.title("An application credential of alice may only read what is public.")?;
         let limited = self.keystone.application_credential("rules")?;
         let account = format!("{gate}/v1/AUTH_{}", self.keystone.project("demo")?);
         for (path, status) in [("pub/o", 200), ("private/o", 401), ("pub/../private/o", 401)] {
@@ -106,14 +106,14 @@ impl Stage {
             self.story.expect_status(&answer, status);
         }
 
-        self.story.title("She revokes her token.")?;
+        self.story.title("alice revokes the token.")?;
         let revocation =
             ["-X", "DELETE", "-H", "X-Auth-Token: $TOKEN", "-H", "X-Subject-Token: $TOKEN"];
         let answer = curl(&[&revocation[..], &[&tokens]].concat(), &known)?;
         self.story.expect_status(&answer, 204);
 
         let seconds = INTERVAL.as_secs();
-        self.story.title(&format!("nginx hears of it within {seconds} s, though it is cached."))?;
+        self.story.title(&format!("nginx refuses it within {seconds} s, though it is cached."))?;
         let start = Instant::now();
         let answer = loop {
             stop_if_interrupted()?;
@@ -127,7 +127,7 @@ impl Stage {
         show(&in_words(&with_token), &answer);
         self.story.expect_status(&answer, 401);
 
-        self.story.title("Others are let in as before.")?;
+        self.story.title("Other tokens are accepted as before.")?;
         let answer = curl(&as_zofie, &[("$ZOFIE", &zofie)])?;
         self.story.expect_status(&answer, 200);
         Ok(())

@@ -29,7 +29,7 @@ pub(super) fn play() -> Result<bool, Failure> {
 struct Stage {
     keystone: Keystone,
     nginx: Nginx,
-    /// Of project demo.
+    /// The account of project demo.
     account: String,
     home: TempDir,
     story: Story,
@@ -75,7 +75,7 @@ impl Stage {
         let same = fs::read_to_string(file).is_ok_and(|text| text == LETTER);
         self.story.check(same, "the file holds something else");
 
-        self.story.title("She finds it again.")?;
+        self.story.title("alice lists and reads it.")?;
         self.does("alice", &["list"], "post")?;
         self.does("alice", &["list", "post"], "letter.txt")?;
         self.does("alice", &["stat", "post", "letter.txt"], "Content Length: 30")?;
@@ -89,7 +89,7 @@ impl Stage {
         self.does_not("carol", &["download", "post", "letter.txt", "-o", "-"], "403 Forbidden")?;
         self.does_not("carol", &["list", "post"], "403 Forbidden")?;
 
-        self.story.title("Who has no token is asked for one.")?;
+        self.story.title("A request without a token is refused.")?;
         let answer = self.curl(&[URL])?;
         self.story.expect_status(&answer, 401);
         let challenge = format!("Keystone uri=\"{}\"", self.keystone.uri());
@@ -98,7 +98,7 @@ impl Stage {
     }
 
     fn for_everybody(&mut self) -> Result<(), Failure> {
-        self.story.title("The container is made public, in the words of Swift.")?;
+        self.story.title("An administrator makes the container public, with Swift's syntax.")?;
         self.share(r#"{"read": ".r:*"}"#)?;
         let answer = self.curl(&[URL])?;
         self.story.expect_status(&answer, 200);
@@ -108,7 +108,7 @@ impl Stage {
         self.story.check(answer.body == LETTER.as_bytes()[..9], "it is another part");
         self.does("carol", &["download", "post", "letter.txt", "-o", "-"], LETTER.trim_end())?;
 
-        self.story.title("Only what it holds is not told, and nobody else may write.")?;
+        self.story.title("It cannot be listed, and other users cannot write.")?;
         let answer = self.curl(&[CONTAINER])?;
         self.story.expect_status(&answer, 401);
         let answer = self.curl(&["-T", "/etc/hostname", URL])?;
@@ -117,7 +117,7 @@ impl Stage {
     }
 
     fn for_another_project(&mut self) -> Result<(), Failure> {
-        self.story.title("Now it is shared with the project of carol alone.")?;
+        self.story.title("Now it is shared with the project of carol only.")?;
         let other = self.keystone.project("other")?;
         self.share(&format!(r#"{{"read": "{other}:*", "write": "{other}:*"}}"#))?;
         let answer = self.curl(&[URL])?;
@@ -127,7 +127,7 @@ impl Stage {
         self.does("carol", &["upload", "post", "answer.txt"], "answer.txt")?;
         self.does("alice", &["download", "post", "answer.txt", "-o", "-"], answer.trim_end())?;
 
-        self.story.title("A path that leads out of the container leads nowhere.")?;
+        self.story.title("A path that leaves the container is refused.")?;
         for path in ["../../AUTH_other/private/o", "../../../.acl/post"] {
             let url = format!("{CONTAINER}/{path}");
             let answer = self.curl(&["--path-as-is", &url])?;

@@ -158,9 +158,9 @@ pub fn v3_user(seen: &Seen) {
     identity(seen, &[&V2_USER[..], &V3_DOMAINS].concat());
 }
 
-/// The upstream was sent nobody: what `delay` does without a valid token.
+/// The upstream got no identity: what `delay` does without a valid token.
 #[track_caller]
-pub fn nobody(seen: &Seen) {
+pub fn no_identity(seen: &Seen) {
     identity(seen, &[NO_USER]);
 }
 

@@ -18,7 +18,7 @@ pub struct FakeClock {
 }
 
 impl FakeClock {
-    /// Compiles the library.
+    /// Compiles the library that is preloaded.
     pub fn new() -> Result<Self> {
         let dir = TempDir::new("clock")?;
         std::fs::write(dir.join("fake_clock.c"), SOURCE).during("writing fake_clock.c")?;

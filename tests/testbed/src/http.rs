@@ -26,12 +26,12 @@ impl Request {
         Self { method, target, headers: Vec::new(), body: Vec::new() }
     }
 
-    /// A `GET`.
+    /// A `GET` without a body.
     pub fn get(target: &str) -> Self {
         Self::new("GET", target)
     }
 
-    /// A `HEAD`.
+    /// A `HEAD` without a body.
     pub fn head(target: &str) -> Self {
         Self::new("HEAD", target)
     }
@@ -69,10 +69,10 @@ impl Request {
     }
 }
 
-/// An answer.
+/// A response with its whole body.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// The status code.
+    /// The status code, such as 200.
     pub status: u16,
     /// The header fields in the order in which they came.
     pub headers: Headers,
@@ -86,12 +86,12 @@ impl Response {
         self.headers.text(name)
     }
 
-    /// The body as text.
+    /// The body; bytes that are not UTF-8 are replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON.
+    /// The body, parsed as JSON.
     pub fn json(&self) -> Result<serde_json::Value> {
         Ok(serde_json::from_slice(&self.body)?)
     }
@@ -104,7 +104,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects.
+    /// Connects to a server.
     pub fn connect(address: SocketAddr) -> Result<Self> {
         Ok(Self { reader: BufReader::new(Stream::Plain(tcp(address)?)) })
     }

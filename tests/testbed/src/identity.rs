@@ -28,16 +28,16 @@ pub use fault::{Fault, Gate};
 
 use fault::Place;
 
-/// A running identity service.
+/// An identity service that runs in this process.
 pub struct Identity {
     server: Server,
     state: Arc<Mutex<State>>,
     scheme: &'static str,
 }
 
-/// How it offers TLS.
+/// The TLS of an identity service.
 pub struct Tls<'a> {
-    /// Certificates and keys.
+    /// The server's certificate and its authority.
     pub files: &'a TlsFiles,
     /// Whether a client must show a certificate of the same authority.
     pub demand_client_certificate: bool,
@@ -64,7 +64,7 @@ impl Identity {
         Ok(Self { server: Server::start(port, acceptor, handler)?, state, scheme })
     }
 
-    /// Its address.
+    /// Address and port that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
@@ -158,7 +158,7 @@ impl Identity {
         asked.map(str::to_owned).collect()
     }
 
-    /// How often a service token was asked for.
+    /// How often a service token was requested.
     pub fn logins(&self) -> usize {
         self.state().log.iter().filter(|request| request.method == "POST").count()
     }
@@ -183,7 +183,7 @@ impl Identity {
         self.misbehave(Place::Validations, fault, Some(times));
     }
 
-    /// Misbehaves whenever a service token is asked for, until [`Identity::heal`].
+    /// Applies a fault to requests for a service token, until [`Identity::heal`].
     pub fn fault_logins(&self, fault: Fault) {
         self.misbehave(Place::Logins, fault, None);
     }
@@ -199,7 +199,7 @@ impl Identity {
         self.state().faults.push(fault::Rule::new(place, fault, times));
     }
 
-    /// Behaves again.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.state().faults.clear();
     }
@@ -234,15 +234,15 @@ pub struct State {
     pub application_credentials: HashMap<String, String>,
     /// The text served as the CA.
     pub ca_pem: String,
-    /// What it does wrong.
+    /// The faults to apply to requests.
     pub faults: Vec<fault::Rule>,
     /// Service tokens that are good without having been issued.
     pub fixed_tokens: Vec<String>,
     /// Service tokens that it issued, and when they end.
     pub issued: HashMap<String, i64>,
-    /// Revocation events.
+    /// The JSON of each revocation event.
     pub events: Vec<Value>,
-    /// Every request so far.
+    /// Every request that was received.
     pub log: Vec<Incoming>,
     /// A path before `/v2.0` and `/v3`, such as `/identity`.
     pub prefix: String,
@@ -258,7 +258,7 @@ pub struct State {
     pub signer: Pair,
     /// The text served as the signing certificate.
     pub signing_pem: String,
-    /// Tokens it can validate.
+    /// The tokens that it can validate, by their text.
     pub subjects: HashMap<String, Payload>,
     /// How long a service token lasts, in seconds.
     pub token_lifetime: i64,
@@ -275,9 +275,9 @@ pub struct State {
 /// A service user.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// Its name.
+    /// Name of the user.
     pub name: String,
-    /// Its password.
+    /// Password of the user.
     pub password: String,
     /// The project or tenant it works in.
     pub project: String,

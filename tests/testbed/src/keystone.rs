@@ -53,14 +53,14 @@ pub enum Issue {
     Jws,
 }
 
-/// What a token is good for.
+/// The scope of a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope<'a> {
     /// The domain of the user.
     Domain,
     /// A project, by its key.
     Project(&'a str),
-    /// Everything.
+    /// The whole system.
     System,
     /// Nothing but to get another.
     Unscoped,
@@ -71,7 +71,7 @@ pub enum Scope<'a> {
 struct Cloud {
     dir: TempDir,
     people: Mutex<Value>,
-    /// SQLite refuses who wants to write while another does.
+    /// SQLite refuses a write during another write.
     writing: Mutex<()>,
 }
 
@@ -138,7 +138,7 @@ impl Keystone {
         Ok(())
     }
 
-    /// Its address.
+    /// Address and port that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
     }
@@ -185,7 +185,7 @@ impl Keystone {
         token.ok_or_else(|| Error::Python("Keystone gave no token".into()))
     }
 
-    /// Takes a token back.
+    /// Revokes a token.
     pub fn revoke(&self, token: &str) -> Result<()> {
         let request = Request::new("DELETE", "/v3/auth/tokens").header("X-Subject-Token", token);
         self.administer(request).map(drop)
@@ -325,7 +325,7 @@ pub fn python() -> Result<PathBuf> {
     }
 }
 
-/// A file of `tests/keystone`.
+/// The path of a file in `tests/keystone`.
 pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../keystone").join(name)
 }

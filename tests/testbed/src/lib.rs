@@ -1,13 +1,13 @@
 //! What the tests and the demo stand on.
 //!
-//! Everything here is real except, mostly, the cloud: a certificate authority and a signing certificate
-//! as `keystone-manage pki_setup` makes them ([`pki`]), tokens and revocation lists signed with
-//! them ([`mint`]), a small identity service that speaks Keystone's v2.0 and v3 APIs and can be
-//! told to misbehave ([`identity`]), an upstream that tells what it was sent ([`upstream`]), an
-//! unmodified nginx with the module in it ([`nginx`]) and an HTTP client that sends exactly the
-//! bytes it is given ([`http`]). [`world`] puts them together, and [`expect`] knows what should
-//! come out. Where that is not enough there are a real memcached ([`memcached`]), a real
-//! Keystone ([`keystone`]) and Swift ([`swift`]), OpenStack's own filter to compare with
+//! Everything here is real except, mostly, the cloud: a certificate authority and a signing
+//! certificate as `keystone-manage pki_setup` makes them ([`pki`]), tokens and revocation lists
+//! signed with them ([`mint`]), a small identity service that speaks Keystone's v2.0 and v3 APIs
+//! and can be told to misbehave ([`identity`]), an upstream that tells what it was sent
+//! ([`upstream`]), an unmodified nginx with the module in it ([`nginx`]) and an HTTP client that
+//! sends exactly the bytes it is given ([`http`]). [`world`] puts them together, and [`expect`]
+//! knows what should come out. Where that is not enough there are a real memcached ([`memcached`]),
+//! a real Keystone ([`keystone`]) and Swift ([`swift`]), OpenStack's own filter to compare with
 //! ([`oracle`]), and a Prometheus that scrapes nginx ([`prometheus`]).
 //!
 //! All of it listens on 127.0.0.1 only and cleans up when it is dropped, also in a test that
@@ -54,24 +54,24 @@ pub enum Error {
     /// A system call failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done.
+        /// What the program tried to do.
         what: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Some JSON was not what was expected.
     #[error("json: {0}")]
     Json(#[from] serde_json::Error),
-    /// memcached said something else than it was asked for.
+    /// memcached sent an unexpected response.
     #[error("memcached: {0}")]
     Memcached(String),
     /// nginx did not start, reload or stop.
     #[error("nginx: {0}")]
     Nginx(String),
-    /// OpenSSL refused.
+    /// A function of OpenSSL failed.
     #[error("openssl: {0}")]
     OpenSsl(#[from] openssl::error::ErrorStack),
-    /// Prometheus or promtool said something else than it was asked for.
+    /// Prometheus or promtool sent an unexpected response.
     #[error("prometheus: {0}")]
     Prometheus(String),
     /// A Python program of the tests did not do what it is for.

@@ -28,7 +28,7 @@ impl Load {
         Self { address, clients: 4, pause, interval: None, keeps: false, patience }
     }
 
-    /// So many clients.
+    /// Sets the number of clients.
     pub fn clients(self, clients: usize) -> Self {
         Self { clients, ..self }
     }

@@ -27,7 +27,7 @@ enum Place {
 /// An entry, as memcached lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name.
+    /// The key of the entry.
     pub name: String,
     /// When memcached forgets it, in seconds since 1970; `None` for never.
     pub expires_at: Option<i64>,
@@ -42,7 +42,7 @@ impl Memcached {
     /// Starts one on a socket in a directory of its own.
     pub fn start_unix() -> Result<Self> {
         let dir = TempDir::new("memcached")?;
-        // memcached makes the socket when it is nobody already.
+        // memcached creates the socket after it has changed to user nobody.
         set_mode(dir.path(), 0o777)?;
         Self::start_at(Place::Unix(dir))
     }
@@ -53,7 +53,7 @@ impl Memcached {
         Ok(memcached)
     }
 
-    /// What `keystone_memcached_servers` calls it.
+    /// The server, as `keystone_memcached_servers` names it.
     pub fn server(&self) -> String {
         match &self.place {
             Place::Tcp(port) => port.address().to_string(),
@@ -74,7 +74,7 @@ impl Memcached {
     pub fn restart(&mut self) -> Result<()> {
         self.stop();
         let mut command = Command::new("memcached");
-        // Only root becomes somebody else.
+        // Only root can change its user.
         command.args(["-U", "0", "-u", "nobody", "-t", "1"]);
         // A list of the entries lacks those that are just being moved from one LRU to another.
         command.args(["-o", "no_lru_maintainer"]);
@@ -99,12 +99,12 @@ impl Memcached {
         self.signal(libc::SIGSTOP)
     }
 
-    /// Lets it answer again.
+    /// Ends [`Memcached::freeze`].
     pub fn thaw(&self) -> Result<()> {
         self.signal(libc::SIGCONT)
     }
 
-    /// All that lies there.
+    /// All entries of the server.
     pub fn entries(&self) -> Result<Vec<Listed>> {
         wait_for("memcached to list its entries", || {
             // It says BUSY while it still makes another list.
@@ -171,14 +171,14 @@ impl Memcached {
         self.write(other, &first)
     }
 
-    /// How often it was asked for an entry.
+    /// The number of `get` commands.
     pub fn gets(&self) -> Result<u64> {
         let lines = self.converse("stats\r\n", &["END"])?;
         let count = lines.iter().find_map(|line| line.strip_prefix("STAT cmd_get ")?.parse().ok());
         count.ok_or_else(|| Error::Memcached("it does not count".into()))
     }
 
-    /// Forgets everything.
+    /// Removes all entries.
     pub fn flush(&self) -> Result<()> {
         self.converse("flush_all\r\n", &["OK"]).map(|_| ())
     }

@@ -81,13 +81,13 @@ impl Metrics {
         self.samples.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
     }
 }
 
-/// `name{label="value",...} value`
+/// Parses `name{label="value",...} value`.
 fn sample(line: &str) -> Option<(String, Labels, f64)> {
     let name_end = line.find(['{', ' '])?;
     let (name, mut rest) = line.split_at(name_end);

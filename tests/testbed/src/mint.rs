@@ -119,7 +119,7 @@ impl Payload {
             .roles(&["service", "service_role2"])
     }
 
-    /// With another user.
+    /// Sets the user.
     pub fn user(mut self, id: &str, name: &str) -> Self {
         self.set("/user/id", json!(id));
         self.set("/user/name", json!(name));
@@ -134,7 +134,7 @@ impl Payload {
         self
     }
 
-    /// With other roles.
+    /// Sets the roles.
     pub fn roles(mut self, names: &[&str]) -> Self {
         let roles = names.iter().map(|name| match self.version {
             Version::V2 => json!({"name": name}),
@@ -165,13 +165,13 @@ impl Payload {
         self.expires_at <= now()
     }
 
-    /// As a token of an application credential that is good for certain requests only.
+    /// As a token of an application credential with access rules.
     pub fn access_rules(self, rules: Value) -> Self {
         let credential = json!({"id": new_uuid(), "restricted": true, "access_rules": rules});
         self.with("/application_credential", credential)
     }
 
-    /// Whether it is good for certain requests only.
+    /// Whether it has access rules.
     pub fn has_access_rules(&self) -> bool {
         self.pointer("/application_credential/access_rules").is_some()
     }
@@ -182,7 +182,7 @@ impl Payload {
         self
     }
 
-    /// The audit ids.
+    /// The first audit id; empty if the token has none.
     pub fn audit_id(&self) -> &str {
         let at = self.pick("/token/audit_ids/0", "/audit_ids/0");
         self.pointer(at).and_then(Value::as_str).unwrap_or_default()
@@ -233,7 +233,7 @@ impl Payload {
         self
     }
 
-    /// Without one member.
+    /// Removes one member of the JSON.
     pub fn without(mut self, at: &str) -> Self {
         let (parent, name) = at.rsplit_once('/').unwrap_or(("", at));
         let parent = match parent {
@@ -338,8 +338,8 @@ pub fn new_uuid() -> String {
     hex(&id)
 }
 
-/// A new Fernet token, as far as anybody can tell who has not Keystone's keys: one of `blocks` blocks
-/// of ciphertext, issued now.
+/// A new Fernet token, as far as anybody can tell who has not Keystone's keys: one of `blocks`
+/// blocks of ciphertext, issued now.
 pub fn new_fernet_of(blocks: usize) -> String {
     let mut token = vec![0x80];
     token.extend(now().to_be_bytes());
@@ -358,7 +358,7 @@ pub fn new_fernet() -> String {
 pub struct JwsKey(PKey<Private>);
 
 impl JwsKey {
-    /// A new one.
+    /// Generates a key.
     pub fn new() -> Result<Self> {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
         Ok(Self(PKey::from_ec_key(EcKey::generate(&group)?)?))
@@ -404,7 +404,7 @@ pub fn jws_claims(expires_in: i64) -> String {
     .to_string()
 }
 
-/// A new JWS token of a Keystone whose key nobody knows.
+/// A new JWS token of a Keystone whose key is not known.
 pub fn new_jws() -> String {
     static KEY: std::sync::OnceLock<Option<JwsKey>> = std::sync::OnceLock::new();
     let key = KEY.get_or_init(|| JwsKey::new().ok()).as_ref();
@@ -434,7 +434,7 @@ pub fn pkiz_at_level(content: &[u8], level: u32) -> Result<String> {
     Ok(format!("PKIZ_{}", URL_SAFE.encode(compressed)))
 }
 
-/// A CMS as PEM.
+/// The PEM of a CMS message.
 pub fn cms_pem(der: &[u8]) -> String {
     let mut pem = String::from("-----BEGIN CMS-----\n");
     for line in STANDARD.encode(der).as_bytes().chunks(64) {

@@ -31,7 +31,7 @@ impl Mount {
         Ok(Some(Self { path, _dir: dir }))
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -39,7 +39,9 @@ impl Mount {
     /// Fills it to the last byte.
     pub fn fill_up(&self) -> Result<()> {
         if worker_ids().0 == 0 {
-            return Err(Error::Nginx("the workers' user is root, who may fill a full disk".into()));
+            return Err(Error::Nginx(
+                "the workers' user is root, which can write to a full disk".into(),
+            ));
         }
         let (mut size, mut number) = (64 * 1024, 0);
         while size > 0 {
@@ -53,7 +55,7 @@ impl Mount {
         Ok(())
     }
 
-    /// Takes away what [`Mount::fill_up`] has put there.
+    /// Removes the file of [`Mount::fill_up`].
     pub fn make_room(&self) {
         let mut number = 1;
         // Numbers that did not fit have no file.

@@ -16,7 +16,7 @@ pub struct Negotiate {
 }
 
 impl Negotiate {
-    /// Compiles it; `None`, and a word on stderr, where that nginx's headers are not at hand.
+    /// Compiles it; `None`, and a word on stderr, if the headers of that nginx are missing.
     pub fn compile() -> Result<Option<Self>> {
         let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
         let sources = variable("NGINX_SOURCE_DIR").unwrap_or_else(|| "/usr/share/nginx/src".into());

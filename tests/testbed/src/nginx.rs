@@ -46,7 +46,7 @@ impl Nginx {
         Ok(nginx)
     }
 
-    /// Its address.
+    /// The address that [`Nginx::connect`] connects to.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
     }
@@ -56,7 +56,7 @@ impl Nginx {
         self.dir.path()
     }
 
-    /// The master's process id.
+    /// Process id of the master.
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
     }
@@ -157,12 +157,12 @@ impl Nginx {
         })
     }
 
-    /// Opens a connection.
+    /// Opens a connection to [`Nginx::address`].
     pub fn connect(&self) -> Result<Client> {
         Client::connect(self.address())
     }
 
-    /// Opens connections until one is with the wished worker.
+    /// Opens connections until the worker `pid` has accepted one.
     pub fn connect_worker(&self, pid: i32) -> Result<Client> {
         wait_for(&format!("a connection to worker {pid}"), || {
             let mut client = self.connect().ok()?;
@@ -279,7 +279,7 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Result<Vec<u8>> {
 /// What `nginx -t` says about a configuration.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// Whether nginx would start.
+    /// Whether nginx accepts the configuration.
     pub ok: bool,
     /// What it wrote; the name of the configuration file is replaced by `nginx.conf`.
     pub text: String,
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_configuration_is_told() {
+    fn a_bad_configuration_is_reported() {
         let bad = plain().server("no_such_directive on;");
         let check = check(&bad).unwrap();
         assert!(!check.ok && check.text.contains("no_such_directive"), "{}", check.text);

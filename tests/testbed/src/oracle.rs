@@ -33,7 +33,7 @@ impl Oracle {
         Ok(Self { _process: process, address: ([127, 0, 0, 1], port).into() })
     }
 
-    /// Sends it a request.
+    /// Sends a request to auth_token.
     pub fn ask(&self, request: &Request) -> Result<View> {
         Ok(View::of_oracle(&send(self.address, request)?))
     }

@@ -26,29 +26,29 @@ pub struct Pair {
     pub key: PKey<Private>,
 }
 
-/// What a certificate shall say.
+/// The content of a certificate.
 #[derive(Clone, Debug)]
 pub struct Shape {
     /// Subject entries in order, such as `("CN", "www.example.com")`.
     pub subject: Vec<(&'static str, String)>,
-    /// The serial number.
+    /// Serial number of the certificate.
     pub serial: u32,
     /// First second of validity, in seconds since 1970.
     pub not_before: i64,
     /// Last second of validity, in seconds since 1970.
     pub not_after: i64,
-    /// What it is for.
+    /// What the extensions allow.
     pub purpose: Purpose,
 }
 
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
-    /// Signing certificates.
+    /// To sign other certificates.
     Authority,
     /// Signing tokens, with no extended key usage, as `pki_setup` makes them.
     Signing,
-    /// A TLS client.
+    /// To authenticate as a TLS client.
     TlsClient,
     /// A TLS server whose name is the common name, and `127.0.0.1` if that is `localhost`.
     TlsServer,
@@ -75,24 +75,24 @@ impl Shape {
         Self { serial: 3, ..Self::new(Purpose::TlsClient, vec![("CN", name.into())]) }
     }
 
-    /// With another serial number.
+    /// Sets the serial number.
     pub fn serial(self, serial: u32) -> Self {
         Self { serial, ..self }
     }
 
-    /// With another common name.
+    /// Sets the common name.
     pub fn common_name(mut self, name: &str) -> Self {
         self.subject.retain(|(key, _)| *key != "CN");
         self.subject.push(("CN", name.into()));
         self
     }
 
-    /// Over since yesterday.
+    /// Sets a validity that ended yesterday.
     pub fn expired(self) -> Self {
         Self { not_before: now() - 30 * DAY, not_after: now() - DAY, ..self }
     }
 
-    /// Good from tomorrow on.
+    /// Sets a validity that begins tomorrow.
     pub fn not_yet_valid(self) -> Self {
         Self { not_before: now() + DAY, not_after: now() + 30 * DAY, ..self }
     }
@@ -134,7 +134,7 @@ impl Pair {
         Ok(Self { certificate, key: old.key.clone() })
     }
 
-    /// The certificate as PEM.
+    /// The PEM of the certificate.
     pub fn pem(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&self.certificate.to_pem()?).into_owned())
     }
@@ -154,9 +154,9 @@ impl Pair {
 /// An authority and a signing certificate that it issued.
 #[derive(Clone, Debug)]
 pub struct Pki {
-    /// The authority.
+    /// The self-signed CA.
     pub authority: Pair,
-    /// The signing certificate.
+    /// The certificate that signs tokens, issued by the CA.
     pub signing: Pair,
 }
 
@@ -198,9 +198,9 @@ impl Pki {
 #[derive(Debug)]
 pub struct TlsFiles {
     dir: TempDir,
-    /// The authority of both.
+    /// The self-signed CA.
     pub authority: Pair,
-    /// The server's certificate.
+    /// The certificate of the server, issued by the CA.
     pub server: Pair,
 }
 
@@ -230,7 +230,7 @@ impl TlsFiles {
         Ok(files)
     }
 
-    /// Makes them with a server certificate for `localhost` that nobody but itself has signed.
+    /// Creates them with a self-signed server certificate for `localhost`.
     pub fn self_signed() -> Result<Self> {
         let mut files = Self::new()?;
         let key = tls_key()?;
@@ -240,7 +240,7 @@ impl TlsFiles {
         Ok(files)
     }
 
-    /// The authority's certificate.
+    /// Path of the CA's certificate.
     pub fn ca(&self) -> PathBuf {
         self.dir.join("ca.pem")
     }

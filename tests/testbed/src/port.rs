@@ -9,9 +9,9 @@ use crate::{During, Error, Result};
 
 /// A port of 127.0.0.1, held for as long as this value lives.
 ///
-/// A port that is free now may be taken by another test before nginx binds it, or while a
-/// service that shall come back is stopped. So ports come from below the range that the system
-/// hands out on its own, and each is held by a lock on a file that all test processes share.
+/// A port that is free now may be taken by another test before nginx binds it, or while a service
+/// that will be started again is stopped. So ports come from below the range that the system hands
+/// out on its own, and each is held by a lock on a file that all test processes share.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -20,7 +20,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// Holds any free port.
+    /// Reserves a free port.
     pub fn free() -> Result<Self> {
         for _ in 0..TRIES {
             let mut random = [0; 2];
@@ -48,7 +48,7 @@ impl Port {
         Ok(held.then_some(Self { number, _lock: lock }))
     }
 
-    /// Its number.
+    /// The number of the port.
     pub fn number(&self) -> u16 {
         self.number
     }

@@ -1,11 +1,11 @@
 //! Numbers that are the same for the same seed (SplitMix64).
 
-/// A source of numbers.
+/// A generator of pseudo-random numbers.
 #[derive(Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// From a seed.
+    /// A generator; the same seed gives the same numbers.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -24,13 +24,13 @@ impl Random {
         self.below(100) < share
     }
 
-    /// One of several.
+    /// One of the items, which must not be empty.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len())]
     }
 }
 
-/// The number in an environment variable, for a seed or how many cases to make up.
+/// The number in an environment variable, for a seed or a number of cases.
 ///
 /// # Panics
 /// If there is something else in it.

@@ -1,5 +1,5 @@
-//! The configurations of `nginx-conf/` and of the README, each as it stands, with the values replaced that an operator
-//! would replace.
+//! The configurations of `nginx-conf/` and of the README, each as it stands, with the values
+//! replaced that an operator would replace.
 //!
 //! ```no_run
 //! use keystone_testbed::keystone::Keystone;
@@ -157,7 +157,7 @@ impl Sample {
             .unwrap_or_else(|error| panic!("writing {}: {error}", path.display()));
     }
 
-    /// The directory of nginx.
+    /// The directory with `nginx.conf` and the logs.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }

@@ -20,13 +20,13 @@ use crate::{lock, wait_for, During, Result};
 pub struct Incoming {
     /// Which connection it came on, counted from 1.
     pub connection: u64,
-    /// `GET`, ...
+    /// The method, such as `GET`.
     pub method: String,
     /// The request target as sent, with its query.
     pub target: String,
     /// The header fields.
     pub headers: Headers,
-    /// The body.
+    /// The whole body.
     pub body: Vec<u8>,
 }
 
@@ -42,10 +42,10 @@ impl Incoming {
     }
 }
 
-/// What becomes of a connection after an answer.
+/// What happens to a connection after an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum After {
-    /// It is closed.
+    /// The server closes the connection.
     Close,
     /// The next request may come on it.
     Keep,
@@ -57,7 +57,7 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, request: &Incoming, stream: &mut Stream) -> After;
 }
 
-/// A server on 127.0.0.1.
+/// A server on a port of 127.0.0.1.
 pub struct Server {
     port: Port,
     handler: Arc<dyn Handler>,
@@ -81,7 +81,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Its address.
+    /// Address and port that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
     }

@@ -26,7 +26,7 @@ impl Story {
         Ok(Self { wrong: Vec::new() })
     }
 
-    /// Begins a chapter.
+    /// Prints the title of a step.
     pub(super) fn title(&self, text: &str) -> Result<(), Failure> {
         println!("\n* {text}");
         stop_if_interrupted()
@@ -111,7 +111,7 @@ pub(super) fn show(request: &str, answer: &Response) {
     }
 }
 
-/// Whether somebody is looking on, who may want to try things.
+/// Whether standard output is a terminal, so that a user can try things.
 pub(super) fn has_audience() -> bool {
     std::io::stdout().is_terminal() && std::io::stdin().is_terminal()
 }

@@ -100,12 +100,12 @@ impl Swift {
         }
     }
 
-    /// The proxy's address.
+    /// Address and port of the proxy server.
     pub fn address(&self) -> SocketAddr {
         self.proxy.address()
     }
 
-    /// The proxy's URI.
+    /// `http://` and the address of the proxy server.
     pub fn uri(&self) -> String {
         format!("http://{}", self.address())
     }
@@ -121,7 +121,7 @@ pub struct Client {
     options: Vec<String>,
 }
 
-/// How a command went.
+/// The result of a command.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// The exit code.
@@ -167,7 +167,7 @@ impl Client {
         Self { options: [&fixed, options].concat().into_iter().map(str::to_owned).collect() }
     }
 
-    /// Runs it.
+    /// Runs the client with these arguments.
     pub fn run(&self, words: &[&str]) -> Result<Output> {
         self.run_in(Path::new("/"), words)
     }
@@ -177,7 +177,7 @@ impl Client {
         let python = python()?;
         let mut command = Command::new(&python);
         command.arg(python.with_file_name("swift")).args(&self.options).args(words);
-        // Nothing of whoever runs the tests.
+        // Nothing from the environment of the tests.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             let theirs = ["OS_", "ST_"].iter().any(|prefix| text.starts_with(prefix));

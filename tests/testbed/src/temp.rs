@@ -27,12 +27,12 @@ impl TempDir {
         Ok(dir)
     }
 
-    /// Where it is.
+    /// The absolute path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A path below it.
+    /// A path in the directory.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }

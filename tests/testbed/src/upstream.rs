@@ -16,7 +16,7 @@ use crate::serve::{self, After, Handler, Incoming, Server};
 use crate::wire::Stream;
 use crate::{lock, Error, Result};
 
-/// A running upstream.
+/// An upstream that runs in this process.
 pub struct Upstream {
     server: Server,
     log: Arc<Mutex<Vec<Incoming>>>,
@@ -30,12 +30,12 @@ impl Upstream {
         Ok(Self { server: Server::start(Port::free()?, None, handler)?, log })
     }
 
-    /// Its address.
+    /// Address and port that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Every request so far.
+    /// Every request that was received.
     pub fn requests(&self) -> Vec<Incoming> {
         lock(&self.log).clone()
     }
@@ -109,9 +109,9 @@ fn decode(text: &str) -> Vec<u8> {
 /// What an upstream said it was sent.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The method.
+    /// The method, such as `GET`.
     pub method: String,
-    /// The request target.
+    /// The request target, as it was received.
     pub target: String,
     /// The header fields in the order in which they came; a value that is not UTF-8 is base64.
     pub headers: Vec<(String, String)>,
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn it_answers_as_told() {
+    fn it_answers_as_configured() {
         let upstream = Upstream::start().unwrap();
         let request = Request::get("/status/401?h=X-A:%20b&body=no%21");
         let answer = send(upstream.address(), &request).unwrap();

@@ -10,7 +10,7 @@ use openssl::ssl::SslStream;
 /// A connection, with or without TLS.
 #[derive(Debug)]
 pub enum Stream {
-    /// TCP as it is.
+    /// Plain TCP.
     Plain(TcpStream),
     /// TLS over TCP.
     Tls(Box<SslStream<TcpStream>>),
@@ -28,7 +28,7 @@ impl Stream {
     /// Ends the connection in both directions, as orderly as TLS wants it.
     pub fn close(&mut self) {
         if let Self::Tls(tls) = self {
-            // The peer may be gone already; then there is nobody to tell.
+            // The peer may be gone already.
             let _ = tls.shutdown();
         }
         let _ = self.tcp().shutdown(Shutdown::Both);
@@ -75,13 +75,13 @@ impl Headers {
         self.get(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// Every value of `name`.
+    /// Every value of the header `name`.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let named = move |(n, _): &&(String, Vec<u8>)| n.eq_ignore_ascii_case(name);
         self.0.iter().filter(named).map(|(_, value)| value.as_slice())
     }
 
-    /// Names and values.
+    /// Names and values, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
     }
@@ -204,7 +204,7 @@ pub fn tcp_from(source: Ipv4Addr, address: SocketAddr, timeout: Duration) -> io:
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor is new, and nobody else's.
+    // SAFETY: the descriptor is new, and has no other owner.
     let stream = unsafe { TcpStream::from_raw_fd(fd) };
     // Linux bounds connecting by the time-out for writing.
     stream.set_write_timeout(Some(timeout))?;

@@ -38,9 +38,9 @@ use crate::{wait_for, During, Result};
 pub struct World {
     /// nginx with the module.
     pub nginx: Nginx,
-    /// The identity service.
+    /// The identity service that nginx asks.
     pub identity: Identity,
-    /// What is behind nginx.
+    /// The server behind nginx.
     pub upstream: Upstream,
     /// The certificates that tokens are signed with.
     pub pki: Pki,
@@ -128,7 +128,7 @@ impl World {
 
     /// Waits until the identity service was asked about tokens so often.
     #[track_caller]
-    pub fn wait_for_questions(&self, number: usize) {
+    pub fn wait_for_validations(&self, number: usize) {
         let asked = || (self.identity.validations().len() >= number).then_some(());
         wait_for(&format!("{number} questions"), asked)
             .unwrap_or_else(|error| give_up("asking about tokens", error));
@@ -148,7 +148,7 @@ impl World {
 
     /// Signed tokens cannot be judged here, for `what` reason, and so the identity service judges
     /// them: it is asked about the whole token, once, and its answer counts. Where it cannot be
-    /// asked either, nobody passes, and nothing is remembered of that.
+    /// asked either, no request passes, and nothing is cached.
     #[track_caller]
     pub fn judges_signed_tokens_online(&self, what: &str) {
         let speaks_v2 = self.config.get("keystone_auth_version") == Some("v2.0");
@@ -266,7 +266,7 @@ impl Setup {
         self.config(|config| config.http(&lines))
     }
 
-    /// With so many workers.
+    /// Sets `worker_processes`.
     pub fn workers(self, workers: usize) -> Self {
         self.config(|config| config.workers(workers))
     }
@@ -302,7 +302,7 @@ impl Setup {
         self
     }
 
-    /// Starts nginx.
+    /// Starts the servers and nginx.
     #[track_caller]
     pub fn start(self) -> World {
         self.try_start().unwrap_or_else(|error| give_up("starting nginx", error))

@@ -51,7 +51,7 @@ fn answers() {
 }
 
 #[test]
-fn refusals_are_told_from_nonsense() {
+fn refusals_differ_from_nonsense() {
     let long = format!("SERVER_ERROR {}\r\n", "x".repeat(300));
     for refusal in [
         "ERROR\r\n",

@@ -1,4 +1,4 @@
-//! Bytes that nobody meant, and bytes that come in pieces.
+//! Random bytes, and bytes that come in pieces.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::Maker;
 use crate::case::Step;
 
 impl Maker<'_> {
-    /// Some bytes.
+    /// Random bytes.
     pub(super) fn noise(&mut self, length: usize) -> Vec<u8> {
         (0..length).map(|_| self.random.below(256) as u8).collect()
     }

@@ -155,7 +155,7 @@ impl Maker<'_> {
         (name.into(), value.into())
     }
 
-    /// What nobody should send.
+    /// A field that no client should send.
     fn odd(&mut self) -> Field {
         match self.random.below(12) {
             0 => (b"X-Long".to_vec(), vec![b'l'; self.random.pick(&[100, 1000, 9000, 70_000])]),

@@ -96,7 +96,7 @@ impl Maker<'_> {
         request
     }
 
-    /// What is no HTTP/1.
+    /// Bytes that are not HTTP/1.
     fn no_request(&mut self) -> Vec<u8> {
         match self.random.below(6) {
             0 => b"\r\n\r\n\r\n".to_vec(),

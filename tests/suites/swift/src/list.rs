@@ -36,7 +36,7 @@ impl List {
         Ok(Self { name: name.to_owned(), reasons })
     }
 
-    /// The file's name.
+    /// Name of the file in `lists/`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -46,7 +46,7 @@ impl List {
         self.reasons.get(test).map(String::as_str)
     }
 
-    /// The tests.
+    /// Names of the tests.
     pub fn tests(&self) -> impl Iterator<Item = &str> {
         self.reasons.keys().map(String::as_str)
     }

@@ -144,7 +144,7 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// Where the sdists are.
+/// The directory with the sdists.
 fn sources() -> Result<PathBuf, Error> {
     let built = || source("../../../build/suites/swift");
     let dir = std::env::var_os("SUITE_SWIFT_DIR").map_or_else(built, PathBuf::from);

@@ -36,9 +36,9 @@ struct Decision {
     referer: Option<String>,
     acl: Option<String>,
     identity: Option<Identity>,
-    /// `X-Identity-Status`.
+    /// The value of `X-Identity-Status`.
     status: Option<String>,
-    /// `X-Service-Identity-Status`.
+    /// The value of `X-Service-Identity-Status`.
     service: Option<String>,
     /// Whether the container has a key for synchronisation.
     sync: bool,

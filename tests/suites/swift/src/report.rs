@@ -13,12 +13,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// It passed.
+    /// A test that passed.
     pub fn passed(name: String) -> Self {
         Self { name, complaint: None }
     }
 
-    /// It did not.
+    /// A test that failed, with its output.
     pub fn failed(name: String, complaint: impl Into<String>) -> Self {
         Self { name, complaint: Some(complaint.into()) }
     }

@@ -31,7 +31,7 @@ pub enum Front {
 }
 
 impl Front {
-    /// What reports call it.
+    /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Edge => "through swift-edge.conf",

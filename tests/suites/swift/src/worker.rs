@@ -14,20 +14,19 @@ use crate::{source, sources, Error};
 /// A suite of functional tests, by the folder of its sdist.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Suite {
-    /// Swift's own.
+    /// The tests of Swift.
     Swift,
-    /// Those of python-swiftclient.
+    /// The tests of python-swiftclient.
     Swiftclient,
 }
 
-/// Tests of a class.
+/// The tests of one class, which run one after the other.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Whose they are.
     pub suite: Suite,
     /// Module and class, as in `test_account.TestAccount`.
     pub class: String,
-    /// Their names.
+    /// Names of the methods.
     pub tests: Vec<String>,
 }
 
@@ -36,20 +35,19 @@ pub struct Job {
 pub struct Outcome {
     /// Module, class and name; or what was to be set up for a class.
     pub test: String,
-    /// How it ended.
     #[serde(rename = "outcome")]
     pub end: End,
     /// The exception, or why it was skipped.
     pub detail: String,
 }
 
-/// How a test ends.
+/// The result of a test.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum End {
     /// It failed, or did not end.
     Failed,
-    /// It passed.
+    /// The test passed.
     Passed,
     /// It says that it cannot be run here.
     Skipped,
@@ -63,7 +61,7 @@ pub struct Worker {
 }
 
 impl Suite {
-    /// All of them.
+    /// Every suite.
     pub const ALL: [Self; 2] = [Self::Swift, Self::Swiftclient];
 
     /// What the lists and the command line call it.
@@ -84,7 +82,7 @@ impl Suite {
         format!("{}-{front}.txt", self.name())
     }
 
-    /// Its tests, by class.
+    /// The tests of the suite, by class.
     pub fn jobs(self) -> Result<Vec<Job>, Error> {
         let mut command = self.command()?;
         let output = command.arg("--list").output().during("listing tests")?;

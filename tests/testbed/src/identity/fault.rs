@@ -9,7 +9,7 @@ use crate::lock;
 use crate::serve::{self, After, Incoming};
 use crate::wire::Stream;
 
-/// One way to misbehave.
+/// A fault of the identity service.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// The connection is closed before anything is answered.
@@ -18,7 +18,7 @@ pub enum Fault {
     CloseSilently,
     /// The body comes in chunks.
     Chunked,
-    /// The answer waits.
+    /// The response is delayed.
     Delay(Duration),
     /// The answer comes byte by byte, with a pause before each.
     Drip(Duration),
@@ -60,7 +60,7 @@ impl Gate {
 
     fn pass(&self) {
         let (open, changed) = &*self.open;
-        // A test that fails leaves it closed: nobody waits for ever.
+        // A test that fails leaves it closed; then the wait must end.
         let waited = changed.wait_timeout_while(lock(open), LONGEST_HOLD, |open| !*open);
         drop(waited);
     }
@@ -68,7 +68,7 @@ impl Gate {
 
 const LONGEST_HOLD: Duration = Duration::from_secs(20);
 
-/// When to misbehave.
+/// A fault, and the requests that it applies to.
 #[derive(Clone, Debug)]
 pub struct Rule {
     place: Place,
@@ -76,14 +76,14 @@ pub struct Rule {
     left: Option<usize>,
 }
 
-/// To what to misbehave.
+/// The requests that a fault applies to.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     /// Requests for a service token.
     Logins,
     /// Paths that start like this.
     Prefix(String),
-    /// Questions about a token.
+    /// Validations of tokens.
     Validations,
 }
 

@@ -31,7 +31,7 @@ fn certificates_need_no_credentials() {
 }
 
 #[test]
-fn versions_are_offered_as_told() {
+fn versions_are_offered_as_configured() {
     let (_, identity) = identity();
     let ids = |identity: &Identity| -> Vec<String> {
         let answer = get(identity, "/");
@@ -109,7 +109,7 @@ fn v2_passwords_and_application_credentials_work_too() {
 }
 
 #[test]
-fn faults_are_as_told() {
+fn faults_are_as_configured() {
     let (_, identity) = identity();
     let path = "/v2.0/certificates/ca";
     let whole = get(&identity, path).body;
@@ -204,7 +204,7 @@ fn tokens_are_known_until_they_end_or_are_forgotten() {
 }
 
 #[test]
-fn access_rules_are_for_those_who_heed_them() {
+fn access_rules_need_a_caller_that_checks_them() {
     let (_, identity) = identity();
     identity.know("limited", &Payload::v3().access_rules(json!([])));
     let request = Request::get("/v3/auth/tokens")

@@ -78,7 +78,7 @@ impl Config {
         Self { neighbours: Some(Neighbours::new(order, modules)), ..self }
     }
 
-    /// With so many workers.
+    /// Sets `worker_processes`.
     pub fn workers(self, workers: usize) -> Self {
         Self { workers, ..self }
     }
@@ -88,7 +88,7 @@ impl Config {
         Self { shared_socket: true, ..self }
     }
 
-    /// With nginx's debug log.
+    /// Sets the level of the error log to `debug`.
     pub fn debug(self) -> Self {
         Self { level: "debug".into(), ..self }
     }

@@ -57,7 +57,7 @@ impl Neighbours {
         lines
     }
 
-    /// Their directives in `http`.
+    /// Directives of the modules for `http`.
     pub(super) fn http(&self) -> &'static str {
         self.http
     }

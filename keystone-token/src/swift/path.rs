@@ -194,7 +194,7 @@ mod tests {
         ] {
             assert_eq!(check(path), Err(NameError::NotUtf8), "{}", path.escape_ascii());
         }
-        let part = |length| "é".repeat(length / 2) + &"x".repeat(length % 2);
+        let part = |length: usize| "é".repeat(length / 2) + &"x".repeat(length % 2);
         for (length, checked) in [(255, Ok(())), (256, Err(NameError::TooLong))] {
             for path in ["/v1/{}", "/v1/a/{}", "/v1/a/{}/o", "/v1/a/c/{}", "/v1/a/c/x/{}/y"] {
                 let path = path.replace("{}", &part(length));

@@ -16,6 +16,7 @@ mod cache_variant;
 mod client_address;
 mod conf;
 mod context;
+mod destination;
 mod failure_log;
 mod header_variables;
 mod headers_in;

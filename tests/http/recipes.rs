@@ -1,13 +1,15 @@
 //! docs/recipes.md: each snippet as it stands there, with other addresses.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::chown;
 use std::time::Duration;
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::Payload;
-use keystone_testbed::nginx::{can_try_http_2, check, Check, Config};
+use keystone_testbed::nginx::{can_try_http_2, check, was_built_with, worker_ids, Check, Config};
 use keystone_testbed::port::Port;
 use keystone_testbed::upstream::Seen;
 use keystone_testbed::world::{Setup, World};
@@ -224,4 +226,90 @@ fn grpc() {
     assert_eq!(call(post()).status, 401);
     let answer = call(post().token(&world.pki(&Payload::v3())));
     expect::v3_user(&Seen::of(&answer).unwrap());
+}
+
+#[test]
+fn webdav() {
+    if !was_built_with("--with-http_dav_module") {
+        return;
+    }
+    let world = recipe("WebDAV", &[])
+        .location(
+            "/other/",
+            "keystone_auth on; keystone_require_role admin; dav_methods PUT DELETE COPY MOVE;",
+        )
+        .location(
+            "/shared/deeper/",
+            "keystone_auth on; keystone_require_role admin; dav_methods PUT COPY;",
+        )
+        .location("~ \\.odd$", "keystone_auth on; dav_methods PUT COPY MOVE;")
+        .files(|dir| {
+            let (user, group) = worker_ids();
+            for name in ["shared", "other", "shared/deeper", "shared/folder"] {
+                let path = dir.join("html").join(name);
+                fs::create_dir_all(&path).unwrap();
+                chown(&path, Some(user), Some(group)).unwrap();
+            }
+            for name in ["shared/file", "other/file", "shared/file.odd", "shared/folder/x"] {
+                fs::write(dir.join("html").join(name), name).unwrap();
+                chown(dir.join("html").join(name), Some(user), Some(group)).unwrap();
+            }
+        })
+        .start();
+    let html = world.nginx.dir().join("html");
+    let editor = world.pki(&Payload::v3().roles(&["editor"]));
+    let reader = world.pki(&Payload::v3().roles(&["reader"]));
+    let send = |token: &str, method: &str, from: &str, to: &str| {
+        let request = Request::new(method, from).token(token).header("Destination", to);
+        world.send(&request).status
+    };
+    for to in [
+        "/other/stolen",
+        "/other/file",
+        "/shared/deeper/x",
+        "/shared/../other/x",
+        "/shared/%2e%2e/other/x",
+        "/shared/..%2Fother/x",
+        "/shared//deeper/x",
+        "/shared/%64eeper/x",
+        "http://localhost/other/x",
+        "http://localhost:1/shared/deeper/x",
+        "http://localhost",
+        "/sharedx",
+        "/shared",
+        "/x",
+        "x",
+        "",
+    ] {
+        for method in ["COPY", "MOVE"] {
+            let status = send(&editor, method, "/shared/file", to);
+            assert_eq!(status, 403, "{method} {to:?}");
+        }
+    }
+    world.nginx.wait_for_log("forbidden: who may write to the path in Destination").unwrap();
+    // A regular expression may be for any path.
+    assert_eq!(send(&editor, "COPY", "/shared/file.odd", "/shared/copy.odd"), 204);
+    assert_eq!(send(&editor, "COPY", "/x.odd", "/y.odd"), 403);
+    let twice = Request::new("COPY", "/shared/file")
+        .token(&editor)
+        .header("Destination", "/shared/twice")
+        .header("Destination", "/other/twice");
+    assert!(matches!(world.send(&twice).status, 400 | 403));
+    let names = |name: &str| fs::read_dir(html.join(name)).unwrap().count();
+    assert_eq!((names("other"), names("shared/deeper")), (1, 0));
+    assert_eq!(fs::read_to_string(html.join("other/file")).unwrap(), "other/file");
+
+    for to in
+        ["/shared/a", "http://localhost/shared/b?x=/other/y", "/shared/folder/c", "/shared/%64"]
+    {
+        assert_eq!(send(&editor, "COPY", "/shared/file", to), 204, "{to}");
+        assert_eq!(send(&reader, "COPY", "/shared/file", to), 403, "{to}");
+    }
+    assert_eq!(fs::read_to_string(html.join("shared/d")).unwrap(), "shared/file");
+    assert_eq!(send(&editor, "MOVE", "/shared/a", "/shared/moved"), 204);
+    assert!(!html.join("shared/a").exists() && html.join("shared/moved").exists());
+    let admin = world.pki(&Payload::v3().roles(&["admin"]));
+    assert_eq!(send(&admin, "COPY", "/other/file", "/other/copy"), 403, "the server has a regex");
+    let put = Request::new("PUT", "/shared/put").token(&editor).body(b"put");
+    assert_eq!(world.send(&put).status, 201);
 }

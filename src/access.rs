@@ -15,6 +15,7 @@ use crate::authenticate::{Authenticator, Wait};
 use crate::authz::AuthzContext;
 use crate::conf::location::{Auth, LocationConf};
 use crate::context::{Context, RequestToken, TokenKind};
+use crate::destination;
 use crate::identity;
 use crate::request::Request;
 use crate::swift::{self, Answer};
@@ -228,6 +229,9 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
         if let Err(missing) = check_requirements(request, record, location) {
             return forbid(authz, &user, &missing);
         }
+    }
+    if destination::leads_elsewhere(request, location) {
+        return forbid(authz, &user, &"who may write to the path in Destination is not known");
     }
     let passes = match swift::authorize(authz, &user, &service) {
         None => user.is_valid(),

@@ -24,11 +24,12 @@ use keystone_conf::ValueKind;
 use nginx_sys::{
     ngx_array_create, ngx_array_push, ngx_array_t, ngx_conf_t, ngx_http_add_variable,
     ngx_http_conf_ctx_t, ngx_http_request_t, ngx_http_upstream_conf_t, ngx_http_upstream_t,
-    ngx_int_t, ngx_module_t, ngx_table_elt_t, ngx_variable_value_t, NGX_ERROR, NGX_HTTP_MODULE,
-    NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_NOHASH, NGX_OK,
+    ngx_int_t, ngx_table_elt_t, ngx_variable_value_t, NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE,
+    NGX_HTTP_VAR_NOHASH, NGX_OK,
 };
 
 use crate::conf::directive::{compile, pool_string, Value};
+use crate::conf::module_index;
 use crate::context::Context;
 use crate::net::catch_panic;
 use crate::request::Request;
@@ -65,7 +66,7 @@ pub fn watch_caches(cf: &mut ngx_conf_t) -> Option<()> {
     // SAFETY: while http blocks are read, this is their context.
     let context = unsafe { &*cf.ctx.cast::<ngx_http_conf_ctx_t>() };
     for (module, kind) in MODULES {
-        let Some(index) = index_of(cf, module) else { continue };
+        let Some(index) = module_index(cf, module) else { continue };
         // SAFETY: nginx keeps a configuration for each http module at its index. Of these modules
         // it begins with that of the upstream.
         let conf =
@@ -79,22 +80,6 @@ pub fn watch_caches(cf: &mut ngx_conf_t) -> Option<()> {
         }
     }
     Some(())
-}
-
-/// The index of a module's configurations; `None` where nginx was built without it.
-fn index_of(cf: &ngx_conf_t, name: &CStr) -> Option<usize> {
-    // SAFETY: the cycle's modules are an array of as many pointers.
-    let modules: &[*mut ngx_module_t] = unsafe {
-        let cycle = &*cf.cycle;
-        std::slice::from_raw_parts(cycle.modules, cycle.modules_n)
-    };
-    modules.iter().find_map(|module| {
-        // SAFETY: modules are never freed, and their names end with NUL.
-        let module = unsafe { &**module };
-        // SAFETY: as above.
-        let is_named = !module.name.is_null() && unsafe { CStr::from_ptr(module.name) } == name;
-        (is_named && module.type_ == NGX_HTTP_MODULE as usize).then_some(module.ctx_index)
-    })
 }
 
 /// A copy of the values of `*_cache_bypass`, which locations share, behind the variable. All are

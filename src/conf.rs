@@ -3,15 +3,19 @@
 
 pub mod commands;
 pub mod directive;
+mod early_return;
 mod error;
 pub mod location;
 mod request;
 pub mod server;
 mod zone;
 
+use std::ffi::CStr;
 use std::ptr::NonNull;
 
-use nginx_sys::{ngx_conf_t, ngx_core_conf_t, ngx_cycle_t, NGX_LOG_WARN};
+use nginx_sys::{
+    ngx_conf_t, ngx_core_conf_t, ngx_cycle_t, ngx_module_t, NGX_HTTP_MODULE, NGX_LOG_WARN,
+};
 use ngx::core::{CoreModuleMainConf, NgxCoreModule};
 
 use self::error::SetupError;
@@ -21,7 +25,7 @@ use crate::identity::Service;
 use crate::net::Resolver;
 use crate::signing_dir::{self, Owner};
 
-pub use self::location::merge_location;
+pub use self::location::{create_location, merge_location};
 pub use self::server::merge_server;
 
 /// What belongs to the whole http block.
@@ -97,6 +101,22 @@ impl MainConf {
         self.services.push(Box::new(service));
         Ok(self.services.len() - 1)
     }
+}
+
+/// The index of a module's configurations; `None` where nginx was built without it.
+pub fn module_index(cf: &ngx_conf_t, name: &CStr) -> Option<usize> {
+    // SAFETY: the cycle's modules are an array of as many pointers.
+    let modules: &[*mut ngx_module_t] = unsafe {
+        let cycle = &*cf.cycle;
+        std::slice::from_raw_parts(cycle.modules, cycle.modules_n)
+    };
+    modules.iter().find_map(|module| {
+        // SAFETY: modules are never freed, and their names end with NUL.
+        let module = unsafe { &**module };
+        // SAFETY: as above.
+        let is_named = !module.name.is_null() && unsafe { CStr::from_ptr(module.name) } == name;
+        (is_named && module.type_ == NGX_HTTP_MODULE as usize).then_some(module.ctx_index)
+    })
 }
 
 const IDLE_SECRET: &str = "\"keystone_memcached_secret_key\" protects nothing without \

@@ -16,6 +16,7 @@ mod cache_variant;
 mod client_address;
 mod conf;
 mod context;
+mod destination;
 mod failure_log;
 mod header_variables;
 mod headers_in;
@@ -58,7 +59,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     init_main_conf: None,
     create_srv_conf: Some(HttpKeystoneModule::create_srv_conf),
     merge_srv_conf: Some(conf::merge_server),
-    create_loc_conf: Some(HttpKeystoneModule::create_loc_conf),
+    create_loc_conf: Some(conf::create_location),
     merge_loc_conf: Some(conf::merge_location),
 };
 

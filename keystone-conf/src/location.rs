@@ -26,6 +26,8 @@ pub enum Auth {
 /// variables.
 #[derive(Clone)]
 pub struct LocationConf<V> {
+    /// Where the block begins, as far as the reader of the configuration says.
+    pub begins: Position,
     /// `keystone_auth`, and where it was set.
     pub auth: Option<(Auth, Position)>,
     /// `keystone_require_role`: of each line one role is needed.
@@ -60,6 +62,7 @@ pub struct LocationConf<V> {
 impl<V> Default for LocationConf<V> {
     fn default() -> Self {
         Self {
+            begins: Position::default(),
             auth: None,
             require_roles: None,
             require: None,
@@ -82,6 +85,7 @@ impl<V: Clone> LocationConf<V> {
     /// Takes from the level around this one what this one leaves open.
     pub fn inherit(&mut self, outer: &Self) {
         let Self {
+            begins: _,
             auth,
             require_roles,
             require,

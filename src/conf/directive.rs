@@ -65,13 +65,7 @@ impl Host for Nginx<'_> {
     type Value = Value;
 
     fn position(&self) -> Position {
-        // SAFETY: while a file is read, `conf_file` points to its description.
-        let Some(file) = (unsafe { self.cf.conf_file.as_ref() }) else {
-            return Position::default();
-        };
-        // SAFETY: the name lies in the configuration's pool.
-        let name = unsafe { bytes(&file.file.name) };
-        Position { file: String::from_utf8_lossy(name).into_owned().into(), line: file.line }
+        position(self.cf)
     }
 
     fn full_path(&mut self, path: &str) -> Option<PathBuf> {
@@ -81,6 +75,17 @@ impl Host for Nginx<'_> {
     fn compile(&mut self, text: &str, kind: ValueKind) -> Option<Value> {
         compile(self.cf, text, kind)
     }
+}
+
+/// The line that nginx has read last.
+pub fn position(cf: &ngx_conf_t) -> Position {
+    // SAFETY: while a file is read, `conf_file` points to its description.
+    let Some(file) = (unsafe { cf.conf_file.as_ref() }) else {
+        return Position::default();
+    };
+    // SAFETY: the name lies in the configuration's pool.
+    let name = unsafe { bytes(&file.file.name) };
+    Position { file: String::from_utf8_lossy(name).into_owned().into(), line: file.line }
 }
 
 /// Makes a text with variables ready to be evaluated; `None` where nginx cannot.

@@ -3,12 +3,13 @@
 use std::ffi::{c_char, c_void};
 
 use nginx_sys::ngx_conf_t;
-use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
+use ngx::core::{Pool, NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::{
     HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
 };
 
-use super::directive::Value;
+use super::directive::{self, Value};
+use super::early_return::location_that_returns;
 use super::error::{LocationError, SetupError};
 use crate::net::Resolver;
 use crate::HttpKeystoneModule;
@@ -23,6 +24,16 @@ pub type SwiftConf = keystone_conf::SwiftConf<Value>;
 
 /// An ACL as configured.
 pub type AclValue = keystone_conf::AclValue<Value>;
+
+/// Makes the configuration of a location that begins.
+///
+/// # Safety
+/// nginx's contract for `create_loc_conf`.
+pub unsafe extern "C" fn create_location(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx hands over its own `cf`, with a pool.
+    let (begins, pool) = unsafe { (directive::position(&*cf), Pool::from_ngx_pool((*cf).pool)) };
+    pool.allocate(LocationConf { begins, ..LocationConf::default() }).cast()
+}
 
 /// Merges the directives of a location into those around it, and sees to the identity service
 /// that it needs.
@@ -63,6 +74,15 @@ fn finish(
     if has_swift_settings && location.swift.auth.is_none() {
         let log = cf.log;
         log_at!(NGX_LOG_WARN, log, "{IDLE_SWIFT} {position}");
+    }
+    if let Some(name) = location_that_returns(cf) {
+        let (log, at) = (cf.log, &location.begins);
+        log_at!(
+            NGX_LOG_WARN,
+            log,
+            "\"return\" in location \"{name}\" in {at} answers before \"keystone_auth\" in {position} \
+             checks the token"
+        );
     }
     require_service(cf, location)
         .map_err(|reason| LocationError::Setup { reason, position: position.clone() })?;

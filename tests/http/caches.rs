@@ -7,6 +7,6 @@ use keystone_testbed::mint::Payload;
 use keystone_testbed::world::World;
 
 /// The tokens of two users.
-fn alice_and_bob(world: &World) -> [String; 2] {
+pub fn alice_and_bob(world: &World) -> [String; 2] {
     ["alice", "bob"].map(|name| world.pki(&Payload::v3().user(name, name)))
 }

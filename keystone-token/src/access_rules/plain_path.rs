@@ -50,6 +50,12 @@ pub fn has_plain_segments(path: &[u8]) -> bool {
     true
 }
 
+/// A raw path as whoever decodes it before taking it apart reads it, if that is the only way to read
+/// the result.
+pub fn decode_plain(raw: &[u8]) -> Option<Vec<u8>> {
+    decode(raw).filter(|path| has_plain_segments(path))
+}
+
 /// None if an escape is incomplete, or the path ends in the midst of the segment.
 fn decode(segment: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(segment.len());
@@ -113,6 +119,17 @@ mod tests {
             assert!(!has_plain_segments(path.as_bytes()), "{path}");
         }
         assert!(!has_plain_segments(b"/a\0b") && !has_plain_segments(b"/\xff"));
+    }
+
+    #[test]
+    fn a_path_that_is_decoded_first() {
+        let decoded = |raw: &str| decode_plain(raw.as_bytes());
+        for (raw, path) in [("/", "/"), ("/a%20b/c/", "/a b/c/"), ("/a%2Fb", "/a/b")] {
+            assert_eq!(decoded(raw).as_deref(), Some(path.as_bytes()), "{raw}");
+        }
+        for raw in ["", "a", "//", "/a/%2e%2e/b", "/a%2F..%2Fb", "/%252e", "/a%", "/a b", "/a%00"] {
+            assert_eq!(decoded(raw), None, "{raw}");
+        }
     }
 
     #[test]

@@ -266,6 +266,13 @@ impl Setup {
         self.config(|config| config.http(&lines))
     }
 
+    /// Adds lines to `server`; the upstream is behind `@UPSTREAM@`.
+    pub fn server(self, lines: &str) -> Self {
+        let behind = format!("http://{}", self.upstream.address());
+        let lines = lines.replace("@UPSTREAM@", &behind);
+        self.config(|config| config.server(&lines))
+    }
+
     /// Sets `worker_processes`.
     pub fn workers(self, workers: usize) -> Self {
         self.config(|config| config.workers(workers))

@@ -1,0 +1,315 @@
+//! docs/recipes.md: each snippet as it stands there, with other addresses.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::chown;
+use std::time::Duration;
+
+use keystone_testbed::expect;
+use keystone_testbed::http::Request;
+use keystone_testbed::mint::Payload;
+use keystone_testbed::nginx::{can_try_http_2, check, was_built_with, worker_ids, Check, Config};
+use keystone_testbed::port::Port;
+use keystone_testbed::upstream::Seen;
+use keystone_testbed::world::{Setup, World};
+
+/// A world with the snippet of a chapter; the upstream is where `address` points to.
+#[track_caller]
+fn recipe(title: &str, addresses: &[(&str, &str)]) -> Setup {
+    let text = include_str!("../../docs/recipes.md");
+    let (_, chapter) = text.split_once(&format!("\n## {title}\n")).unwrap();
+    let chapter = chapter.split("\n## ").next().unwrap();
+    let (_, snippet) = chapter.split_once("```nginx\n").unwrap();
+    let mut snippet = snippet.split("```").next().unwrap().to_owned();
+    for (documented, actual) in addresses {
+        assert!(snippet.contains(documented), "{documented}");
+        snippet = snippet.replace(documented, actual);
+    }
+    let (http, server) = snippet.split_once("server {\n").unwrap();
+    let server = server.trim_end().strip_suffix('}').unwrap();
+    World::setup().offline().http(http).server(server)
+}
+
+const NOVA: (&str, &str) = ("http://10.0.0.20:8774", "@UPSTREAM@");
+
+fn forged(request: Request) -> Request {
+    request.header("X-User-Id", "forged").header("X-Roles", "admin")
+}
+
+#[test]
+fn cors_preflight() {
+    let world = recipe("CORS preflight", &[NOVA]).start();
+    let options = |target| forged(Request::new("OPTIONS", target));
+    expect::nobody(&world.seen(&options("/compute/servers")));
+    for method in ["GET", "POST", "DELETE", "HEAD"] {
+        let answer = world.send(&forged(Request::new(method, "/compute/servers")));
+        assert_eq!(answer.status, 401, "{method}");
+    }
+    let token = world.pki(&Payload::v3());
+    expect::v3_user(&world.seen(&forged(Request::get("/compute/servers")).token(&token)));
+}
+
+#[test]
+fn policy_service() {
+    let policy = ("http://10.0.0.40:8181", "@UPSTREAM@$policy");
+    let world = recipe("A policy service after authentication", &[NOVA, policy])
+        .http("map $http_x_user_id $policy { default /status/403?; alice /status/204?; }")
+        .start();
+    let [alice, bob] = super::caches::alice_and_bob(&world);
+    let get = || forged(Request::get("/compute/servers"));
+    assert_eq!(world.send(&get()).status, 401);
+    assert!(world.upstream.requests().is_empty());
+    assert_eq!(world.send(&get().token(&bob)).status, 403);
+    let seen = world.seen(&get().token(&alice));
+    assert_eq!(seen.header("X-User-Id").as_deref(), Some("alice"));
+    let asked = &world.upstream.requests()[1];
+    assert_eq!(asked.headers.text("X-User-Id"), Some("alice"));
+    assert_eq!(asked.headers.text("X-Original-URI"), Some("/compute/servers"));
+    assert_eq!(asked.headers.text("X-Original-Method"), Some("GET"));
+    assert_eq!(world.send(&Request::get("/.policy").token(&alice)).status, 404);
+}
+
+#[test]
+fn rate_limits() {
+    let world = recipe("Rate limits for each project", &[NOVA]).start();
+    let of = |project: &str| world.pki(&Payload::v3().project(project, project));
+    let (one, two) = (of("one"), of("two"));
+    let status = |token: &str| world.send(&Request::get("/compute/x").token(token)).status;
+    for _ in 0..20 {
+        assert_eq!(world.send(&forged(Request::get("/compute/x"))).status, 401);
+    }
+    let first: Vec<_> = (0..30).map(|_| status(&one)).collect();
+    assert!(first.contains(&200) && first.contains(&429), "{first:?}");
+    assert_eq!(status(&two), 200);
+    let seen = world.upstream.requests();
+    assert!(seen.iter().all(|it| it.headers.text("X-Identity-Status") == Some("Confirmed")));
+}
+
+#[test]
+fn a_location_that_returns() {
+    let world = recipe("A location that returns", &[]).start();
+    assert_eq!(world.send(&forged(Request::get("/whoami"))).status, 401);
+    let answer = world.send(&Request::get("/whoami").token(&world.pki(&Payload::v3())));
+    assert_eq!(answer.text(), r#"{"user": "user_id1", "project": "tenant_id1"}"#);
+    assert_eq!(answer.header("Vary"), Some("X-Auth-Token"));
+}
+
+#[test]
+fn nginx_warns_of_a_location_that_returns() {
+    let warning = |lines: &str| {
+        let config = Config::protected().server(lines);
+        let Check { ok, text } = check(&config).unwrap();
+        assert!(ok, "{text}");
+        // The testbed has a location of its own that returns.
+        let is_warning = |line: &&str| line.contains("\"return\"") && !line.contains("\"/-/");
+        let mut warnings = text.lines().filter(is_warning);
+        let warning = warnings.next().map(str::to_owned);
+        assert_eq!(warnings.next(), None, "{text}");
+        warning
+    };
+    for lines in [
+        "location /odd { keystone_auth on; return 200 secret; }",
+        "location /odd { keystone_auth delay; return 200; }",
+        "location /odd { keystone_auth on; return 204; }",
+        "location /odd { keystone_auth on; return 302 /other; }",
+        "location /odd { keystone_auth on; return https://$host; }",
+        "location /odd { keystone_auth on; set $a b; if ($a) { set $a c; } return 200 $a; }",
+        "location /odd { keystone_auth on; if ($arg_a) { return 200 secret; } }",
+        "location /odd { keystone_auth on; if ($arg_a) { return 404; } return 200 $arg_a; }",
+        "location = /odd { keystone_auth on; rewrite ^ /x; return 200 a; }",
+        "location ~ ^/odd { keystone_auth on; return 200 secret; }",
+        "location /odd { keystone_auth off; location /odd/in { keystone_auth on; return 200 a; } }",
+        "keystone_auth on; location /odd { return 200 secret; }",
+    ] {
+        let text = warning(lines).unwrap_or_else(|| panic!("{lines}"));
+        assert!(text.contains("[warn]") && text.contains("location \""), "{text}");
+        assert!(text.contains("/odd") && text.matches("nginx.conf:").count() == 2, "{text}");
+    }
+    assert!(warning("keystone_auth on; return 200 secret;").is_some());
+    for lines in [
+        "location /plain { keystone_auth off; return 200 public; }",
+        "location /plain { keystone_auth on; return 404; }",
+        "location /plain { keystone_auth on; if ($request_method = OPTIONS) { return 204; } }",
+        "location /plain { keystone_auth on; if ($arg_a) { return 403 text; } root html; }",
+        "location @plain { keystone_auth on; return 302 /login; }",
+        "location /plain { internal; keystone_auth on; return 200 text; }",
+        "location /plain { keystone_auth on; rewrite ^ /other last; }",
+        "keystone_auth on; return 301 https://$host$request_uri;",
+        "keystone_auth on; if ($arg_a) { return 204; }",
+    ] {
+        assert_eq!(warning(lines), None, "{lines}");
+    }
+}
+
+#[test]
+fn websocket() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let echo = std::thread::spawn(move || {
+        let mut heads = Vec::new();
+        for mut stream in listener.incoming().flatten().take(3) {
+            heads.push(answer_upgrade(&mut stream));
+        }
+        heads
+    });
+    let world = recipe("WebSocket", &[("10.0.0.20:6080", &address.to_string())]).start();
+    let token = world.pki(&Payload::v3());
+    let refused = open(&world, "Upgrade: websocket\r\nConnection: Upgrade\r\n");
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    let head = format!("X-Auth-Token: {token}\r\n");
+    let opened = open(&world, &format!("{head}Upgrade: WebSocket\r\nConnection: Upgrade\r\n"));
+    assert!(opened.starts_with("HTTP/1.1 101") && opened.ends_with("\r\n\r\nping"), "{opened}");
+    open(&world, &format!("{head}Upgrade: h2c\r\nConnection: Upgrade, X-User-Id\r\n"));
+    open(&world, &format!("{head}Connection: X-User-Id\r\n"));
+    let heads = echo.join().unwrap();
+    for head in &heads {
+        assert!(head.contains("x-user-id: user_id1"), "{head}");
+    }
+    assert!(heads[0].contains("upgrade: websocket") && heads[0].contains("connection: upgrade"));
+    for head in &heads[1..] {
+        assert!(!head.contains("upgrade") && !head.contains("connection: x-user"), "{head}");
+    }
+}
+
+/// What comes back on a connection on which `ping` follows the request.
+fn open(world: &World, headers: &str) -> String {
+    let mut stream = TcpStream::connect(world.nginx.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let request = format!("GET /console/x HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let mut bytes = [0; 4096];
+    let count = stream.read(&mut bytes).unwrap();
+    answer.extend(&bytes[..count]);
+    if answer.starts_with(b"HTTP/1.1 101") {
+        stream.write_all(b"ping").unwrap();
+        let count = stream.read(&mut bytes).unwrap();
+        answer.extend(&bytes[..count]);
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Answers a request, and echoes what follows an upgrade; gives the request in lower case.
+fn answer_upgrade(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+        head.extend(byte);
+    }
+    let head = String::from_utf8_lossy(&head).to_lowercase();
+    if head.contains("upgrade: websocket") {
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+        stream.write_all(answer).unwrap();
+        let mut bytes = [0; 4];
+        stream.read_exact(&mut bytes).unwrap();
+        stream.write_all(&bytes).unwrap();
+    } else {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    }
+    head
+}
+
+#[test]
+fn grpc() {
+    if !can_try_http_2() {
+        return;
+    }
+    // Another server of nginx's reads the HTTP/2 of the call for the upstream.
+    let port = Port::free().unwrap();
+    let address: SocketAddr = port.address();
+    let reader =
+        format!("server {{ listen {address} http2; location / {{ proxy_pass @UPSTREAM@; }} }}");
+    let world = recipe("gRPC", &[("10.0.0.30:50051", &address.to_string())]).http(&reader).start();
+    let call = |request: Request| world.send(&forged(request).header("TE", "trailers").body(b""));
+    let post = || Request::new("POST", "/example.Service/Call");
+    assert_eq!(call(post()).status, 401);
+    let answer = call(post().token(&world.pki(&Payload::v3())));
+    expect::v3_user(&Seen::of(&answer).unwrap());
+}
+
+#[test]
+fn webdav() {
+    if !was_built_with("--with-http_dav_module") {
+        return;
+    }
+    let world = recipe("WebDAV", &[])
+        .location(
+            "/other/",
+            "keystone_auth on; keystone_require_role admin; dav_methods PUT DELETE COPY MOVE;",
+        )
+        .location(
+            "/shared/deeper/",
+            "keystone_auth on; keystone_require_role admin; dav_methods PUT COPY;",
+        )
+        .location("~ \\.odd$", "keystone_auth on; dav_methods PUT COPY MOVE;")
+        .files(|dir| {
+            let (user, group) = worker_ids();
+            for name in ["shared", "other", "shared/deeper", "shared/folder"] {
+                let path = dir.join("html").join(name);
+                fs::create_dir_all(&path).unwrap();
+                chown(&path, Some(user), Some(group)).unwrap();
+            }
+            for name in ["shared/file", "other/file", "shared/file.odd", "shared/folder/x"] {
+                fs::write(dir.join("html").join(name), name).unwrap();
+                chown(dir.join("html").join(name), Some(user), Some(group)).unwrap();
+            }
+        })
+        .start();
+    let html = world.nginx.dir().join("html");
+    let editor = world.pki(&Payload::v3().roles(&["editor"]));
+    let reader = world.pki(&Payload::v3().roles(&["reader"]));
+    let send = |token: &str, method: &str, from: &str, to: &str| {
+        let request = Request::new(method, from).token(token).header("Destination", to);
+        world.send(&request).status
+    };
+    for to in [
+        "/other/stolen",
+        "/other/file",
+        "/shared/deeper/x",
+        "/shared/../other/x",
+        "/shared/%2e%2e/other/x",
+        "/shared/..%2Fother/x",
+        "/shared//deeper/x",
+        "/shared/%64eeper/x",
+        "http://localhost/other/x",
+        "http://localhost:1/shared/deeper/x",
+        "http://localhost",
+        "/sharedx",
+        "/shared",
+        "/x",
+        "x",
+        "",
+    ] {
+        for method in ["COPY", "MOVE"] {
+            let status = send(&editor, method, "/shared/file", to);
+            assert_eq!(status, 403, "{method} {to:?}");
+        }
+    }
+    world.nginx.wait_for_log("forbidden: who may write to the path in Destination").unwrap();
+    // A regular expression may be for any path.
+    assert_eq!(send(&editor, "COPY", "/shared/file.odd", "/shared/copy.odd"), 204);
+    assert_eq!(send(&editor, "COPY", "/x.odd", "/y.odd"), 403);
+    let twice = Request::new("COPY", "/shared/file")
+        .token(&editor)
+        .header("Destination", "/shared/twice")
+        .header("Destination", "/other/twice");
+    assert!(matches!(world.send(&twice).status, 400 | 403));
+    let names = |name: &str| fs::read_dir(html.join(name)).unwrap().count();
+    assert_eq!((names("other"), names("shared/deeper")), (1, 0));
+    assert_eq!(fs::read_to_string(html.join("other/file")).unwrap(), "other/file");
+
+    for to in
+        ["/shared/a", "http://localhost/shared/b?x=/other/y", "/shared/folder/c", "/shared/%64"]
+    {
+        assert_eq!(send(&editor, "COPY", "/shared/file", to), 204, "{to}");
+        assert_eq!(send(&reader, "COPY", "/shared/file", to), 403, "{to}");
+    }
+    assert_eq!(fs::read_to_string(html.join("shared/d")).unwrap(), "shared/file");
+    assert_eq!(send(&editor, "MOVE", "/shared/a", "/shared/moved"), 204);
+    assert!(!html.join("shared/a").exists() && html.join("shared/moved").exists());
+    let admin = world.pki(&Payload::v3().roles(&["admin"]));
+    assert_eq!(send(&admin, "COPY", "/other/file", "/other/copy"), 403, "the server has a regex");
+    let put = Request::new("PUT", "/shared/put").token(&editor).body(b"put");
+    assert_eq!(world.send(&put).status, 201);
+}

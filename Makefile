@@ -31,7 +31,7 @@ MAN_DIR ?= $(DESTDIR)/usr/share/man
 BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
 PACKAGE_PACKAGES := build-essential debhelper dpkg-dev
 DEBIAN_PACKAGES := buildah curl debootstrap iproute2 lintian procps
-TEST_PACKAGES := python3 python3-venv curl openssl memcached
+TEST_PACKAGES := python3 python3-venv curl openssl memcached rclone restic duplicity python3-swiftclient
 # Debian's modules with which the module is tested together.
 NEIGHBOUR_PACKAGES := $(addprefix libnginx-mod-http-,dav-ext echo geoip geoip2 headers-more-filter image-filter js \
 	lua memc modsecurity ndk perl set-misc srcache-filter) geoip-database

@@ -41,7 +41,7 @@ fn forged(request: Request) -> Request {
 fn cors_preflight() {
     let world = recipe("CORS preflight", &[NOVA]).start();
     let options = |target| forged(Request::new("OPTIONS", target));
-    expect::nobody(&world.seen(&options("/compute/servers")));
+    expect::no_identity(&world.seen(&options("/compute/servers")));
     for method in ["GET", "POST", "DELETE", "HEAD"] {
         let answer = world.send(&forged(Request::new(method, "/compute/servers")));
         assert_eq!(answer.status, 401, "{method}");

@@ -133,6 +133,16 @@ use = egg:swift#s3api
 [filter:s3token]
 use = egg:swift#s3token
 auth_uri = {identity}
+# Keystone tells nobody else whether a signature is right.
+auth_url = {identity}
+auth_type = password
+username = gateway
+password = gatewaypw
+user_domain_id = default
+project_name = service
+project_domain_id = default
+# Only an administrator may fetch the secrets of users.
+secret_cache_duration = 0
 
 [filter:tempauth]
 use = egg:swift#tempauth

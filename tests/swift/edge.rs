@@ -1,6 +1,7 @@
 //! `swift-edge.conf`: tokens are verified by nginx, and access is decided by Swift.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let cloud = cloud();
         let sample = Sample::swift_edge(&cloud.keystone, cloud.swift.address());
         Self::of(cloud, sample)
@@ -33,6 +34,11 @@ impl Edge {
     /// One with a configuration of its own.
     pub fn of(cloud: Arc<Cloud>, sample: Sample) -> Self {
         Self { cloud, nginx: sample.start(auto()), files: TempDir::new("files").unwrap() }
+    }
+
+    /// Where the gateway listens.
+    pub fn address(&self) -> SocketAddr {
+        self.nginx.address()
     }
 
     /// The client as a user, in the account of project demo.

@@ -11,6 +11,7 @@ use keystone_testbed::process::at_exit;
 use keystone_testbed::sample::Sample;
 use keystone_testbed::swift::Swift;
 
+use crate::clients::said;
 use crate::cloud::cloud;
 use crate::edge::{synced, Edge};
 
@@ -54,6 +55,52 @@ fn a_user_of_keystone_passes_s3token() {
     assert_eq!(edge.does("bob", &["download", "s3token", "o", "-o", "-"]), "content");
     assert_eq!(edge.status(Some("carol"), &format!("{path}/o")), 403);
     assert_eq!(edge.status(None, &format!("{path}/o")), 401);
+}
+
+/// What rclone does with the API of S3, as a user of Keystone with EC2 credentials.
+fn s3(edge: &Edge, (access, secret): &(String, String), words: &[&str]) -> (bool, String) {
+    let mut command = Command::new("rclone");
+    command.env_clear().envs([
+        ("PATH", "/usr/bin:/bin"),
+        ("RCLONE_CONFIG_R_TYPE", "s3"),
+        ("RCLONE_CONFIG_R_PROVIDER", "Other"),
+        ("RCLONE_CONFIG_R_ACCESS_KEY_ID", access),
+        ("RCLONE_CONFIG_R_SECRET_ACCESS_KEY", secret),
+        ("RCLONE_CONFIG_R_ENDPOINT", &format!("http://{}", edge.address())),
+    ]);
+    command.args(["--retries", "1", "--low-level-retries", "1"]).args(words);
+    command.env("HOME", edge.files.path()).current_dir(edge.files.path());
+    said(&command.output().unwrap_or_else(|error| panic!("running rclone: {error}")))
+}
+
+#[test]
+fn s3_signatures_are_those_of_keystone_s_users() {
+    let (edge, _filtered) = start(|_| {});
+    let of = |user| edge.cloud.keystone.ec2_credentials(user).unwrap();
+    let (alice, bob, carol) = (of("alice"), of("bob"), of("carol"));
+    fs::write(edge.files.join("up"), "signed").unwrap();
+    for words in [&["mkdir", "r:signed"][..], &["copyto", "up", "r:signed/o"]] {
+        let (is_done, text) = s3(&edge, &alice, words);
+        assert!(is_done, "{words:?}: {text}");
+    }
+    // The bucket is a container, and roles are what they are to Swift.
+    assert_eq!(edge.does("alice", &["download", "signed", "o", "-o", "-"]), "signed");
+    let (is_done, text) = s3(&edge, &bob, &["cat", "r:signed/o"]);
+    assert!(is_done && text.contains("signed"), "{text}");
+    let denied = [
+        (&bob, &["copyto", "up", "r:signed/p"][..]),
+        (&carol, &["cat", "r:signed/o"]),
+        (&(alice.0.clone(), bob.1.clone()), &["cat", "r:signed/o"]),
+        (&("unknown".to_owned(), alice.1.clone()), &["cat", "r:signed/o"]),
+    ];
+    for (credentials, words) in denied {
+        let (is_done, text) = s3(&edge, credentials, words);
+        assert!(!is_done && !text.contains("signed"), "{words:?} of {credentials:?}: {text}");
+    }
+    assert_eq!(edge.status(Some("alice"), &edge.path("signed/p")), 404);
+    let (is_done, text) = s3(&edge, &alice, &["purge", "r:signed"]);
+    assert!(is_done, "{text}");
+    assert_eq!(edge.status(Some("alice"), &edge.path("signed")), 404);
 }
 
 #[test]

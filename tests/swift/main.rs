@@ -2,6 +2,7 @@
 //! its client. See tests/keystone/README.md.
 
 mod agreement;
+mod clients;
 mod cloud;
 mod edge;
 mod filter;

@@ -356,6 +356,7 @@ fn scripts_of_the_web_site_may_use_it() {
     assert!(allowed("Access-Control-Allow-Headers").contains("X-Auth-Token"));
     let site = Some("https://app.example.com");
     assert_eq!(answer.header("Access-Control-Allow-Origin"), site);
+    assert!(allowed("Access-Control-Expose-Headers").contains("Content-Range"));
     let answers = [
         store.ask_as("alice", Request::get(&object)),
         store.ask_as("alice", Request::new("PUT", &object).body(b"x")),
@@ -423,6 +424,23 @@ fn files_are_the_workers_own_and_those_of_others_are_objects_too() {
     let long = format!("{path}/{}", "x".repeat(256));
     assert!(store.put("alice", &long, b"x") >= 400);
     assert_eq!(store.put("alice", &long[..long.len() - 1], b"x"), 201);
+}
+
+#[test]
+fn head_says_whether_an_account_or_a_container_exists() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("head");
+    let head = |path: &str| store.ask_as("bob", Request::head(path));
+    for target in [&store.account(), &format!("{}/", store.account()), &path, &format!("{path}/")] {
+        let answer = head(target);
+        assert_eq!((answer.status, answer.text().as_str()), (204, ""), "{target}");
+    }
+    assert_eq!(head(&format!("{path}-2")).status, 404);
+    assert_eq!(store.ask_as("carol", Request::head(&path)).status, 403);
+    assert_eq!(store.ask(Request::head(&path)).status, 401);
+    let info = store.ask(Request::get("/info")).json().unwrap();
+    assert_eq!(info["swift"]["max_file_size"], 5_368_709_120_u64);
+    assert_eq!(info["slo"]["max_manifest_segments"], 0);
 }
 
 #[test]

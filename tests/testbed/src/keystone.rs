@@ -177,6 +177,22 @@ impl Keystone {
         self.buy(json!({"identity": identity}))
     }
 
+    /// New EC2 credentials of a user for the first of its projects, for requests of S3: the access key and
+    /// its secret.
+    pub fn ec2_credentials(&self, user: &str) -> Result<(String, String)> {
+        let project = self.project(&self.text(&["users", user, "projects", "0"])?)?;
+        let path = format!("/v3/users/{}/credentials/OS-EC2", self.user(user)?);
+        let body = json!({"tenant_id": project}).to_string();
+        // Keystone lets members make their own, and readers not.
+        let request = Request::new("POST", &path).body(body.as_bytes());
+        let made = self.administer(request)?.json()?;
+        let part = |name: &str| {
+            let text = made["credential"][name].as_str().map(str::to_owned);
+            text.ok_or_else(|| Error::Python(format!("Keystone gave no {name}")))
+        };
+        Ok((part("access")?, part("secret")?))
+    }
+
     fn buy(&self, auth: Value) -> Result<String> {
         let body = json!({"auth": auth}).to_string();
         let request = Request::new("POST", "/v3/auth/tokens");

@@ -189,7 +189,7 @@ fn the_log_formats_of_the_documentation() {
         };
         wait_for(name, read).unwrap()
     };
-    let json = log("doc-access.json");
+    let json = log("doc-access.json.log");
     let json = json.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let by_result = |result: &str| json.clone().find(|line| line["result"] == result).unwrap();
     let passed = by_result("ok");

@@ -137,6 +137,12 @@ pub fn no_answer(check: Check, error: &HttpError, uri: &Uri, settings: &Settings
                       keystone_connect_timeout says how long the module waits",
             )
             .fix(s_client(uri, settings)),
+        HttpError::Timeout(Phase::Tunnel) => check
+            .meaning(
+                "the proxy does not answer in time: it may wait for the identity service, which is \
+                 not reachable from it",
+            )
+            .fix(curl(uri, "/")),
         HttpError::Timeout(Phase::Answer) => check
             .meaning(
                 "Keystone took the connection and does not answer in time: it is overloaded, \
@@ -159,6 +165,15 @@ pub fn no_answer(check: Check, error: &HttpError, uri: &Uri, settings: &Settings
                       http://, or a proxy that breaks off",
             )
             .fix(curl(uri, "/")),
+        HttpError::Proxy(407) => check
+            .meaning("the proxy demands a user and a password, or others than those of keystone_proxy")
+            .fix("keystone_proxy http://USER:PASSWORD@HOST:PORT, or file:PATH with that URI"),
+        HttpError::Proxy(_) => check
+            .meaning(
+                "the proxy does not reach the identity service, or may not: see its log and its \
+                 rules",
+            )
+            .fix(curl(uri, "/")),
         HttpError::Request(_) => check,
     }
 }
@@ -166,7 +181,11 @@ pub fn no_answer(check: Check, error: &HttpError, uri: &Uri, settings: &Settings
 /// OpenSSL's numbers for what is wrong with a certificate (openssl-verification-options(1)).
 fn verification(check: Check, result: X509VerifyResult, uri: &Uri, settings: &Settings) -> Check {
     let (meaning, fix) = match result.as_raw() {
-        2 | 18..=21 => (
+        2 => (
+            "the CA file has an intermediate CA without the certificate that issued it",
+            "add the root to the file, or set keystone_ssl_partial_chain on",
+        ),
+        18..=21 => (
             "the certificate was issued by a CA that this machine does not know, or the server \
              does not send the certificates between: every question to Keystone fails",
             "set keystone_ssl_trusted_certificate to the CA's file",
@@ -189,15 +208,21 @@ fn verification(check: Check, result: X509VerifyResult, uri: &Uri, settings: &Se
 
 /// A command that shows the answer to a question without credentials.
 pub fn curl(uri: &Uri, path: &str) -> String {
-    format!("curl -i {}", quote(&uri.at(path)))
+    let proxy = uri.proxy.as_ref().map(|proxy| format!("-x {} ", quote(proxy.as_str())));
+    format!("curl -i {}{}", proxy.unwrap_or_default(), quote(&uri.at(path)))
 }
 
 /// A command that shows the certificate of the server.
 pub fn s_client(uri: &Uri, settings: &Settings) -> String {
     let name = settings.tls.name.as_deref().unwrap_or(&uri.host).trim_matches(['[', ']']);
     let target = format!("{}:{}", uri.host, uri.port);
+    let proxy = uri.proxy.as_ref().map(|proxy| {
+        let proxy = format!("{}:{}", proxy.host(), proxy.port());
+        format!("-proxy {} ", quote(&proxy))
+    });
+    let proxy = proxy.unwrap_or_default();
     format!(
-        "openssl s_client -connect {} -servername {} </dev/null | \
+        "openssl s_client {proxy}-connect {} -servername {} </dev/null | \
          openssl x509 -noout -subject -issuer -dates -ext subjectAltName",
         quote(&target),
         quote(name)

@@ -4,8 +4,10 @@
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use bytes::Bytes;
-use http::header::{HeaderValue, ACCEPT, CONNECTION, CONTENT_TYPE, HOST, LOCATION};
-use keystone_conf::{Credentials, ServiceUri};
+use http::header::{
+    HeaderValue, ACCEPT, CONNECTION, CONTENT_TYPE, HOST, LOCATION, PROXY_AUTHORIZATION,
+};
+use keystone_conf::{Credentials, ProxySettings, ServiceUri};
 use keystone_token::api::{
     self, ApiError, ApiVersion, AuthVersion, Discovery, ForeignAnswer, Login, Validation, Versions,
 };
@@ -32,11 +34,26 @@ pub struct Uri {
     pub base: String,
     /// The version that the URI itself names.
     pub named_version: Option<ApiVersion>,
+    /// The proxy on the way to it.
+    pub proxy: Option<ServiceUri>,
 }
 
 impl Uri {
-    /// Takes a URI of the configuration apart.
-    pub fn new(uri: &ServiceUri) -> Self {
+    /// The URIs of the configuration, taken apart.
+    pub fn all(settings: &Settings) -> impl Iterator<Item = Self> + '_ {
+        let proxy = settings.proxy.as_ref().map(|proxy| &proxy.uri);
+        settings
+            .identity_uris
+            .iter()
+            .map(move |uri| Self { proxy: proxy.cloned(), ..Self::new(uri) })
+    }
+
+    /// Where a connection leads first.
+    pub fn next_hop(&self) -> Self {
+        self.proxy.as_ref().map_or_else(|| self.clone(), Self::new)
+    }
+
+    fn new(uri: &ServiceUri) -> Self {
         let (base, named_version) = api::split_base_path(uri.path());
         Self {
             text: uri.as_str().to_owned(),
@@ -45,6 +62,7 @@ impl Uri {
             port: uri.port(),
             base: base.to_owned(),
             named_version,
+            proxy: None,
         }
     }
 
@@ -145,7 +163,8 @@ impl<'s> Endpoint<'s> {
 
     /// Takes all steps to an endpoint at once: its first address that can be connected to.
     pub fn reach(uri: Uri, settings: &'s Settings) -> Result<Self, HttpError> {
-        let addresses = net::resolve(&uri.host, uri.port).map_err(HttpError::Connect)?;
+        let hop = uri.next_hop();
+        let addresses = net::resolve(&hop.host, hop.port).map_err(HttpError::Connect)?;
         let mut failure = HttpError::Timeout(net::Phase::Connect);
         for address in addresses {
             match net::connect(&address, settings.connect_timeout) {
@@ -169,7 +188,12 @@ impl<'s> Endpoint<'s> {
     pub fn handshake(&self) -> Result<Option<SslStream<TcpStream>>, HttpError> {
         let Some(context) = &self.tls else { return Ok(None) };
         let timeout = self.settings.connect_timeout;
-        let socket = net::connect(&self.address, timeout)?;
+        let mut socket = net::connect(&self.address, timeout)?;
+        if let Some(proxy) = &self.settings.proxy {
+            let authority = format!("{}:{}", self.uri.host, self.uri.port);
+            let authorization = proxy.authorization.as_ref();
+            socket = net::open_tunnel(socket, &authority, authorization, timeout)?;
+        }
         net::handshake(context, socket, self.name(), timeout).map(Some)
     }
 
@@ -187,7 +211,7 @@ impl<'s> Endpoint<'s> {
         let body = request.body.take();
         let mut encoded = http::Request::builder()
             .method(request.method.as_str())
-            .uri(&*request.target())
+            .uri(self.request_target(request))
             .header(HOST, self.uri.authority())
             .header(ACCEPT, request.accept)
             .header(CONNECTION, "close")
@@ -204,12 +228,35 @@ impl<'s> Endpoint<'s> {
             let token = HeaderValue::from_str(token.expose()).map_err(|e| unsendable(e.into()))?;
             encoded = encoded.header("x-auth-token", token);
         }
+        let forwarding = self.forwarding_proxy();
+        if let Some(value) = forwarding.and_then(|proxy| proxy.authorization.as_ref()) {
+            let value = HeaderValue::from_str(value.expose()).map_err(|e| unsendable(e.into()))?;
+            encoded = encoded.header(PROXY_AUTHORIZATION, value);
+        }
         let body = body.map(|body| Bytes::from_owner(Zeroizing::new(body.into_bytes())));
         let body = body.unwrap_or_default();
         if !body.is_empty() {
             encoded = encoded.header(http::header::CONTENT_LENGTH, body.len());
         }
-        stream.ask(encoded.body(body).map_err(unsendable)?, self.settings.read_timeout)
+        let request = encoded.body(body).map_err(unsendable)?;
+        let answer = stream.ask(request, self.settings.read_timeout)?;
+        match forwarding.is_some() && api::is_proxy_answer(answer.status, &answer.body) {
+            true => Err(HttpError::Proxy(answer.status)),
+            false => Ok(answer),
+        }
+    }
+
+    /// The proxy, if it sees the requests and may answer them itself.
+    fn forwarding_proxy(&self) -> Option<&ProxySettings> {
+        self.settings.proxy.as_ref().filter(|_| !self.uri.https)
+    }
+
+    /// What stands in the request line.
+    fn request_target(&self, request: &api::Request) -> String {
+        match self.forwarding_proxy() {
+            Some(_) => format!("http://{}{}", self.uri.authority(), request.target()),
+            None => request.target().into_owned(),
+        }
     }
 
     /// Sends a request to which only Keystone's own answer counts.

@@ -21,6 +21,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use keystone_conf::TlsSettings;
+use keystone_token::secret::Secret;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
@@ -28,7 +29,7 @@ use openssl::ssl::{
     self, HandshakeError, Ssl, SslContext, SslContextBuilder, SslMethod, SslStream, SslVerifyMode,
     SslVersion,
 };
-use openssl::x509::verify::X509CheckFlags;
+use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
 use openssl::x509::{X509VerifyResult, X509};
 use zeroize::Zeroizing;
 
@@ -41,6 +42,9 @@ pub enum HttpError {
     /// The answer is not one of HTTP, or breaks off.
     #[error("the answer cannot be read: {0}")]
     Protocol(String),
+    /// The proxy does not open a tunnel, or answers itself.
+    #[error("the proxy answered with status {0}")]
+    Proxy(u16),
     /// A request that cannot be written.
     #[error("the request cannot be sent: {0}")]
     Request(String),
@@ -62,6 +66,8 @@ pub enum Phase {
     Connect,
     /// The TLS handshake.
     Handshake,
+    /// Waiting for the proxy to open a tunnel.
+    Tunnel,
     /// Waiting for the response.
     Answer,
 }
@@ -71,6 +77,7 @@ impl std::fmt::Display for Phase {
         f.write_str(match self {
             Self::Connect => "connecting",
             Self::Handshake => "in the TLS handshake",
+            Self::Tunnel => "waiting for the proxy to open a tunnel",
             Self::Answer => "waiting for the answer",
         })
     }
@@ -125,6 +132,45 @@ pub fn connect(address: &SocketAddr, timeout: Duration) -> Result<TcpStream, Htt
     })
 }
 
+/// Makes a connection to a proxy one to `authority`, a host and a port.
+pub fn open_tunnel(
+    mut stream: TcpStream,
+    authority: &str,
+    authorization: Option<&Secret>,
+    timeout: Duration,
+) -> Result<TcpStream, HttpError> {
+    let broken = |error: io::Error| match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => HttpError::Timeout(Phase::Tunnel),
+        _ => HttpError::Protocol(error.to_string()),
+    };
+    let limit = Some(timeout.max(Duration::from_millis(1)));
+    stream.set_read_timeout(limit).map_err(HttpError::Connect)?;
+    let mut request =
+        Zeroizing::new(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n"));
+    if let Some(value) = authorization {
+        request.push_str(&format!("Proxy-Authorization: {}\r\n", value.expose()));
+    }
+    request.push_str("\r\n");
+    stream.write_all(request.as_bytes()).map_err(broken)?;
+
+    // What follows the head is the server's already.
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).map_err(broken)?;
+        head.extend(byte);
+        if head.len() > MAX_TUNNEL_HEAD {
+            return Err(HttpError::Protocol("the proxy's answer does not end".to_owned()));
+        }
+    }
+    let head = String::from_utf8_lossy(&head);
+    let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
+    match status {
+        Some(200..=299) => Ok(stream),
+        Some(status) => Err(HttpError::Proxy(status)),
+        None => Err(HttpError::Protocol("the proxy's answer is not one of HTTP".to_owned())),
+    }
+}
+
 /// How to speak TLS, with the same demands as the module has; the error names the file that cannot
 /// be used.
 pub fn tls_context(settings: &TlsSettings) -> Result<SslContext, String> {
@@ -135,6 +181,9 @@ pub fn tls_context(settings: &TlsSettings) -> Result<SslContext, String> {
     match &settings.trusted_certificate {
         Some(path) => builder.set_ca_file(path).map_err(in_file(path))?,
         None => builder.set_default_verify_paths().map_err(other)?,
+    }
+    if settings.partial_chain {
+        builder.verify_param_mut().set_flags(X509VerifyFlags::PARTIAL_CHAIN).map_err(other)?;
     }
     if let (Some(certificate), Some(key)) = (&settings.certificate, &settings.certificate_key) {
         builder.set_certificate_chain_file(certificate).map_err(in_file(certificate))?;
@@ -389,6 +438,9 @@ impl hyper::rt::Write for Io {
         Poll::Ready(Ok(()))
     }
 }
+
+/// Limit of the head of a proxy's response to CONNECT.
+const MAX_TUNNEL_HEAD: usize = 16 << 10;
 
 /// The same limit as in the module.
 const MAX_BODY: usize = 16 << 20;

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::error::ConfError;
 use crate::files;
 use crate::position::Position;
+use crate::proxy::ProxySettings;
 use crate::swift::AclValue;
 use crate::uri::{ServiceUri, UriError};
 use crate::value::{self, ValueError};
@@ -266,16 +267,33 @@ impl<'a, V: Clone> Line<'a, V> {
         self.parsed(|argument| argument.parse().map_err(ValueError::Zone))
     }
 
-    /// A secret, in place or as `file:PATH`. Nothing of it is in the error.
-    pub(crate) fn secret(&mut self) -> Read<Secret> {
+    /// A proxy, in place or as `file:PATH`, or `None` for `off`. Nothing of a password is in the
+    /// error.
+    pub(crate) fn proxy_or_off(&mut self) -> Read<Option<ProxySettings>> {
         let argument = self.argument();
-        let text = match argument.strip_prefix("file:") {
-            None => Zeroizing::new(argument.to_owned()),
+        if argument == "off" {
+            return Ok(None);
+        }
+        let text = self.secret_text()?;
+        let shown = if argument.contains('@') { "..." } else { argument };
+        ProxySettings::parse(&text).map(Some).map_err(|error| self.invalid(shown, error))
+    }
+
+    /// An argument that may hold a secret, in place or as `file:PATH`.
+    fn secret_text(&mut self) -> Read<Zeroizing<String>> {
+        let argument = self.argument();
+        match argument.strip_prefix("file:") {
+            None => Ok(Zeroizing::new(argument.to_owned())),
             Some(path) => {
                 let path = self.full_path(path)?;
-                files::read_secret(&path).map_err(|source| self.unreadable(&path, source))?
+                files::read_secret(&path).map_err(|source| self.unreadable(&path, source))
             }
-        };
+        }
+    }
+
+    /// A secret, in place or as `file:PATH`. Nothing of it is in the error.
+    pub(crate) fn secret(&mut self) -> Read<Secret> {
+        let text = self.secret_text()?;
         value::secret(text)
             .map_err(|reason| ConfError::Secret { directive: self.name.to_owned(), reason })
     }

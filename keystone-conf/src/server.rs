@@ -12,6 +12,7 @@ use crate::credentials::{Credentials, CredentialsConf};
 use crate::error::SettingsError;
 use crate::inherit::inherit;
 use crate::memcached::MemcachedConf;
+use crate::proxy::ProxySettings;
 use crate::settings::{ServiceSettings, TlsSettings};
 use crate::uri::ServiceUri;
 
@@ -45,6 +46,10 @@ pub struct ServerConf {
     pub jws_keys: Option<Rc<JwsKeys>>,
     /// `keystone_revocation_events`; the inner `None` is `off`.
     pub revocation_events: Option<Option<Duration>>,
+    /// `keystone_proxy`; the inner `None` is `off`.
+    pub proxy: Option<Option<ProxySettings>>,
+    /// `keystone_ssl_partial_chain`.
+    pub ssl_partial_chain: Option<bool>,
     /// `keystone_ssl_trusted_certificate`.
     pub ssl_trusted_certificate: Option<PathBuf>,
     /// `keystone_ssl_verify`.
@@ -91,6 +96,8 @@ impl ServerConf {
             max_pending_per_address,
             jws_keys,
             revocation_events,
+            proxy,
+            ssl_partial_chain,
             ssl_trusted_certificate,
             ssl_verify,
             ssl_name,
@@ -118,6 +125,8 @@ impl ServerConf {
         inherit(max_pending_per_address, &outer.max_pending_per_address);
         inherit(jws_keys, &outer.jws_keys);
         inherit(revocation_events, &outer.revocation_events);
+        inherit(proxy, &outer.proxy);
+        inherit(ssl_partial_chain, &outer.ssl_partial_chain);
         inherit(ssl_trusted_certificate, &outer.ssl_trusted_certificate);
         inherit(ssl_verify, &outer.ssl_verify);
         inherit(ssl_name, &outer.ssl_name);
@@ -166,6 +175,7 @@ impl ServerConf {
         let settings = ServiceSettings {
             identity_uris,
             auth_version: self.auth_version.unwrap_or(AuthVersion::Auto),
+            proxy: self.proxy.clone().flatten(),
             tls: self.tls(&mut errors),
             credentials: or_report(self.credentials.credentials(), Credentials::None, &mut errors),
             connect_timeout: self.connect_timeout.unwrap_or(Duration::from_secs(5)),
@@ -203,6 +213,7 @@ impl ServerConf {
         let (certificate, certificate_key) = or_report(pair, None, errors).unzip();
         TlsSettings {
             trusted_certificate: self.ssl_trusted_certificate.clone(),
+            partial_chain: self.ssl_partial_chain.unwrap_or(false),
             verify: self.ssl_verify.unwrap_or(true),
             name: self.ssl_name.clone(),
             certificate,

@@ -9,6 +9,7 @@ use keystone_token::format::HashAlgorithm;
 use crate::credentials::Credentials;
 use crate::error::SettingsError;
 use crate::memcached::MemcachedSettings;
+use crate::proxy::ProxySettings;
 use crate::uri::ServiceUri;
 
 /// The settings of an identity service. Servers whose settings are the same share one.
@@ -36,6 +37,8 @@ pub struct ServiceSettings {
     pub max_pending_per_address: usize,
     /// How often revocation events are fetched, if they are.
     pub revocation_events: Option<Duration>,
+    /// The HTTP proxy through which the module sends its requests.
+    pub proxy: Option<ProxySettings>,
     /// For endpoints with `https`.
     pub tls: TlsSettings,
     /// Certificates and the revocation list on disk.
@@ -72,6 +75,8 @@ pub struct TlsSettings {
     pub certificate_key: Option<PathBuf>,
     /// The name to send and to verify, if it is not the host's.
     pub name: Option<String>,
+    /// Whether trust ends at any certificate of the bundle, also at one that is not self-signed.
+    pub partial_chain: bool,
     /// The CA bundle; the system's CAs without one.
     pub trusted_certificate: Option<PathBuf>,
     /// Whether the server's certificate is verified.

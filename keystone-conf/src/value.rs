@@ -8,6 +8,7 @@ use keystone_token::secret::Secret;
 use keystone_token::swift::AclError;
 use zeroize::Zeroizing;
 
+use crate::proxy::ProxyError;
 use crate::uri::UriError;
 
 /// What is wrong with a value. The text follows the value and the directive's name.
@@ -40,6 +41,9 @@ pub enum ValueError {
         /// The least number that the directive takes.
         least: String,
     },
+    /// It is no proxy.
+    #[error("{0}")]
+    Proxy(#[from] ProxyError),
     /// An earlier argument says the same.
     #[error("it is named twice")]
     Repeated,

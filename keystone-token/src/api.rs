@@ -19,7 +19,7 @@ mod redirect;
 mod request;
 mod wire;
 
-pub use redirect::{Discovery, ForeignAnswer};
+pub use redirect::{is_proxy_answer, Discovery, ForeignAnswer};
 pub use request::{Kind, Method, Request, Subject, ACCESS_RULES_HEADER};
 
 /// A version of the API that this crate speaks.

@@ -1,6 +1,7 @@
 //! An identity service as it is configured, and what the master prepares for the workers.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use keystone_conf::{Credentials, ServiceSettings, ServiceUri};
@@ -10,7 +11,9 @@ use nginx_sys::{ngx_conf_t, ngx_log_t};
 use super::revocation_list::verify_list;
 use super::second_level::{Setup, SetupError};
 use super::snapshot::{List, Snapshot};
-use crate::net::{now_msec, now_sec, Endpoint, EndpointError, Resolver, TlsContext, TlsError};
+use crate::net::{
+    now_msec, now_sec, Endpoint, EndpointError, Proxy, Resolver, TlsContext, TlsError,
+};
 use crate::signing_dir;
 use crate::zone::{ServiceState, Zone};
 
@@ -34,10 +37,15 @@ impl Service {
         settings: ServiceSettings,
         resolver: Option<Resolver>,
     ) -> Result<Self, ServiceError> {
+        let proxy = settings.proxy.as_ref().map(|proxy| Proxy::new(cf, proxy, resolver));
+        let proxy = proxy.transpose()?.map(Rc::new);
         let endpoints = settings
             .identity_uris
             .iter()
-            .map(|uri| Endpoint::new(cf, uri, resolver))
+            .map(|uri| match &proxy {
+                Some(proxy) => Ok(Endpoint::behind(proxy.clone(), uri)),
+                None => Endpoint::new(cf, uri, resolver),
+            })
             .collect::<Result<_, _>>()?;
         let tls = TlsContext::new(&settings.tls)?;
         let memcached =
@@ -82,6 +90,9 @@ fn id(settings: &ServiceSettings) -> u64 {
         Credentials::None => {}
     }
     if let Some(secret) = settings.memcached.as_ref().and_then(|it| it.secret.as_ref()) {
+        add(secret.expose());
+    }
+    if let Some(secret) = settings.proxy.as_ref().and_then(|it| it.authorization.as_ref()) {
         add(secret.expose());
     }
     let digest = hasher.finalize();

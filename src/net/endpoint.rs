@@ -6,6 +6,7 @@ use std::fmt;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use thiserror::Error;
 use super::connection::OwnedPool;
 use super::error::{NetError, Phase};
 use super::peer::{socket_addr, Peer};
+use super::proxy::Proxy;
 use super::timer::{or_timeout, Timer};
 
 /// One `http://` or `https://` URI of a service, taken apart and resolved.
@@ -38,6 +40,8 @@ pub struct Endpoint {
     pub(super) preferred: PreferredAddress<SocketAddr>,
     /// For a name, where nginx has a resolver.
     resolver: Option<Resolver>,
+    /// The way to it, if it is not a direct one.
+    proxy: Option<Rc<Proxy>>,
 }
 
 impl Endpoint {
@@ -60,18 +64,29 @@ impl Endpoint {
             Err(_) if resolver.is_some() => Vec::new(),
             Err(reason) => return Err(EndpointError { uri: uri.as_str().to_owned(), reason }),
         };
+        Ok(Self { addresses, resolver, ..Self::unresolved(uri) })
+    }
+
+    /// An endpoint behind a proxy, which looks the host up itself.
+    pub fn behind(proxy: Rc<Proxy>, uri: &ServiceUri) -> Self {
+        Self { proxy: Some(proxy), ..Self::unresolved(uri) }
+    }
+
+    fn unresolved(uri: &ServiceUri) -> Self {
+        let (host, port) = (uri.host(), uri.port());
         let is_default = port == if uri.is_https() { 443 } else { 80 };
         let authority = if is_default { host.to_owned() } else { format!("{host}:{port}") };
-        Ok(Self {
+        Self {
             https: uri.is_https(),
             host: host.to_owned(),
             port,
             authority: authority.into(),
             base_path: uri.path().trim_end_matches('/').to_owned(),
-            addresses,
+            addresses: Vec::new(),
             preferred: PreferredAddress::default(),
-            resolver,
-        })
+            resolver: None,
+            proxy: None,
+        }
     }
 
     /// Whether TLS is spoken there.
@@ -92,6 +107,21 @@ impl Endpoint {
     /// Host and port as the `Host` header has them.
     pub fn authority(&self) -> &Arc<str> {
         &self.authority
+    }
+
+    /// Host and port, also where the port is the default.
+    pub(super) fn authority_with_port(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The proxy on the way.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_deref()
+    }
+
+    /// The proxy, if it sees the requests and may answer them itself.
+    pub fn forwarding_proxy(&self) -> Option<&Proxy> {
+        self.proxy().filter(|_| !self.https)
     }
 
     /// The addresses, in the order of the name service.
@@ -115,7 +145,11 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.https { "https" } else { "http" };
-        write!(f, "{scheme}://{}{}", self.authority(), self.base_path)
+        write!(f, "{scheme}://{}{}", self.authority(), self.base_path)?;
+        match self.proxy() {
+            Some(proxy) => write!(f, " through proxy {}", proxy.server()),
+            None => Ok(()),
+        }
     }
 }
 

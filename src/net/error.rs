@@ -36,6 +36,14 @@ pub enum NetError {
     /// What came back is not HTTP, or not HTTP that this client accepts.
     #[error("invalid http answer: {0}")]
     Protocol(String),
+    /// The proxy has answered, and not the identity service.
+    #[error("proxy {proxy} answered with status {status}{}", hint(*status))]
+    Proxy {
+        /// Its URI.
+        proxy: String,
+        /// What it answered.
+        status: u16,
+    },
     /// The request itself could not be sent as it is.
     #[error("invalid request: {0}")]
     Request(String),
@@ -69,7 +77,11 @@ pub enum NetError {
 impl NetError {
     /// Whether the response, or the request, is invalid, so that asking again would not help.
     pub fn is_invalid_response(&self) -> bool {
-        matches!(self, Self::Protocol(_) | Self::Request(_) | Self::TooLarge { .. })
+        match self {
+            Self::Protocol(_) | Self::Request(_) | Self::TooLarge { .. } => true,
+            Self::Proxy { status, .. } => *status < 500,
+            _ => false,
+        }
     }
 
     /// Whether it took too long.
@@ -107,6 +119,14 @@ impl NetError {
     }
 }
 
+/// What an operator may not know of a proxy's status.
+fn hint(status: u16) -> &'static str {
+    match status {
+        407 => ", it demands other credentials",
+        _ => "",
+    }
+}
+
 impl ExchangeError for NetError {
     fn is_lost(&self) -> bool {
         matches!(self, Self::Closed | Self::Io(_))
@@ -126,6 +146,8 @@ pub enum Phase {
     Resolve,
     /// Waiting for the peer to take the request.
     Send,
+    /// Waiting for the proxy to open a tunnel.
+    Tunnel,
 }
 
 impl fmt::Display for Phase {
@@ -136,6 +158,7 @@ impl fmt::Display for Phase {
             Self::Read => "reading the answer",
             Self::Resolve => "resolving the name",
             Self::Send => "sending the request",
+            Self::Tunnel => "opening a tunnel through the proxy",
         })
     }
 }

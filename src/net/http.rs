@@ -1,5 +1,6 @@
 //! HTTP requests over pooled connections.
 
+use std::error::Error;
 use std::future::{poll_fn, Future};
 use std::net::SocketAddr;
 use std::pin::{pin, Pin};
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use http::header::{HeaderValue, CONNECTION, HOST, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Collected, Full, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use nginx_sys::ngx_log_t;
 
@@ -82,6 +83,9 @@ impl HttpClient {
         if self.settings.keepalive == 0 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        if let Some(proxy) = endpoint.forwarding_proxy() {
+            proxy.address(&mut request, endpoint)?;
+        }
 
         let key = Key::of(endpoint);
         let (live, response) = self
@@ -98,15 +102,16 @@ impl HttpClient {
 
     /// Connects to the first address of the endpoint that accepts.
     async fn open(&self, endpoint: &Endpoint, key: Key) -> Result<Live, NetError> {
-        let addresses = endpoint.addresses(self.log).await?;
+        let next_hop = endpoint.proxy().map_or(endpoint, |proxy| proxy.server());
+        let addresses = next_hop.addresses(self.log).await?;
         let connect = async |address: &SocketAddr| {
             let live = self.open_address(endpoint, *address, &key).await;
             live.inspect_err(|error| debug!(self.log, "keystone: {error}"))
         };
-        let live = endpoint.preferred.connect(&addresses, connect).await;
+        let live = next_hop.preferred.connect(&addresses, connect).await;
         live.map_err(|error| {
             error.unwrap_or_else(|| NetError::Resolve {
-                name: endpoint.host().to_owned(),
+                name: next_hop.host().to_owned(),
                 reason: "no addresses".to_owned(),
             })
         })
@@ -127,7 +132,16 @@ impl HttpClient {
         let peer = PeerConnection::connect(&peer, connecting, self.log).await?;
 
         let stream = if endpoint.is_https() {
-            let address = address.to_string();
+            if let Some(proxy) = endpoint.proxy() {
+                let tunnel = proxy.open_tunnel(&peer, endpoint, self.settings.user_agent);
+                let opened = or_timeout(tunnel, Timer::new(connect)).await;
+                opened.unwrap_or(Err(NetError::Timeout(Phase::Tunnel)))?;
+            }
+            // Behind a tunnel it is not the proxy that shakes hands.
+            let address = match endpoint.proxy() {
+                Some(_) => endpoint.authority_with_port(),
+                None => address.to_string(),
+            };
             let handshake = self.settings.tls.handshake(peer.clone(), endpoint.host(), &address);
             let done = or_timeout(handshake, Timer::new(connect)).await;
             Stream::Tls(done.unwrap_or(Err(NetError::Timeout(Phase::Handshake)))?)
@@ -237,7 +251,11 @@ impl Key {
 }
 
 /// Runs `future` together with the connection that it waits for.
-async fn drive<F: Future>(driver: &mut Option<Driver>, future: F) -> F::Output {
+pub(super) async fn drive<B, F>(driver: &mut Option<Connection<Stream, B>>, future: F) -> F::Output
+where
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+    F: Future,
+{
     let mut future = pin!(future);
     poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {

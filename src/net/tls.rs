@@ -18,7 +18,7 @@ use openssl::ssl::{
     ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslStream, SslVerifyMode,
     SslVersion,
 };
-use openssl::x509::verify::X509CheckFlags;
+use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
 use openssl::x509::X509VerifyResult;
 use thiserror::Error;
 
@@ -49,6 +49,12 @@ impl TlsContext {
             match &settings.trusted_certificate {
                 Some(path) => builder.set_ca_file(path).map_err(in_file(path))?,
                 None => builder.set_default_verify_paths().map_err(internal)?,
+            }
+            if settings.partial_chain {
+                builder
+                    .verify_param_mut()
+                    .set_flags(X509VerifyFlags::PARTIAL_CHAIN)
+                    .map_err(internal)?;
             }
         } else {
             builder.set_verify(SslVerifyMode::NONE);

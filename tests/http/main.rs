@@ -35,6 +35,7 @@ mod memcached;
 mod nginx_ways;
 mod partial_requests;
 mod pauses;
+mod proxy;
 mod recipes;
 mod refresh;
 mod revocation_events;

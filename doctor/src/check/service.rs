@@ -20,7 +20,7 @@ use crate::system;
 pub fn checks(settings: &Settings, now: i64) -> (Vec<Check>, Served) {
     let mut checks = Vec::new();
     let mut served = Served::Unknown;
-    for uri in settings.identity_uris.iter().map(Uri::new) {
+    for uri in Uri::all(settings) {
         let name = uri.text.clone();
         let mut visit = Visit { settings, now, checks: Vec::new(), served: Served::Unknown };
         // What could not be done because of a failure before it is not worth a line each.
@@ -45,8 +45,9 @@ struct Visit<'s> {
 
 impl<'s> Visit<'s> {
     fn endpoint(&mut self, uri: Uri) -> Option<()> {
-        let addresses = self.dns(&uri)?;
-        let address = self.tcp(&uri, &addresses)?;
+        let hop = uri.next_hop();
+        let addresses = self.dns(&hop)?;
+        let address = self.tcp(&hop, &addresses)?;
         let mut endpoint = self.tls(uri, address)?;
         let version = self.version(&mut endpoint)?;
         self.certificates(&endpoint, version);

@@ -100,7 +100,7 @@ fn secret_files(settings: &Settings) -> Option<Check> {
 }
 
 fn plain_http(settings: &Settings) -> Option<Check> {
-    let mut uris = settings.identity_uris.iter().map(Uri::new);
+    let mut uris = Uri::all(settings);
     let plain = uris.find(|uri| !uri.https && !uri.is_loopback())?;
     Some(
         Check::warn("settings.plain_http", "http", "Keystone is asked without TLS")

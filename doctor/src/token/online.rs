@@ -25,7 +25,7 @@ impl<'s> Online<'s> {
     /// Asks one endpoint after the other, until one answers.
     pub fn open(settings: &'s Settings) -> Result<Self, String> {
         let mut failure = "there is no URI to ask".to_owned();
-        for uri in settings.identity_uris.iter().map(Uri::new) {
+        for uri in Uri::all(settings) {
             let name = uri.text.clone();
             let found =
                 Endpoint::reach(uri, settings).map_err(AskError::from).and_then(|mut endpoint| {

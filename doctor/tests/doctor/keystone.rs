@@ -61,6 +61,58 @@ fn what_is_not_keystone_is_reported() {
 }
 
 #[test]
+fn a_redirect_is_followed_as_the_module_follows_it() {
+    let mut gateway = Gateway::new();
+    let uri = gateway.identity.uri();
+    gateway.identity.state().prefix = "/identity".to_owned();
+    gateway.settings = Some(format!(
+        "keystone_auth_uri {uri}/old; keystone_signing_dir keystone; \
+         keystone_admin_token {ADMIN_TOKEN};"
+    ));
+    let redirect = |location: String| {
+        gateway.identity.heal();
+        gateway.identity.fault("/old", Fault::Status(302));
+        gateway.identity.fault("/old", Fault::Header("Location", location));
+    };
+    redirect("/identity/".to_owned());
+    gateway.check().is_well();
+    assert!(gateway.identity.count("/identity/v3/auth/tokens") > 0);
+    redirect(format!("https://user:s3cret@{}/v3/?x", gateway.identity.address()));
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1);
+    outcome.says("keystone.version", "fail", "redirect with status 302 to");
+    assert!(!outcome.human.contains("s3cret"), "{}", outcome.human);
+}
+
+#[test]
+fn a_404_that_is_not_keystones_is_told() {
+    let gateway = Gateway::new();
+    for (path, check) in [
+        ("/v3/OS-SIMPLE-CERT", "keystone.certificates"),
+        ("/v3/auth/tokens/OS-PKI", "keystone.revocation_list"),
+    ] {
+        gateway.identity.fault(path, Fault::Status(404));
+        let outcome = gateway.check();
+        assert_eq!(outcome.code, 1, "{}", outcome.human);
+        outcome.says(check, "fail", "status 404 without an error document of Keystone");
+        outcome.says(check, "fail", "load balancer");
+        gateway.identity.heal();
+    }
+    // With one it has said that there are none.
+    gateway.identity.fault("/v3/OS-SIMPLE-CERT", Fault::Status(404));
+    let body = br#"{"error": {"message": "no", "code": 404, "title": "Not Found"}}"#;
+    gateway.identity.fault("/v3/OS-SIMPLE-CERT", Fault::Body(body.to_vec()));
+    gateway.check().says("keystone.certificates", "ok", "none (status 404)");
+}
+
+#[test]
+fn status_203_is_as_good_as_200() {
+    let gateway = Gateway::new();
+    gateway.identity.fault("/", Fault::StatusAlone(203));
+    gateway.check().is_well();
+}
+
+#[test]
 fn every_kind_of_credentials_is_tried() {
     let mut gateway = Gateway::new();
     let uri = gateway.identity.uri();

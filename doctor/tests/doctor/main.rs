@@ -4,6 +4,7 @@ mod directory;
 mod gateway;
 mod keystone;
 mod nginx;
+mod proxy;
 mod samples;
 mod settings;
 mod tokens;

@@ -122,6 +122,19 @@ impl<V: Clone + 'static> Table<V> {
         )
         .by_default("off"),
         Directive::server(
+            c"keystone_proxy",
+            "The HTTP proxy through which the identity service is asked.",
+            |l, conf| l.set(&mut conf.proxy, Line::proxy_or_off),
+        )
+        .by_default("off"),
+        Directive::server(
+            c"keystone_ssl_partial_chain",
+            "Whether trust ends at any certificate of the CA bundle.",
+            |l, conf| l.set(&mut conf.ssl_partial_chain, Line::flag),
+        )
+        .takes(Arguments::Flag)
+        .by_default("off"),
+        Directive::server(
             c"keystone_ssl_trusted_certificate",
             "The CA bundle for https to the identity service.",
             |l, conf| l.set(&mut conf.ssl_trusted_certificate, Line::readable_file),

@@ -50,6 +50,12 @@ impl ForeignAnswer {
     }
 }
 
+/// Whether an answer to a request that an HTTP proxy forwards is the proxy's own, as far as can be
+/// told: the proxy refuses, or does not reach the server, and there is no error document of Keystone.
+pub fn is_proxy_answer(status: u16, body: &[u8]) -> bool {
+    matches!(status, 403 | 407 | 502..=504) && !is_error_document(body)
+}
+
 /// A request for the versions, and the redirects that it follows. As in keystoneauth, no other
 /// request follows any. Unlike there, only redirects to the same scheme, host and port are
 /// followed.
@@ -281,6 +287,18 @@ mod tests {
             assert!(!walk("").follow(status, Some("/v3/")), "{status}");
         }
         assert!(!walk("").follow(302, None));
+    }
+
+    #[test]
+    fn a_proxy_is_told_from_keystone() {
+        let error = br#"{"error": {"message": "m", "code": 403, "title": "Forbidden"}}"#;
+        for status in [403, 407, 502, 503, 504] {
+            assert!(is_proxy_answer(status, b"<html>"));
+            assert!(!is_proxy_answer(status, error));
+        }
+        for status in [200, 302, 401, 404, 500] {
+            assert!(!is_proxy_answer(status, b"<html>"));
+        }
     }
 
     #[test]

@@ -282,6 +282,10 @@ impl Endpoints {
             state.held_until.set(until);
             self.store.set_held_until(at, until);
         }
+        let proxy = state.endpoint.forwarding_proxy().filter(|_| pause.is_none());
+        if let Some(proxy) = proxy.filter(|_| api::is_proxy_answer(status, &response.body)) {
+            return Err(self.failed(at, &proxy.refusal(status)));
+        }
         if pause.is_some() || status >= 500 {
             return Err(ClientError::Unavailable {
                 uri: self.uri(at),

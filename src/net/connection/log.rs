@@ -17,6 +17,7 @@ pub(in crate::net) enum Action {
     Handshaking,
     Idle,
     Requesting,
+    Tunnelling,
 }
 
 impl Action {
@@ -26,6 +27,7 @@ impl Action {
             Self::Handshaking => "tls handshaking with ",
             Self::Idle => "keeping connection to ",
             Self::Requesting => "talking to ",
+            Self::Tunnelling => "opening a tunnel to ",
         }
     }
 }

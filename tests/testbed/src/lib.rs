@@ -36,6 +36,7 @@ pub mod pki;
 pub mod port;
 pub mod process;
 pub mod prometheus;
+pub mod proxy;
 pub mod random;
 pub mod sample;
 pub mod serve;

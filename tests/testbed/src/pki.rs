@@ -240,6 +240,18 @@ impl TlsFiles {
         Ok(files)
     }
 
+    /// Makes them with an authority that another one has issued, whose certificate is nowhere.
+    pub fn with_intermediate() -> Result<Self> {
+        let mut files = Self::new()?;
+        let shape = Shape::authority().common_name("an intermediate authority").serial(7);
+        let root = files.authority.clone();
+        files.authority = root.renew(&root, &shape)?;
+        files.server = files.authority.renew(&root, &Shape::server("localhost"))?;
+        files.write("ca.pem", &files.authority.pem()?)?;
+        files.write("server.pem", &files.server.pem()?)?;
+        Ok(files)
+    }
+
     /// Path of the CA's certificate.
     pub fn ca(&self) -> PathBuf {
         self.dir.join("ca.pem")

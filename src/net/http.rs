@@ -42,8 +42,8 @@ pub struct HttpSettings {
     pub idle_timeout: Duration,
     /// How many idle connections are kept.
     pub keepalive: usize,
-    /// Used for `https` endpoints.
-    pub tls: TlsContext,
+    /// Used for `https` endpoints; there is one if there are any.
+    pub tls: Option<TlsContext>,
     /// The value of `User-Agent`.
     pub user_agent: &'static str,
 }
@@ -128,7 +128,10 @@ impl HttpClient {
 
         let stream = if endpoint.is_https() {
             let address = address.to_string();
-            let handshake = self.settings.tls.handshake(peer.clone(), endpoint.host(), &address);
+            let Some(tls) = &self.settings.tls else {
+                return Err(NetError::Tls { address, reason: "not configured".to_owned() });
+            };
+            let handshake = tls.handshake(peer.clone(), endpoint.host(), &address);
             let done = or_timeout(handshake, Timer::new(connect)).await;
             Stream::Tls(done.unwrap_or(Err(NetError::Timeout(Phase::Handshake)))?)
         } else {

@@ -43,6 +43,7 @@ FUZZ_PACKAGES := g++ libssl-dev pkg-config
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 BENCH_PACKAGES := openssl wrk
+INSTRUCTIONS_PACKAGES := valgrind
 
 # The oldest Rust that the module is built with.
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -95,6 +96,7 @@ test: build vendored oracle keystone suite-swift prometheus neighbour-packages c
 	@$(call say,Tests of the libraries)
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-conf \
 		-p keystone-gateway -p keystone-zone -p keystone-doctor -p keystone-testbed -p keystone-bench -p keystone-fuzz-http
+	@$(MAKE) --no-print-directory bench-instructions
 	@$(call say,Tests of contrib/keystone-edge)
 	$(KEYSTONE)/bin/python -B -m unittest discover contrib/keystone-edge/tests
 	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
@@ -204,6 +206,13 @@ bench: build ## Measure the cost of a protected request (2 minutes)
 	@cargo build --locked --release -p keystone-bench $(CARGO_FAILED)
 	@$(call say,The benchmark)
 	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-bench
+
+.PHONY: bench-instructions
+bench-instructions: build ## Count the instructions of the parts of a token's way, and compare them (1 minute)
+	$(call install_packages,$(INSTRUCTIONS_PACKAGES))
+	@cargo build --locked --release -p keystone-bench $(CARGO_FAILED)
+	@$(call say,Instructions of a new token)
+	$(TARGET)/release/keystone-bench instructions benches/instructions.tsv
 
 .PHONY: check
 check: lint deny doc msrv ## Check format, lints, licenses, documentation of the code, oldest Rust

@@ -75,6 +75,7 @@ impl Authenticator<'_> {
             service: self.service,
             server: self.server,
             keeps_catalog: self.keeps_catalog(),
+            last_key: &self.request_token.last_key,
         }
     }
 

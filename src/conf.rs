@@ -97,7 +97,7 @@ impl MainConf {
         for known in &self.services {
             settings.check_beside(&known.settings)?;
         }
-        let service = Service::new(cf, settings, resolver)?;
+        let service = Service::new(cf, settings, resolver, &self.services)?;
         self.services.push(Box::new(service));
         Ok(self.services.len() - 1)
     }

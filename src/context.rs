@@ -8,6 +8,7 @@ use std::ptr::{fn_addr_eq, NonNull};
 use keystone_token::format::TokenFormat;
 use keystone_token::result::AuthResult;
 use keystone_token::token::Refusal;
+use keystone_zone::Key;
 use nginx_sys::{
     ngx_delete_posted_event, ngx_event_t, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_post_event,
     ngx_posted_events,
@@ -75,6 +76,8 @@ pub struct RequestToken {
     pub format: Cell<Option<TokenFormat>>,
     /// The result of the cache; `None` before the lookup.
     pub cache_status: Cell<Option<CacheStatus>>,
+    /// See `TokenCache`.
+    pub last_key: Cell<Option<(u64, Key)>>,
     /// The outcome of the last refresh that the request has waited for.
     pub refreshed: RefCell<Option<Result<(), Unavailable>>>,
     /// The outcome of a fetch of other certificates that the request has waited for.
@@ -93,6 +96,7 @@ impl RequestToken {
             confirmed: Cell::new(false),
             format: Cell::new(None),
             cache_status: Cell::new(None),
+            last_key: Cell::new(None),
             refreshed: RefCell::new(None),
             rotated: RefCell::new(None),
             validated: RefCell::new(None),

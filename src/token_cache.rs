@@ -1,5 +1,6 @@
 //! The caches of answers about tokens: the worker's own, and the one in the zone.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use keystone_gateway::status::cells::CacheLookup;
@@ -37,7 +38,7 @@ pub struct CacheResult {
     pub found: Option<TokenState<Identity>>,
 }
 
-/// The caches, as a request of one server sees them.
+/// The caches, as one token of a request of one server sees them.
 #[derive(Clone, Copy)]
 pub struct TokenCache<'a> {
     pub worker: &'a Worker,
@@ -47,6 +48,9 @@ pub struct TokenCache<'a> {
     pub server: &'a ServerConf,
     /// Whether identities are kept with their catalog.
     pub keeps_catalog: bool,
+    /// The last key of the request's token, and the name that it was made with: a token that is in
+    /// no cache needs it once more, when it is put there.
+    pub last_key: &'a Cell<Option<(u64, Key)>>,
 }
 
 impl TokenCache<'_> {
@@ -68,7 +72,15 @@ impl TokenCache<'_> {
 
     /// What names a token's entry.
     pub fn key(&self, token: &[u8], source: Source) -> Key {
-        self.worker.zone.key(self.name(source), token)
+        let name = self.name(source);
+        match self.last_key.get() {
+            Some((known, key)) if known == name => key,
+            _ => {
+                let key = self.worker.zone.key(name, token);
+                self.last_key.set(Some((name, key)));
+                key
+            }
+        }
     }
 
     /// Looks a token up. An identity that was found good in another generation is good in this one

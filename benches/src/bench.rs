@@ -11,6 +11,7 @@ use std::time::Duration;
 
 mod client;
 mod cpu;
+mod instructions;
 mod measured;
 mod micro;
 mod online;
@@ -20,6 +21,7 @@ mod stage;
 mod tokens;
 
 use cpu::Pins;
+use keystone_testbed::pki::Pki;
 use micro::Parts;
 use online::Questions;
 use report::Table;
@@ -29,11 +31,21 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let Some(options) = Options::read(&words) else {
-        eprint!("{USAGE}");
-        return ExitCode::from(2);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["instructions", file] => instructions::compare(file.as_ref()),
+        ["instructions", file, "--write"] => instructions::write(file.as_ref()),
+        ["parts"] => measure_parts(),
+        ["counted", dir, part] => instructions::counted(dir.as_ref(), part),
+        _ => match Options::read(&words) {
+            Some(options) => run(&options),
+            None => {
+                eprint!("{USAGE}");
+                return ExitCode::from(2);
+            }
+        },
     };
-    match run(&options) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("keystone-bench: {error}");
@@ -73,6 +85,17 @@ fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The parts alone, which need neither nginx nor wrk.
+fn measure_parts() -> Result<(), Failure> {
+    let pki = Pki::new()?;
+    let mut parts = Parts::new(&pki, &tokens::sign(&pki.signing, micro::TOKENS, 3600)?)?;
+    (0..PARTS_ROUNDS).for_each(|_| parts.measure());
+    parts.print();
+    Ok(())
+}
+
+const PARTS_ROUNDS: usize = 40;
+
 /// What the command line says.
 struct Options {
     rounds: usize,
@@ -81,12 +104,12 @@ struct Options {
 }
 
 impl Options {
-    fn read(words: &[String]) -> Option<Self> {
+    fn read(words: &[&str]) -> Option<Self> {
         let slice = Duration::from_millis(250);
         let mut options = Self { rounds: 36, slice, tokens: 12_000 };
         for pair in words.chunks(2) {
             let [name, value] = pair else { return None };
-            match name.as_str() {
+            match *name {
                 "--rounds" => options.rounds = value.parse().ok().filter(|&rounds| rounds > 0)?,
                 "--slice" => {
                     let millis = value.parse().ok().filter(|&millis| millis > 0)?;
@@ -102,6 +125,9 @@ impl Options {
 
 const USAGE: &str = "\
 usage: keystone-bench [--rounds 36] [--slice 250] [--tokens 12000]
+       keystone-bench parts
+       keystone-bench instructions FILE [--write]
        a slice is how many milliseconds one line takes in one round;
-       tokens is how many there are that are new each time
+       tokens is how many there are that are new each time; FILE has
+       the instructions of each part, which are counted and compared, or written
 ";

@@ -12,11 +12,10 @@
 //! only one of them. Hence the parser takes nothing but the template in DER.
 
 mod signers;
+mod verifier;
 
 use std::fmt;
 use std::ops::Range;
-
-use openssl::hash::MessageDigest;
 
 use crate::der::{self, Reader};
 use crate::format::{self, ArmourError};
@@ -43,10 +42,17 @@ impl SignedData {
         let template = Template::read(&der).map_err(|_| CmsError::Form)?;
         let Template { digest, parameters, content, issuer, serial, signature } = template;
         let signed = Self { der, digest, parameters, content, issuer, serial, signature };
-        if signed.encode(parameters) != signed.der {
-            return Err(CmsError::Form);
+        match signed.is_canonical() {
+            true => Ok(signed),
+            false => Err(CmsError::Form),
         }
-        Ok(signed)
+    }
+
+    /// Whether the message is the DER of its own parts, to the byte.
+    fn is_canonical(&self) -> bool {
+        let (before, after) = self.around_content(self.parameters);
+        self.der.get(..self.content.start) == Some(&before)
+            && self.der.get(self.content.end..) == Some(&after)
     }
 
     /// Reads the PEM form in which a revocation list comes. Lines may end in CRLF and the last
@@ -58,6 +64,12 @@ impl SignedData {
     /// The DER of the same content and signature with the given form of digest parameters. With
     /// this message's own it is the message itself.
     pub fn encode(&self, parameters: DigestParameters) -> Vec<u8> {
+        let (before, after) = self.around_content(parameters);
+        [&before, self.content(), &after].concat()
+    }
+
+    /// What that has before the content and after it.
+    fn around_content(&self, parameters: DigestParameters) -> (Vec<u8>, Vec<u8>) {
         let algorithm = self.digest.identifier(parameters);
         let (issuer, serial) = self.issuer_and_serial();
         let (content, signature) = (self.content(), self.signature());
@@ -76,7 +88,7 @@ impl SignedData {
             + der::tlv_len(der::tlv_len(signer_info_len));
         let outer_len = ID_SIGNED_DATA.len() + der::tlv_len(der::tlv_len(signed_data_len));
 
-        let mut out = Vec::with_capacity(der::tlv_len(outer_len));
+        let mut out = Vec::with_capacity(MAX_BEFORE_CONTENT);
         der::write_header(&mut out, der::SEQUENCE, outer_len);
         out.extend_from_slice(ID_SIGNED_DATA);
         der::write_header(&mut out, der::CONTEXT_0, der::tlv_len(signed_data_len));
@@ -88,7 +100,9 @@ impl SignedData {
         out.extend_from_slice(ID_DATA);
         der::write_header(&mut out, der::CONTEXT_0, explicit_len);
         der::write_header(&mut out, der::OCTET_STRING, content.len());
-        out.extend_from_slice(content);
+        let before = out;
+
+        let mut out = Vec::with_capacity(der::tlv_len(der::tlv_len(signer_info_len)));
         der::write_header(&mut out, der::SET, der::tlv_len(signer_info_len));
         der::write_header(&mut out, der::SEQUENCE, signer_info_len);
         out.extend_from_slice(VERSION_1);
@@ -99,7 +113,7 @@ impl SignedData {
         out.extend_from_slice(RSA_ENCRYPTION);
         der::write_header(&mut out, der::OCTET_STRING, signature.len());
         out.extend_from_slice(signature);
-        out
+        (before, out)
     }
 
     /// What was signed. Trust it only if [`Signers::verify`] returned it.
@@ -201,13 +215,14 @@ impl Digest {
         out
     }
 
-    fn message_digest(self) -> MessageDigest {
+    /// What OpenSSL calls it.
+    fn name(self) -> &'static str {
         match self {
-            Self::Sha1 => MessageDigest::sha1(),
-            Self::Sha224 => MessageDigest::sha224(),
-            Self::Sha256 => MessageDigest::sha256(),
-            Self::Sha384 => MessageDigest::sha384(),
-            Self::Sha512 => MessageDigest::sha512(),
+            Self::Sha1 => "SHA1",
+            Self::Sha224 => "SHA224",
+            Self::Sha256 => "SHA256",
+            Self::Sha384 => "SHA384",
+            Self::Sha512 => "SHA512",
         }
     }
 }
@@ -293,6 +308,8 @@ fn read_digest(reader: &mut Reader<'_>) -> Result<(Digest, DigestParameters), de
     Ok((digest, parameters))
 }
 
+/// Room for what stands before the content, whatever its length.
+const MAX_BEFORE_CONTENT: usize = 128;
 const ID_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
 const ID_SIGNED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
 const NULL: &[u8] = b"\x05\x00";

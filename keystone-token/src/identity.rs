@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::Value;
 
 use crate::catalog::Catalog;
-use crate::json::{JsonError, Object, Text};
+use crate::json::{self, JsonError, Object, Text};
 use crate::text;
 use crate::time::{self, TimeError};
 
@@ -148,7 +148,7 @@ struct Document<'a> {
 
 impl<'a> Document<'a> {
     fn parse(json: &'a [u8]) -> Result<Self, IdentityError> {
-        let Object(document) = serde_json::from_slice(json).map_err(JsonError::from)?;
+        let Object(document) = json::read(json)?;
         Ok(document)
     }
 

@@ -33,7 +33,7 @@ impl Identity {
             Some(None) => (None, 1),
             None => (None, 0),
         };
-        let mut writer = Writer::default();
+        let mut writer = Writer::new();
         let fields = [
             &self.user_id,
             &self.user_name,
@@ -72,7 +72,6 @@ fn values_or_empty<const N: usize>(values: [&Option<String>; N]) -> impl Iterato
     values.into_iter().map(|value| value.as_deref().unwrap_or_default())
 }
 
-#[derive(Default)]
 struct Writer {
     flags: u32,
     sections: usize,
@@ -81,6 +80,12 @@ struct Writer {
 }
 
 impl Writer {
+    fn new() -> Self {
+        // Room for most identities, without a catalog.
+        let text = String::with_capacity(1024);
+        Self { flags: 0, sections: 0, ends: Vec::with_capacity(SECTIONS * 4), text }
+    }
+
     fn field(&mut self, value: Option<&str>) {
         if let Some(value) = value {
             self.text.push_str(value);

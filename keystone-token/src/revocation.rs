@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::cms::{DigestParameters, SignedData};
 use crate::format::{self, HashAlgorithm, TokenFormat};
-use crate::json::{JsonError, Object};
+use crate::json::{self, JsonError, Object};
 use crate::token::{ParsedToken, Refusal, VerifiedToken};
 
 /// The content of a revocation list, whose signature was verified.
@@ -30,8 +30,7 @@ impl RevocationList {
     /// empty list, and an entry may lack either id. A token is no list: Keystone signs both alike,
     /// so that a user's token could be served in the place of a list that names another one.
     pub fn from_json(json: &[u8]) -> Result<Self, RevocationError> {
-        let Object(document): Object<Document> =
-            serde_json::from_slice(json).map_err(JsonError::from)?;
+        let Object(document): Object<Document> = json::read(json)?;
         if document.token.is_some() || document.access.is_some() {
             return Err(RevocationError::Token);
         }

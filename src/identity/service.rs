@@ -26,16 +26,19 @@ pub struct Service {
     /// nginx's resolver, which looks host names up again as their TTL says.
     pub resolver: Option<Resolver>,
     pub(super) endpoints: Vec<Endpoint>,
-    pub(super) tls: TlsContext,
+    /// For `https` endpoints.
+    pub(super) tls: Option<TlsContext>,
     pub(super) memcached: Option<Setup>,
 }
 
 impl Service {
-    /// Resolves the endpoints and loads the certificates for TLS.
+    /// Resolves the endpoints and loads the certificates for TLS, or shares those of the services
+    /// that are `known`.
     pub fn new(
         cf: &mut ngx_conf_t,
         settings: ServiceSettings,
         resolver: Option<Resolver>,
+        known: &[Box<Self>],
     ) -> Result<Self, ServiceError> {
         let proxy = settings.proxy.as_ref().map(|proxy| Proxy::new(cf, proxy, resolver));
         let proxy = proxy.transpose()?.map(Rc::new);
@@ -46,8 +49,14 @@ impl Service {
                 Some(proxy) => Ok(Endpoint::behind(proxy.clone(), uri)),
                 None => Endpoint::new(cf, uri, resolver),
             })
-            .collect::<Result<_, _>>()?;
-        let tls = TlsContext::new(&settings.tls)?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let https = endpoints.iter().any(Endpoint::is_https);
+        // A file that cannot be used is an error, whether or not it is needed.
+        let has_files =
+            settings.tls.trusted_certificate.is_some() || settings.tls.certificate.is_some();
+        let known = known.iter().filter_map(|known| known.tls.as_ref());
+        let tls = (https || has_files).then(|| TlsContext::new(&settings.tls, https, known));
+        let tls = tls.transpose()?;
         let memcached =
             settings.memcached.as_ref().map(|memcached| Setup::new(cf, memcached)).transpose()?;
         Ok(Self { id: id(&settings), settings, resolver, endpoints, tls, memcached })

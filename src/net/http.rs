@@ -43,8 +43,8 @@ pub struct HttpSettings {
     pub idle_timeout: Duration,
     /// How many idle connections are kept.
     pub keepalive: usize,
-    /// Used for `https` endpoints.
-    pub tls: TlsContext,
+    /// Used for `https` endpoints; there is one if there are any.
+    pub tls: Option<TlsContext>,
     /// The value of `User-Agent`.
     pub user_agent: &'static str,
 }
@@ -132,6 +132,10 @@ impl HttpClient {
         let peer = PeerConnection::connect(&peer, connecting, self.log).await?;
 
         let stream = if endpoint.is_https() {
+            let Some(tls) = &self.settings.tls else {
+                let address = address.to_string();
+                return Err(NetError::Tls { address, reason: "not configured".to_owned() });
+            };
             if let Some(proxy) = endpoint.proxy() {
                 let tunnel = proxy.open_tunnel(&peer, endpoint, self.settings.user_agent);
                 let opened = or_timeout(tunnel, Timer::new(connect)).await;
@@ -142,7 +146,7 @@ impl HttpClient {
                 Some(_) => endpoint.authority_with_port(),
                 None => address.to_string(),
             };
-            let handshake = self.settings.tls.handshake(peer.clone(), endpoint.host(), &address);
+            let handshake = tls.handshake(peer.clone(), endpoint.host(), &address);
             let done = or_timeout(handshake, Timer::new(connect)).await;
             Stream::Tls(done.unwrap_or(Err(NetError::Timeout(Phase::Handshake)))?)
         } else {

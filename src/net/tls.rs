@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 use std::task::Poll;
 
 use keystone_conf::TlsSettings;
@@ -20,6 +21,7 @@ use openssl::ssl::{
 };
 use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
 use openssl::x509::X509VerifyResult;
+use openssl_sys::{SSL_CTX_get_cert_store, SSL_CTX_set1_cert_store, X509_STORE};
 use thiserror::Error;
 
 use super::connection::{Action, PeerConnection};
@@ -31,11 +33,22 @@ pub struct TlsContext {
     context: SslContext,
     name: Option<String>,
     verify: bool,
+    trust: Trust,
+    /// The CAs of `context`, which keeps them.
+    store: Option<NonNull<X509_STORE>>,
 }
 
 impl TlsContext {
-    /// Loads the files that the settings name; an error says which one and why.
-    pub fn new(settings: &TlsSettings) -> Result<Self, TlsError> {
+    /// Loads the files that the settings name; an error says which one and why. `https` says
+    /// whether connections will be made: without them the system's CAs are not needed.
+    ///
+    /// The CAs are those of one of the `others` that trusts the same, if there is one. To parse
+    /// the system's takes longer than everything else that nginx does at its start.
+    pub fn new<'a>(
+        settings: &TlsSettings,
+        https: bool,
+        mut others: impl Iterator<Item = &'a Self>,
+    ) -> Result<Self, TlsError> {
         let internal = |err: ErrorStack| TlsError::OpenSsl(first_reason(Some(&err)));
 
         let mut builder = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
@@ -44,21 +57,25 @@ impl TlsContext {
             SslMode::AUTO_RETRY | SslMode::ACCEPT_MOVING_WRITE_BUFFER | SslMode::RELEASE_BUFFERS,
         );
 
-        if settings.verify {
-            builder.set_verify(SslVerifyMode::PEER);
-            match &settings.trusted_certificate {
-                Some(path) => builder.set_ca_file(path).map_err(in_file(path))?,
-                None => builder.set_default_verify_paths().map_err(internal)?,
-            }
-            if settings.partial_chain {
-                builder
-                    .verify_param_mut()
-                    .set_flags(X509VerifyFlags::PARTIAL_CHAIN)
-                    .map_err(internal)?;
-            }
-        } else {
-            builder.set_verify(SslVerifyMode::NONE);
+        let trust = Trust::new(settings, https);
+        let verify = if settings.verify { SslVerifyMode::PEER } else { SslVerifyMode::NONE };
+        builder.set_verify(verify);
+        match others.find(|other| other.trust == trust).and_then(|other| other.store) {
+            // SAFETY: both are valid, the store as part of the other's context. The builder takes
+            // a reference of its own, and OpenSSL locks a store that contexts share.
+            Some(store) => unsafe { SSL_CTX_set1_cert_store(builder.as_ptr(), store.as_ptr()) },
+            None => match &trust {
+                Trust::File(path) => builder.set_ca_file(path).map_err(in_file(path))?,
+                Trust::Nothing => {}
+                Trust::System => builder.set_default_verify_paths().map_err(internal)?,
+            },
         }
+        if settings.partial_chain {
+            let flag = X509VerifyFlags::PARTIAL_CHAIN;
+            builder.verify_param_mut().set_flags(flag).map_err(internal)?;
+        }
+        // SAFETY: the builder is valid.
+        let store = NonNull::new(unsafe { SSL_CTX_get_cert_store(builder.as_ptr()) });
 
         match (&settings.certificate, &settings.certificate_key) {
             (None, None) => {}
@@ -71,7 +88,13 @@ impl TlsContext {
             (None, Some(key)) => return Err(TlsError::NoCertificate(key.clone())),
         }
 
-        Ok(Self { context: builder.build(), name: settings.name.clone(), verify: settings.verify })
+        Ok(Self {
+            context: builder.build(),
+            name: settings.name.clone(),
+            verify: settings.verify,
+            trust,
+            store,
+        })
     }
 
     /// Makes the connection a TLS one with the server called `host`, or by the configured name.
@@ -141,6 +164,29 @@ impl TlsContext {
             }
         }
         Ok(ssl)
+    }
+}
+
+/// Whose certificates are trusted.
+#[derive(Clone, Eq, PartialEq)]
+enum Trust {
+    /// The CAs of a file.
+    File(PathBuf),
+    /// Nobody's, for nobody is asked for one.
+    Nothing,
+    /// The system's CAs.
+    System,
+}
+
+impl Trust {
+    fn new(settings: &TlsSettings, https: bool) -> Self {
+        match &settings.trusted_certificate {
+            _ if !settings.verify => Self::Nothing,
+            // Read without `https` too: a file that cannot be used is an error in any case.
+            Some(path) => Self::File(path.clone()),
+            None if https => Self::System,
+            None => Self::Nothing,
+        }
     }
 }
 

@@ -40,6 +40,7 @@ mod recipes;
 mod refresh;
 mod revocation_events;
 mod samples;
+mod start;
 mod status;
 mod swift;
 mod token_form;

@@ -10,13 +10,13 @@ use std::ops::Range;
 
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
-use openssl::pkey::{Id, PKey, Public};
-use openssl::sign::Verifier;
+use openssl::pkey::Id;
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509NameRef, X509PurposeId, X509Ref, X509StoreContext, X509};
 
+use super::verifier::Verifier;
 use super::SignedData;
 use crate::der::{self, Reader};
 use crate::openssl_error::OpenSslError;
@@ -30,7 +30,7 @@ struct Signer {
     certificate: (String, String),
     issuer: Vec<u8>,
     serial: Vec<u8>,
-    key: PKey<Public>,
+    key: Verifier,
     /// The period in which every certificate of the chain is valid.
     not_before: i64,
     not_after: i64,
@@ -121,6 +121,7 @@ impl Signer {
         let (not_before, not_after) = period;
         let number = serial_number(certificate).map_err(CertificateError::openssl)?;
         let certificate = (name(certificate.subject_name()), number);
+        let key = Verifier::new(key);
         Ok(Self { certificate, issuer, serial, key, not_before, not_after })
     }
 
@@ -135,12 +136,8 @@ impl Signer {
         if now >= self.not_after {
             return Err(SignatureError::Expired);
         }
-        let digest = signed.digest.message_digest();
-        let verified = Verifier::new(digest, &self.key)
-            .and_then(|mut verifier| verifier.verify_oneshot(signed.signature(), signed.content()));
-        match verified {
+        match self.key.verify(signed.digest, signed.content(), signed.signature()) {
             Ok(true) => Ok(()),
-            // OpenSSL reports a signature of the wrong length as an error of its own.
             Ok(false) | Err(_) => Err(SignatureError::BadSignature),
         }
     }

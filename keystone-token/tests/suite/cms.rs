@@ -272,23 +272,23 @@ fn openssl_takes(der: &[u8]) -> bool {
 }
 
 /// The parts of a message, as encoded elements, for putting together what nobody would sign.
-struct Message {
-    version: Vec<u8>,
-    digests: Vec<u8>,
-    content_type: Vec<u8>,
-    content: Vec<u8>,
-    certificates: Vec<u8>,
-    signers: usize,
-    signer_version: Vec<u8>,
-    signer: Vec<u8>,
-    signer_digest: Vec<u8>,
-    algorithm: Vec<u8>,
-    signature: Vec<u8>,
-    attributes: Vec<u8>,
+pub struct Message {
+    pub version: Vec<u8>,
+    pub digests: Vec<u8>,
+    pub content_type: Vec<u8>,
+    pub content: Vec<u8>,
+    pub certificates: Vec<u8>,
+    pub signers: usize,
+    pub signer_version: Vec<u8>,
+    pub signer: Vec<u8>,
+    pub signer_digest: Vec<u8>,
+    pub algorithm: Vec<u8>,
+    pub signature: Vec<u8>,
+    pub attributes: Vec<u8>,
 }
 
 impl Message {
-    fn new(content: &[u8]) -> Self {
+    pub fn new(content: &[u8]) -> Self {
         let certificate = &PKI.signing.x509;
         let serial = certificate.serial_number().to_bn().unwrap().to_vec();
         let sha256 = sequence(&[SHA256]);
@@ -308,7 +308,7 @@ impl Message {
         }
     }
 
-    fn der(&self) -> Vec<u8> {
+    pub fn der(&self) -> Vec<u8> {
         let signer_info = sequence(&[
             &self.signer_version,
             &self.signer,
@@ -329,15 +329,15 @@ impl Message {
     }
 }
 
-fn sequence(parts: &[&[u8]]) -> Vec<u8> {
+pub fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     tlv(0x30, parts)
 }
 
-fn set(parts: &[&[u8]]) -> Vec<u8> {
+pub fn set(parts: &[&[u8]]) -> Vec<u8> {
     tlv(0x31, parts)
 }
 
-fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let mut out = vec![tag];
     out.extend(length(content.len(), Style::Minimal));

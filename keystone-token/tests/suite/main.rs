@@ -8,5 +8,6 @@ mod pki;
 mod properties;
 mod revocation;
 mod revocation_events;
+mod signatures;
 mod signers;
 mod vectors;

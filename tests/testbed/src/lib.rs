@@ -31,6 +31,7 @@ pub mod mint;
 pub mod mount;
 pub mod negotiate;
 pub mod nginx;
+pub mod opened;
 pub mod oracle;
 pub mod pki;
 pub mod port;

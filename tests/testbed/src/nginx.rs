@@ -293,7 +293,9 @@ pub fn check(config: &Config) -> Result<Check> {
 /// Lets nginx check a configuration in a directory that may hold files already.
 pub fn check_in(dir: &TempDir, config: &Config) -> Result<Check> {
     write_config(dir, &Port::free()?, config)?;
-    let output = command(dir.path()).arg("-t").output().during("running nginx -t")?;
+    let mut command = command(dir.path());
+    let output = command.envs(config.environment()).arg("-t").output();
+    let output = output.during("running nginx -t")?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     if let Some(signal) = output.status.signal() {
         return Err(Error::Nginx(format!("nginx -t died of signal {signal}\n{text}")));

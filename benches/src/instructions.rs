@@ -2,8 +2,9 @@
 //!
 //! Unlike times these do not depend on what else the machine does, so a few per cent more are
 //! noticed. They do depend on the code that OpenSSL and glibc choose for a processor: valgrind shows
-//! them one of its own, which has AVX2 where the machine's has. The file with the counts has a line
-//! for each part and, below it, one for each function that takes more than a hundredth of it.
+//! them one of its own, which has AVX2 where the machine's has. The file with the counts says in its
+//! first line by which tools they were made. It has a line for each part and, below it, one for each
+//! function that takes more than a hundredth of it.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -27,11 +28,17 @@ struct Count {
 /// In the order in which they are measured.
 type Counts = Vec<(String, Count)>;
 
-/// Counts all parts and compares them with those of the file.
+/// Counts all parts and compares them with those of the file, if the same tools have made both.
 pub fn compare(file: &Path) -> Result<(), Failure> {
-    let before = parse(&fs::read_to_string(file)?)?;
-    let now = count_all()?;
+    let text = fs::read_to_string(file)?;
+    let (made_by, counts) = text.split_once('\n').ok_or("an empty file")?;
+    let (before, now) = (parse(counts)?, count_all()?);
     print(&now, &before);
+    let tools = tools()?;
+    if made_by != tools {
+        println!("\nNot compared: these counts are of {tools}, those before of {made_by}.");
+        return Ok(());
+    }
     let risen = now.iter().filter(|(part, count)| count.has_risen(find(&before, part))).count();
     match risen {
         0 => Ok(()),
@@ -46,7 +53,7 @@ pub fn compare(file: &Path) -> Result<(), Failure> {
 pub fn write(file: &Path) -> Result<(), Failure> {
     let now = count_all()?;
     print(&now, &Counts::new());
-    let mut text = String::new();
+    let mut text = tools()? + "\n";
     for (part, count) in &now {
         writeln!(text, "{part}\t{}", count.total)?;
         let large = count.functions.iter().filter(|(_, own)| **own * 100 > count.total);
@@ -55,6 +62,13 @@ pub fn write(file: &Path) -> Result<(), Failure> {
         }
     }
     Ok(fs::write(file, text)?)
+}
+
+/// What the counts depend on, besides the code.
+fn tools() -> Result<String, Failure> {
+    let rustc = Command::new("rustc").arg("--version").output()?;
+    let rustc = String::from_utf8(rustc.stdout)?;
+    Ok(format!("{}, {}", rustc.trim(), openssl::version::version()))
 }
 
 /// Does the part of this number, for callgrind to count.

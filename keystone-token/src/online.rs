@@ -50,7 +50,7 @@ pub enum Answer<I = Identity> {
     Valid(I),
 }
 
-/// Reads the answer to [`api::validate`](crate::api::validate), by its status and its body. An
+/// Reads the answer to [`api::validate`], by its status and its body. An
 /// error means that Keystone has not said anything about the token.
 pub fn judge_answer(status: u16, body: &[u8]) -> Result<Answer, AnswerError> {
     match status {

@@ -23,7 +23,13 @@ fuzz_target!(|input: &[u8]| {
     }
     let Ok(rules) = std::str::from_utf8(rules) else { return };
     let service_types = ["object-store".to_owned()];
-    let action = Action { service_types: &service_types, method: "GET", raw_path: Some(raw), path, service_path: None };
+    let action = Action {
+        service_types: &service_types,
+        method: "GET",
+        raw_path: Some(raw),
+        path,
+        service_path: None,
+    };
     let permitted = AccessRules::from_json(rules).permit(&action);
     assert!(!permitted || rules.contains("object-store") || rules.contains('\\'));
 });

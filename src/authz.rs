@@ -35,9 +35,9 @@ impl<'a> AuthzContext<'a> {
         self.judge(&self.context.service, |record| self.check_service(record))
     }
 
-    /// The user token. A service that hands a request on vouches for more than the user can: that
-    /// an expired token was good when its work began, and that the request is within the rules of
-    /// an application credential. A bind is then the service's own (auth_token/__init__.py,
+    /// The user token. A valid service token says that an expired user token was valid when the
+    /// service began its work, and that the request is within the access rules of an application
+    /// credential. A token bind is then that of the service (auth_token/__init__.py,
     /// `process_request()`).
     pub fn user(&self, service: &TokenState<Record<'_>>) -> TokenState<Record<'a>> {
         self.judge(&self.context.user, |record| {

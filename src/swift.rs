@@ -49,7 +49,7 @@ pub enum Answer {
     Unauthorized,
 }
 
-/// Decides as Swift's keystoneauth. A request whose service token is not valid counts as nobody's,
+/// Decides as Swift's keystoneauth. A request whose service token is not valid counts as anonymous,
 /// as it does there.
 pub fn authorize(
     authz: &AuthzContext<'_>,

@@ -155,7 +155,7 @@ impl Entry {
         self.token.len() + self.identity.bytes().len()
     }
 
-    /// Whether nobody has used the token for a second, or nobody can.
+    /// Whether the token was not used for a second, or is of another generation.
     fn is_idle(&self, params: &CacheParams) -> bool {
         self.generation != params.generation
             || self.touched.get().saturating_add(IDLE_MSEC) < params.tick
@@ -170,8 +170,8 @@ impl Default for WorkerCache {
 }
 
 impl WorkerCache {
-    /// The identity of a token that is still good. `shared` hears of its use, a thousand times a
-    /// second at most, lest it forgets the token.
+    /// The identity of a token that is still good. The use is noted in `shared` too, at most once a
+    /// millisecond, so that a token in use is not evicted there.
     pub fn lookup(
         &self,
         service: u64,

@@ -100,7 +100,7 @@ fn show(report: &Report, json: bool, code: u8) -> ExitCode {
     }
 }
 
-/// Whoever reads may stop reading.
+/// Prints the report. A closed pipe is no error: the reader may stop early.
 fn print(text: &str, code: u8) -> ExitCode {
     let _ = io::stdout().lock().write_all(text.as_bytes());
     ExitCode::from(code)

@@ -125,7 +125,7 @@ impl<V> LocationConf<V> {
     pub fn protection(&self) -> Result<Option<&Position>, ErrorAt<SettingsError>> {
         match (&self.auth, self.swift.is_on()) {
             (Some((Auth::On | Auth::Delay, position)), _) => Ok(Some(position)),
-            // Whoever writes that may believe that something is protected by it.
+            // This protects nothing, although it looks as if it did.
             (None, Some(position)) => {
                 Err(ErrorAt { error: SettingsError::SwiftWithoutAuth, position: position.clone() })
             }

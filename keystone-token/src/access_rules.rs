@@ -25,7 +25,7 @@ mod plain_path;
 /// What a request is about to do, and to whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Action<'a> {
-    /// The types of the service behind, as the catalog names them; none where nobody said.
+    /// The types of the service behind, as the catalog names them; empty if none is configured.
     pub service_types: &'a [String],
     /// The method as in the request line, in its own case.
     pub method: &'a str,
@@ -45,7 +45,7 @@ impl Action<'_> {
         self.service_path.unwrap_or(self.path)
     }
 
-    /// Whether nobody can read another path in it than the one that is compared with rules.
+    /// Whether every reader of the request sees the path that is compared with the rules.
     pub fn is_plain(&self) -> bool {
         let is_plain = match self.raw_path {
             Some(raw) => is_plain_path(raw, self.path),
@@ -72,10 +72,10 @@ impl AccessRules {
     /// Whether one of the rules is for this action. The raw path is not checked: that is for
     /// [`Action::is_plain`].
     ///
-    /// Costs as many steps as the path and the rules' paths are long, multiplied, at the worst.
-    /// Whoever makes the rules also sends the request, so there is a bound: of rules that begin and
-    /// end as the path does, those beyond a million steps or so permit nothing. That is 40 rules
-    /// with one wildcard for a path of 8 KB, or 250 for the longest name of an object in Swift.
+    /// In the worst case the cost is the length of the path times the length of the rules' paths.
+    /// The same user makes the rules and sends the request, so the cost is bounded: of the rules
+    /// that begin and end like the path, those beyond about a million steps permit nothing. That is
+    /// 40 rules with one wildcard for a path of 8 KB, or 250 for the longest object name in Swift.
     ///
     /// `GET .../v3/auth/tokens` of an identity service is permitted whatever the rules are, as in
     /// auth_token: every holder of a token may have it validated.

@@ -55,8 +55,8 @@ impl SignedData {
             && self.der.get(self.content.end..) == Some(&after)
     }
 
-    /// Reads the PEM form in which a revocation list comes. Lines may end in CRLF and the last
-    /// line end may be missing; nothing else is forgiven.
+    /// Reads the PEM form of a revocation list. Lines may end in CRLF and the last line end may be
+    /// missing; every other deviation is an error.
     pub fn from_pem(pem: &[u8]) -> Result<Self, CmsError> {
         Self::parse(format::unarmour_pem_leniently(pem)?)
     }

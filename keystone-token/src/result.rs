@@ -1,6 +1,6 @@
 //! The result of a request, in one word.
 
-/// What a request with a token, or without one, has come to.
+/// The result of a request, with a token or without one.
 ///
 /// It is `$keystone_auth_result` of the module, the label `result` of its metrics, and the number
 /// by which a refusal lies in its cache. Whatever refuses a request has its result here, also what

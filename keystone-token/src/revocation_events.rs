@@ -197,7 +197,7 @@ impl Member {
             }
             Self::AccessToken => record.oauth().map_or(NONE, |it| one(it.access_token_id)),
             Self::Trust => record.trust().map_or(NONE, |it| one(it.id)),
-            // Whoever has a part in a trust.
+            // The trustor and the trustee count as users of the token too.
             Self::User => {
                 let mut users = one(record.get(Field::UserId))?;
                 if let Some(trust) = record.trust() {

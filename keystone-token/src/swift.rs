@@ -2,9 +2,9 @@
 //! container ACLs of its `acl` module, as pure functions.
 //!
 //! An account belongs to the project whose id it is named by, behind a reseller prefix
-//! (`AUTH_4b9c`). Whoever has an operator role in that project may do all with it but delete it;
-//! others may do what a container's ACL says. [`Settings::authorize`] is the whole of it, and
-//! differs from Swift in this:
+//! (`AUTH_4b9c`). A user with an operator role in that project may do everything but delete it;
+//! others may do what a container's ACL permits. [`Settings::authorize`] decides. It differs
+//! from Swift in this:
 //! - A token without a project owns no account, and is of no project in an ACL but `*`. Python
 //!   writes the id that is not there as `None`, and so lets that token into the account
 //!   `AUTH_None`. So it is with a user without id or name, and with an id or a name that is empty,
@@ -41,7 +41,7 @@ pub struct Settings {
     /// One for each reseller prefix; at least one.
     resellers: Vec<Reseller>,
     system_reader_roles: Roles,
-    /// In lower case; empty if nobody has this role.
+    /// In lower case; empty if no role is configured.
     reseller_admin_role: String,
     allow_names: bool,
     default_domain_id: String,
@@ -68,9 +68,9 @@ pub struct Request<'a> {
 pub enum Decision {
     /// The request is authorized.
     Allow,
-    /// Whoever this is may not: 403.
+    /// The user is not authorized: 403.
     Forbidden,
-    /// Nobody may without saying who it is: 401.
+    /// The request has no identity and needs one: 401.
     Unauthorized,
 }
 

@@ -25,7 +25,7 @@ pub fn location_that_returns(cf: &ngx_conf_t) -> Option<String> {
     }
     let is_server = core.name.len == 0;
     let answers = |it: Return| match is_server || it.is_conditional {
-        // A redirect of a whole server, an answer to OPTIONS: nobody takes that for protected.
+        // A redirect of a whole server and an answer to OPTIONS do not look protected.
         true => (200..300).contains(&it.status) && it.has_text,
         false => it.status < 400,
     };

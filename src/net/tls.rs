@@ -172,7 +172,7 @@ impl TlsContext {
 enum Trust {
     /// The CAs of a file.
     File(PathBuf),
-    /// Nobody's, for nobody is asked for one.
+    /// None: certificates are not verified, or no endpoint is `https:`.
     Nothing,
     /// The system's CAs.
     System,

@@ -50,8 +50,8 @@ pub fn has_plain_segments(path: &[u8]) -> bool {
     true
 }
 
-/// A raw path as whoever decodes it before taking it apart reads it, if that is the only way to read
-/// the result.
+/// A raw path as a reader sees it that decodes it before it splits it, if every reader sees the same
+/// segments in the result.
 pub fn decode_plain(raw: &[u8]) -> Option<Vec<u8>> {
     decode(raw).filter(|path| has_plain_segments(path))
 }

@@ -113,7 +113,7 @@ fn a_token_issued_since_is_not_covered() {
 }
 
 #[test]
-fn whoever_has_a_part_in_a_trust_may_be_named() {
+fn an_event_may_name_the_trustor_or_the_trustee() {
     let trust = |id, trustor, trustee| Identity {
         trust: Some(Trust { id, trustor_id: trustor, trustee_id: trustee }),
         ..token()

@@ -98,9 +98,9 @@ impl OwnedPool {
         ngx_str_t { len: peer.len(), data: peer.as_ptr().cast_mut() }
     }
 
-    /// Runs `connect` without nginx's own line about a connection that is refused at once, which
-    /// no `log_error` of the connection holds back. Who tries in vain each few seconds reports it
-    /// once.
+    /// Runs `connect` without nginx's own log line about a connection that is refused at once, which
+    /// `log_error` of the connection does not suppress. A caller that retries every few seconds
+    /// reports the failure once.
     pub(in crate::net) fn without_connect_errors<T>(&self, connect: impl FnOnce() -> T) -> T {
         let log = self.log();
         // SAFETY: the log is ours, and nginx only reads it during `connect`.

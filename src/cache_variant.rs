@@ -8,8 +8,8 @@
 //! gets, but not while nginx makes the request for the upstream:
 //!
 //! - `*_cache_bypass` is evaluated when the upstream's handlers are set and before the cache is
-//!   opened. It gets one value more, a variable that has no value but puts the digests into place
-//!   ([`add_digests`]).
+//!   opened. It gets one value more ([`conf::upstream_caches`](crate::conf::upstream_caches)), a
+//!   variable that has no value but puts the digests into place ([`add_digests`]).
 //! - The upstream's `create_request` runs after that. It is replaced by [`create_request`], which
 //!   takes the digests out for as long as the original runs.
 //!
@@ -17,37 +17,18 @@
 //! nginx computes the variant again when it stores or revalidates a response; a subrequest or a
 //! redirect begins without it (`access::strip`).
 
-use std::ffi::CStr;
 use std::ptr::NonNull;
 
-use keystone_conf::ValueKind;
 use nginx_sys::{
-    ngx_array_create, ngx_array_push, ngx_array_t, ngx_conf_t, ngx_http_add_variable,
-    ngx_http_conf_ctx_t, ngx_http_request_t, ngx_http_upstream_conf_t, ngx_http_upstream_t,
-    ngx_int_t, ngx_table_elt_t, ngx_variable_value_t, NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE,
-    NGX_HTTP_VAR_NOHASH, NGX_OK,
+    ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_int_t, ngx_table_elt_t,
+    ngx_variable_value_t, NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_NOHASH, NGX_OK,
 };
 
-use crate::conf::directive::{compile, pool_string, Value};
-use crate::conf::module_index;
+use crate::conf::directive::pool_string;
+use crate::conf::upstream_caches::VARIABLE;
 use crate::context::Context;
 use crate::net::catch_panic;
 use crate::request::Request;
-
-/// The handler of an upstream that makes the request.
-pub type CreateRequest = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
-
-/// What is kept in a request's context.
-#[derive(Default)]
-pub struct Variant {
-    /// The headers of the tokens that were removed.
-    pub removed: Vec<ngx_table_elt_t>,
-    /// Whether digests stand in their place.
-    pub has_digests: bool,
-    /// The upstreams whose handler was replaced, each with the handler. A request may have several:
-    /// subrequests share its context.
-    replaced: Vec<(NonNull<ngx_http_upstream_t>, CreateRequest)>,
-}
 
 /// Adds the variable; `None` where nginx refuses it.
 pub fn add_variable(cf: &mut ngx_conf_t) -> Option<()> {
@@ -57,54 +38,6 @@ pub fn add_variable(cf: &mut ngx_conf_t) -> Option<()> {
     let variable = unsafe { ngx_http_add_variable(cf, &mut name, flags).as_mut()? };
     variable.get_handler = Some(evaluate);
     Some(())
-}
-
-/// Lets the caches of the location whose configuration is being merged know of removed tokens.
-/// nginx's own modules come before this one, so that theirs is merged. `None` where nginx has no
-/// memory, or not the structures that it was built with.
-pub fn watch_caches(cf: &mut ngx_conf_t) -> Option<()> {
-    // SAFETY: while http blocks are read, this is their context.
-    let context = unsafe { &*cf.ctx.cast::<ngx_http_conf_ctx_t>() };
-    for (module, kind) in MODULES {
-        let Some(index) = module_index(cf, module) else { continue };
-        // SAFETY: nginx keeps a configuration for each http module at its index. Of these modules
-        // it begins with that of the upstream.
-        let conf =
-            unsafe { (*context.loc_conf.add(index)).cast::<ngx_http_upstream_conf_t>().as_mut() };
-        let Some(conf) = conf else { continue };
-        if conf.module.as_bytes() != kind.as_bytes() {
-            return None;
-        }
-        if conf.cache() != 0 {
-            conf.cache_bypass = with_variable(cf, conf.cache_bypass)?.as_ptr();
-        }
-    }
-    Some(())
-}
-
-/// A copy of the values of `*_cache_bypass`, which locations share, behind the variable. All are
-/// evaluated in their order until one is true.
-fn with_variable(cf: &mut ngx_conf_t, values: *mut ngx_array_t) -> Option<NonNull<ngx_array_t>> {
-    // SAFETY: null, or an array of values.
-    let values: &[Value] = match unsafe { values.as_ref() } {
-        None => &[],
-        // SAFETY: as above.
-        Some(values) => unsafe { values.as_slice() },
-    };
-    let variable = compile(cf, &format!("${VARIABLE}"), ValueKind::Text)?;
-    // SAFETY: the pool is that of the configuration.
-    let array = unsafe { ngx_array_create(cf.pool, values.len() + 1, size_of::<Value>()) };
-    let array = NonNull::new(array)?;
-    for value in std::iter::once(&variable).chain(values) {
-        // SAFETY: the array is for values.
-        let slot: *mut Value = unsafe { ngx_array_push(array.as_ptr()) }.cast();
-        if slot.is_null() {
-            return None;
-        }
-        // SAFETY: the array has made room for one, and a value may be copied as it is.
-        unsafe { slot.copy_from_nonoverlapping(value, 1) };
-    }
-    Some(array)
 }
 
 /// The variable has no value, unless nginx has no memory: then it is true, and the cache is not
@@ -196,15 +129,5 @@ fn put_digests(request: &Request, removed: &[ngx_table_elt_t]) -> Option<()> {
     request.append_headers(&digests)
 }
 
-const VARIABLE: &str = "keystone_cache_digests";
-
 /// What no other digest is for, in the form that BLAKE3 asks for.
 const PURPOSE: &str = "nginx-keystone 2026-11-29 variant of a cached response";
-
-/// The modules that have a cache, by the name that each gives to its upstream.
-const MODULES: [(&CStr, &str); 4] = [
-    (c"ngx_http_fastcgi_module", "fastcgi"),
-    (c"ngx_http_proxy_module", "proxy"),
-    (c"ngx_http_scgi_module", "scgi"),
-    (c"ngx_http_uwsgi_module", "uwsgi"),
-];

@@ -8,6 +8,8 @@ mod error;
 pub mod location;
 mod request;
 pub mod server;
+#[cfg(ngx_feature = "http_cache")]
+pub mod upstream_caches;
 mod zone;
 
 use std::ffi::CStr;

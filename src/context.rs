@@ -1,5 +1,8 @@
 //! What the module remembers of a request, from the first phase to the log.
 
+#[cfg(ngx_feature = "http_cache")]
+mod variant;
+
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ffi::c_void;
 use std::future::Future;
@@ -17,7 +20,7 @@ use ngx::async_::Task;
 use ngx::http::HttpModule;
 
 #[cfg(ngx_feature = "http_cache")]
-use crate::cache_variant::Variant;
+use self::variant::Variant;
 use crate::conf::location::LocationConf;
 use crate::conf::server::ServerConf;
 use crate::headers_in::{Duplicate, Tokens};

@@ -15,6 +15,7 @@
 //!   [`spawn`].
 
 mod connection;
+mod driver;
 mod endpoint;
 mod error;
 mod event;
@@ -29,13 +30,12 @@ mod timer;
 mod tls;
 
 pub use self::connection::{PeerConnection, Timeouts};
-pub use self::endpoint::{look_up, Endpoint, EndpointError, LookupError, Resolver};
+pub use self::endpoint::{look_up, Endpoint, EndpointError, LookupError, Proxy, Resolver};
 pub use self::error::{ExchangeError, NetError, Phase};
 pub use self::http::{HttpClient, HttpSettings, Response};
 pub use self::panic::catch_panic;
 pub use self::peer::{Peer, PeerAddr};
 pub use self::pool::Pool;
-pub use self::proxy::Proxy;
 pub use self::task::{drop_woken, spawn};
 pub use self::timer::{exiting, now_micros, now_msec, now_sec, or_timeout, Timer};
 pub use self::tls::{TlsContext, TlsError};

@@ -69,7 +69,7 @@ fn finish(
     has_swift_settings: bool,
 ) -> Result<(), LocationError> {
     #[cfg(ngx_feature = "http_cache")]
-    crate::cache_variant::watch_caches(cf).ok_or(LocationError::Cache)?;
+    super::upstream_caches::watch_caches(cf).ok_or(LocationError::Cache)?;
     let Some(position) = location.protection()? else { return Ok(()) };
     if has_swift_settings && location.swift.auth.is_none() {
         let log = cf.log;

@@ -1,4 +1,4 @@
-//! Where the identity service is.
+//! Where the identity service is, and by which way it is reached.
 
 use std::borrow::Cow;
 use std::ffi::CStr;
@@ -11,7 +11,9 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keystone_conf::ServiceUri;
+use http::header::{HeaderValue, PROXY_AUTHORIZATION};
+use http::HeaderMap;
+use keystone_conf::{ProxySettings, ServiceUri};
 use keystone_gateway::addresses::PreferredAddress;
 use nginx_sys::{ngx_conf_t, ngx_log_t, ngx_parse_url, ngx_resolver_t, ngx_str_t, ngx_url_t};
 use ngx::async_::resolver;
@@ -21,7 +23,6 @@ use thiserror::Error;
 use super::connection::OwnedPool;
 use super::error::{NetError, Phase};
 use super::peer::{socket_addr, Peer};
-use super::proxy::Proxy;
 use super::timer::{or_timeout, Timer};
 
 /// One `http://` or `https://` URI of a service, taken apart and resolved.
@@ -156,6 +157,48 @@ impl fmt::Display for Endpoint {
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Endpoint({self}, {:?})", self.addresses)
+    }
+}
+
+/// An HTTP proxy on the way to an endpoint, resolved.
+pub struct Proxy {
+    server: Endpoint,
+    /// The value of `Proxy-Authorization`.
+    authorization: Option<HeaderValue>,
+}
+
+impl Proxy {
+    /// Looks the proxy's host up at configuration time.
+    pub fn new(
+        cf: &mut ngx_conf_t,
+        settings: &ProxySettings,
+        resolver: Option<Resolver>,
+    ) -> Result<Self, EndpointError> {
+        let server = Endpoint::new(cf, &settings.uri, resolver)?;
+        // Base64 is always a valid header.
+        let value = settings.authorization.as_ref();
+        let mut authorization = value.and_then(|it| HeaderValue::from_str(it.expose()).ok());
+        if let Some(value) = &mut authorization {
+            value.set_sensitive(true);
+        }
+        Ok(Self { server, authorization })
+    }
+
+    /// The proxy itself.
+    pub fn server(&self) -> &Endpoint {
+        &self.server
+    }
+
+    /// The failure of a request that the proxy has answered itself.
+    pub fn refusal(&self, status: u16) -> NetError {
+        NetError::Proxy { proxy: self.server.to_string(), status }
+    }
+
+    /// Adds the proxy's credentials to a request for it.
+    pub(super) fn authorize(&self, headers: &mut HeaderMap) {
+        if let Some(value) = &self.authorization {
+            headers.insert(PROXY_AUTHORIZATION, value.clone());
+        }
     }
 }
 

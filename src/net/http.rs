@@ -1,9 +1,8 @@
 //! HTTP requests over pooled connections.
 
-use std::error::Error;
-use std::future::{poll_fn, Future};
+use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{pin, Pin};
+use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -13,11 +12,12 @@ use bytes::Bytes;
 use http::header::{HeaderValue, CONNECTION, HOST, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Collected, Full, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use nginx_sys::ngx_log_t;
 
 use super::connection::{Action, PeerConnection, Timeouts};
+use super::driver::drive;
 use super::endpoint::Endpoint;
 use super::error::{NetError, Phase};
 use super::peer::Peer;
@@ -252,28 +252,6 @@ impl Key {
     fn of(endpoint: &Endpoint) -> Self {
         Self { https: endpoint.is_https(), authority: endpoint.authority().clone() }
     }
-}
-
-/// Runs `future` together with the connection that it waits for.
-pub(super) async fn drive<B, F>(driver: &mut Option<Connection<Stream, B>>, future: F) -> F::Output
-where
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
-    F: Future,
-{
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(output);
-        }
-        if let Some(connection) = driver {
-            // An error is reported to the request as well.
-            if Pin::new(connection).poll(cx).is_ready() {
-                *driver = None;
-            }
-        }
-        future.as_mut().poll(cx)
-    })
-    .await
 }
 
 async fn collect(body: Incoming, max_body: usize) -> Result<Bytes, NetError> {

@@ -1,58 +1,23 @@
-//! An HTTP proxy between the worker and the identity service.
+//! Requests through an HTTP proxy between the worker and the identity service.
 //!
 //! A request to an `http` endpoint goes to the proxy in absolute-form (RFC 9112, section 3.2.2). For
 //! an `https` endpoint the proxy opens a tunnel (RFC 9110, section 9.3.6), in which TLS is spoken
 //! with the identity service itself, so the proxy sees neither requests nor tokens.
 
 use bytes::Bytes;
-use http::header::{HeaderValue, HOST, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::{HOST, USER_AGENT};
 use http::uri::Uri;
-use http::{HeaderMap, Request};
+use http::Request;
 use http_body_util::Empty;
 use hyper::client::conn::http1::Builder;
-use keystone_conf::ProxySettings;
-use nginx_sys::ngx_conf_t;
 
 use super::connection::{Action, PeerConnection};
-use super::endpoint::{Endpoint, EndpointError, Resolver};
+use super::driver::drive;
+use super::endpoint::{Endpoint, Proxy};
 use super::error::NetError;
-use super::http::drive;
 use super::stream::Stream;
 
-/// A proxy, resolved.
-pub struct Proxy {
-    server: Endpoint,
-    /// The value of `Proxy-Authorization`.
-    authorization: Option<HeaderValue>,
-}
-
 impl Proxy {
-    /// Looks the proxy's host up at configuration time.
-    pub fn new(
-        cf: &mut ngx_conf_t,
-        settings: &ProxySettings,
-        resolver: Option<Resolver>,
-    ) -> Result<Self, EndpointError> {
-        let server = Endpoint::new(cf, &settings.uri, resolver)?;
-        // Base64 is always a valid header.
-        let value = settings.authorization.as_ref();
-        let mut authorization = value.and_then(|it| HeaderValue::from_str(it.expose()).ok());
-        if let Some(value) = &mut authorization {
-            value.set_sensitive(true);
-        }
-        Ok(Self { server, authorization })
-    }
-
-    /// The proxy itself.
-    pub fn server(&self) -> &Endpoint {
-        &self.server
-    }
-
-    /// The failure of a request that the proxy has answered itself.
-    pub fn refusal(&self, status: u16) -> NetError {
-        NetError::Proxy { proxy: self.server.to_string(), status }
-    }
-
     /// Makes a request for `endpoint`, whose URI is a path and query, one for the proxy.
     pub(super) fn address<B>(
         &self,
@@ -65,12 +30,6 @@ impl Proxy {
             uri.parse::<Uri>().map_err(|err| NetError::Request(err.to_string()))?;
         self.authorize(request.headers_mut());
         Ok(())
-    }
-
-    fn authorize(&self, headers: &mut HeaderMap) {
-        if let Some(value) = &self.authorization {
-            headers.insert(PROXY_AUTHORIZATION, value.clone());
-        }
     }
 
     /// Makes a connection to the proxy one to `endpoint`.

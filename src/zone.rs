@@ -228,8 +228,6 @@ fn calloc(pool: NonNull<ngx_slab_pool_t>, size: usize) -> Option<*mut c_void> {
         // SAFETY: the allocation is `size` bytes long.
         unsafe { memory.cast::<u8>().write_bytes(0, size) };
     }
-    // SAFETY: as above; it is no more than advice, which changes no contents.
-    unsafe { libc::madvise(memory, size / PAGE * PAGE, libc::MADV_HUGEPAGE) };
     Some(memory)
 }
 

@@ -52,6 +52,9 @@ fn cors_preflight() {
 
 #[test]
 fn policy_service() {
+    if !was_built_with("--with-http_auth_request_module") {
+        return;
+    }
     let policy = ("http://10.0.0.40:8181", "@UPSTREAM@$policy");
     let world = recipe("A policy service after authentication", &[NOVA, policy])
         .http("map $http_x_user_id $policy { default /status/403?; alice /status/204?; }")

@@ -74,6 +74,9 @@ class Identity:
         request = requests.Request(method, url, headers=question.headers, data=question.body or None).prepare()
         answer = self.mock._adapter.send(request, timeout=None)
         body = answer.content
+        if answer.status_code == 404 and not body:
+            # A real Keystone says why, and the module believes no other 404.
+            body = b'{"error": {"code": 404, "title": "Not Found", "message": "Not Found"}}'
         if url.endswith('/v2.0/tokens') and method == 'POST':
             body = with_later_expiry(body)
         return answer.status_code, dict(answer.headers), body

@@ -74,7 +74,7 @@ class Identity:
         request = requests.Request(method, url, headers=question.headers, data=question.body or None).prepare()
         answer = self.mock._adapter.send(request, timeout=None)
         body = answer.content
-        if answer.status_code == 404 and not body:
+        if answer.status_code == 404 and b'"error"' not in body:
             # A real Keystone says why, and the module believes no other 404.
             body = b'{"error": {"code": 404, "title": "Not Found", "message": "Not Found"}}'
         if url.endswith('/v2.0/tokens') and method == 'POST':

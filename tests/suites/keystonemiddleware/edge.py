@@ -240,7 +240,7 @@ class Edge(internals.Internals):
             if self.is_version_wanted:
                 return 401, {}, b''
             if self._revocations.is_forgotten(token):
-                return 404, {}, b''
+                return 404, {}, b'{"error": {"code": 404, "title": "Not Found", "message": "Not Found"}}'
         return None
 
     def note_failed_try(self, path):

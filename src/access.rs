@@ -231,7 +231,7 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
         }
     }
     if destination::leads_elsewhere(request, location) {
-        return forbid(authz, &user, &"who may write to the path in Destination is not known");
+        return forbid(authz, &user, &"Destination is not known to be in the same location");
     }
     let passes = match swift::authorize(authz, &user, &service) {
         None => user.is_valid(),
@@ -290,9 +290,8 @@ fn demands_token(location: &LocationConf) -> bool {
         || !location.require().is_empty()
 }
 
-/// The context of a request whose answer is for those with a token: its location demands one, or
-/// one has that it was redirected from. The inner `None` is that of a request that has ended before
-/// the module has seen it.
+/// The context of a request that needs a token: in its location, or in one that it was redirected
+/// from. `Some(None)` for a request that ended before the module made a context.
 pub fn context_that_demanded_a_token<'r>(
     request: &'r Request,
     location: &LocationConf,

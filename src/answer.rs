@@ -32,7 +32,7 @@ pub const INTERNAL_SERVER_ERROR: isize = NGX_HTTP_INTERNAL_SERVER_ERROR as isize
 /// 404, with nginx's page.
 pub const NOT_FOUND: isize = NGX_HTTP_NOT_FOUND as isize;
 
-/// nginx's own page.
+/// 412, with nginx's page.
 pub const PRECONDITION_FAILED: isize = NGX_HTTP_PRECONDITION_FAILED as isize;
 
 const ERROR: isize = NGX_ERROR as isize;

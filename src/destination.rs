@@ -16,8 +16,7 @@ use crate::conf::location::LocationConf;
 use crate::request::Request;
 use crate::HttpKeystoneModule;
 
-/// Whether nginx itself would write to a path of which nobody can say that this location answers
-/// for it.
+/// Whether nginx itself would write to a path that is not known to belong to this location.
 pub fn leads_elsewhere(request: &Request, location: &LocationConf) -> bool {
     if !matches!(request.method(), "COPY" | "MOVE") || request.has_content_handler() {
         return false;

@@ -151,8 +151,8 @@ impl Zone {
 
     /// The state of the service `id`, made if it is not there. Called by the master only.
     ///
-    /// A state that belongs to none of the services `in_use` is made over: memory in the zone is
-    /// not given back, and each change of the settings would take some more of it.
+    /// A state that belongs to none of the services `in_use` is reused: memory in the zone is never
+    /// freed, so each change of the settings would take more of it.
     pub fn add_service(&self, id: u64, size: usize, in_use: &[u64]) -> Option<ServiceState> {
         if let Some(state) = self.service(id) {
             return Some(state);
@@ -195,9 +195,9 @@ pub fn is_alive(process: u32) -> bool {
     rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
-/// How many words of a zone of `size` bytes are the cache's. The rest is for the counters and the
-/// states of identity services: of twice as many as there are now, since a reload with other settings
-/// needs a second one while the first is in use, or of as many as two fifths have room for.
+/// The words of the cache in a zone of `size` bytes. The rest is for the counters and the states of
+/// identity services: for twice as many services as now, since a reload with changed settings needs a
+/// second state while the first is in use, but for no more than fit into two fifths of the zone.
 fn cache_words(size: usize, services: usize) -> usize {
     let of_pages = |words: usize| (words * WORD).next_multiple_of(PAGE);
     let state = of_pages(ServiceState::words(size));
@@ -219,10 +219,10 @@ fn calloc(pool: NonNull<ngx_slab_pool_t>, size: usize) -> Option<*mut c_void> {
     if memory.is_null() {
         return None;
     }
-    // Pages that nobody has touched are zeroed by the system when they are. Touching all of them here
-    // would take a second for each gigabyte.
+    // The system zeroes each page when it is first used. Zeroing all of them here would take a
+    // second for each gigabyte.
     // SAFETY: the memory is of whole pages, since nginx's allocator gives whole pages of its own size
-    // for more than half of one; nobody else uses it. If the call fails, nothing is changed.
+    // for more than half of one; nothing else uses it. If the call fails, nothing is changed.
     let rc = unsafe { libc::madvise(memory, size.next_multiple_of(PAGE), libc::MADV_REMOVE) };
     if rc != 0 {
         // SAFETY: the allocation is `size` bytes long.

@@ -14,8 +14,8 @@ use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
 
 use super::module_index;
 
-/// Whether the location whose configuration is being merged may answer so with something that not
-/// everybody is to get: its name, if it does.
+/// The name of the location whose configuration is being merged, if it has a `return` that looks
+/// protected and is not.
 pub fn location_that_returns(cf: &ngx_conf_t) -> Option<String> {
     let core: &ngx_http_core_loc_conf_t = NgxHttpCoreModule::location_conf(cf)?;
     // `if` and `limit_except` have no code of their own. What leads to a location with a `@`, or to

@@ -289,7 +289,7 @@ fn webdav() {
             assert_eq!(status, 403, "{method} {to:?}");
         }
     }
-    world.nginx.wait_for_log("forbidden: who may write to the path in Destination").unwrap();
+    world.nginx.wait_for_log("forbidden: Destination is not known").unwrap();
     // A regular expression may be for any path.
     assert_eq!(send(&editor, "COPY", "/shared/file.odd", "/shared/copy.odd"), 204);
     assert_eq!(send(&editor, "COPY", "/x.odd", "/y.odd"), 403);

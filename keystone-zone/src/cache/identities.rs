@@ -13,13 +13,14 @@
 //! ```
 //!
 //! # Eviction
-//! New blocks are written at the hand, which goes round the arena (CLOCK). It drops what has
-//! expired and what was not used since it last came by, and skips what was. So a small identity
-//! takes as many bytes as it has, a large one has room as well, and nothing moves.
+//! The CLOCK algorithm: new blocks are written at the hand, which moves round the arena. It evicts
+//! blocks that have expired or were not used since it last passed, and skips the others. So each
+//! identity takes only the bytes that it has, whatever its size, and no block is ever moved.
 //!
 //! # Writers that die
-//! DIRTY stands while a writer is at work. The next writer of a set that finds it empties the set.
-//! Readers see an odd sequence number where the writer was, and whole identities elsewhere.
+//! DIRTY is set while a writer changes the set. A writer that finds it set empties the set first.
+//! Readers meanwhile find an odd sequence number where the dead writer was, and complete identities
+//! elsewhere.
 
 use std::ops::Range;
 use std::sync::atomic::{fence, AtomicU64, Ordering};
@@ -27,7 +28,7 @@ use std::sync::atomic::{fence, AtomicU64, Ordering};
 use super::{read_age, tag, write_age, Age, CacheParams, Key, Lookup, Occupancy};
 use crate::{load_bytes, store_bytes, Counters, LINE, WORD};
 
-/// The identities in one part of the cache.
+/// The part of the cache for valid tokens.
 #[derive(Clone, Copy)]
 pub(super) struct Identities<'z> {
     words: &'z [AtomicU64],
@@ -105,7 +106,7 @@ impl<'z> Identities<'z> {
         });
     }
 
-    /// The caller holds the zone's mutex. `false` where the identity is larger than any may be.
+    /// The caller holds the zone's mutex. `false` if the identity is too large.
     pub(super) fn insert(
         &self,
         key: &Key,
@@ -181,7 +182,7 @@ impl<'z> Set<'z> {
         self.header[DIRTY].store(0, Ordering::Release);
     }
 
-    /// Makes the set an empty one, whatever is in it.
+    /// Empties the set, whatever its contents.
     fn clear(&self) {
         for word in self.index.iter().chain(&self.header[HAND..EVICTIONS]) {
             word.store(0, Ordering::Relaxed);
@@ -189,7 +190,7 @@ impl<'z> Set<'z> {
         self.write(0..self.units(), || self.store(0, BLOCK, 0));
     }
 
-    /// The entries of the index that may be the key's, and the places in the arena they name.
+    /// The index entries whose tag is the key's, each with the unit at which its block begins.
     fn candidates(&self, key: &Key) -> impl Iterator<Item = (usize, usize)> + use<'z> {
         let (index, tag) = (self.index, tag_bits(key));
         self.bucket(key).filter_map(move |entry| {
@@ -198,19 +199,19 @@ impl<'z> Set<'z> {
         })
     }
 
-    /// The key's entry in the index and its place in the arena.
+    /// The key's index entry, and the unit at which its block begins.
     fn find(&self, key: &Key) -> Option<(usize, usize)> {
         self.candidates(key).find(|&(_, at)| at < self.units() && self.has_key(at, key))
     }
 
-    /// The positions of the key's bucket's entries.
+    /// The positions of the entries in the key's bucket.
     fn bucket(&self, key: &Key) -> Range<usize> {
         let buckets = (self.index.len() / BUCKET) as u64;
         let bucket = key[2].checked_rem(buckets).unwrap_or(0) as usize * BUCKET;
         bucket..bucket + LINE
     }
 
-    /// Most uses follow another one at once: a store would take the line from the other processes.
+    /// Records the use, at most once per tick: each store takes the cache line from other processes.
     fn note_use(&self, entry: usize, tick: u64) {
         let (used, now) = (&self.index[entry + LINE], tick << 1 | REFERENCED);
         if used.load(Ordering::Relaxed) != now {
@@ -218,7 +219,7 @@ impl<'z> Set<'z> {
         }
     }
 
-    /// Reads the block at `at`; `None` where it is another key's, or is being written.
+    /// Reads the block at `at`; `None` if it belongs to another key or is being written.
     fn read(
         &self,
         at: usize,
@@ -283,17 +284,17 @@ impl<'z> Set<'z> {
         }
     }
 
-    /// Frees `units` units side by side, and returns the first.
+    /// Frees that many adjacent units, and returns the first.
     fn make_room(&self, units: usize, now: u64) -> usize {
         let mut start = self.header[HAND].load(Ordering::Relaxed) as usize;
         let (mut end, mut laps) = (start, 0);
         while end < start + units {
-            // An identity does not go round the end of the arena.
+            // A block does not wrap at the end of the arena.
             if start + units > self.units() {
                 (start, end, laps) = (0, 0, laps + 1);
             }
             let (len, is_skipped) = match self.load_block(end) {
-                // What lies there makes no sense: all of it goes.
+                // The arena is corrupt: the set is emptied.
                 None => {
                     self.clear();
                     (start, end) = (0, self.units());
@@ -301,7 +302,7 @@ impl<'z> Set<'z> {
                 }
                 Some((0, _)) => (self.units() - end, false),
                 Some((len, FREE)) => (len, false),
-                Some((len, _)) => (len, !self.may_go(end, now, laps > 2)),
+                Some((len, _)) => (len, !self.evict(end, now, laps > 2)),
             };
             end += len;
             if is_skipped {
@@ -315,11 +316,11 @@ impl<'z> Set<'z> {
         start
     }
 
-    /// Removes the block at the hand, unless it counts and was used since the hand last came by.
-    fn may_go(&self, at: usize, now: u64, by_force: bool) -> bool {
+    /// Removes the block at the hand, unless it is valid and was used since the hand last passed.
+    fn evict(&self, at: usize, now: u64, by_force: bool) -> bool {
         let key: Key = std::array::from_fn(|part| self.load(at, KEY + part));
         let mut entries = self.candidates(&key).filter(|(_, place)| *place == at);
-        // Nothing names it.
+        // No index entry refers to it.
         let Some((entry, _)) = entries.next() else { return true };
         let is_live = self.expires(at) > now;
         let used = self.index[entry + LINE].fetch_and(!REFERENCED, Ordering::Relaxed);

@@ -39,10 +39,11 @@ use std::ptr;
 use nginx_sys::{
     ngx_array_push, ngx_conf_t, ngx_cycle_t, ngx_http_core_main_conf_t, ngx_http_handler_pt,
     ngx_http_module_t, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
-    ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
-    ngx_http_phases_NGX_HTTP_REWRITE_PHASE, ngx_http_request_t, ngx_int_t, ngx_module_t,
-    ngx_uint_t, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_OK,
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_http_phases_NGX_HTTP_CONTENT_PHASE, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE,
+    ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
+    ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_uint_t, NGX_ERROR,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_OK, NGX_PROCESS_SINGLE,
+    NGX_PROCESS_WORKER,
 };
 use ngx::http::{
     HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
@@ -193,6 +194,7 @@ fn install_handlers(cf: &mut ngx_conf_t) -> Option<()> {
     add_handler(core, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, strip_tokens)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ACCESS_HANDLER)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, check_passed)?;
+    add_handler(core, ngx_http_phases_NGX_HTTP_CONTENT_PHASE, delete_container)?;
     // nginx runs a phase's handlers from the last one to the first. Being first in the rewrite
     // phase is right; in the access phase, an address or a password that is refused should cost
     // no look at the token, so the module goes behind nginx's own.
@@ -241,6 +243,11 @@ static ACCESS_HANDLER: PhaseHandler = access;
 unsafe extern "C" fn check_passed(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: as above.
     unsafe { handle(r, access::check_passed) }
+}
+
+unsafe extern "C" fn delete_container(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: as above.
+    unsafe { handle(r, swift::delete) }
 }
 
 /// Content handler of a location with `keystone_status`.

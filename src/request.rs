@@ -19,10 +19,10 @@ use std::ptr::{self, NonNull};
 
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_connection_t, ngx_http_complex_value, ngx_http_complex_value_t,
-    ngx_http_core_loc_conf_t, ngx_http_discard_request_body, ngx_http_output_filter,
-    ngx_http_request_t, ngx_http_send_header, ngx_list_part_t, ngx_list_push, ngx_list_t,
-    ngx_log_t, ngx_palloc, ngx_str_t, ngx_table_elt_t, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR,
-    NGX_HTTP_OK, NGX_HTTP_SATISFY_ANY, NGX_OK,
+    ngx_http_core_loc_conf_t, ngx_http_discard_request_body, ngx_http_map_uri_to_path,
+    ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header, ngx_list_part_t,
+    ngx_list_push, ngx_list_t, ngx_log_t, ngx_palloc, ngx_str_t, ngx_table_elt_t, NGX_ERROR,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_HTTP_SATISFY_ANY, NGX_OK,
 };
 use ngx::core::Pool;
 use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
@@ -167,13 +167,39 @@ impl Request {
         Some(NonNull::from(list))
     }
 
+    /// The path of the file that the request is for, null-terminated and without a slash at its
+    /// end; `None` if nginx has no memory.
+    pub fn file_path(&self) -> Option<ngx_str_t> {
+        let (mut path, mut root) = (ngx_str_t::empty(), 0);
+        // SAFETY: the request is alive, and the function writes to its last arguments.
+        let last = unsafe { ngx_http_map_uri_to_path(self.as_ptr(), &mut path, &mut root, 0) };
+        if last.is_null() {
+            return None;
+        }
+        // The length that nginx gives has room for more than the path.
+        path.len = (last as usize).checked_sub(path.data as usize)?;
+        if path.as_bytes().last() == Some(&b'/') {
+            path.len -= 1;
+            // SAFETY: the slash was there.
+            unsafe { path.data.add(path.len).write(0) };
+        }
+        Some(path)
+    }
+
+    /// Discards the body; the code for nginx if that fails.
+    pub fn discard_body(&self) -> Result<(), isize> {
+        // SAFETY: the request is alive, and its body was not read.
+        match unsafe { ngx_http_discard_request_body(self.as_ptr()) } {
+            code if code == NGX_OK as isize => Ok(()),
+            code => Err(code),
+        }
+    }
+
     /// Sends a page with `Cache-Control: no-store`, and returns the code for nginx.
     pub fn send_page(&self, content_type: &'static str, text: &str) -> isize {
         let r = self.as_ptr();
-        // SAFETY: the request is alive, and its body was not read.
-        let discarded = unsafe { ngx_http_discard_request_body(r) };
-        if discarded != NGX_OK as isize {
-            return discarded;
+        if let Err(code) = self.discard_body() {
+            return code;
         }
         let pool = self.pool();
         let data: *mut u8 = pool.alloc_unaligned(text.len()).cast();

@@ -4,6 +4,10 @@
 //! the configuration and of files, and the identities.
 
 mod acl_file;
+mod container;
+mod open;
+
+pub use container::delete;
 
 use std::fmt::Arguments;
 

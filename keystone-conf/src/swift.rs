@@ -34,6 +34,8 @@ pub struct SwiftConf<V> {
     pub write_acl: Option<AclValue<V>>,
     /// `keystone_swift_acl_file`.
     pub acl_file: Option<V>,
+    /// `keystone_swift_delete_containers`.
+    pub delete_containers: Option<bool>,
     /// What decides, where accounts are authorised; made when the levels are merged.
     settings: Option<Settings>,
 }
@@ -63,6 +65,7 @@ impl<V> Default for SwiftConf<V> {
             read_acl: None,
             write_acl: None,
             acl_file: None,
+            delete_containers: None,
             settings: None,
         }
     }
@@ -84,6 +87,7 @@ impl<V: Clone> SwiftConf<V> {
             read_acl,
             write_acl,
             acl_file,
+            delete_containers,
             // Made of the merged level.
             settings: _,
         } = self;
@@ -99,6 +103,7 @@ impl<V: Clone> SwiftConf<V> {
         inherit(read_acl, &outer.read_acl);
         inherit(write_acl, &outer.write_acl);
         inherit(acl_file, &outer.acl_file);
+        inherit(delete_containers, &outer.delete_containers);
     }
 }
 
@@ -118,6 +123,8 @@ impl<V> SwiftConf<V> {
             read_acl,
             write_acl,
             acl_file,
+            // It has an effect without authorisation.
+            delete_containers: _,
             settings: _,
         } = self;
         reseller_prefixes.is_some()
@@ -131,6 +138,11 @@ impl<V> SwiftConf<V> {
             || read_acl.is_some()
             || write_acl.is_some()
             || acl_file.is_some()
+    }
+
+    /// Whether a `DELETE` removes the directory of a container without objects.
+    pub fn deletes_containers(&self) -> bool {
+        self.delete_containers.unwrap_or(false)
     }
 
     /// Where accounts are to be authorised: the position of `keystone_swift_auth on`.

@@ -7,12 +7,10 @@ use std::os::fd::FromRawFd;
 use std::os::unix::fs::FileExt;
 
 use keystone_token::swift::{AclKind, ContainerAcls};
-use nginx_sys::{
-    ngx_http_complex_value_t, ngx_http_set_disable_symlinks, ngx_open_cached_file,
-    ngx_open_file_info_t, ngx_str_t, off_t, NGX_OK,
-};
+use nginx_sys::{ngx_http_complex_value_t, ngx_str_t};
 
 use super::complain;
+use super::open::open_cached;
 use crate::conf::directive::bytes;
 use crate::request::Request;
 
@@ -41,39 +39,8 @@ pub fn read(request: &Request, path: &ngx_http_complex_value_t, kind: AclKind) -
     None
 }
 
-/// Opens it through nginx's open file cache, which keeps it open where there is one; without one it
-/// is closed with the request.
 fn open(request: &Request, path: &mut ngx_str_t) -> io::Result<Option<ManuallyDrop<File>>> {
-    let Some(core) = request.core_location() else { return Ok(None) };
-    // SAFETY: all-zero is the documented start.
-    let mut info: ngx_open_file_info_t = unsafe { std::mem::zeroed() };
-    // Direct reads would have to be aligned.
-    info.directio = off_t::MAX;
-    info.valid = core.open_file_cache_valid;
-    info.min_uses = core.open_file_cache_min_uses;
-    info.set_errors(core.open_file_cache_errors as u32);
-    info.set_events(core.open_file_cache_events as u32);
-    let core = std::ptr::from_ref(core).cast_mut();
-    // SAFETY: the request is alive, its configuration is nginx's own, which the function only
-    // reads, and the path is null-terminated.
-    let rc = unsafe {
-        match ngx_http_set_disable_symlinks(request.as_ptr(), core, path, &mut info) {
-            rc if rc == NGX_OK as isize => ngx_open_cached_file(
-                (*core).open_file_cache,
-                path,
-                &mut info,
-                request.pool().as_ptr(),
-            ),
-            _ => return Err(io::ErrorKind::OutOfMemory.into()),
-        }
-    };
-    if rc != NGX_OK as isize {
-        return match info.err {
-            0 => Err(io::ErrorKind::OutOfMemory.into()),
-            libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG => Ok(None),
-            error => Err(io::Error::from_raw_os_error(error)),
-        };
-    }
+    let Some(info) = open_cached(request, path)? else { return Ok(None) };
     if info.is_file() == 0 {
         return Err(io::Error::other("it is not a file"));
     }

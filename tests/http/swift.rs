@@ -6,6 +6,7 @@
 mod acl_files;
 mod acls;
 mod config;
+mod containers;
 mod paths;
 mod public;
 mod roles;

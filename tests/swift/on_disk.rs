@@ -5,7 +5,7 @@ use std::os::unix::fs::{symlink, MetadataExt};
 
 use keystone_testbed::http::Request;
 use keystone_testbed::nginx::worker_ids;
-use keystone_testbed::temp::mode;
+use keystone_testbed::temp::{mode, set_mode};
 
 use crate::store::Store;
 
@@ -93,7 +93,7 @@ fn what_the_client_cannot_do_here_it_is_told() {
     store.does("alice", &["post", "forgetful", "-m", "colour:blue"]);
     assert!(!store.does("alice", &["stat", "forgetful"]).contains("blue"));
     // It deletes what is on the first level, and leaves the folders.
-    store.does_not("alice", &["delete", "refusing"], 405);
+    store.does_not("alice", &["delete", "refusing"], 409);
     assert_eq!(store.does("alice", &["list", "refusing"]), "folder\n");
 }
 
@@ -307,6 +307,58 @@ fn no_container_and_no_folder_goes_with_what_is_in_it() {
     assert_eq!(store.get(Some("alice"), &deep), (200, "deep".into()));
     assert_eq!(store.delete("alice", &deep), 204);
     assert_eq!(store.delete("alice", &deep), 404);
+}
+
+#[test]
+fn a_container_without_objects_is_deleted() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("emptied");
+    let deep = format!("{path}/folder/inner/deep");
+    store.put("alice", &deep, b"deep");
+
+    assert_eq!(store.delete("alice", &format!("{path}/o")), 204);
+    assert_eq!(store.delete("alice", &path), 409);
+    assert_eq!(store.get(Some("alice"), &deep), (200, "deep".into()));
+    // The folders of the object stay, and are no objects.
+    assert_eq!(store.delete("alice", &deep), 204);
+    assert_eq!(store.delete("bob", &path), 403);
+    assert_eq!(store.delete("carol", &path), 403);
+    store.share("emptied", r#"{"read": ".r:*", "write": "*:*"}"#);
+    assert_eq!(store.delete("carol", &path), 403);
+    assert_eq!(store.ask(Request::new("DELETE", &path)).status, 401);
+    assert!(store.file(&path).is_dir());
+    assert_eq!(store.delete("alice", &path), 204);
+    assert!(!store.file(&path).exists());
+    assert_eq!(store.delete("alice", &path), 404);
+    assert_eq!(store.does("alice", &["list"]), "");
+
+    // One that the client has created, with a slash, and with a body.
+    store.does("alice", &["post", "new"]);
+    let new = format!("{}/new", store.account());
+    let request = Request::new("DELETE", &format!("{new}/")).body(b"body");
+    assert_eq!(store.ask_as("alice", request).status, 204);
+    store.container("again");
+    store.does("alice", &["delete", "again"]);
+    assert_eq!(store.does("alice", &["list"]), "");
+    assert_eq!(store.delete("alice", &store.account()), 403);
+}
+
+#[test]
+fn a_link_is_no_container_and_no_empty_folder() {
+    let Some(store) = Store::start() else { return };
+    let path = store.container("linked");
+    assert_eq!(store.delete("alice", &format!("{path}/o")), 204);
+    let elsewhere = store.nginx.dir().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    set_mode(&elsewhere, 0o777).unwrap();
+    symlink(&elsewhere, store.file(&format!("{}/link", store.account()))).unwrap();
+    for target in ["link", "link/"] {
+        let status = store.delete("alice", &format!("{}/{target}", store.account()));
+        assert!([403, 404].contains(&status), "{target}: {status}");
+    }
+    symlink(&elsewhere, store.file(&format!("{path}/link"))).unwrap();
+    assert_eq!(store.delete("alice", &path), 409);
+    assert!(elsewhere.is_dir() && store.file(&path).is_dir());
 }
 
 #[test]

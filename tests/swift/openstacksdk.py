@@ -48,6 +48,7 @@ OPERATIONS = {
     'list_objects': lambda: {'a.txt', 'sub/b.txt'} <= set(names(cloud.list_objects('sdk'))),
     'objects with a prefix': lambda: names(cloud.object_store.objects('sdk', prefix='sub')) == ['sub/b.txt'],
     'delete_object': lambda: cloud.delete_object('sdk', 'a.txt'),
+    'delete_container, empty': lambda: cloud.delete_container('sdk-new'),
     'delete_container': lambda: (delete_all(), cloud.delete_container('sdk'))[1],
 }
 

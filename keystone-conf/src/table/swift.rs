@@ -2,7 +2,7 @@
 
 use keystone_token::swift::AclKind;
 
-use super::{Arguments, Directive};
+use super::{Arguments, Contexts, Directive};
 use crate::line::Line;
 
 struct Table<V>(std::marker::PhantomData<V>);
@@ -77,6 +77,14 @@ impl<V: Clone + 'static> Table<V> {
             "The file with the container's ACLs.",
             |l, conf| l.set(&mut conf.swift.acl_file, Line::path_value),
         ),
+        Directive::location(
+            c"keystone_swift_delete_containers",
+            "Whether a DELETE removes the directory of a container without objects.",
+            |l, conf| l.set(&mut conf.swift.delete_containers, Line::flag),
+        )
+        .only_in(Contexts::ServerAndLocation)
+        .takes(Arguments::Flag)
+        .by_default("off"),
         Directive::location(
             c"keystone_swift_allow_names_in_acls",
             "Whether ACLs may name projects and users.",

@@ -92,7 +92,7 @@ demo-swift: build keystone ## Show the module with Swift's client: store objects
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
-test: build vendored oracle keystone suite-swift prometheus neighbour-packages check fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (40 minutes)
+test: build vendored oracle keystone suite-swift prometheus neighbour-packages check loom fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (40 minutes)
 	@$(call say,Tests of the libraries)
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-conf \
 		-p keystone-gateway -p keystone-zone -p keystone-doctor -p keystone-testbed -p keystone-bench -p keystone-fuzz-http
@@ -173,6 +173,11 @@ test-asan: configure keystone prometheus ## Run the tests over HTTP with Address
 miri: ## Run the tests of keystone-zone, and some of keystone-token and keystone-gateway, in Miri (needs a nightly toolchain)
 	@$(call say,Miri)
 	tests/sanitizer/miri.sh $(BUILD)/miri
+
+.PHONY: loom
+loom: ## Check what the processes of a zone can see of each other, in every memory order, with loom
+	@$(call say,Memory orders of keystone-zone)
+	RUSTFLAGS='--cfg loom' cargo test --locked --release -p keystone-zone --lib --target-dir $(TARGET)/loom
 
 .PHONY: fuzz
 fuzz: fuzz-packages ## Fuzz the parsers, FUZZ_SECONDS for each target

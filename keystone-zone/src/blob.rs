@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering};
 
 use crate::{load_bytes, read_consistent, store_bytes, write_consistent, WORD};
 
@@ -56,7 +56,7 @@ impl<'z> Blob<'z> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::zeroed;

@@ -1,7 +1,7 @@
 mod identities;
 mod refusals;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering};
 
 use self::identities::Identities;
 use self::refusals::Refusals;
@@ -189,5 +189,5 @@ fn write_age(words: &[AtomicU64], age: &Age) {
 /// One word in so many is for refusals.
 const REFUSED_SHARE: usize = 16;
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

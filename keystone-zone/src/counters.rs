@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering};
 
 use crate::LINE;
 
@@ -147,7 +147,7 @@ impl Row<'_> {
 const OWNER: usize = 0;
 const FIRST: usize = 1;
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::{repetitions, zeroed};

@@ -19,20 +19,25 @@
 //! Writers exclude one another with a mutex that is not part of this crate (nginx's slab mutex,
 //! which nginx itself unlocks when its holder dies). A writer that is killed in the middle leaves
 //! an odd number: the place counts as empty until the next writer takes it.
+//!
+//! The tests in `model.rs` check this with loom, for the memory model and not for one processor.
 
 #![forbid(unsafe_code)]
 
+mod atomic;
 mod blob;
 mod cache;
 mod counters;
 mod lease;
+#[cfg(all(test, loom))]
+mod model;
 
 pub use blob::Blob;
 pub use cache::{Age, Cache, CacheParams, Key, Lookup, Occupancy, Verdict};
 pub use counters::{Counters, Row, Rows};
 pub use lease::{Lease, LeaseGuard};
 
-use std::sync::atomic::{fence, AtomicU64, Ordering};
+use self::atomic::{fence, AtomicU64, Ordering};
 
 /// Size of a word of shared memory, in bytes.
 pub const WORD: usize = 8;
@@ -84,14 +89,14 @@ fn load_bytes(words: &[AtomicU64], len: usize, out: &mut Vec<u8>) -> bool {
     true
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 fn zeroed(words: usize) -> Vec<AtomicU64> {
     (0..words).map(|_| AtomicU64::new(0)).collect()
 }
 
 /// How often a test repeats something; less often under Miri, which is slower by orders of
 /// magnitude.
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 const fn repetitions(usual: u64) -> u64 {
     if cfg!(miri) {
         usual / 200

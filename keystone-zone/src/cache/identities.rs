@@ -22,8 +22,8 @@
 //! Readers meanwhile find an odd sequence number where the dead writer was, and complete identities
 //! elsewhere.
 
+use crate::atomic::{fence, AtomicU64, Ordering};
 use std::ops::Range;
-use std::sync::atomic::{fence, AtomicU64, Ordering};
 
 use super::{read_age, tag, write_age, Age, CacheParams, Key, Lookup, Occupancy};
 use crate::{load_bytes, store_bytes, Counters, LINE, WORD};
@@ -495,5 +495,5 @@ const AGE: usize = 5;
 const GENERATION: usize = 8;
 const HEADER: usize = 9;
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

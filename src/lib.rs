@@ -31,6 +31,7 @@ mod token_cache;
 mod token_state;
 mod variables;
 mod worker;
+mod worker_cache;
 mod zone;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};

@@ -263,6 +263,11 @@ impl<'a, V: Clone> Line<'a, V> {
         self.invalid(if text.contains('@') { "..." } else { text }, error)
     }
 
+    /// A size in bytes.
+    pub(crate) fn size(&mut self) -> Read<usize> {
+        self.parsed(|argument| value::size(argument).ok_or(ValueError::Size))
+    }
+
     pub(crate) fn zone(&mut self) -> Read<ZoneSettings> {
         self.parsed(|argument| argument.parse().map_err(ValueError::Zone))
     }

@@ -1,4 +1,4 @@
-//! `keystone_cache_zone`, the one directive of the whole http block.
+//! The directives of the whole http block: `keystone_cache_zone` and `keystone_worker_cache`.
 
 use std::str::FromStr;
 
@@ -9,6 +9,8 @@ use crate::value::{self, ZoneError};
 pub struct MainConf {
     /// `keystone_cache_zone`.
     pub zone: Option<ZoneSettings>,
+    /// `keystone_worker_cache`, in bytes.
+    pub worker_cache: Option<usize>,
 }
 
 impl MainConf {
@@ -16,6 +18,11 @@ impl MainConf {
     pub fn zone(&self) -> ZoneSettings {
         let default = || ZoneSettings { name: "keystone".to_owned(), size: 10 << 20 };
         self.zone.clone().unwrap_or_else(default)
+    }
+
+    /// What a worker keeps in memory of its own, in bytes.
+    pub fn worker_cache(&self) -> usize {
+        self.worker_cache.unwrap_or(64 << 20)
     }
 }
 

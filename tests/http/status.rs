@@ -16,6 +16,7 @@ use keystone_testbed::world::{stranger, Setup, World};
 mod counts;
 mod documents;
 mod prometheus;
+mod worker_cache;
 mod workers;
 
 /// With the status at `/status`, `/status/json` and `/status/metrics`.

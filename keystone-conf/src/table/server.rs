@@ -199,6 +199,13 @@ impl<V: Clone + 'static> Table<V> {
             Setter::Main(|l, conf| l.set(&mut conf.zone, Line::zone)),
         )
         .by_default("zone=keystone:10m"),
+        Directive::new(
+            c"keystone_worker_cache",
+            "The tokens and identities that each worker keeps for itself.",
+            Contexts::Http,
+            Setter::Main(|l, conf| l.set(&mut conf.worker_cache, Line::size)),
+        )
+        .by_default("64m"),
         Directive::server(
             c"keystone_token_cache_time",
             "How long a valid token is served from the cache.",

@@ -1,0 +1,198 @@
+//! The cache of a worker process, in front of the one in the zone: a token is compared, not hashed,
+//! and its identity is shared, not copied.
+
+use std::cell::{Cell, RefCell};
+
+use keystone_zone::{Age, Cache, CacheParams, Key};
+
+use crate::zone::Identity;
+
+/// Valid tokens that a worker has seen last.
+///
+/// A token has a set of [`WAYS`] slots that it may be in. A token keeps its slot while it is in
+/// use: if there are more tokens than slots, taking turns would cost each of them a copy.
+pub struct WorkerCache {
+    inner: RefCell<Slots>,
+}
+
+struct Slots {
+    /// The hash of the token in each slot, so that a look at a set reads one line of memory.
+    tags: Box<[[u64; WAYS]]>,
+    entries: Box<[Option<Box<Entry>>]>,
+    /// What all entries take.
+    bytes: usize,
+    /// What they take at most.
+    limit: usize,
+    /// Where room is looked for next.
+    hand: usize,
+}
+
+/// A valid token, and what is known of it.
+struct Entry {
+    service: u64,
+    token: Box<[u8]>,
+    key: Key,
+    generation: u64,
+    age: Age,
+    /// When the token was used last, and the shared cache told of it.
+    touched: Cell<u64>,
+    identity: Identity,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.token.len() + self.identity.bytes().len()
+    }
+
+    fn is_of(&self, service: u64, token: &[u8]) -> bool {
+        self.service == service && *self.token == *token
+    }
+
+    /// Whether the token was not used for a second, or is of another generation.
+    fn is_idle(&self, params: &CacheParams) -> bool {
+        self.generation != params.generation
+            || self.touched.get().saturating_add(IDLE_MSEC) < params.tick
+    }
+}
+
+impl WorkerCache {
+    /// An empty cache whose tokens and identities take at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        let sets = (limit / SMALLEST / WAYS).min(MOST_SETS).next_power_of_two();
+        Self {
+            inner: RefCell::new(Slots {
+                tags: vec![[0; WAYS]; sets].into(),
+                entries: (0..sets * WAYS).map(|_| None).collect(),
+                bytes: 0,
+                limit,
+                hand: 0,
+            }),
+        }
+    }
+
+    /// The identity of a token that is still good. The use is noted in `shared` too, at most once a
+    /// millisecond, so that a token in use is not evicted there.
+    pub fn lookup(
+        &self,
+        service: u64,
+        token: &[u8],
+        params: &CacheParams,
+        shared: &Cache<'_>,
+    ) -> Option<Identity> {
+        let slots = self.inner.borrow();
+        let entry = slots.find(service, token).and_then(|slot| slots.entries[slot].as_deref())?;
+        let good =
+            entry.generation == params.generation && entry.age.is_good(params.valid_for, params);
+        if !good {
+            return None;
+        }
+        if entry.touched.replace(params.tick) != params.tick {
+            shared.touch(&entry.key, params.tick);
+        }
+        Some(entry.identity.clone())
+    }
+
+    /// Remembers a valid token of this age, if there is room.
+    pub fn insert(
+        &self,
+        service: u64,
+        token: &[u8],
+        key: Key,
+        age: Age,
+        identity: &Identity,
+        params: &CacheParams,
+    ) {
+        let slots = &mut *self.inner.borrow_mut();
+        let Some(slot) = slots.find(service, token).or_else(|| slots.free(token, params)) else {
+            return;
+        };
+        slots.remove(slot);
+        let bytes = token.len() + identity.bytes().len();
+        if !slots.make_room(bytes, params) {
+            return;
+        }
+        let (generation, touched) = (params.generation, Cell::new(params.tick));
+        slots.tags[slot / WAYS][slot % WAYS] = hash(token);
+        let (token, identity) = (token.into(), identity.clone());
+        let entry = Entry { service, token, key, generation, age, touched, identity };
+        slots.entries[slot] = Some(Box::new(entry));
+        slots.bytes += bytes;
+    }
+}
+
+impl Slots {
+    /// The slots that the token may be in.
+    fn set(&self, hash: u64) -> usize {
+        // Their number is a power of two.
+        hash as usize & (self.tags.len() - 1)
+    }
+
+    /// The slot that the token is in.
+    fn find(&self, service: u64, token: &[u8]) -> Option<usize> {
+        let hash = hash(token);
+        let set = self.set(hash);
+        let ways = self.tags[set].iter().enumerate().filter(|(_, tag)| **tag == hash);
+        ways.map(|(way, _)| set * WAYS + way).find(|slot| {
+            self.entries[*slot].as_ref().is_some_and(|entry| entry.is_of(service, token))
+        })
+    }
+
+    /// A slot for the token that is empty, or whose token is not in use.
+    fn free(&self, token: &[u8], params: &CacheParams) -> Option<usize> {
+        let first = self.set(hash(token)) * WAYS;
+        let is_free =
+            |entry: &Option<Box<Entry>>| entry.as_ref().is_none_or(|it| it.is_idle(params));
+        let set = &self.entries[first..first + WAYS];
+        let way = set.iter().position(Option::is_none).or_else(|| set.iter().position(is_free))?;
+        Some(first + way)
+    }
+
+    /// Whether there is room for so many bytes, which tokens that are not in use make.
+    fn make_room(&mut self, bytes: usize, params: &CacheParams) -> bool {
+        for _ in 0..TRIES {
+            if self.bytes + bytes <= self.limit {
+                break;
+            }
+            let slot = self.hand;
+            self.hand = (self.hand + 1) % self.entries.len();
+            if self.entries[slot].as_ref().is_some_and(|entry| entry.is_idle(params)) {
+                self.remove(slot);
+            }
+        }
+        self.bytes + bytes <= self.limit
+    }
+
+    fn remove(&mut self, slot: usize) {
+        let bytes = self.entries[slot].take().map_or(0, |entry| entry.bytes());
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// The last bytes of a token are those of its signature, and as evenly distributed as a hash. The
+/// very last may be padding.
+fn hash(token: &[u8]) -> u64 {
+    let tail = token.iter().rev().skip(4).take(16);
+    let hash = tail.fold(token.len() as u64, |hash, byte| {
+        hash.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(*byte))
+    });
+    // The upper bits depend on all bytes.
+    hash.wrapping_mul(MULTIPLIER) >> 16
+}
+
+/// The slots of a set: their tags fill a line of memory.
+const WAYS: usize = 8;
+
+/// Fewer bytes than a token and its identity take, mostly: there is a slot for each.
+const SMALLEST: usize = 2 << 10;
+
+/// Beyond this, more memory is for larger tokens only.
+const MOST_SETS: usize = 1 << 17;
+
+/// How many slots are looked at for room.
+const TRIES: usize = 16;
+
+const IDLE_MSEC: u64 = 1_000;
+
+/// The odd number nearest to 2^64 divided by the golden ratio (Knuth, The Art of Computer
+/// Programming, volume 3, 6.4).
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -348,26 +348,20 @@ unsafe fn set_headers(
         true => "Confirmed",
         false => "Invalid",
     };
-    // SAFETY: the value is the program's.
-    unsafe { request.add_header(headers::IDENTITY_STATUS, status(user)) }?;
+    let mut set = Vec::with_capacity(headers::COUNT);
+    set.push((headers::IDENTITY_STATUS, status(user)));
     if let TokenState::Valid(record) = user {
-        for (name, value) in headers::user_headers(record, location.sets_catalog()) {
-            // SAFETY: the value lies in the record.
-            unsafe { request.add_header(name, value) }?;
-        }
+        set.extend(headers::user_headers(record, location.sets_catalog()));
     }
-    if let TokenState::Absent = service {
-        return Some(());
+    if !matches!(service, TokenState::Absent) {
+        set.push((headers::SERVICE_IDENTITY_STATUS, status(service)));
     }
-    // SAFETY: the value is the program's.
-    unsafe { request.add_header(headers::SERVICE_IDENTITY_STATUS, status(service)) }?;
     if let TokenState::Valid(record) = service {
-        for (name, value) in headers::service_headers(record) {
-            // SAFETY: the value lies in the record.
-            unsafe { request.add_header(name, value) }?;
-        }
+        set.extend(headers::service_headers(record));
     }
-    Some(())
+    // SAFETY: the values are the program's, or lie in the records. nginx has no access phase for
+    // subrequests.
+    unsafe { request.add_headers(&set) }
 }
 
 fn worker(request: &Request) -> Option<Rc<Worker>> {

@@ -82,7 +82,10 @@ fn add_vary(request: &Request, context: Option<&Context>) -> Option<()> {
         from_storage.then_some(STORAGE_TOKEN),
         with_service.then_some(SERVICE_TOKEN),
     ];
-    let present = request.response_headers().filter(|(name, _)| is_vary(name));
+    let mut present = request.response_headers().filter(|(name, _)| is_vary(name)).peekable();
+    if present.peek().is_none() && !from_storage && !with_service {
+        return request.add_response_header(c"Vary", static_string(AUTH_TOKEN)).map(drop);
+    }
     let missing = vary::missing(present.map(|(_, value)| value), names.into_iter().flatten());
     match missing.is_empty() {
         true => Some(()),

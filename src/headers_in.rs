@@ -6,10 +6,10 @@
 //! the list looks at the first element of each part but the first one without asking whether there
 //! is one, and `ngx_list_push()` takes the list's `nalloc` for the room in its last part.
 
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use keystone_token::headers::{folded, is_stripped, trim_blanks, HeaderName};
-use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_str_t, ngx_table_elt_t};
+use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_pcalloc, ngx_str_t, ngx_table_elt_t};
 
 use crate::request::{element_pointers, elements, make_list, static_name, Request};
 
@@ -34,13 +34,22 @@ impl Request {
     /// section 5.5). nginx removes only some of them, so they are removed from the request: what is
     /// validated is what the upstream gets.
     pub fn take_tokens(&self) -> Result<Tokens, Duplicate> {
-        self.trim_tokens();
         let mut found: [Option<&[u8]>; TOKEN_HEADERS.len()] = Default::default();
-        for (name, value) in self.headers() {
-            let Some(index) = token_header(name) else { continue };
-            if found[index].replace(value).is_some() {
-                return Err(Duplicate(TOKEN_HEADERS[index]));
+        let mut duplicate = None;
+        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
+        for header in unsafe { element_pointers(&raw const (*self.as_ptr()).headers_in.headers) } {
+            // SAFETY: as above.
+            let header = unsafe { &mut *header };
+            let Some(index) = token_header(header.key.as_bytes()) else { continue };
+            // SAFETY: the bytes lie in the request's pool or buffers, not in the header.
+            let token = trim_blanks(unsafe { &*std::ptr::from_ref(header.value.as_bytes()) });
+            header.value = ngx_str_t { len: token.len(), data: token.as_ptr().cast_mut() };
+            if found[index].replace(token).is_some() {
+                duplicate.get_or_insert(Duplicate(TOKEN_HEADERS[index]));
             }
+        }
+        if let Some(duplicate) = duplicate {
+            return Err(duplicate);
         }
         let [auth, storage, service] = found;
         let token =
@@ -49,19 +58,6 @@ impl Request {
         let user = token(auth.or(storage));
         let from_storage = auth.is_none() && user.is_some();
         Ok(Tokens { user, service: token(service), from_storage })
-    }
-
-    fn trim_tokens(&self) {
-        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
-        for header in unsafe { element_pointers(&raw const (*self.as_ptr()).headers_in.headers) } {
-            // SAFETY: as above.
-            let header = unsafe { &mut *header };
-            if !is_token_header(header.key.as_bytes()) {
-                continue;
-            }
-            let token = trim_blanks(header.value.as_bytes());
-            header.value = ngx_str_t { len: token.len(), data: token.as_ptr().cast_mut() };
-        }
     }
 
     /// Removes the headers that only the module may set.
@@ -102,28 +98,40 @@ impl Request {
         rebuild(list, &pool, &runs)
     }
 
-    /// Adds a header; `None` where nginx has no memory.
+    /// Adds headers, as a part of their own of nginx's list; `None` where nginx has no memory.
     ///
     /// # Safety
-    /// The value stays where it is until the request ends.
-    pub unsafe fn add_header(&self, name: HeaderName, value: &str) -> Option<()> {
-        let list = self.header_list()?;
-        // SAFETY: the list is intact.
-        let header: *mut ngx_table_elt_t =
-            unsafe { nginx_sys::ngx_list_push(list.as_ptr()) }.cast();
-        if header.is_null() {
+    /// The values stay where they are until the request ends. The request is a main one: the list
+    /// of a subrequest may have its parts in common with that of its parent.
+    pub unsafe fn add_headers(&self, headers: &[(HeaderName, &str)]) -> Option<()> {
+        if headers.is_empty() {
+            return Some(());
+        }
+        let pool = self.pool();
+        let part: *mut ngx_list_part_t = pool.calloc_type();
+        let size = headers.len() * size_of::<ngx_table_elt_t>();
+        // SAFETY: the pool is that of a live request.
+        let elements = unsafe { ngx_pcalloc(pool.as_ptr(), size) };
+        if part.is_null() || elements.is_null() {
             return None;
         }
-        let lowercase = name.lowercase.to_bytes();
-        // SAFETY: the list has made room for one element; all-zero is a valid one.
-        unsafe {
-            header.write_bytes(0, 1);
-            let header = &mut *header;
+        for (index, (name, value)) in headers.iter().enumerate() {
+            // SAFETY: the pool has made room for so many headers; all-zero is a valid one.
+            let header = unsafe { &mut *elements.cast::<ngx_table_elt_t>().add(index) };
             // `proxy_set_header` and its like find by it what they override.
-            header.hash = hash_key(lowercase);
+            header.hash = name.hash;
             header.key = static_name(name.name);
             header.value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
-            header.lowcase_key = lowercase.as_ptr().cast_mut();
+            header.lowcase_key = name.lowercase.as_ptr().cast_mut().cast();
+        }
+        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile; its last
+        // part is a part, as is the new one, which is full.
+        unsafe {
+            let list = self.header_list()?.as_mut();
+            *part = ngx_list_part_t { elts: elements, nelts: headers.len(), next: ptr::null_mut() };
+            (*list.last).next = part;
+            list.last = part;
+            list.nalloc = headers.len();
         }
         Some(())
     }
@@ -198,11 +206,6 @@ fn rebuild(
     Some(())
 }
 
-/// The same hash as nginx's `ngx_hash_key()`.
-fn hash_key(name: &[u8]) -> usize {
-    name.iter().fold(0, |key: usize, byte| key.wrapping_mul(31).wrapping_add((*byte).into()))
-}
-
 /// The user token.
 pub const AUTH_TOKEN: &str = "X-Auth-Token";
 
@@ -221,6 +224,8 @@ pub fn is_token_header(name: &[u8]) -> bool {
 }
 
 fn token_header(name: &[u8]) -> Option<usize> {
-    let is_called = |known: &str| known.bytes().map(folded).eq(name.iter().copied().map(folded));
+    let is_called = |known: &str| {
+        known.len() == name.len() && known.bytes().map(folded).eq(name.iter().copied().map(folded))
+    };
     TOKEN_HEADERS.iter().position(|known| is_called(known))
 }

@@ -26,7 +26,7 @@
 //! let list = RevocationList::from_json(signers.verify(&list, now)?)?;
 //!
 //! let TokenClass::Signed(token) = classify(token)? else { panic!("only Keystone can judge it") };
-//! let verified = parse(token.as_bytes())?.verify(&signers, now)?;
+//! let verified = parse(token)?.verify(&signers, now)?;
 //! verified.check_revocation(&list, &[HashAlgorithm::Md5])?;
 //!
 //! let identity = verified.into_identity();

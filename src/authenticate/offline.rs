@@ -25,16 +25,16 @@ enum MissingMaterial {
 
 impl Authenticator<'_> {
     /// Verifies the token, or asks about it where that cannot be done.
-    pub(super) fn offline(&self, token: &str) -> Step {
+    pub(super) fn offline(&self, token: &[u8]) -> Step {
         self.service.note_use();
-        match self.look_up(token.as_bytes(), Source::Offline, |_| false) {
+        match self.look_up(token, Source::Offline, |_| false) {
             Some(found @ TokenState::Valid(_)) => match self.material(true) {
                 Ok(_) => Ok(found),
                 Err(missing) => self.without(token, missing),
             },
             Some(refused) => Ok(refused),
             // First of all, because a malformed token must cause no traffic.
-            None => match token::parse(token.as_bytes()) {
+            None => match token::parse(token) {
                 Err(refusal) => self.refuse_judged(&refusal, None),
                 Ok(parsed) => match self.material(false) {
                     Ok(material) => self.judge(token, parsed, &material),
@@ -67,7 +67,7 @@ impl Authenticator<'_> {
         }
     }
 
-    fn judge(&self, token: &str, parsed: ParsedToken<'_>, material: &Material) -> Step {
+    fn judge(&self, token: &[u8], parsed: ParsedToken<'_>, material: &Material) -> Step {
         match self.verify(parsed, material) {
             Ok(step) => step,
             Err(refusal) if self.may_be_rotation(&refusal) => {
@@ -77,14 +77,14 @@ impl Authenticator<'_> {
                 self.without(token, MissingMaterial::Missing(refusal.to_string()))
             }
             Err(refusal) => {
-                self.remember_refusal(token.as_bytes(), &refusal, material.generation);
+                self.remember_refusal(token, &refusal, material.generation);
                 self.refuse_judged(&refusal, None)
             }
         }
     }
 
     /// Goes on without what the token cannot be judged without here.
-    fn without(&self, token: &str, missing: MissingMaterial) -> Step {
+    fn without(&self, token: &[u8], missing: MissingMaterial) -> Step {
         let request = self.request;
         match missing {
             MissingMaterial::Fetch(need) => Err(Wait::Refresh(need)),

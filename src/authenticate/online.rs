@@ -3,7 +3,7 @@
 use keystone_token::api::Validation;
 use keystone_token::online::{self, OnlineRules};
 use keystone_token::record::Record;
-use keystone_token::token::Refusal;
+use keystone_token::token::{Malformed, Refusal};
 use zeroize::Zeroizing;
 
 use super::{Authenticator, Step, Wait};
@@ -15,8 +15,7 @@ use crate::zone::{Answer, Identity};
 
 impl Authenticator<'_> {
     /// What the identity service says of the token, now or a short while ago.
-    pub(super) fn online(&self, token: &str) -> Step {
-        let bytes = token.as_bytes();
+    pub(super) fn online(&self, token: &[u8]) -> Step {
         let validated = self.request_token.validated.borrow().clone();
         if let Some(validated) = validated {
             return match validated {
@@ -25,24 +24,28 @@ impl Authenticator<'_> {
                 Err(reason) => self.unavailable(&reason),
             };
         }
-        if let Some(found) = self.look_up_online(bytes) {
+        if let Some(found) = self.look_up_online(token) {
             return Ok(found);
         }
         // Behind the caches, since it costs more than they do. It is not remembered: with other
         // keys a token that is refused now may pass.
-        if let Err(refusal) = self.check_form(bytes) {
+        if let Err(refusal) = self.check_form(token) {
             return self.refuse_judged(&refusal, None);
         }
 
+        let Ok(text) = std::str::from_utf8(token) else {
+            return self.refuse_judged(&Malformed::Text.into(), None);
+        };
+
         self.service.note_online_use();
         let source = if self.allow_expired { Source::OnlineExpired } else { Source::Online };
-        let key = self.cache().key(bytes, source);
+        let key = self.cache().key(token, source);
         let valid_key = match source {
             Source::Online => key,
-            _ => self.cache().key(bytes, Source::Online),
+            _ => self.cache().key(token, Source::Online),
         };
         let validation = ValidationRequest {
-            token: Zeroizing::new(token.to_owned()),
+            token: Zeroizing::new(text.to_owned()),
             how: Validation { allow_expired: self.allow_expired, catalog: self.keeps_catalog() },
             key,
             valid_key,

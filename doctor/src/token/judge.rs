@@ -7,7 +7,7 @@ use keystone_token::online::{self, Answer, OnlineRules};
 use keystone_token::result::AuthResult;
 use keystone_token::revocation::RevocationList;
 use keystone_token::time::format_utc;
-use keystone_token::token::{self, ParsedToken, Refusal, TokenClass, VerifiedToken};
+use keystone_token::token::{self, Malformed, ParsedToken, Refusal, TokenClass, VerifiedToken};
 use openssl::x509::X509;
 
 use super::facts::Signature;
@@ -69,7 +69,7 @@ impl<'a> Judge<'a> {
         }
         let verdict = match token::classify(self.token) {
             Err(refusal) => self.refuse("token.form", "form", &refusal),
-            Ok(TokenClass::Signed(text)) => self.signed(text),
+            Ok(TokenClass::Signed(token)) => self.signed(token),
             Ok(TokenClass::Opaque(text)) => self.opaque(text),
         };
         self.conditions();
@@ -104,9 +104,10 @@ impl<'a> Judge<'a> {
         self.ask(text, &format!("only Keystone can judge a token of format {format}"))
     }
 
-    fn signed(&mut self, text: &'a str) -> Verdict {
-        let parsed = match token::parse(text.as_bytes()) {
-            Ok(parsed) => parsed,
+    fn signed(&mut self, token: &'a [u8]) -> Verdict {
+        let text = str::from_utf8(token).map_err(|_| Malformed::Text.into());
+        let (text, parsed) = match text.and_then(|text| Ok((text, token::parse(token)?))) {
+            Ok(parts) => parts,
             Err(refusal) => return self.refuse("token.form", "form", &refusal),
         };
         self.checks.push(Check::ok("token.form", "form", "as Keystone issues it"));

@@ -24,11 +24,13 @@
 
 mod blob;
 mod cache;
+mod claims;
 mod counters;
 mod lease;
 
 pub use blob::Blob;
 pub use cache::{Age, Cache, CacheParams, Key, Lookup, Occupancy, Verdict};
+pub use claims::{Claim, ClaimOutcome, ClaimState, Claims, HeldClaim, CLAIM_TIME};
 pub use counters::{Counters, Row, Rows};
 pub use lease::{Lease, LeaseGuard};
 

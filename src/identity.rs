@@ -4,6 +4,7 @@
 //! it lives in, the connections to the service and the parsed [`Material`] that tokens are checked
 //! against; what workers share lies in the zone.
 
+mod claim;
 pub mod client;
 mod clock;
 mod events;

@@ -33,6 +33,7 @@ mod leases;
 mod logs;
 mod memcached;
 mod nginx_ways;
+mod one_question;
 mod partial_requests;
 mod pauses;
 mod proxy;

@@ -27,12 +27,14 @@ mod cache;
 mod claims;
 mod counters;
 mod lease;
+mod names;
 
 pub use blob::Blob;
 pub use cache::{Age, Cache, CacheParams, Key, Lookup, Occupancy, Verdict};
 pub use claims::{Claim, ClaimOutcome, ClaimState, Claims, HeldClaim, CLAIM_TIME};
 pub use counters::{Counters, Row, Rows};
 pub use lease::{Lease, LeaseGuard};
+pub use names::NameTable;
 
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 

@@ -11,6 +11,8 @@ mod events;
 mod fetch;
 mod known_events;
 mod lease;
+mod names;
+mod pace;
 mod pending;
 mod refresh;
 mod report;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::sync::atomic::{fence, Ordering};
 use std::time::Duration;
 
 use keystone_zone::Row;
@@ -116,7 +117,7 @@ impl ServiceClient {
                 Some([]) => Some(Material { generation, ..Material::default() }),
                 Some(bytes) => Snapshot::decode(bytes)
                     .filter(|snapshot| snapshot.generation == generation)
-                    .map(|snapshot| Material::new(&snapshot, now_sec())),
+                    .map(|snapshot| Material::new(&snapshot, self.zone, &self.state, now_sec())),
                 // A writer is at work.
                 None => None,
             };
@@ -128,6 +129,13 @@ impl ServiceClient {
             return material;
         }
         current
+    }
+
+    /// Whether the material is still the published one. If not, the names of its revocation list
+    /// may have been overwritten while they were looked up.
+    pub fn is_current_material(&self, material: &Material) -> bool {
+        fence(Ordering::Acquire);
+        self.generation() == material.generation
     }
 
     /// Notes that a PKI token came, so that certificates and list are kept fresh.

@@ -2,10 +2,13 @@
 //! the others make of it.
 
 use keystone_token::cms::Signers;
-use keystone_token::revocation::RevocationList;
+use keystone_token::revocation::{RevocationList, Summary};
 
-/// The bytes behind the material. The list was verified by the one who published it; certificates
-/// are cheap to verify again.
+use super::names::{PublishedList, ZoneNames};
+use crate::zone::{ServiceState, Zone};
+
+/// The bytes behind the material. The list was verified by the one who published it, and its names
+/// lie in a table; certificates are cheap to verify again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Counts up with every change.
@@ -22,8 +25,8 @@ pub struct Snapshot {
 pub enum List {
     /// The identity service says that there is none.
     Absent,
-    /// The verified JSON of the list.
-    Content(Vec<u8>),
+    /// It was verified, and its names are in the zone.
+    Published(PublishedList),
     /// It was never fetched.
     #[default]
     Unknown,
@@ -32,14 +35,14 @@ pub enum List {
 impl Snapshot {
     /// As bytes: the generation, then each part behind its length.
     pub fn encode(&self) -> Vec<u8> {
-        let (kind, list): (u8, &[u8]) = match &self.list {
-            List::Unknown => (0, &[]),
-            List::Absent => (1, &[]),
-            List::Content(content) => (2, content),
+        let (kind, list) = match &self.list {
+            List::Unknown => (0, Vec::new()),
+            List::Absent => (1, Vec::new()),
+            List::Published(list) => (2, encode_list(list)),
         };
         let mut bytes = self.generation.to_le_bytes().to_vec();
         bytes.push(kind);
-        for part in [&self.signing, &self.ca, list] {
+        for part in [&self.signing, &self.ca, &list] {
             bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
             bytes.extend_from_slice(part);
         }
@@ -58,11 +61,11 @@ impl Snapshot {
             rest = after;
             Some(part.to_vec())
         };
-        let (signing, ca, content) = (part()?, part()?, part()?);
+        let (signing, ca, list) = (part()?, part()?, part()?);
         let list = match kind {
             0 => List::Unknown,
             1 => List::Absent,
-            2 => List::Content(content),
+            2 => List::Published(decode_list(&list)?),
             _ => return None,
         };
         Some(Self { generation, signing, ca, list })
@@ -73,6 +76,26 @@ fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     let (number, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(u64::from_le_bytes(*number))
+}
+
+fn encode_list(list: &PublishedList) -> Vec<u8> {
+    let summary = &list.summary;
+    let flags = usize::from(summary.has_ids) | usize::from(summary.has_ids_alone) << 1;
+    let mut bytes = list.digest.to_vec();
+    bytes.extend_from_slice(&list.number.to_le_bytes());
+    for number in [list.half, list.slots, summary.entries, flags] {
+        bytes.extend_from_slice(&(number as u64).to_le_bytes());
+    }
+    bytes
+}
+
+fn decode_list(bytes: &[u8]) -> Option<PublishedList> {
+    let (digest, mut rest) = bytes.split_first_chunk()?;
+    let build = take_number(&mut rest)?;
+    let mut number = || usize::try_from(take_number(&mut rest)?).ok();
+    let (half, slots, entries, flags) = (number()?, number()?, number()?, number()?);
+    let summary = Summary { entries, has_ids: flags & 1 != 0, has_ids_alone: flags & 2 != 0 };
+    Some(PublishedList { number: build, half, slots, summary, digest: *digest })
 }
 
 /// What tokens are checked against, parsed.
@@ -91,7 +114,7 @@ pub enum Revocations {
     /// The identity service keeps no list.
     Absent,
     /// The list that was fetched last.
-    List(RevocationList),
+    List(RevocationList<ZoneNames>),
     /// It was never fetched.
     #[default]
     Unknown,
@@ -99,13 +122,13 @@ pub enum Revocations {
 
 impl Material {
     /// Parses a snapshot. `now` is in unix seconds.
-    pub fn new(snapshot: &Snapshot, now: i64) -> Self {
+    pub fn new(snapshot: &Snapshot, zone: Zone, state: &ServiceState, now: i64) -> Self {
         let revocations = match &snapshot.list {
             List::Absent => Revocations::Absent,
-            List::Content(content) => match RevocationList::from_json(content) {
-                Ok(list) => Revocations::List(list),
-                Err(_) => Revocations::Unknown,
-            },
+            List::Published(list) => {
+                let names = ZoneNames::new(zone, state, list);
+                Revocations::List(RevocationList::new(list.summary, names))
+            }
             List::Unknown => Revocations::Unknown,
         };
         Self {

@@ -31,6 +31,7 @@ mod i_bind;
 mod identity_client;
 mod leases;
 mod logs;
+mod long_lists;
 mod memcached;
 mod nginx_ways;
 mod one_question;

@@ -6,6 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -257,6 +258,15 @@ impl Replacement {
             _ => Err(error),
         })?;
         Ok(Self { file, temporary, target: path.join(name) })
+    }
+
+    /// Allocates so many bytes, if the file system can. Otherwise ext4 allocates all of them when
+    /// the file replaces another one, which takes milliseconds.
+    pub fn allocate(&self, bytes: usize) {
+        let Ok(bytes) = libc::off_t::try_from(bytes) else { return };
+        // SAFETY: the descriptor is the file's, which is open; nothing else is passed. If the call
+        // fails, nothing depends on it.
+        unsafe { libc::fallocate(self.file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, 0, bytes) };
     }
 
     /// Writes more of it.

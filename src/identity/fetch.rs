@@ -1,6 +1,7 @@
 //! What a refresh fetches, and how it is published to all workers.
 
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use keystone_token::cms::{CertificateError, Signers};
@@ -88,10 +89,9 @@ impl ServiceClient {
     async fn fetch_list_once(&self) -> Result<(), RefreshError> {
         let log = ngx_cycle_log();
         let mut draft = self.draft()?;
-        let usable = Signers::from_pem(&draft.snapshot.signing, &draft.snapshot.ca, now_sec());
-        let mut signers = match usable {
+        let mut signers = match self.certificates.of(&draft.snapshot, now_sec()) {
             Ok(signers) => signers,
-            Err(_) => self.fetch_certificates(&mut draft).await?,
+            Err(_) => Rc::new(self.fetch_certificates(&mut draft).await?),
         };
         if !self.service.settings.revocation {
             return Ok(());
@@ -119,7 +119,7 @@ impl ServiceClient {
                 let may_look = self.time_to_rotation().is_zero();
                 if matches!(content, Err(ListError::Signature(_))) && may_look {
                     self.state.set_rotation_tried_at(now_msec());
-                    signers = self.fetch_certificates(&mut draft).await?;
+                    signers = Rc::new(self.fetch_certificates(&mut draft).await?);
                     content = verify_list(&signed, &signers, now_sec(), PACE).await;
                 }
                 let published = self.publish_names(&draft, content?).await?;
@@ -270,6 +270,7 @@ impl ServiceClient {
     async fn write_list(&self, pem: &[u8]) -> io::Result<()> {
         let directory = &self.service.settings.signing_dir;
         let mut replacement = Replacement::begin(directory, signing_dir::REVOKED)?;
+        replacement.allocate(pem.len());
         for (at, part) in pem.chunks(WRITTEN_BYTES).enumerate() {
             if at > 0 {
                 PACE.pause().await;

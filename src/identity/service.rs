@@ -186,13 +186,16 @@ fn report_left_aside(
     warn!(log, "keystone: {}/{name} is left aside: {reason}", directory.display());
 }
 
-/// A snapshot of what lies in the directory, as far as it verifies, without the list; and the
-/// content of the list, and how old it is.
+/// The content of a list in the directory, and how old it is.
+type ListFile = (Vec<u8>, Duration);
+
+/// A snapshot of what lies in the directory, as far as it verifies, without the list, and the
+/// list.
 fn read_directory(
     directory: &Path,
     now: i64,
     log: *mut ngx_log_t,
-) -> Option<(Snapshot, Option<(Vec<u8>, Duration)>)> {
+) -> Option<(Snapshot, Option<ListFile>)> {
     let complain = |reason: String| warn!(log, "keystone: {reason}");
     let files = signing_dir::load(directory, complain);
     let (signing, ca) = (files.signing?, files.ca?);

@@ -17,7 +17,7 @@ use super::pending::{Refreshes, Validations};
 use super::second_level::SecondLevel;
 use super::service::Service;
 use super::shared_token::SharedToken;
-use super::snapshot::{Material, Snapshot, LOAD_TRIES};
+use super::snapshot::{Material, ParsedCertificates, Snapshot, LOAD_TRIES};
 use crate::failure_log::{FailureLog, LogRateLimit};
 use crate::net::{now_msec, now_sec};
 use crate::zone::{ServiceCounters, ServiceState, Zone};
@@ -31,6 +31,7 @@ pub struct ServiceClient {
     pub(super) row: Row<'static>,
     pub(super) client: KeystoneClient,
     material: RefCell<Rc<Material>>,
+    pub(super) certificates: ParsedCertificates,
     pub(super) refreshes: Refreshes,
     pub(super) validations: Validations,
     pub(super) events: Events,
@@ -72,6 +73,7 @@ impl ServiceClient {
             row,
             client: KeystoneClient::new(service, tokens, counters, log),
             material: RefCell::default(),
+            certificates: ParsedCertificates::default(),
             refreshes: Refreshes::default(),
             validations: Validations::default(),
             events: Events::default(),
@@ -117,7 +119,10 @@ impl ServiceClient {
                 Some([]) => Some(Material { generation, ..Material::default() }),
                 Some(bytes) => Snapshot::decode(bytes)
                     .filter(|snapshot| snapshot.generation == generation)
-                    .map(|snapshot| Material::new(&snapshot, self.zone, &self.state, now_sec())),
+                    .map(|snapshot| {
+                        let signers = self.certificates.of(&snapshot, now_sec()).ok();
+                        Material::new(&snapshot, self.zone, &self.state, signers)
+                    }),
                 // A writer is at work.
                 None => None,
             };

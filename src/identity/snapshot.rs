@@ -1,7 +1,10 @@
 //! What a worker publishes of the identity service's certificates and revocation list, and what
 //! the others make of it.
 
-use keystone_token::cms::Signers;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use keystone_token::cms::{CertificateError, Signers};
 use keystone_token::revocation::{RevocationList, Summary};
 
 use super::names::{PublishedList, ZoneNames};
@@ -98,13 +101,52 @@ fn decode_list(bytes: &[u8]) -> Option<PublishedList> {
     Some(PublishedList { number: build, half, slots, summary, digest: *digest })
 }
 
+/// The certificates that were parsed last. Their chains take a millisecond to verify, and seldom
+/// change when the revocation list does.
+#[derive(Default)]
+pub(super) struct ParsedCertificates(RefCell<Option<Parsed>>);
+
+struct Parsed {
+    signing: Vec<u8>,
+    ca: Vec<u8>,
+    /// When they were parsed, in unix seconds.
+    at: i64,
+    signers: Rc<Signers>,
+}
+
+impl ParsedCertificates {
+    /// The certificates of a snapshot.
+    pub(super) fn of(
+        &self,
+        snapshot: &Snapshot,
+        now: i64,
+    ) -> Result<Rc<Signers>, CertificateError> {
+        let (signing, ca) = (&snapshot.signing, &snapshot.ca);
+        if let Some(known) = &*self.0.borrow() {
+            // Which chain a certificate has may depend on the time.
+            let is_recent = (0..PARSED_FOR).contains(&(now - known.at))
+                && (known.signers.not_before()..known.signers.not_after()).contains(&now);
+            if is_recent && known.signing == *signing && known.ca == *ca {
+                return Ok(known.signers.clone());
+            }
+        }
+        let signers = Rc::new(Signers::from_pem(signing, ca, now)?);
+        let (signing, ca) = (signing.clone(), ca.clone());
+        *self.0.borrow_mut() = Some(Parsed { signing, ca, at: now, signers: signers.clone() });
+        Ok(signers)
+    }
+}
+
+/// In seconds.
+const PARSED_FOR: i64 = 600;
+
 /// What tokens are checked against, parsed.
 #[derive(Default)]
 pub struct Material {
     /// Which snapshot this was made of; 0 is none.
     pub generation: u64,
     /// The certificates; `None` if none are known.
-    pub signers: Option<Signers>,
+    pub signers: Option<Rc<Signers>>,
     pub revocations: Revocations,
 }
 
@@ -121,8 +163,13 @@ pub enum Revocations {
 }
 
 impl Material {
-    /// Parses a snapshot. `now` is in unix seconds.
-    pub fn new(snapshot: &Snapshot, zone: Zone, state: &ServiceState, now: i64) -> Self {
+    /// The material of a snapshot, whose certificates are these.
+    pub fn new(
+        snapshot: &Snapshot,
+        zone: Zone,
+        state: &ServiceState,
+        signers: Option<Rc<Signers>>,
+    ) -> Self {
         let revocations = match &snapshot.list {
             List::Absent => Revocations::Absent,
             List::Published(list) => {
@@ -131,11 +178,7 @@ impl Material {
             }
             List::Unknown => Revocations::Unknown,
         };
-        Self {
-            generation: snapshot.generation,
-            signers: Signers::from_pem(&snapshot.signing, &snapshot.ca, now).ok(),
-            revocations,
-        }
+        Self { generation: snapshot.generation, signers, revocations }
     }
 }
 

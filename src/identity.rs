@@ -4,12 +4,15 @@
 //! it lives in, the connections to the service and the parsed [`Material`] that tokens are checked
 //! against; what workers share lies in the zone.
 
+mod claim;
 pub mod client;
 mod clock;
 mod events;
 mod fetch;
 mod known_events;
 mod lease;
+mod names;
+mod pace;
 mod pending;
 mod refresh;
 mod report;

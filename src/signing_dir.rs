@@ -6,6 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -20,7 +21,10 @@ pub const CA_CERTIFICATE: &str = "cacert.pem";
 pub const REVOKED: &str = "revoked.pem";
 
 /// Larger files are not ours.
-const MAX_FILE: u64 = 16 << 20;
+const MAX_FILE: u64 = 64 << 20;
+
+/// Bytes of a file that are removed in a step.
+const LONG_FILE: u64 = 1 << 20;
 
 /// Where the directory is by default, relative to nginx's prefix: beside nginx's own temporary
 /// directories.
@@ -224,9 +228,23 @@ pub fn is_missing(path: &Path, name: &str) -> bool {
 
 /// Replaces the file `name` in one step: a reader finds the old bytes or the new ones.
 pub fn store(path: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.join(temporary_name(name));
-    let written = create_new(&temporary)
-        .or_else(|error| match error.kind() {
+    let mut replacement = Replacement::begin(path, name)?;
+    replacement.write(bytes)?;
+    replacement.finish()
+}
+
+/// A file that is going to replace another one. Dropped before that, it is removed.
+pub struct Replacement {
+    file: File,
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl Replacement {
+    /// Begins to replace the file `name`.
+    pub fn begin(path: &Path, name: &str) -> io::Result<Self> {
+        let temporary = path.join(temporary_name(name));
+        let file = create_new(&temporary).or_else(|error| match error.kind() {
             // The directory was taken away while nginx runs.
             io::ErrorKind::NotFound => {
                 DirBuilder::new().mode(0o700).create(path)?;
@@ -238,16 +256,57 @@ pub fn store(path: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
                 create_new(&temporary)
             }
             _ => Err(error),
-        })
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.set_permissions(fs::Permissions::from_mode(0o600))?;
-            fs::rename(&temporary, path.join(name))
-        });
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+        })?;
+        Ok(Self { file, temporary, target: path.join(name) })
     }
-    written
+
+    /// Allocates so many bytes, if the file system can. Otherwise ext4 allocates all of them when
+    /// the file replaces another one, which takes milliseconds.
+    pub fn allocate(&self, bytes: usize) {
+        let Ok(bytes) = libc::off_t::try_from(bytes) else { return };
+        // SAFETY: the descriptor is the file's, which is open; nothing else is passed. If the call
+        // fails, nothing depends on it.
+        unsafe { libc::fallocate(self.file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, 0, bytes) };
+    }
+
+    /// Writes more of it.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Puts it in the place of the other one.
+    pub fn finish(self) -> io::Result<()> {
+        self.file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        fs::rename(&self.temporary, &self.target)
+    }
+}
+
+/// A long file that was replaced, and that nobody can open any more.
+pub struct Replaced(File, u64);
+
+impl Replaced {
+    /// The file `name`, if it is so long that the system takes milliseconds to remove it.
+    pub fn find(path: &Path, name: &str) -> Option<Self> {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+        let file = OpenOptions::new().write(true).custom_flags(flags).open(path.join(name)).ok()?;
+        let metadata = file.metadata().ok()?;
+        (metadata.is_file() && metadata.len() > LONG_FILE).then(|| Self(file, metadata.len()))
+    }
+
+    /// Removes a part of it, and says whether something is left. Nothing is removed of a file that
+    /// still has a name.
+    pub fn shrink(&mut self) -> bool {
+        let is_nameless = self.0.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        self.1 = self.1.saturating_sub(LONG_FILE);
+        is_nameless && self.0.set_len(self.1).is_ok() && self.1 > 0
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        // Once it has replaced the other one, nothing of this name is there.
+        let _ = fs::remove_file(&self.temporary);
+    }
 }
 
 fn create_new(path: &Path) -> io::Result<File> {

@@ -11,6 +11,7 @@
 //! (`ngx_unlock_mutexes()`), which it does for no other lock.
 
 mod answers;
+mod claims;
 mod counters;
 mod service;
 
@@ -25,6 +26,7 @@ use nginx_sys::{
 };
 
 pub use answers::{Answer, Identity};
+pub use claims::{state_of, Claimed};
 pub use counters::ServiceCounters;
 pub use service::ServiceState;
 
@@ -48,6 +50,9 @@ struct Root {
     /// The array that `counters` returns.
     counters: AtomicPtr<AtomicU64>,
     counters_words: AtomicUsize,
+    /// The array that `claims` returns.
+    claims: AtomicPtr<AtomicU64>,
+    claims_words: AtomicUsize,
 }
 
 impl Zone {
@@ -83,6 +88,8 @@ impl Zone {
         let cache = calloc(pool, words * WORD).ok_or_else(too_small)?;
         let counters_words = counters::words(size);
         let counters = calloc(pool, counters_words * WORD).ok_or_else(too_small)?;
+        let claims_words = claims::words(size);
+        let claims = calloc(pool, claims_words * WORD).ok_or_else(too_small)?;
 
         let mut secret = [0; 32];
         fill_random(&mut secret)?;
@@ -93,6 +100,8 @@ impl Zone {
         root.cache_words.store(words, Ordering::Relaxed);
         root.counters.store(counters.cast(), Ordering::Relaxed);
         root.counters_words.store(counters_words, Ordering::Relaxed);
+        root.claims.store(claims.cast(), Ordering::Relaxed);
+        root.claims_words.store(claims_words, Ordering::Relaxed);
         root.layout.store(LAYOUT, Ordering::Release);
         // SAFETY: no other process knows of the zone yet.
         unsafe { (*pool.as_ptr()).data = std::ptr::from_ref(root).cast_mut().cast() };
@@ -195,8 +204,8 @@ pub fn is_alive(process: u32) -> bool {
     rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
-/// The words of the cache in a zone of `size` bytes. The rest is for the counters and the states of
-/// identity services: for twice as many services as now, since a reload with changed settings needs a
+/// The words of the cache in a zone of `size` bytes. The rest is for the counters, the claims and the
+/// states of identity services: for twice as many services as now, since a reload with changed settings needs a
 /// second state while the first is in use, but for no more than fit into two fifths of the zone.
 fn cache_words(size: usize, services: usize) -> usize {
     let of_pages = |words: usize| (words * WORD).next_multiple_of(PAGE);
@@ -204,7 +213,8 @@ fn cache_words(size: usize, services: usize) -> usize {
     let services = services.max(1);
     let states = (2 * services * state).min(size / 5 * 2).max(services * state);
     let pool = SLAB_POOL + size / SLAB_SHARE;
-    size.saturating_sub(states + of_pages(counters::words(size)) + pool) / PAGE * PAGE / WORD
+    let tables = of_pages(counters::words(size)) + of_pages(claims::words(size));
+    size.saturating_sub(states + tables + pool) / PAGE * PAGE / WORD
 }
 
 /// Allocates zeroed memory.
@@ -270,7 +280,7 @@ fn word_of(part: &[u8]) -> u64 {
 }
 
 /// Changes with every change of what lies in the zone.
-const LAYOUT: u64 = 0x6b65_7973_746f_0007;
+const LAYOUT: u64 = 0x6b65_7973_746f_0008;
 
 /// Bytes that nginx's allocator and the layout's first page take, whatever the zone's size, and the
 /// share of the zone that the allocator takes for its list of pages.

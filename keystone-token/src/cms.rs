@@ -20,7 +20,7 @@ use std::ops::Range;
 use crate::der::{self, Reader};
 use crate::format::{self, ArmourError};
 
-pub use signers::{Certificate, CertificateError, PemError, SignatureError, Signers};
+pub use signers::{Certificate, CertificateError, PemError, SignatureError, Signers, Verification};
 
 /// A message that has the form Keystone issues. Its signature was not verified.
 #[derive(Clone, PartialEq, Eq)]
@@ -134,6 +134,11 @@ impl SignedData {
     /// The message as it was parsed.
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// The message as it was parsed, and nothing else of it.
+    pub fn into_der(self) -> Vec<u8> {
+        self.der
     }
 
     /// The names of the signer, each as DER: who issued its certificate, and under which number.

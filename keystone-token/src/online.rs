@@ -6,6 +6,7 @@ use crate::fernet;
 use crate::format::TokenFormat;
 use crate::identity::{Identity, IdentityError};
 use crate::jws::{Jws, JwsKeys};
+use crate::result::AuthResult;
 use crate::token::{Malformed, Refusal};
 
 /// The rules for a token that Keystone validates.
@@ -69,6 +70,13 @@ pub fn judge_answer(status: u16, body: &[u8]) -> Result<Answer, AnswerError> {
         }
         Err(error) => Err(AnswerError::Identity(error)),
     }
+}
+
+/// The refusal of an answer that had this result; `None` where the result alone does not say it.
+pub fn refusal_of(result: AuthResult) -> Option<Refusal> {
+    [Refusal::Expired, Refusal::NoTenant, Refusal::UnknownToken]
+        .into_iter()
+        .find(|refusal| refusal.result() == result)
 }
 
 /// Why an answer says nothing about the token that Keystone was asked about.

@@ -6,23 +6,35 @@
 //! parameters. That is dear, and needless where the audit id decides: it is done only if the list
 //! has an entry without one, or the token has none.
 
-use std::collections::HashSet;
-
-use serde::de::IgnoredAny;
-use serde::Deserialize;
+mod message;
+mod names;
+mod reader;
 
 use crate::cms::{DigestParameters, SignedData};
 use crate::format::{self, HashAlgorithm, TokenFormat};
-use crate::json::{self, JsonError, Object};
+use crate::json::JsonError;
 use crate::token::{ParsedToken, Refusal, VerifiedToken};
 
-/// The content of a revocation list, whose signature was verified.
+pub use message::{AnswerReader, SignedList};
+pub use names::{Name, NameSet, Names};
+pub use reader::ListReader;
+
+/// The content of a revocation list, whose signature was verified. What it names is in `N`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RevocationList {
-    len: usize,
-    ids: HashSet<String>,
-    audit_ids: HashSet<String>,
-    has_entries_without_audit_id: bool,
+pub struct RevocationList<N = NameSet> {
+    summary: Summary,
+    names: N,
+}
+
+/// What is to be known of a list besides the names in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many entries there are.
+    pub entries: usize,
+    /// Whether an entry has an id.
+    pub has_ids: bool,
+    /// Whether an entry has an id and no audit id.
+    pub has_ids_alone: bool,
 }
 
 impl RevocationList {
@@ -30,18 +42,19 @@ impl RevocationList {
     /// empty list, and an entry may lack either id. A token is no list: Keystone signs both alike,
     /// so that a user's token could be served in the place of a list that names another one.
     pub fn from_json(json: &[u8]) -> Result<Self, RevocationError> {
-        let Object(document): Object<Document> = json::read(json)?;
-        if document.token.is_some() || document.access.is_some() {
-            return Err(RevocationError::Token);
+        let (mut reader, mut names) = (ListReader::new(json), NameSet::default());
+        loop {
+            if let Some(summary) = reader.read(usize::MAX, |name| names.insert(name))? {
+                return Ok(Self { summary, names });
+            }
         }
-        let mut list = Self::default();
-        for Object(entry) in document.revoked.into_iter().flatten() {
-            list.len += 1;
-            list.has_entries_without_audit_id |= entry.id.is_some() && entry.audit_id.is_none();
-            list.ids.extend(entry.id);
-            list.audit_ids.extend(entry.audit_id);
-        }
-        Ok(list)
+    }
+}
+
+impl<N: Names> RevocationList<N> {
+    /// The list with this summary, of which [`ListReader`] has read these names.
+    pub fn new(summary: Summary, names: N) -> Self {
+        Self { summary, names }
     }
 
     /// Whether the token is on the list, by whichever of its ids.
@@ -57,8 +70,8 @@ impl RevocationList {
         audit_ids: impl IntoIterator<Item = &'a str>,
         algorithms: &[HashAlgorithm],
     ) -> bool {
-        let is_listed = |id: &str| self.ids.contains(id);
-        audit_ids.into_iter().any(|audit_id| self.audit_ids.contains(audit_id))
+        let is_listed = |id: &str| self.summary.has_ids && self.names.contains(Name::Id(id));
+        audit_ids.into_iter().any(|audit_id| self.names.contains(Name::AuditId(audit_id)))
             || std::str::from_utf8(token).is_ok_and(is_listed)
             || self.names(token, algorithms)
     }
@@ -75,7 +88,7 @@ impl RevocationList {
         }
         let mut has_audit_id = false;
         for audit_id in audit_ids {
-            if self.audit_ids.contains(audit_id) {
+            if self.names.contains(Name::AuditId(audit_id)) {
                 return true;
             }
             has_audit_id = true;
@@ -83,33 +96,34 @@ impl RevocationList {
         if self.names(token.text(), algorithms) {
             return true;
         }
-        let audit_id_decides = has_audit_id && !self.has_entries_without_audit_id;
+        let audit_id_decides = has_audit_id && !self.summary.has_ids_alone;
         !audit_id_decides && self.names_another_form(token, algorithms)
     }
 
     /// How many entries the list has.
     pub fn len(&self) -> usize {
-        self.len
+        self.summary.entries
     }
 
     /// Whether the list has no entries.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// Whether there are entries that only a hash of the right text finds.
     pub fn has_entries_without_audit_id(&self) -> bool {
-        self.has_entries_without_audit_id
+        self.summary.has_ids_alone
     }
 
     /// Whether the list has the hash of this text.
     fn names(&self, text: &[u8], algorithms: &[HashAlgorithm]) -> bool {
-        !self.ids.is_empty()
-            && algorithms.iter().any(|algorithm| self.ids.contains(&algorithm.hex_digest(text)))
+        let is_listed =
+            |algorithm: &HashAlgorithm| self.names.contains(Name::Id(&algorithm.hex_digest(text)));
+        self.summary.has_ids && algorithms.iter().any(is_listed)
     }
 
     fn names_another_form(&self, token: &ParsedToken<'_>, algorithms: &[HashAlgorithm]) -> bool {
-        if self.ids.is_empty() {
+        if !self.summary.has_ids {
             return false;
         }
         let signed = token.signed_data();
@@ -131,9 +145,9 @@ fn other_texts(format: TokenFormat, signed: &SignedData) -> impl Iterator<Item =
 
 impl VerifiedToken<'_> {
     /// Refuses a token that is on the revocation list, by whichever of its ids.
-    pub fn check_revocation(
+    pub fn check_revocation<N: Names>(
         &self,
-        list: &RevocationList,
+        list: &RevocationList<N>,
         algorithms: &[HashAlgorithm],
     ) -> Result<(), Refusal> {
         match list.revokes(self, algorithms) {
@@ -141,6 +155,11 @@ impl VerifiedToken<'_> {
             false => Ok(()),
         }
     }
+}
+
+/// What follows these tokens of JSON, and white space between them.
+fn skip_tokens<'j>(json: &'j [u8], tokens: &[&[u8]]) -> Option<&'j [u8]> {
+    tokens.iter().try_fold(json, |rest, token| rest.trim_ascii_start().strip_prefix(*token))
 }
 
 /// The document is no revocation list.
@@ -153,19 +172,4 @@ pub enum RevocationError {
     /// It is a token of v3 or v2.0.
     #[error("the document is a token, not a revocation list")]
     Token,
-}
-
-#[derive(Deserialize)]
-struct Document {
-    revoked: Option<Vec<Object<Entry>>>,
-    /// What a v3 token has.
-    token: Option<IgnoredAny>,
-    /// What a v2.0 token has.
-    access: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    id: Option<String>,
-    audit_id: Option<String>,
 }

@@ -60,6 +60,18 @@ pub struct LeaseGuard<'z> {
     me: u64,
 }
 
+impl LeaseGuard<'_> {
+    /// Extends the lease until `now + duration`, unless another process has taken it.
+    pub fn renew(&self, now: u64, duration: u64) {
+        let word = self.lease.0;
+        let held = word.load(Ordering::Relaxed);
+        if held & HOLDER_MASK == self.me {
+            let longer = (now + duration) << HOLDER_BITS | self.me;
+            let _ = word.compare_exchange(held, longer, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Drop for LeaseGuard<'_> {
     fn drop(&mut self) {
         // Another process may have it by now, where this one took longer than the lease.
@@ -99,6 +111,18 @@ mod tests {
         assert!(lease.try_take(8, 1_499, 500, |_| true).is_none());
         let _second = lease.try_take(8, 1_500, 500, |_| true).unwrap();
         assert!(lease.try_take(9, 1_501, 500, |_| false).is_some());
+    }
+
+    #[test]
+    fn its_holder_extends_it_and_nobody_else() {
+        let word = AtomicU64::new(0);
+        let lease = Lease::new(&word);
+        let first = lease.try_take(7, 1_000, 500, |_| true).unwrap();
+        first.renew(1_400, 500);
+        assert!(lease.try_take(8, 1_600, 500, |_| true).is_none());
+        let _next = lease.try_take(8, 1_900, 500, |_| true).unwrap();
+        first.renew(2_000, 500);
+        assert!(lease.try_take(9, 2_400, 500, |_| true).is_some());
     }
 
     #[test]

@@ -27,15 +27,19 @@
 mod atomic;
 mod blob;
 mod cache;
+mod claims;
 mod counters;
 mod lease;
 #[cfg(all(test, loom))]
 mod model;
+mod names;
 
 pub use blob::Blob;
 pub use cache::{Age, Cache, CacheParams, Key, Lookup, Occupancy, Verdict};
+pub use claims::{Claim, ClaimOutcome, ClaimState, Claims, HeldClaim, CLAIM_TIME};
 pub use counters::{Counters, Row, Rows};
 pub use lease::{Lease, LeaseGuard};
+pub use names::NameTable;
 
 use self::atomic::{fence, AtomicU64, Ordering};
 

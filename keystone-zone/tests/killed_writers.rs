@@ -7,7 +7,9 @@
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use keystone_zone::{Age, Blob, Cache, CacheParams, Key, Lookup, Verdict};
+use keystone_zone::{
+    Age, Blob, Cache, CacheParams, ClaimOutcome, ClaimState, Claims, Key, Lookup, Verdict,
+};
 
 const WORDS: usize = 1 << 17;
 const KEYS: u64 = 300;
@@ -53,6 +55,51 @@ fn killed_writers_leave_a_cache_and_a_blob_that_work() {
         }
     }
     assert!(caught_in_the_middle > 0, "no writer was killed while it wrote");
+}
+
+#[test]
+fn killed_holders_leave_claims_that_can_be_taken() {
+    let words = &shared_words()[..Claims::words(16)];
+    let claims = Claims::new(words);
+    let mut caught_with_a_claim = 0;
+    for round in 0..200u64 {
+        // SAFETY: the child only writes to memory that was mapped before, and never returns.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            claim_for_ever(&claims);
+        }
+        assert!(child > 0);
+        std::thread::sleep(Duration::from_micros(500 + round * 7));
+        // SAFETY: the child is ours, and is waited for.
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            libc::waitpid(child, std::ptr::null_mut(), 0);
+        }
+        let is_alive = |process: u32| process != child as u32;
+        let left = |n| claims.held(&key(n), 10, |_| true).is_some();
+        caught_with_a_claim += u32::from((0..KEYS).any(left));
+        for n in 0..KEYS {
+            assert!(claims.held(&key(n), 10, is_alive).is_none());
+            let claim = claims.take(&key(n), std::process::id(), 10, is_alive).unwrap();
+            let held = claims.held(&key(n), 10, is_alive).unwrap();
+            assert_eq!(held.state(10, is_alive), ClaimState::Held);
+            claim.end(ClaimOutcome::Refused(n as u8));
+            let ended = ClaimState::Ended(ClaimOutcome::Refused(n as u8));
+            assert_eq!(held.state(10, is_alive), ended);
+        }
+    }
+    assert!(caught_with_a_claim > 0, "no process was killed while it had a claim");
+}
+
+fn claim_for_ever(claims: &Claims<'_>) -> ! {
+    let me = std::process::id();
+    for n in 0.. {
+        let earlier = claims.take(&key(n % KEYS), me, 10, |_| true);
+        let later = claims.take(&key((n + 1) % KEYS), me, 10, |_| true);
+        earlier.into_iter().for_each(|claim| claim.end(ClaimOutcome::Answered));
+        drop(later);
+    }
+    unreachable!("the process is killed");
 }
 
 fn write_for_ever(blob: &Blob<'_>, cache: &Cache<'_>, round: u64) -> ! {

@@ -179,6 +179,11 @@ impl Authenticator<'_> {
             }
             _ => Ok(()),
         });
+        if settings.revocation && !self.service.is_current_material(material) {
+            let reason = "the revocation list was replaced just now".to_owned();
+            let text = String::from_utf8_lossy(verified.parsed().text());
+            return Ok(self.without(&text, MissingMaterial::Missing(reason)));
+        }
         if let Err(refusal) = judged {
             self.remember_refusal(verified.parsed().text(), &refusal, material.generation);
             return Ok(self.refuse_judged(&refusal, verified.identity().user_id.as_deref()));

@@ -12,12 +12,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use keystone_token::api::{self, Validation};
+use keystone_token::api::{self, ApiError, Validation};
 use keystone_token::online::{self, AnswerError};
+use keystone_token::revocation::{AnswerReader, SignedList};
 use nginx_sys::ngx_log_t;
 
 use self::endpoints::{Answer, BuildRequest, Endpoints};
 use self::login::Login;
+use super::pace::{release, Pace};
 use super::service::Service;
 use crate::zone::ServiceCounters;
 
@@ -39,8 +41,8 @@ pub enum RevocationAnswer {
         /// The status it said so with.
         status: u16,
     },
-    /// The signed list, a CMS in PEM.
-    Signed(String),
+    /// The signed list.
+    Signed(SignedList),
 }
 
 /// A worker's client of one identity service.
@@ -94,9 +96,12 @@ impl KeystoneClient {
         let answer =
             self.ask_as_service(&|base, version| Ok(api::revocation_list(base, version))).await?;
         match answer.status() {
-            status if api::is_success(status) => api::signed_revocation_list(&answer.response.body)
-                .map(RevocationAnswer::Signed)
-                .map_err(|err| self.endpoints.invalid_response(&answer, &err)),
+            status if api::is_success(status) => {
+                let list = read_list(&answer.response.body).await;
+                let list = list.map_err(|err| self.endpoints.invalid_response(&answer, &err))?;
+                release(answer.response.body.into(), Pace::EachRound).await;
+                Ok(RevocationAnswer::Signed(list))
+            }
             status if api::is_not_offered(status) => {
                 self.endpoints.forget_version(&answer);
                 Ok(RevocationAnswer::NoList { status })
@@ -191,3 +196,17 @@ impl KeystoneClient {
         Ok(answer)
     }
 }
+
+/// Reads the list out of an answer, some of its lines in each round of the event loop.
+async fn read_list(body: &[u8]) -> Result<SignedList, ApiError> {
+    let mut reader = AnswerReader::new(body);
+    loop {
+        if let Some(list) = reader.read(LINES)? {
+            return Ok(list);
+        }
+        Pace::EachRound.pause().await;
+    }
+}
+
+/// Lines of the list, 64 characters each, that are read in a step.
+const LINES: usize = 1_000;

@@ -50,6 +50,7 @@ impl ServiceClient {
             _ if material.generation != self.generation() => true,
             Revocations::List(list) => {
                 list.revokes_id(token, record.audit_ids(), &settings.hash_algorithms)
+                    || !self.is_current_material(&material)
             }
             Revocations::Absent | Revocations::Unknown => false,
         };

@@ -1,16 +1,20 @@
 //! What a refresh fetches, and how it is published to all workers.
 
+use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use keystone_token::cms::{CertificateError, Signers};
 use ngx::log::ngx_cycle_log;
 
 use super::client::{ClientError, RevocationAnswer};
+use super::names::{digest, PublishedList, TableBuilder};
+use super::pace::{release, Pace};
 use super::revocation_list::{verify_list, ListError};
 use super::service_client::ServiceClient;
 use super::snapshot::{List, Snapshot};
 use crate::net::{exiting, now_micros, now_msec, now_sec, Timer};
-use crate::signing_dir;
+use crate::signing_dir::{self, Replaced, Replacement};
 
 /// Why certificates or revocation list are no newer than before.
 #[derive(Debug, thiserror::Error)]
@@ -85,10 +89,9 @@ impl ServiceClient {
     async fn fetch_list_once(&self) -> Result<(), RefreshError> {
         let log = ngx_cycle_log();
         let mut draft = self.draft()?;
-        let usable = Signers::from_pem(&draft.snapshot.signing, &draft.snapshot.ca, now_sec());
-        let mut signers = match usable {
+        let mut signers = match self.certificates.of(&draft.snapshot, now_sec()) {
             Ok(signers) => signers,
-            Err(_) => self.fetch_certificates(&mut draft).await?,
+            Err(_) => Rc::new(self.fetch_certificates(&mut draft).await?),
         };
         if !self.service.settings.revocation {
             return Ok(());
@@ -97,6 +100,7 @@ impl ServiceClient {
         debug!(log, "keystone: fetching the revocation list from \"{}\"", self.service.name());
         // The list is as old as the request for it, not as the response.
         let asked = SentAt { tick: now_msec(), micros: now_micros() };
+        let mut signed_list = None;
         let list = match self.client.revocation_list().await? {
             RevocationAnswer::NoList { status } => {
                 if draft.snapshot.list != List::Absent {
@@ -109,21 +113,28 @@ impl ServiceClient {
                 }
                 List::Absent
             }
-            RevocationAnswer::Signed(signed) => {
-                let mut content = verify_list(signed.as_bytes(), &signers, now_sec());
+            RevocationAnswer::Signed(mut list) => {
+                let signed = list.take_message().map_err(ListError::Cms)?;
+                let mut content = verify_list(&signed, &signers, now_sec(), PACE).await;
                 let may_look = self.time_to_rotation().is_zero();
                 if matches!(content, Err(ListError::Signature(_))) && may_look {
                     self.state.set_rotation_tried_at(now_msec());
-                    signers = self.fetch_certificates(&mut draft).await?;
-                    content = verify_list(signed.as_bytes(), &signers, now_sec());
+                    signers = Rc::new(self.fetch_certificates(&mut draft).await?);
+                    content = verify_list(&signed, &signers, now_sec(), PACE).await;
                 }
-                let content = content?;
-                self.write_file(signing_dir::REVOKED, signed.as_bytes());
-                List::Content(content)
+                let published = self.publish_names(&draft, content?).await?;
+                release(signed.into_der(), PACE).await;
+                signed_list = Some(list);
+                List::Published(published)
             }
         };
         let next = Snapshot { list, ..draft.snapshot.clone() };
         self.publish(&mut draft, next, Some(&asked))?;
+        if let Some(list) = signed_list {
+            let written = self.write_list(list.pem()).await;
+            self.report_written(signing_dir::REVOKED, &written);
+            release(list.into_pem(), PACE).await;
+        }
         self.restore_files(&draft.snapshot);
         Ok(())
     }
@@ -151,6 +162,22 @@ impl ServiceClient {
                 self.write_file(name, bytes);
             }
         }
+    }
+
+    /// Puts the names of a list into the zone, unless they are there.
+    async fn publish_names(
+        &self,
+        draft: &Draft,
+        content: &[u8],
+    ) -> Result<PublishedList, RefreshError> {
+        let digest = digest(content, PACE).await;
+        let known = match &draft.snapshot.list {
+            List::Published(list) if list.digest == digest => return Ok(*list),
+            List::Published(list) => Some(list),
+            List::Absent | List::Unknown => None,
+        };
+        let (zone, state, service) = (self.zone, self.state, self.service.id);
+        TableBuilder { zone, state, service, pace: PACE }.build(content, digest, known).await
     }
 
     /// Fetches the certificates, and publishes them if they have changed.
@@ -208,9 +235,14 @@ impl ServiceClient {
             if !self.is_current() {
                 return Err(RefreshError::Retired);
             }
+            let is_overwritten = match &next.list {
+                list if *list == draft.snapshot.list => false,
+                List::Published(list) => !self.state.is_building_names(list.number),
+                List::Absent | List::Unknown => false,
+            };
             let is_older =
                 list_asked.is_some_and(|asked| self.list_was_asked_since(asked.micros + 1));
-            if is_older || self.state.generation() != draft.base {
+            if is_overwritten || is_older || self.state.generation() != draft.base {
                 return Err(RefreshError::Overtaken);
             }
             if let Some(bytes) = &bytes {
@@ -230,11 +262,36 @@ impl ServiceClient {
         Ok(())
     }
 
-    /// Without the file, a restart has to ask; nothing else depends on it.
     fn write_file(&self, name: &str, bytes: &[u8]) {
+        let written = signing_dir::store(&self.service.settings.signing_dir, name, bytes);
+        self.report_written(name, &written);
+    }
+
+    async fn write_list(&self, pem: &[u8]) -> io::Result<()> {
+        let directory = &self.service.settings.signing_dir;
+        let mut replacement = Replacement::begin(directory, signing_dir::REVOKED)?;
+        replacement.allocate(pem.len());
+        for (at, part) in pem.chunks(WRITTEN_BYTES).enumerate() {
+            if at > 0 {
+                PACE.pause().await;
+            }
+            replacement.write(part)?;
+        }
+        let replaced = Replaced::find(directory, signing_dir::REVOKED);
+        replacement.finish()?;
+        if let Some(mut replaced) = replaced {
+            while replaced.shrink() {
+                PACE.pause().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Without the file, a restart has to ask; nothing else depends on it.
+    fn report_written(&self, name: &str, written: &io::Result<()>) {
         let directory = &self.service.settings.signing_dir;
         let (log, shown) = (ngx_cycle_log(), directory.display());
-        match signing_dir::store(directory, name, bytes) {
+        match written {
             Ok(()) if self.write_failures.on_success() => {
                 notice!(log, "keystone: {shown} can be written again");
             }
@@ -247,6 +304,12 @@ impl ServiceClient {
 }
 
 const OVERTAKEN_TRIES: usize = 3;
+
+/// A long list takes many rounds of the event loop.
+const PACE: Pace = Pace::EachRound;
+
+/// What is written of the list in a round.
+const WRITTEN_BYTES: usize = 64 << 10;
 
 /// How often the files are checked.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);

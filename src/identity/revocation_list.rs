@@ -1,18 +1,21 @@
 //! Verifies the signed revocation list.
 
 use keystone_token::cms::{SignedData, Signers};
-use keystone_token::revocation::RevocationList;
 
-/// The content of a signed revocation list, verified and known to parse.
-pub(super) fn verify_list(
-    signed: &[u8],
-    signers: &Signers,
+use super::pace::Pace;
+
+/// The content of a signed revocation list, verified.
+pub(super) async fn verify_list<'a>(
+    signed: &'a SignedData,
+    signers: &'a Signers,
     now: i64,
-) -> Result<Vec<u8>, ListError> {
-    let signed = SignedData::from_pem(signed)?;
-    let content = signers.verify(&signed, now)?;
-    RevocationList::from_json(content)?;
-    Ok(content.to_vec())
+    pace: Pace,
+) -> Result<&'a [u8], ListError> {
+    let mut verification = signers.verify_in_steps(signed, now)?;
+    while verification.update(HASHED_BYTES)? {
+        pace.pause().await;
+    }
+    Ok(verification.finish()?)
 }
 
 /// Why a revocation list cannot be used.
@@ -28,3 +31,6 @@ pub(super) enum ListError {
     #[error("the revocation list cannot be verified: {0}")]
     Signature(#[from] keystone_token::cms::SignatureError),
 }
+
+/// What is hashed in a step.
+const HASHED_BYTES: usize = 64 << 10;

@@ -5,10 +5,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use keystone_conf::{Credentials, ServiceSettings, ServiceUri};
-use keystone_token::cms::Signers;
+use keystone_token::cms::{SignedData, Signers};
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
-use super::revocation_list::verify_list;
+use super::fetch::RefreshError;
+use super::names::{digest, PublishedList, TableBuilder};
+use super::pace::{at_once, Pace};
+use super::revocation_list::ListError;
 use super::second_level::{Setup, SetupError};
 use super::snapshot::{List, Snapshot};
 use crate::net::{
@@ -125,10 +128,26 @@ pub fn start(
     if known.is_some_and(|known| !known.signing.is_empty()) {
         return Ok(());
     }
-    let Some((mut snapshot, age)) = read_directory(directory, now_sec(), log) else {
+    let Some((mut snapshot, revoked)) = read_directory(directory, now_sec(), log) else {
         return Ok(());
     };
+    let mut age = None;
+    if let Some((content, list_age)) = revoked {
+        match publish_names(service, *zone, *state, &content) {
+            Ok(list) => {
+                snapshot.list = List::Published(list);
+                age = Some(list_age);
+            }
+            Err(reason) => report_left_aside(directory, signing_dir::REVOKED, &reason, log),
+        }
+    }
     zone.locked(|| {
+        if let List::Published(list) = &snapshot.list {
+            // A worker of the configuration before has begun to fill the same table.
+            if !state.is_building_names(list.number) {
+                return;
+            }
+        }
         // What tokens were checked against before is gone.
         snapshot.generation = state.generation() + 1;
         if state.snapshot().store(&snapshot.encode()) {
@@ -143,17 +162,45 @@ pub fn start(
     Ok(())
 }
 
-/// A snapshot of what lies in the directory, as far as it verifies, and how old its list is.
+/// Puts the names of a list into the zone.
+fn publish_names(
+    service: &Service,
+    zone: Zone,
+    state: ServiceState,
+    content: &[u8],
+) -> Result<PublishedList, RefreshError> {
+    let builder = TableBuilder { zone, state, service: service.id, pace: Pace::AtOnce };
+    let built = at_once(async {
+        let digest = digest(content, Pace::AtOnce).await;
+        builder.build(content, digest, None).await
+    });
+    built.unwrap_or(Err(RefreshError::Overtaken))
+}
+
+fn report_left_aside(
+    directory: &Path,
+    name: &str,
+    reason: &dyn std::fmt::Display,
+    log: *mut ngx_log_t,
+) {
+    warn!(log, "keystone: {}/{name} is left aside: {reason}", directory.display());
+}
+
+/// The content of a list in the directory, and how old it is.
+type ListFile = (Vec<u8>, Duration);
+
+/// A snapshot of what lies in the directory, as far as it verifies, without the list, and the
+/// list.
 fn read_directory(
     directory: &Path,
     now: i64,
     log: *mut ngx_log_t,
-) -> Option<(Snapshot, Option<Duration>)> {
+) -> Option<(Snapshot, Option<ListFile>)> {
     let complain = |reason: String| warn!(log, "keystone: {reason}");
     let files = signing_dir::load(directory, complain);
     let (signing, ca) = (files.signing?, files.ca?);
     let left_aside = |name: &str, reason: &dyn std::fmt::Display| {
-        warn!(log, "keystone: {}/{name} is left aside: {reason}", directory.display());
+        report_left_aside(directory, name, reason, log);
     };
     let signers = match Signers::from_pem(&signing, &ca, now) {
         Ok(signers) => signers,
@@ -162,16 +209,19 @@ fn read_directory(
             return None;
         }
     };
-    let mut snapshot = Snapshot { generation: 0, signing, ca, list: List::Unknown };
-    let mut list_age = None;
-    if let Some((signed, age)) = files.revoked {
-        match verify_list(&signed, &signers, now) {
-            Ok(content) => {
-                snapshot.list = List::Content(content);
-                list_age = Some(age);
-            }
-            Err(reason) => left_aside(signing_dir::REVOKED, &reason),
+    let snapshot = Snapshot { generation: 0, signing, ca, list: List::Unknown };
+    let revoked = files.revoked.and_then(|(pem, age)| match verify_file(&pem, &signers, now) {
+        Ok(content) => Some((content, age)),
+        Err(reason) => {
+            left_aside(signing_dir::REVOKED, &reason);
+            None
         }
-    }
-    Some((snapshot, list_age))
+    });
+    Some((snapshot, revoked))
+}
+
+fn verify_file(pem: &[u8], signers: &Signers, now: i64) -> Result<Vec<u8>, ListError> {
+    let signed = SignedData::from_pem(pem)?;
+    let content = signers.verify(&signed, now)?;
+    Ok(content.to_vec())
 }

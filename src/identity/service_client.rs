@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::sync::atomic::{fence, Ordering};
 use std::time::Duration;
 
 use keystone_zone::Row;
@@ -16,7 +17,7 @@ use super::pending::{Refreshes, Validations};
 use super::second_level::SecondLevel;
 use super::service::Service;
 use super::shared_token::SharedToken;
-use super::snapshot::{Material, Snapshot, LOAD_TRIES};
+use super::snapshot::{Material, ParsedCertificates, Snapshot, LOAD_TRIES};
 use crate::failure_log::{FailureLog, LogRateLimit};
 use crate::net::{now_msec, now_sec};
 use crate::zone::{ServiceCounters, ServiceState, Zone};
@@ -30,6 +31,7 @@ pub struct ServiceClient {
     pub(super) row: Row<'static>,
     pub(super) client: KeystoneClient,
     material: RefCell<Rc<Material>>,
+    pub(super) certificates: ParsedCertificates,
     pub(super) refreshes: Refreshes,
     pub(super) validations: Validations,
     pub(super) events: Events,
@@ -71,6 +73,7 @@ impl ServiceClient {
             row,
             client: KeystoneClient::new(service, tokens, counters, log),
             material: RefCell::default(),
+            certificates: ParsedCertificates::default(),
             refreshes: Refreshes::default(),
             validations: Validations::default(),
             events: Events::default(),
@@ -116,7 +119,10 @@ impl ServiceClient {
                 Some([]) => Some(Material { generation, ..Material::default() }),
                 Some(bytes) => Snapshot::decode(bytes)
                     .filter(|snapshot| snapshot.generation == generation)
-                    .map(|snapshot| Material::new(&snapshot, now_sec())),
+                    .map(|snapshot| {
+                        let signers = self.certificates.of(&snapshot, now_sec()).ok();
+                        Material::new(&snapshot, self.zone, &self.state, signers)
+                    }),
                 // A writer is at work.
                 None => None,
             };
@@ -128,6 +134,13 @@ impl ServiceClient {
             return material;
         }
         current
+    }
+
+    /// Whether the material is still the published one. If not, the names of its revocation list
+    /// may have been overwritten while they were looked up.
+    pub fn is_current_material(&self, material: &Material) -> bool {
+        fence(Ordering::Acquire);
+        self.generation() == material.generation
     }
 
     /// Notes that a PKI token came, so that certificates and list are kept fresh.

@@ -1,4 +1,5 @@
-//! Validation of tokens by the identity service: one for all requests that wait for the same token.
+//! Validation of tokens by the identity service: one for all requests that wait for the same token,
+//! in this worker ([`SingleFlight`](super::single_flight)) and in the others ([`Asker`]).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use keystone_token::result::AuthResult;
 use keystone_zone::CacheParams;
 use ngx::log::ngx_cycle_log;
 
+use super::claim::{claim_outcome, renewing, Asker};
 use super::client::ClientError;
 use super::pending::{PendingLimit, Unavailable, ValidationRequest};
 use super::service_client::ServiceClient;
@@ -88,8 +90,21 @@ impl ServiceClient {
         call.outcome().await
     }
 
-    /// The answer, which is also put into the shared cache.
+    /// The answer, from this worker's question or from that of another one.
     async fn answer(self: &Rc<Self>, request: &ValidationRequest) -> Outcome {
+        let claim = match self.asker(request).await {
+            Asker::Other(outcome) => return outcome,
+            Asker::This(claim) => claim,
+        };
+        let outcome = renewing(claim.as_ref(), self.ask_and_keep(request)).await;
+        if let Some(claim) = claim {
+            claim.end(claim_outcome(&outcome));
+        }
+        outcome
+    }
+
+    /// The answer, which is also put into the shared cache.
+    async fn ask_and_keep(self: &Rc<Self>, request: &ValidationRequest) -> Outcome {
         if let Some((identity, params)) = self.get_shared(request).await {
             let answer = Answer::Valid(identity);
             self.zone.keep(&request.valid_key, &answer, &params);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{HeaderValue, CONNECTION, HOST, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Collected, Full, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use nginx_sys::ngx_log_t;
@@ -260,11 +260,20 @@ async fn collect(body: Incoming, max_body: usize) -> Result<Bytes, NetError> {
     if body.size_hint().lower() > max_body as u64 {
         return Err(too_large());
     }
-    let whole = Limited::new(body, max_body).collect().await;
-    whole.map(Collected::to_bytes).map_err(|err| match err.downcast_ref::<hyper::Error>() {
-        Some(err) => NetError::from_hyper(err),
-        None => too_large(),
-    })
+    // In one piece: to put the pieces of a long body together at its end takes milliseconds.
+    let length = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+    let mut whole = Vec::with_capacity(length.min(max_body));
+    let mut body = Limited::new(body, max_body);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|err| match err.downcast_ref::<hyper::Error>() {
+            Some(err) => NetError::from_hyper(err),
+            None => too_large(),
+        })?;
+        if let Some(data) = frame.data_ref() {
+            whole.extend_from_slice(data);
+        }
+    }
+    Ok(whole.into())
 }
 
 /// `timeout` of a `Keep-Alive` header.

@@ -12,8 +12,9 @@
 //! would keep nginx in this one.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{poll_fn, Future};
 use std::mem::{self, ManuallyDrop};
+use std::task::Poll;
 
 use async_task::{Runnable, ScheduleInfo, Task, WithInfo};
 
@@ -34,6 +35,19 @@ where
     let (runnable, task) = async_task::spawn_local(future, WithInfo(schedule));
     run(runnable);
     task
+}
+
+/// Lets nginx's event loop go on: the task continues in its next round.
+pub async fn next_round() {
+    let mut is_next = false;
+    poll_fn(|cx| {
+        if mem::replace(&mut is_next, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Drops the futures of all tasks that were woken or cancelled, and so ends them: for a worker that

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use keystone_gateway::status::cells;
-use keystone_zone::{Blob, Counters, Lease, WORD};
+use keystone_zone::{Blob, Counters, Lease, NameTable, WORD};
 
 use super::counters;
 
@@ -16,9 +16,8 @@ pub struct ServiceState {
 impl ServiceState {
     /// The words to allocate for a state in a zone of `zone_size` bytes.
     pub(super) fn words(zone_size: usize) -> usize {
-        let snapshot = (zone_size / SNAPSHOT_SHARE).max(SNAPSHOT_LEAST);
         let events = Blob::words(zone_size / EVENTS_SHARE);
-        SNAPSHOT + Blob::words(snapshot) + events + counters::rows(zone_size)
+        SNAPSHOT + snapshot_words(zone_size) + events + counters::rows(zone_size)
     }
 
     /// # Safety
@@ -42,6 +41,8 @@ impl ServiceState {
         words[GENERATION].store(1, Ordering::Relaxed);
         let pending_at = words.len() - pending;
         words[EVENTS_AT].store((pending_at - events) as u64, Ordering::Relaxed);
+        let names_at = SNAPSHOT + snapshot_words(zone_size) / CERTIFICATES_SHARE;
+        words[NAMES_AT].store(names_at as u64, Ordering::Relaxed);
         words[PENDING_AT].store(pending_at as u64, Ordering::Relaxed);
         Some(Self { words })
     }
@@ -232,14 +233,43 @@ impl ServiceState {
         Blob::new(&self.words[HEADER..HEADER + Blob::words(TOKEN_CAPACITY)])
     }
 
-    /// Certificates and revocation list, as `identity::snapshot` writes them.
+    /// Certificates, and what is known of the revocation list, as `identity::snapshot` writes them.
     pub fn snapshot(&self) -> Blob<'static> {
-        Blob::new(&self.words[SNAPSHOT..self.events_at()])
+        Blob::new(&self.words[SNAPSHOT..self.names_at()])
+    }
+
+    /// One of the two tables of the names in a revocation list, with so many slots of those that
+    /// there are.
+    pub fn names(&self, half: usize, slots: usize) -> NameTable<'static> {
+        let words = &self.words[self.names_at()..self.events_at()];
+        let (first, second) = words.split_at(words.len() / 2);
+        let words = if half == 0 { first } else { second };
+        NameTable::new(&words[..NameTable::words(slots).min(words.len())])
+    }
+
+    /// How many slots a table can have.
+    pub fn name_slots(&self) -> usize {
+        (self.events_at() - self.names_at()) / 2 / NameTable::words(1)
+    }
+
+    /// Begins to fill the table that is not published, and ends what another worker has begun. The
+    /// caller holds the zone's mutex.
+    pub fn begin_names(&self) -> u64 {
+        self.words[NAMES_NUMBER].fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Whether no other worker has begun to fill the table since. The caller holds the zone's mutex.
+    pub fn is_building_names(&self, number: u64) -> bool {
+        self.words[NAMES_NUMBER].load(Ordering::Acquire) == number
     }
 
     /// Revocation events, as `identity::events` writes them.
     pub fn events(&self) -> Blob<'static> {
         Blob::new(&self.words[self.events_at()..self.pending_at()])
+    }
+
+    fn names_at(&self) -> usize {
+        self.place(NAMES_AT).min(self.events_at())
     }
 
     fn events_at(&self) -> usize {
@@ -395,13 +425,15 @@ const RETRIES: usize = 22;
 const ROTATION_LEASE: usize = 23;
 const LIST_ASKED_AT: usize = 24;
 const FAILURES: usize = 25;
-const HELD_UNTIL: usize = 26;
+const NAMES_AT: usize = 26;
+const NAMES_NUMBER: usize = 27;
+const HELD_UNTIL: usize = 28;
 const LIMITED: usize = HELD_UNTIL + cells::ENDPOINTS;
 const LIMITED_BY_ADDRESS: usize = LIMITED + 1;
 const HEADER: usize = LIMITED_BY_ADDRESS + 1;
 
 /// What a state keeps when another service gets it.
-const KEPT: [usize; 12] = [
+const KEPT: [usize; 14] = [
     WORDS,
     ID,
     NEXT,
@@ -414,6 +446,8 @@ const KEPT: [usize; 12] = [
     EVENTS_GENERATION,
     EVENTS_LEASE,
     PENDING_AT,
+    NAMES_AT,
+    NAMES_NUMBER,
 ];
 
 /// Milliseconds, more than a file can be old.
@@ -435,9 +469,17 @@ const SNAPSHOT: usize = LAST_ERROR + Blob::words(ERROR_CAPACITY);
 /// An error names an address and a reason.
 const ERROR_CAPACITY: usize = 512;
 
-/// The snapshot's share of the zone, and its least size in bytes.
+/// The words for the snapshot and the two tables of names.
+fn snapshot_words(zone_size: usize) -> usize {
+    (zone_size / SNAPSHOT_SHARE).max(SNAPSHOT_LEAST) / WORD
+}
+
+/// Their share of the zone, and their least size in bytes.
 const SNAPSHOT_SHARE: usize = 16;
 const SNAPSHOT_LEAST: usize = 64 << 10;
+
+/// The share of the snapshot in that: most of it are certificates.
+const CERTIFICATES_SHARE: usize = 4;
 
 /// The share of the revocation events.
 const EVENTS_SHARE: usize = 32;

@@ -16,7 +16,7 @@ use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 use openssl::x509::{X509NameRef, X509PurposeId, X509Ref, X509StoreContext, X509};
 
-use super::verifier::Verifier;
+use super::verifier::{ContentHash, Verifier};
 use super::SignedData;
 use crate::der::{self, Reader};
 use crate::openssl_error::OpenSslError;
@@ -72,14 +72,32 @@ impl Signers {
     /// Verifies the signature with the certificate that the message names, and returns what
     /// was signed.
     pub fn verify<'a>(&self, signed: &'a SignedData, now: i64) -> Result<&'a [u8], SignatureError> {
+        self.verify_with(signed, |signer| signer.verify(signed, now))
+    }
+
+    fn verify_with<'a>(
+        &self,
+        signed: &'a SignedData,
+        verify: impl Fn(&Signer) -> Result<(), SignatureError>,
+    ) -> Result<&'a [u8], SignatureError> {
         let mut failure = SignatureError::UnknownSigner;
         for signer in self.0.iter().filter(|signer| signer.is_named_by(signed)) {
-            match signer.verify(signed, now) {
+            match verify(signer) {
                 Ok(()) => return Ok(signed.content()),
                 Err(error) => failure = error,
             }
         }
         Err(failure)
+    }
+
+    /// Begins to verify a signature in steps, as [`verify`](Self::verify) does in one.
+    pub fn verify_in_steps<'a>(
+        &'a self,
+        signed: &'a SignedData,
+        now: i64,
+    ) -> Result<Verification<'a>, SignatureError> {
+        let hash = ContentHash::new(signed.digest).map_err(|_| SignatureError::BadSignature)?;
+        Ok(Verification { signers: self, signed, now, hash, hashed: 0 })
     }
 
     /// The certificates, for an operator to see.
@@ -130,16 +148,64 @@ impl Signer {
     }
 
     fn verify(&self, signed: &SignedData, now: i64) -> Result<(), SignatureError> {
+        self.verify_with(now, || {
+            self.key.verify(signed.digest, signed.content(), signed.signature())
+        })
+    }
+
+    fn verify_hash(
+        &self,
+        signed: &SignedData,
+        hash: &[u8],
+        now: i64,
+    ) -> Result<(), SignatureError> {
+        self.verify_with(now, || self.key.verify_hash(signed.digest, hash, signed.signature()))
+    }
+
+    fn verify_with(
+        &self,
+        now: i64,
+        holds: impl FnOnce() -> Result<bool, ErrorStack>,
+    ) -> Result<(), SignatureError> {
         if now < self.not_before {
             return Err(SignatureError::NotYetValid);
         }
         if now >= self.not_after {
             return Err(SignatureError::Expired);
         }
-        match self.key.verify(signed.digest, signed.content(), signed.signature()) {
+        match holds() {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(SignatureError::BadSignature),
         }
+    }
+}
+
+/// The verification of a signature, in steps: a long content takes its time to be hashed.
+pub struct Verification<'a> {
+    signers: &'a Signers,
+    signed: &'a SignedData,
+    now: i64,
+    hash: ContentHash,
+    /// How much of the content is hashed.
+    hashed: usize,
+}
+
+impl<'a> Verification<'a> {
+    /// Hashes `most` bytes more, and says whether there are others.
+    pub fn update(&mut self, most: usize) -> Result<bool, SignatureError> {
+        let rest = &self.signed.content()[self.hashed..];
+        let next = &rest[..rest.len().min(most)];
+        self.hash.update(next).map_err(|_| SignatureError::BadSignature)?;
+        self.hashed += next.len();
+        Ok(next.len() < rest.len())
+    }
+
+    /// Hashes what is left, and returns what was signed.
+    pub fn finish(mut self) -> Result<&'a [u8], SignatureError> {
+        self.update(usize::MAX)?;
+        let hash = self.hash.finish().map_err(|_| SignatureError::BadSignature)?;
+        let (signed, now) = (self.signed, self.now);
+        self.signers.verify_with(signed, |signer| signer.verify_hash(signed, &hash, now))
     }
 }
 

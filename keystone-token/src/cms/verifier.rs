@@ -34,14 +34,59 @@ impl Verifier {
         content: &[u8],
         signature: &[u8],
     ) -> Result<bool, ErrorStack> {
+        self.with_contexts(digest, |contexts| {
+            let mut hash = [0; MAX_HASH_LEN];
+            contexts.hash.digest_init(&contexts.digest)?;
+            contexts.hash.digest_update(content)?;
+            let len = contexts.hash.digest_final(&mut hash)?;
+            contexts.rsa.verify(&hash[..len], signature)
+        })
+    }
+
+    /// The same where the content was hashed by a [`ContentHash`].
+    pub(super) fn verify_hash(
+        &self,
+        digest: Digest,
+        hash: &[u8],
+        signature: &[u8],
+    ) -> Result<bool, ErrorStack> {
+        self.with_contexts(digest, |contexts| contexts.rsa.verify(hash, signature))
+    }
+
+    fn with_contexts<T>(
+        &self,
+        digest: Digest,
+        verify: impl FnOnce(&mut Contexts) -> Result<T, ErrorStack>,
+    ) -> Result<T, ErrorStack> {
         // Whatever a panic has left behind, each use begins anew.
         let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
         let contexts = &mut contexts[digest as usize];
-        let contexts = match contexts {
+        verify(match contexts {
             Some(contexts) => contexts,
             None => contexts.insert(Contexts::new(&self.key, digest)?),
-        };
-        contexts.verify(content, signature)
+        })
+    }
+}
+
+/// A content that is hashed in steps.
+pub(super) struct ContentHash(MdCtx);
+
+impl ContentHash {
+    pub(super) fn new(digest: Digest) -> Result<Self, ErrorStack> {
+        let mut hash = MdCtx::new()?;
+        hash.digest_init(&*Md::fetch(None, digest.name(), None)?)?;
+        Ok(Self(hash))
+    }
+
+    pub(super) fn update(&mut self, content: &[u8]) -> Result<(), ErrorStack> {
+        self.0.digest_update(content)
+    }
+
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, ErrorStack> {
+        let mut hash = vec![0; MAX_HASH_LEN];
+        let len = self.0.digest_final(&mut hash)?;
+        hash.truncate(len);
+        Ok(hash)
     }
 }
 
@@ -59,14 +104,6 @@ impl Contexts {
         rsa.set_rsa_padding(Padding::PKCS1)?;
         rsa.set_signature_md(&digest)?;
         Ok(Self { digest, hash: MdCtx::new()?, rsa })
-    }
-
-    fn verify(&mut self, content: &[u8], signature: &[u8]) -> Result<bool, ErrorStack> {
-        let mut hash = [0; MAX_HASH_LEN];
-        self.hash.digest_init(&self.digest)?;
-        self.hash.digest_update(content)?;
-        let len = self.hash.digest_final(&mut hash)?;
-        self.rsa.verify(&hash[..len], signature)
     }
 }
 

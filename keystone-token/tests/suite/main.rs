@@ -4,6 +4,7 @@ mod access_rules;
 mod cms;
 mod flips;
 mod identity;
+mod long_lists;
 mod pki;
 mod properties;
 mod revocation;

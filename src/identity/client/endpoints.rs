@@ -398,8 +398,8 @@ fn pause(round: usize) -> Duration {
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-/// Bound on an answer; a revocation list has some 100 bytes an entry.
-const MAX_BODY: usize = 16 << 20;
+/// Bound on an answer; a revocation list has some 160 bytes an entry.
+const MAX_BODY: usize = 64 << 20;
 
 /// The same for one about a token: there may be many at a time, each with a catalog.
 const MAX_TOKEN: usize = 1 << 20;

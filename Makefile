@@ -220,6 +220,11 @@ bench-quick: ## The same with fewer rounds (2 minutes)
 bench-publish: bench ## The same, and put the plots into docs/bench
 	install -D -m 0644 -t docs/bench $(BUILD)/bench/*.svg
 
+.PHONY: bench-criterion
+bench-criterion: ## Measure the steps of keystone-token and keystone-zone with Criterion (3 minutes)
+	$(call install_packages,$(BUILD_PACKAGES))
+	cargo bench --locked -p keystone-bench --bench token --bench zone
+
 .PHONY: bench-instructions
 bench-instructions: build ## Count the instructions of the parts of a token's way, and compare them (1 minute)
 	$(call install_packages,$(INSTRUCTIONS_PACKAGES))

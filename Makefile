@@ -42,7 +42,10 @@ LINT_PACKAGES := shellcheck
 FUZZ_PACKAGES := g++ libssl-dev pkg-config
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
-BENCH_PACKAGES := openssl wrk
+BENCH_PACKAGES := openssl wrk memcached uwsgi-core uwsgi-plugin-python3
+# What the Python environments lack to be measured, and how long it is measured.
+BENCH_PEERS := $(BUILD)/bench-peers
+BENCH_OPTIONS ?=
 INSTRUCTIONS_PACKAGES := valgrind
 
 # The oldest Rust that the module is built with.
@@ -206,11 +209,26 @@ fuzz-packages:
 	$(call install_packages,$(FUZZ_PACKAGES))
 
 .PHONY: bench
-bench: build ## Measure the cost of a protected request (2 minutes)
+bench: build oracle keystone ## Measure the cost of a protected request, beside auth_token: build/bench/results.md (6 minutes)
 	$(call install_packages,$(BENCH_PACKAGES))
 	@cargo build --locked --release -p keystone-bench $(CARGO_FAILED)
+	benches/peers/setup.sh $(BENCH_PEERS) $(ORACLE)/bin/python
 	@$(call say,The benchmark)
-	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-bench
+	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) KEYSTONE_PEERS_DIR=$(BENCH_PEERS) \
+		$(TARGET)/release/keystone-bench --out $(BUILD)/bench $(BENCH_OPTIONS)
+
+.PHONY: bench-quick
+bench-quick: ## The same with fewer rounds (2 minutes)
+	@$(MAKE) --no-print-directory bench BENCH_OPTIONS='--rounds 5 --slice 60'
+
+.PHONY: bench-publish
+bench-publish: bench ## The same, and put the plots into docs/bench
+	install -D -m 0644 -t docs/bench $(BUILD)/bench/*.svg
+
+.PHONY: bench-criterion
+bench-criterion: ## Measure the steps of keystone-token and keystone-zone with Criterion (3 minutes)
+	$(call install_packages,$(BUILD_PACKAGES))
+	cargo bench --locked -p keystone-bench --bench token --bench zone
 
 .PHONY: bench-instructions
 bench-instructions: build ## Count the instructions of the parts of a token's way, and compare them (1 minute)
@@ -256,7 +274,7 @@ lint: build
 	cargo clippy --locked --release --manifest-path fuzz/Cargo.toml --no-default-features \
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
-	shellcheck -x -a fuzz/run.sh tests/deny/setup.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh \
+	shellcheck -x -a benches/peers/setup.sh fuzz/run.sh tests/deny/setup.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh \
 		tests/sanitizer/miri.sh tests/sanitizer/run.sh \
 		tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh
 

@@ -6,26 +6,37 @@
 //! one request; requests per second depend on the client as well. Nothing here passes or fails by a
 //! time, but every answer must have the right status.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+mod auth_token;
 mod client;
 mod cpu;
+mod figure;
 mod instructions;
 mod measured;
 mod micro;
 mod online;
-mod peer;
+mod openssl;
+mod plot;
 mod report;
+mod results;
+mod row;
 mod stage;
 mod tokens;
+mod zone;
 
+use auth_token::Peers;
 use cpu::Pins;
+use figure::Figures;
 use keystone_testbed::pki::Pki;
 use micro::Parts;
 use online::Questions;
 use report::Table;
-use stage::{Stage, ROWS};
+use results::Measurements;
+use row::ROWS;
+use stage::Stage;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -36,6 +47,7 @@ fn main() -> ExitCode {
         ["instructions", file] => instructions::compare(file.as_ref()),
         ["instructions", file, "--write"] => instructions::write(file.as_ref()),
         ["parts"] => measure_parts(),
+        ["zone-process", file, seed] => zone::process(file.as_ref(), seed),
         ["counted", dir, part] => instructions::counted(dir.as_ref(), part),
         _ => match Options::read(&words) {
             Some(options) => run(&options),
@@ -55,33 +67,50 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
+    std::fs::create_dir_all(&options.out)?;
     let mut stage = Stage::set(Pins::choose()?, options.tokens)?;
+    let peers = Peers::start(&stage)?;
     stage.check()?;
-    report::introduce(&stage, options);
+    let about = report::about(&stage, options);
+    about.iter().for_each(|line| println!("{line}"));
 
-    let mut requests = Table::new(ROWS);
-    let (mut verifications, mut processes) = (Vec::new(), Vec::new());
-    let mut parts = Parts::new(stage.pki(), stage.tokens())?;
-    let mut questions = Questions::new()?;
+    let mut measured = Measurements {
+        requests: Table::new(),
+        parts: Parts::new(stage.pki(), stage.tokens())?,
+        questions: Questions::new()?,
+        peers,
+        processes: Vec::new(),
+        growth: Vec::new(),
+        missed: Vec::new(),
+    };
     for round in 1..=options.rounds {
         for row in 0..ROWS.len() {
-            requests.add(row, stage.measure(row, options.slice)?);
+            let line = stage.measure(row, options.slice)?;
+            measured.requests.add(row, line);
         }
-        parts.measure();
+        measured.parts.measure();
         // These take long, and vary little.
         if round % 4 == 1 {
             eprintln!("Round {round} of {}.", options.rounds);
-            verifications.push(peer::rsa_verification(stage.pins())?);
-            processes.push(peer::cms_verify(&stage)?);
-            questions.measure(&stage)?;
+            measured.processes.push(openssl::cms_verify(&stage)?);
+            measured.questions.measure(&stage)?;
+            measured.missed.push(zone::missed()?);
+            let peers = measured.peers.as_mut().map_or(Ok(()), |peers| peers.measure(&stage));
+            if let Err(error) = peers {
+                // What the module costs is of use without it.
+                eprintln!("auth_token is left out: {error}");
+                measured.peers = None;
+            }
         }
     }
+    drop(stage);
+    measured.growth = zone::grow();
 
-    requests.print();
-    let new_token = requests.on_top(stage::NEW_TOKEN, stage::UNPROTECTED);
-    report::compare_with_openssl(new_token, &verifications, &processes);
-    questions.print();
-    parts.print();
+    let figures = measured.figures(about);
+    println!("\n{}\n{}", measured.requests.text(), figures.markdown());
+    figures.write(&options.out)?;
+    measured.plots(&options.out)?;
+    println!("Written to {}: results.md, results.json and plots.", options.out.display());
     Ok(())
 }
 
@@ -90,7 +119,9 @@ fn measure_parts() -> Result<(), Failure> {
     let pki = Pki::new()?;
     let mut parts = Parts::new(&pki, &tokens::sign(&pki.signing, micro::TOKENS, 3600)?)?;
     (0..PARTS_ROUNDS).for_each(|_| parts.measure());
-    parts.print();
+    let mut figures = Figures::default();
+    figures.add("The parts of a new PKI token, without nginx", parts.figures());
+    println!("{}", figures.markdown());
     Ok(())
 }
 
@@ -101,12 +132,13 @@ struct Options {
     rounds: usize,
     slice: Duration,
     tokens: usize,
+    out: PathBuf,
 }
 
 impl Options {
     fn read(words: &[&str]) -> Option<Self> {
-        let slice = Duration::from_millis(250);
-        let mut options = Self { rounds: 36, slice, tokens: 12_000 };
+        let (slice, out) = (Duration::from_millis(100), "build/bench".into());
+        let mut options = Self { rounds: 32, slice, tokens: 12_000, out };
         for pair in words.chunks(2) {
             let [name, value] = pair else { return None };
             match *name {
@@ -115,7 +147,10 @@ impl Options {
                     let millis = value.parse().ok().filter(|&millis| millis > 0)?;
                     options.slice = Duration::from_millis(millis);
                 }
-                "--tokens" => options.tokens = value.parse().ok().filter(|&tokens| tokens > 0)?,
+                "--tokens" => {
+                    options.tokens = value.parse().ok().filter(|&tokens| tokens >= 12_000)?
+                }
+                "--out" => options.out = value.into(),
                 _ => return None,
             }
         }
@@ -124,10 +159,10 @@ impl Options {
 }
 
 const USAGE: &str = "\
-usage: keystone-bench [--rounds 36] [--slice 250] [--tokens 12000]
+usage: keystone-bench [--rounds 32] [--slice 100] [--tokens 12000] [--out build/bench]
        keystone-bench parts
        keystone-bench instructions FILE [--write]
        a slice is how many milliseconds one line takes in one round;
-       tokens is how many there are that are new each time; FILE has
+       tokens is how many there are that are new each time, at least 12000; FILE has
        the instructions of each part, which are counted and compared, or written
 ";

@@ -20,41 +20,64 @@ use crate::Failure;
 pub struct Load<'a> {
     /// The server.
     pub address: SocketAddr,
-    /// The requests, one after the other and then again from the first.
-    pub requests: &'a [Vec<u8>],
-    /// Which of them is the first.
-    pub first: usize,
+    /// The path of the file.
+    pub path: &'a str,
+    /// The tokens; none are sent where there are none.
+    pub tokens: &'a [String],
+    /// Which of them is next.
+    pub order: Order,
     /// The status of every answer.
     pub status: &'a str,
-    /// How long requests are sent.
-    pub time: Duration,
+    /// When the client stops.
+    pub until: Until,
+}
+
+/// In which order tokens are sent.
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    /// One after the other and then again from the first, beginning with this one.
+    From(usize),
+    /// At random.
+    Random,
+}
+
+/// When a client stops.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// After so many requests.
+    Requests(usize),
+    /// After this time.
+    Time(Duration),
 }
 
 impl Load<'_> {
-    /// Sends it, and looks at the processor time of the process `worker` before and after.
-    pub fn run(&self, worker: i32, pins: &Pins) -> Result<Measured, Failure> {
+    /// Sends it, and looks at the processor time of the processes `workers` before and after.
+    pub fn run(&self, workers: &[i32], pins: &Pins) -> Result<Measured, Failure> {
         let pinned = || pins.client.map_or(Ok(()), pin);
-        let work = || pinned().and_then(|()| self.work(worker)).map_err(|e| e.to_string());
+        let work = || pinned().and_then(|()| self.work(workers)).map_err(|e| e.to_string());
         // A thread of its own, for it stays on its processor.
         let done = thread::scope(|scope| scope.spawn(work).join());
         Ok(done.map_err(|_| "the client panicked")??)
     }
 
-    fn work(&self, worker: i32) -> Result<Measured, Failure> {
-        let mut requests = self.requests.iter().cycle().skip(self.first);
-        let mut next = || requests.next().ok_or("nothing to send");
+    fn work(&self, workers: &[i32]) -> Result<Measured, Failure> {
+        let (mut next, mut request) = (self.numbers(), Vec::new());
+        let mut send = |connection: &mut Connection| {
+            request.clear();
+            let token = next.next().and_then(|at| self.tokens.get(at));
+            write_request(&mut request, self.path, token.map(String::as_str))?;
+            connection.send(&request)
+        };
         let connect = |_| Connection::open(self.address);
         let mut connections: Vec<_> = (0..CONNECTIONS).map(connect).collect::<Result<_, _>>()?;
 
-        let (start, before) = (Instant::now(), cpu::used_by(worker)?);
-        for connection in &mut connections {
-            connection.send(next()?)?;
-        }
+        let (start, before) = (Instant::now(), cpu::used_by_all(workers)?);
+        connections.iter_mut().try_for_each(&mut send)?;
         let mut answers = 0;
-        while start.elapsed() < self.time {
+        while self.goes_on(answers, start) {
             for connection in &mut connections {
                 connection.receive(self.status)?;
-                connection.send(next()?)?;
+                send(connection)?;
                 answers += 1;
             }
         }
@@ -62,9 +85,46 @@ impl Load<'_> {
             connection.receive(self.status)?;
             answers += 1;
         }
-        let (taken, used) = (start.elapsed(), cpu::used_by(worker)?.saturating_sub(before));
+        let (taken, used) = (start.elapsed(), cpu::used_by_all(workers)?.saturating_sub(before));
         Ok(Measured { requests: answers, used, taken })
     }
+
+    fn goes_on(&self, answers: usize, start: Instant) -> bool {
+        match self.until {
+            Until::Requests(number) => answers < number,
+            Until::Time(time) => start.elapsed() < time,
+        }
+    }
+
+    /// The places of the tokens, without end.
+    fn numbers(&self) -> impl Iterator<Item = usize> {
+        let (count, mut state) = (self.tokens.len().max(1), 0x9e37_79b9_7f4a_7c15_u64);
+        let (random, mut at) = match self.order {
+            Order::From(first) => (false, first),
+            Order::Random => (true, 0),
+        };
+        std::iter::repeat_with(move || {
+            // George Marsaglia's xorshift: a client has no time for better ones.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            at += 1;
+            if random {
+                state as usize % count
+            } else {
+                (at - 1) % count
+            }
+        })
+    }
+}
+
+/// Appends a request for a file.
+pub fn write_request(out: &mut Vec<u8>, path: &str, token: Option<&str>) -> Result<(), Failure> {
+    write!(out, "GET {path} HTTP/1.1\r\nHost: localhost\r\n")?;
+    if let Some(token) = token {
+        write!(out, "X-Auth-Token: {token}\r\n")?;
+    }
+    Ok(out.write_all(b"\r\n")?)
 }
 
 struct Connection {

@@ -38,6 +38,15 @@ impl Pins {
         cpu.map_or_else(String::new, |cpu| format!("worker_cpu_affinity 1{:0>cpu$};", ""))
     }
 
+    /// nginx's directive for two workers, each on a processor of its own.
+    pub fn affinities(&self) -> String {
+        let mask = |cpu: usize| format!("1{:0>cpu$}", "");
+        let both = self.worker.zip(self.client);
+        both.map_or_else(String::new, |(one, other)| {
+            format!("worker_cpu_affinity {} {};", mask(one), mask(other))
+        })
+    }
+
     /// A command that will run on this processor.
     pub fn command(cpu: Option<usize>, program: &str) -> Command {
         match cpu {
@@ -74,9 +83,42 @@ pub fn used_by(pid: i32) -> Result<Duration, Failure> {
     }
 }
 
+/// The sum of [`used_by`] of several processes.
+pub fn used_by_all(pids: &[i32]) -> Result<Duration, Failure> {
+    pids.iter().map(|pid| used_by(*pid)).sum()
+}
+
+/// The processor time of a process and of all that it has started and waited for.
+pub fn used_with_children(pid: i32) -> Result<Duration, Failure> {
+    let process = pid.to_string();
+    Ok(used(&process, UTIME)? + used(&process, CUTIME)?)
+}
+
+/// The processes that a process has started.
+pub fn children(parent: i32) -> Result<Vec<i32>, Failure> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        // A process may have ended since.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        if after_name.split_whitespace().nth(PARENT) == Some(parent.to_string().as_str()) {
+            pids.push(pid);
+        }
+    }
+    Ok(pids)
+}
+
 /// The processor time of all processes that this one has started and waited for.
 pub fn used_by_children() -> Result<Duration, Failure> {
     used("self", CUTIME)
+}
+
+/// The load average of the last minute.
+pub fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().unwrap_or("unknown").to_owned()
 }
 
 /// The sum of two neighbours among the numbers of `/proc/PID/stat`: time in user space and in the
@@ -95,6 +137,7 @@ fn used(process: &str, at: usize) -> Result<Duration, Failure> {
 }
 
 /// Where the numbers are, counted from the first field after the name.
+const PARENT: usize = 1;
 const UTIME: usize = 11;
 const CUTIME: usize = 13;
 

@@ -21,6 +21,7 @@ use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::sign::{Signer, Verifier};
 
+use crate::figure::Figure;
 use crate::report::median;
 use crate::tokens::PROJECT;
 use crate::Failure;
@@ -190,13 +191,16 @@ impl Parts {
         }
     }
 
-    /// Prints the medians.
-    pub fn print(&self) {
-        println!("\nThe parts, without nginx (elapsed time):");
-        for part in &self.0 {
-            let micros = median(part.nanoseconds.iter().copied()) / 1e3;
-            println!("  {:<37}{micros:>8.2} µs", part.name);
-        }
+    /// What one of them costs, in microseconds.
+    pub fn median(&self, name: &str) -> f64 {
+        let part = self.0.iter().find(|part| part.name == name);
+        median(part.into_iter().flat_map(|part| &part.nanoseconds).map(|time| time / 1e3))
+    }
+
+    /// What they cost.
+    pub fn figures(&self) -> Vec<Figure> {
+        let micros = |part: &Part| part.nanoseconds.iter().map(|time| time / 1e3).collect();
+        self.0.iter().map(|part| Figure::new(part.name, "µs", micros(part))).collect()
     }
 }
 

@@ -1,50 +1,46 @@
 //! Medians, and what is printed.
 
+use std::fmt::Write as _;
 use std::process::Command;
-use std::time::Duration;
 
 use keystone_testbed::nginx;
 
 use crate::measured::Measured;
-use crate::stage::{
-    Row, Stage, AUTHORISED_OBJECT, CACHED, CACHED_FERNET, NEW_TOKEN, OBJECT, UNPROTECTED,
-};
-use crate::Options;
+use crate::row::{index, ROWS};
+use crate::stage::Stage;
+use crate::{cpu, Options};
 
 /// All lines in all rounds.
-pub struct Table {
-    rows: &'static [Row],
-    measured: Vec<Vec<Measured>>,
-}
+pub struct Table(Vec<Vec<Measured>>);
 
 impl Table {
-    /// A report without measurements.
-    pub fn new(rows: &'static [Row]) -> Self {
-        Self { rows, measured: rows.iter().map(|_| Vec::new()).collect() }
+    /// A table without measurements.
+    pub fn new() -> Self {
+        Self(ROWS.iter().map(|_| Vec::new()).collect())
     }
 
     /// Adds a round of one line.
     pub fn add(&mut self, row: usize, measured: Measured) {
-        self.measured[row].push(measured);
+        self.0[row].push(measured);
     }
 
     /// Prints the median of each row.
-    pub fn print(&self) {
-        println!(
-            "{:<37}{:>8}{:>16}{:>10}{:>9}{:>12}{:>7}",
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "{:<37}{:>8}{:>16}{:>10}{:>9}{:>12}{:>7}\n",
             "", "CPU µs", "middle half", "on top", "ratio", "requests/s", "busy"
         );
-        for (index, row) in self.rows.iter().enumerate() {
-            let rounds = &self.measured[index];
+        for (rounds, row) in self.0.iter().zip(ROWS) {
             let costs = || rounds.iter().map(Measured::cost);
-            let (on_top, ratio) = match row.against == index {
+            let (on_top, ratio) = match row.against == row.key {
                 true => ("-".into(), "1.00".into()),
                 false => (
-                    format!("{:+.1}", self.on_top(index, row.against)),
-                    format!("{:.2}", self.ratio(index, row.against)),
+                    format!("{:+.1}", median(self.on_top(row.key, row.against).into_iter())),
+                    format!("{:.3}", median(self.ratio(row.key, row.against).into_iter())),
                 ),
             };
-            println!(
+            _ = writeln!(
+                text,
                 "{:<37}{:>8.1}{:>16}{on_top:>10}{ratio:>9}{:>12}{:>6.0}%",
                 row.name,
                 median(costs()),
@@ -53,69 +49,63 @@ impl Table {
                 median(rounds.iter().map(Measured::busy)) * 100.0,
             );
         }
-        println!(
-            "\nExpected: a cached token at most 1.25 times the unprotected request (here {:.2}), a \
-             new one at\nmost 90 µs on top of it (here {:.1}), a cached Fernet token at most 1.10 \
-             times a cached PKI token\n(here {:.2}), an object with keystone_swift_auth at most 1.03 \
-             times one without (here {:.2}).",
-            self.ratio(CACHED, UNPROTECTED),
-            self.on_top(NEW_TOKEN, UNPROTECTED),
-            self.ratio(CACHED_FERNET, CACHED),
-            self.ratio(AUTHORISED_OBJECT, OBJECT),
-        );
+        text
     }
 
-    /// How many microseconds more a line costs than another, in the median round.
-    pub fn on_top(&self, row: usize, against: usize) -> f64 {
-        self.compare(row, against, |cost, other| cost - other)
+    /// How many microseconds more a line costs than another, in each round.
+    pub fn on_top(&self, key: &str, against: &str) -> Vec<f64> {
+        self.compare(key, against, |cost, other| cost - other)
     }
 
-    /// How many times as much a line costs as another, in the median round.
-    fn ratio(&self, row: usize, against: usize) -> f64 {
-        self.compare(row, against, |cost, other| cost / other)
+    /// How many times as much a line costs as another, in each round.
+    pub fn ratio(&self, key: &str, against: &str) -> Vec<f64> {
+        self.compare(key, against, |cost, other| cost / other)
     }
 
-    fn compare(&self, row: usize, against: usize, how: fn(f64, f64) -> f64) -> f64 {
-        let pairs = self.measured[row].iter().zip(&self.measured[against]);
-        median(pairs.map(|(measured, other)| how(measured.cost(), other.cost())))
+    /// Microseconds of a request, in each round.
+    pub fn costs(&self, key: &str) -> Vec<f64> {
+        self.rounds(key).iter().map(Measured::cost).collect()
+    }
+
+    fn rounds(&self, key: &str) -> &[Measured] {
+        index(key).map_or(&[], |row| &self.0[row])
+    }
+
+    fn compare(&self, key: &str, against: &str, how: fn(f64, f64) -> f64) -> Vec<f64> {
+        let pairs = self.rounds(key).iter().zip(self.rounds(against));
+        pairs.map(|(measured, other)| how(measured.cost(), other.cost())).collect()
     }
 }
 
-/// Says what is measured, and on what.
-pub fn introduce(stage: &Stage, options: &Options) {
+/// What is measured, and on what.
+pub fn about(stage: &Stage, options: &Options) -> Vec<String> {
     let output = Command::new(nginx::binary()).arg("-v").output();
     let version = output.map_or_else(|_| Vec::new(), |output| output.stderr);
     let version = String::from_utf8_lossy(&version);
     let (version, pins) = (version.trim().trim_start_matches("nginx version: "), stage.pins());
     let token = stage.tokens().first().map_or(0, String::len);
-    println!("{version}, one worker; {} processors", pins.count);
-    match pins.worker.zip(pins.client) {
-        Some((worker, client)) => println!(
-            "the worker is on processor {worker}; the client and the upstream are on {client}"
+    vec![
+        format!("{version}, one worker, a file of 1 KiB"),
+        match pins.worker.zip(pins.client) {
+            Some((worker, client)) => format!(
+                "{} processors: the worker is on {worker}, the client and the upstream are on {client}",
+                pins.count
+            ),
+            None => "one processor: the client takes time and caches from the worker".into(),
+        },
+        format!("load average {} at the start", cpu::load()),
+        format!(
+            "PKI tokens of {} bytes, Fernet tokens of 204; {} that are new each time",
+            thousands(token as f64),
+            thousands(stage.tokens().len() as f64)
         ),
-        None => println!("all on one processor: the client takes time and caches from the worker"),
-    }
-    println!(
-        "a token of {} bytes; {} tokens that are new each time",
-        thousands(token as f64),
-        thousands(stage.tokens().len() as f64)
-    );
-    println!(
-        "medians of {} rounds, {} ms for each line in each; a line is compared with another one of \
-         the same round\n",
-        options.rounds,
-        options.slice.as_millis()
-    );
-}
-
-/// Prints what OpenSSL's commands need, next to what a new token costs.
-pub fn compare_with_openssl(new_token: f64, verifications: &[Duration], processes: &[Duration]) {
-    let micros = |times: &[Duration]| median(times.iter().map(|time| time.as_secs_f64() * 1e6));
-    let (verification, process) = (micros(verifications), micros(processes));
-    println!("\nopenssl speed rsa2048: a verification takes {verification:.1} µs;");
-    println!("  a new token costs {:.1} times that on top", new_token / verification);
-    println!("openssl cms -verify: a process for each token takes {process:.0} µs;");
-    println!("  that is {:.0} times what a new token costs on top", process / new_token);
+        format!(
+            "{} rounds, {} ms for each line in each; a ratio is that of two lines in one round, and \
+             medians and quartiles are of all rounds",
+            options.rounds,
+            options.slice.as_millis()
+        ),
+    ]
 }
 
 /// The one in the middle, or the mean of the two there.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keystone_testbed::http::Request;
+use keystone_testbed::http::{Client, Request};
 use keystone_testbed::identity::{Identity, ADMIN_TOKEN};
 use keystone_testbed::mint::{self, new_audit_id, Revoked};
 use keystone_testbed::nginx::{self, Config, Nginx};
@@ -16,89 +16,12 @@ use keystone_testbed::world::{fill_signing_dir, put};
 use keystone_testbed::{cms, wait_for};
 use keystone_token::format::{unarmour, TokenFormat};
 
-use crate::client::Load;
+use crate::client::{Load, Order, Until};
 use crate::cpu::Pins;
 use crate::measured::Measured;
+use crate::row::{Site, Tokens, LISTS, ROWS};
 use crate::tokens::{self, PROJECT};
 use crate::Failure;
-
-/// One line of the table.
-pub struct Row {
-    /// The name in the report.
-    pub name: &'static str,
-    location: &'static str,
-    tokens: Tokens,
-    /// The status of every answer.
-    status: &'static str,
-    /// The line that it is compared with.
-    pub against: usize,
-}
-
-/// Which token a request has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tokens {
-    /// No token is sent.
-    Absent,
-    /// Always the same, which is valid.
-    One,
-    /// Always the same, which has expired.
-    Expired,
-    /// One of some that all fit into the cache.
-    Cached,
-    /// One of so many that it is out of the cache before it comes again.
-    New,
-    /// Always the same Fernet token, which is valid.
-    Fernet,
-    /// As [`Tokens::New`], Fernet tokens.
-    NewFernet,
-}
-
-impl Tokens {
-    fn are_new(self) -> bool {
-        matches!(self, Self::New | Self::NewFernet)
-    }
-}
-
-/// What is measured, in this order.
-pub const ROWS: &[Row] = &[
-    row("file", "/open/", Tokens::Absent, UNPROTECTED),
-    row("file, with the token's header", "/open/", Tokens::One, UNPROTECTED),
-    row("file, cached token", "/protected/", Tokens::One, UNPROTECTED),
-    row("  the same, keystone_headers off", "/bare/", Tokens::One, UNPROTECTED),
-    row("  one of 700 cached tokens", "/protected/", Tokens::Cached, UNPROTECTED),
-    row("file, new token each time", "/protected/", Tokens::New, UNPROTECTED),
-    Row {
-        status: "401",
-        ..row("401, expired token, remembered", "/protected/", Tokens::Expired, UNPROTECTED)
-    },
-    row("file, with a Fernet token's header", "/open/", Tokens::Fernet, UNPROTECTED),
-    row("file, cached Fernet token", "/fernet/", Tokens::Fernet, CACHED),
-    row("file, new Fernet token each time", "/fernet/", Tokens::NewFernet, FERNET_HEADER),
-    row("object, cached token", "/v1/AUTH_@PROJECT@/d/", Tokens::One, OBJECT),
-    row("  the same, with keystone_swift_auth", "/v1/AUTH_@PROJECT@/c/", Tokens::One, OBJECT),
-    row("proxied, with the token's header", "/proxy/open/", Tokens::One, PROXIED),
-    row("proxied, cached token", "/proxy/protected/", Tokens::One, PROXIED),
-    row("  the same, keystone_headers off", "/proxy/bare/", Tokens::One, PROXIED),
-];
-
-/// Index in [`ROWS`].
-pub const UNPROTECTED: usize = 1;
-/// Index in [`ROWS`].
-pub const CACHED: usize = 2;
-/// Index in [`ROWS`].
-pub const NEW_TOKEN: usize = 5;
-const FERNET_HEADER: usize = 7;
-/// Index in [`ROWS`].
-pub const CACHED_FERNET: usize = 8;
-/// Index in [`ROWS`].
-pub const OBJECT: usize = 10;
-/// Index in [`ROWS`].
-pub const AUTHORISED_OBJECT: usize = 11;
-const PROXIED: usize = 12;
-
-const fn row(name: &'static str, location: &'static str, tokens: Tokens, against: usize) -> Row {
-    Row { name, location, tokens, status: "200", against }
-}
 
 /// Everything that is measured, except the client.
 pub struct Stage {
@@ -106,19 +29,46 @@ pub struct Stage {
     pki: Pki,
     identity: Identity,
     upstream: Nginx,
-    nginx: Nginx,
-    /// Where tokens are asked about at the upstream.
-    online: Port,
-    /// Where tokens are asked about at `identity`.
-    slow: Port,
-    worker: i32,
+    narrow: Gateway,
+    wide: Gateway,
+    pair: Gateway,
+    lists: Lists,
     files: TempDir,
-    new: Vec<String>,
-    cached: Vec<String>,
-    /// What is sent for each line of the table.
-    requests: Vec<Vec<Vec<u8>>>,
+    tokens: Sets,
     /// How many of the tokens that are new each time were sent, for each line of the table.
     sent: Vec<usize>,
+}
+
+/// nginx with the module.
+pub struct Gateway {
+    nginx: Nginx,
+    /// Where tokens are asked about at the stand-in that answers at once.
+    online: Port,
+    /// Where tokens are asked about at [`Stage::identity`].
+    slow: Port,
+    /// Where PKI tokens are validated and the list is refreshed each second.
+    busy: Port,
+    /// As the first and as `online`, but tokens stay in the cache for a second only.
+    new: [Port; 2],
+    workers: Vec<i32>,
+}
+
+/// nginx with revocation lists of several sizes.
+struct Lists {
+    _nginx: Nginx,
+    /// For each list, the server that keeps tokens in the cache and the one that does not.
+    ports: Vec<[Port; 2]>,
+    workers: Vec<i32>,
+}
+
+/// The tokens.
+struct Sets {
+    new: Vec<String>,
+    new_fernet: Vec<String>,
+    /// PKI tokens that every zone holds.
+    kept: Vec<String>,
+    fernet: Vec<String>,
+    expired: Vec<String>,
 }
 
 impl Stage {
@@ -128,129 +78,101 @@ impl Stage {
         if !module.exists() {
             return Err(format!("there is no {}: run `make` first", module.display()).into());
         }
-        eprintln!("Signing {count} tokens.");
+        eprintln!("Signing {} tokens.", count + KEPT);
         let pki = Pki::new()?;
-        let new = tokens::sign(&pki.signing, count, LIFE)?;
-        let cached = tokens::sign(&pki.signing, CACHED_TOKENS, LIFE)?;
-        let expired = tokens::sign(&pki.signing, 1, -LIFE)?;
-        let fernet = tokens::fernet(count);
-        let requests = ROWS
-            .iter()
-            .map(|row| match row.tokens {
-                Tokens::Absent => vec![request(row.location, "")],
-                Tokens::Cached => with_tokens(row.location, &cached),
-                Tokens::Expired => with_tokens(row.location, &expired),
-                Tokens::Fernet => with_tokens(row.location, &fernet[..1]),
-                Tokens::New => with_tokens(row.location, &new),
-                Tokens::NewFernet => with_tokens(row.location, &fernet),
-                Tokens::One => with_tokens(row.location, &cached[..1]),
-            })
-            .collect();
-        let files = TempDir::new("bench")?;
-
+        let tokens = Sets {
+            new: tokens::sign(&pki.signing, count, LIFE)?,
+            new_fernet: tokens::fernet(count),
+            kept: tokens::sign(&pki.signing, KEPT, LIFE)?,
+            fernet: tokens::fernet(FERNET_TOKENS),
+            expired: tokens::sign(&pki.signing, 1, -LIFE)?,
+        };
         let identity = Identity::start(&pki)?;
         let upstream = start_stand_in(pins.client)?;
-        let revoked: Vec<_> = (0..REVOKED).map(|_| Revoked::audit_id(new_audit_id())).collect();
-        let list = mint::revocation_list(&revoked);
-        let list = mint::cms_pem(&cms::sign(&pki.signing, list.as_bytes())?);
-        let fill = |dir: &Path| {
-            let dir = dir.join("keystone");
-            fill_signing_dir(&dir, &pki)?;
-            Ok(put(&dir, "revoked.pem", list.as_bytes())?)
+        let one = Pins::affinity(pins.worker);
+        let gateway = |zone, workers, affinity: &str| {
+            Gateway::start(&pki, &identity, &upstream, zone, workers, affinity)
         };
-        let (online, slow) = (Port::free()?, Port::free()?);
-        let nginx = start(
-            NGINX_CONF,
-            pins.worker,
-            fill,
-            &[
-                ("@IDENTITY@", &identity.uri()),
-                ("@ADMIN_TOKEN@", ADMIN_TOKEN),
-                ("@UPSTREAM@", &upstream.address().to_string()),
-                ("@PROJECT@", PROJECT),
-                ("@ONLINE@", &online.address().to_string()),
-                ("@SLOW@", &slow.address().to_string()),
-            ],
-        )?;
-        let workers = || nginx.worker_pids().first().copied();
-        let worker = wait_for("a worker", workers)?;
         Ok(Self {
+            // Room for the tokens that are expected in the cache, and not for the others.
+            narrow: gateway("4m", 1, &one)?,
+            wide: gateway("256m", 1, &one)?,
+            pair: gateway("64m", 2, &pins.affinities())?,
+            lists: Lists::start(&pki, &identity, &one)?,
+            files: TempDir::new("bench")?,
+            sent: vec![0; ROWS.len()],
             pins,
             pki,
             identity,
             upstream,
-            nginx,
-            online,
-            slow,
-            worker,
-            files,
-            new,
-            cached,
-            requests,
-            sent: vec![0; ROWS.len()],
+            tokens,
         })
     }
 
-    /// Looks whether the cache does what the lines of the table say it does.
+    /// Fills the zones, and looks whether they keep and forget as the lines of the table say.
     pub fn check(&self) -> Result<(), Failure> {
-        eprintln!("Looking whether the cache keeps and forgets as it should.");
-        let count = |tokens: &[String], status: &str| -> Result<usize, Failure> {
-            let mut client = self.nginx.connect()?;
-            let mut found = 0;
-            for token in tokens {
-                let answer = client.send(&Request::get("/check/file").token(token))?;
-                if answer.status != 200 {
-                    return Err(format!("a token gets {}", answer.status).into());
-                }
-                found += usize::from(answer.header("X-Cache") == Some(status));
-            }
-            Ok(found)
-        };
-        for (tokens, status) in [(&self.new, "MISS"), (&self.cached, "HIT")] {
-            count(tokens, status)?;
-            let odd = tokens.len() - count(tokens, status)?;
-            // A token has eight places in the cache, and a few share them with too many others.
-            if odd * 50 > tokens.len() {
-                let all = tokens.len();
-                return Err(format!("{odd} of {all} tokens are no {status}").into());
-            }
+        eprintln!("Filling the zones, and looking whether they keep and forget as they should.");
+        let (new, kept, fernet) = (&self.tokens.new, &self.tokens.kept, &self.tokens.fernet);
+        let many = self.tokens.of(Tokens::Pki(MANY));
+        let (narrow, wide) = (self.narrow.address(), self.wide.address());
+        let first = self.narrow.new_tokens();
+        for (address, path, tokens) in [
+            (first, "/protected/file", &**new),
+            (narrow, "/protected/file", kept),
+            (wide, "/protected/file", many),
+            (self.wide.online(), "/fernet/file", fernet),
+            (self.pair.address(), "/protected/file", kept),
+        ] {
+            let (order, until) = (Order::From(0), Until::Requests(tokens.len()));
+            Load { address, path, tokens, order, status: "200", until }.run(&[], &self.pins)?;
         }
-        Ok(())
+        look(first, new, false)?;
+        look(narrow, kept, true)?;
+        look(wide, many, true)?;
+        look(self.wide.online(), fernet, true)
     }
 
     /// Measures one line of the table, of this place in [`ROWS`], for a moment.
     pub fn measure(&mut self, row: usize, time: Duration) -> Result<Measured, Failure> {
-        let (Row { name, location, tokens, status, .. }, requests) =
-            (&ROWS[row], &self.requests[row]);
-        let is_online = *location == "/fernet/";
-        let load = Load {
-            address: if is_online { self.online.address() } else { self.nginx.address() },
-            requests,
-            first: self.sent[row] % requests.len(),
-            status,
-            time,
-        };
-        let measured = load.run(self.worker, &self.pins);
-        let measured = measured.map_err(|error| format!("{}: {error}", name.trim()))?;
-        if tokens.are_new() {
-            self.sent[row] += measured.requests;
-        }
+        let are_new = matches!(ROWS[row].tokens, Tokens::New | Tokens::NewFernet);
+        let order = if are_new { Order::From(self.sent[row]) } else { Order::Random };
+        let measured = self.load(row, order, Until::Time(time))?;
+        self.sent[row] += measured.requests;
         Ok(measured)
     }
 
-    /// nginx with the module: where tokens are asked about at a stand-in that answers at once.
-    pub fn online(&self) -> SocketAddr {
-        self.online.address()
+    fn load(&self, row: usize, order: Order, until: Until) -> Result<Measured, Failure> {
+        let row = &ROWS[row];
+        let (address, workers) = self.site(row.site);
+        let (path, tokens) = (&*row.path(), self.tokens.of(row.tokens));
+        let load = Load { address, path, tokens, order, status: row.status, until };
+        let measured = load.run(workers, &self.pins);
+        measured.map_err(|error| format!("{}: {error}", row.key).into())
     }
 
-    /// That stand-in.
+    fn site(&self, site: Site) -> (SocketAddr, &[i32]) {
+        let list = |at: usize, which: usize| self.lists.ports[at][which].address();
+        match site {
+            Site::Narrow => (self.narrow.nginx.address(), &self.narrow.workers),
+            Site::NarrowOnline => (self.narrow.online.address(), &self.narrow.workers),
+            Site::NarrowNew => (self.narrow.new[0].address(), &self.narrow.workers),
+            Site::NarrowNewOnline => (self.narrow.new[1].address(), &self.narrow.workers),
+            Site::Wide => (self.wide.nginx.address(), &self.wide.workers),
+            Site::WideOnline => (self.wide.online.address(), &self.wide.workers),
+            Site::Pair => (self.pair.nginx.address(), &self.pair.workers),
+            Site::List(at) => (list(at, 0), &self.lists.workers),
+            Site::ListUncached(at) => (list(at, 1), &self.lists.workers),
+        }
+    }
+
+    /// nginx whose zone does not hold the tokens that are new each time.
+    pub fn narrow(&self) -> &Gateway {
+        &self.narrow
+    }
+
+    /// A stand-in for an identity service that answers at once.
     pub fn stand_in(&self) -> SocketAddr {
         self.upstream.address()
-    }
-
-    /// nginx with the module: where tokens are asked about at [`Stage::identity`].
-    pub fn slow(&self) -> SocketAddr {
-        self.slow.address()
     }
 
     /// An identity service that can be told to be slow.
@@ -258,9 +180,9 @@ impl Stage {
         &self.identity
     }
 
-    /// A request for the file with a cached token.
-    pub fn cached_request(&self) -> (SocketAddr, &[u8]) {
-        (self.nginx.address(), &self.requests[CACHED][0])
+    /// A token that is in the cache.
+    pub fn cached_token(&self) -> &str {
+        &self.tokens.kept[0]
     }
 
     /// The certificates that sign the tokens.
@@ -275,7 +197,7 @@ impl Stage {
 
     /// The tokens that are new each time.
     pub fn tokens(&self) -> &[String] {
-        &self.new
+        &self.tokens.new
     }
 
     /// Writes the message of some tokens, and the certificates, into files for OpenSSL.
@@ -283,7 +205,7 @@ impl Stage {
         fs::write(self.files.join(SIGNING_CERTIFICATE), self.pki.signing.pem()?)?;
         fs::write(self.files.join(CA), self.pki.authority.pem()?)?;
         let mut paths = Vec::new();
-        for (index, token) in self.new.iter().take(count).enumerate() {
+        for (index, token) in self.tokens.new.iter().take(count).enumerate() {
             let path = self.files.join(format!("message-{index}.pem"));
             fs::write(&path, mint::cms_pem(&unarmour(token.as_bytes(), TokenFormat::Pki)?))?;
             paths.push(path);
@@ -292,14 +214,164 @@ impl Stage {
     }
 }
 
-fn with_tokens(location: &str, tokens: &[String]) -> Vec<Vec<u8>> {
-    let header = |token| format!("X-Auth-Token: {token}\r\n");
-    tokens.iter().map(|token| request(location, &header(token))).collect()
+impl Sets {
+    fn of(&self, tokens: Tokens) -> &[String] {
+        match tokens {
+            Tokens::Absent => &[],
+            // Only the wide zone holds as many, which are not new there.
+            Tokens::Pki(count) if count > KEPT => first(&self.new, count),
+            Tokens::Pki(count) => first(&self.kept, count),
+            Tokens::Fernet(count) => first(&self.fernet, count),
+            Tokens::Expired => &self.expired,
+            Tokens::New => &self.new,
+            Tokens::NewFernet => &self.new_fernet,
+        }
+    }
 }
 
-fn request(location: &str, header: &str) -> Vec<u8> {
-    let location = location.replace("@PROJECT@", PROJECT);
-    format!("GET {location}file HTTP/1.1\r\nHost: localhost\r\n{header}\r\n").into_bytes()
+fn first(tokens: &[String], count: usize) -> &[String] {
+    tokens.get(..count).unwrap_or(tokens)
+}
+
+impl Gateway {
+    fn start(
+        pki: &Pki,
+        identity: &Identity,
+        upstream: &Nginx,
+        zone: &str,
+        workers: usize,
+        affinity: &str,
+    ) -> Result<Self, Failure> {
+        let list = signed_list(pki, REVOKED)?;
+        let fill = |dir: &Path| {
+            let dir = dir.join("keystone");
+            fill_signing_dir(&dir, pki)?;
+            Ok(put(&dir, "revoked.pem", list.as_bytes())?)
+        };
+        let (online, slow, busy) = (Port::free()?, Port::free()?, Port::free()?);
+        let new = [Port::free()?, Port::free()?];
+        let nginx = start(
+            NGINX_CONF,
+            workers,
+            affinity,
+            fill,
+            &[
+                ("@ZONE@", zone),
+                ("@REUSEPORT@", if workers > 1 { " reuseport" } else { "" }),
+                ("@IDENTITY@", &identity.uri()),
+                ("@ADMIN_TOKEN@", ADMIN_TOKEN),
+                ("@UPSTREAM@", &upstream.address().to_string()),
+                ("@PROJECT@", PROJECT),
+                ("@ONLINE@", &online.address().to_string()),
+                ("@SLOW@", &slow.address().to_string()),
+                ("@BUSY@", &busy.address().to_string()),
+                ("@NEW@", &new[0].address().to_string()),
+                ("@NEW_ONLINE@", &new[1].address().to_string()),
+            ],
+        )?;
+        let workers = worker_pids(&nginx, workers)?;
+        Ok(Self { nginx, online, slow, busy, new, workers })
+    }
+
+    /// Where PKI tokens are validated.
+    pub fn address(&self) -> SocketAddr {
+        self.nginx.address()
+    }
+
+    /// Where tokens are asked about at a stand-in that answers at once.
+    pub fn online(&self) -> SocketAddr {
+        self.online.address()
+    }
+
+    /// Where tokens are asked about at [`Stage::identity`].
+    pub fn slow(&self) -> SocketAddr {
+        self.slow.address()
+    }
+
+    /// Where PKI tokens are validated and the list is refreshed each second.
+    pub fn busy(&self) -> SocketAddr {
+        self.busy.address()
+    }
+
+    /// Where PKI tokens stay in the cache for a second only.
+    pub fn new_tokens(&self) -> SocketAddr {
+        self.new[0].address()
+    }
+
+    /// Its workers.
+    pub fn workers(&self) -> &[i32] {
+        &self.workers
+    }
+}
+
+impl Lists {
+    fn start(pki: &Pki, identity: &Identity, affinity: &str) -> Result<Self, Failure> {
+        let port = |_| -> Result<_, Failure> { Ok([Port::free()?, Port::free()?]) };
+        let ports: Vec<_> = LISTS.iter().map(port).collect::<Result<_, _>>()?;
+        let lists = LISTS.iter().map(|len| signed_list(pki, *len));
+        let lists: Vec<_> = lists.collect::<Result<_, _>>()?;
+        let server = |at: usize, port: &Port, more: &str| {
+            LIST_SERVER
+                .replace("@AT@", &at.to_string())
+                .replace("@LISTEN@", &port.address().to_string())
+                .replace("@MORE@", more)
+        };
+        let servers: String = ports
+            .iter()
+            .enumerate()
+            .flat_map(|(at, [cached, uncached])| {
+                [server(at, cached, ""), server(at, uncached, "keystone_token_cache_time off;")]
+            })
+            .collect();
+        let fill = |dir: &Path| {
+            fill_signing_dir(&dir.join("keystone"), pki)?;
+            for (at, list) in lists.iter().enumerate() {
+                let dir = dir.join(format!("list-{at}"));
+                fill_signing_dir(&dir, pki)?;
+                put(&dir, "revoked.pem", list.as_bytes())?;
+            }
+            Ok(())
+        };
+        let replace = [
+            ("@SERVERS@", &*servers),
+            ("@IDENTITY@", &identity.uri()),
+            ("@ADMIN_TOKEN@", ADMIN_TOKEN),
+        ];
+        let nginx = start(LISTS_CONF, 1, affinity, fill, &replace)?;
+        let workers = worker_pids(&nginx, 1)?;
+        Ok(Self { _nginx: nginx, ports, workers })
+    }
+}
+
+/// Whether some of the tokens are in the cache, or are not.
+fn look(address: SocketAddr, tokens: &[String], are_cached: bool) -> Result<(), Failure> {
+    let (mut client, mut odd) = (Client::connect(address)?, 0);
+    for token in tokens.iter().step_by(tokens.len().div_ceil(LOOKS)) {
+        let answer = client.send(&Request::get("/check/file").token(token))?;
+        if answer.status != 200 {
+            return Err(format!("a token gets {}", answer.status).into());
+        }
+        odd += usize::from((answer.header("X-Cache") == Some("HIT")) != are_cached);
+    }
+    // A few tokens share their places in the cache with too many others.
+    match odd * 20 > LOOKS {
+        true if are_cached => Err(format!("{odd} of {LOOKS} tokens are not in the cache").into()),
+        true => Err(format!("{odd} of {LOOKS} new tokens are in the cache").into()),
+        false => Ok(()),
+    }
+}
+
+fn worker_pids(nginx: &Nginx, count: usize) -> Result<Vec<i32>, Failure> {
+    let all = || Some(nginx.worker_pids()).filter(|pids| pids.len() == count);
+    Ok(wait_for("the workers", all)?)
+}
+
+/// A revocation list with such a number of entries, none of them of a token that is used: each with
+/// a token's id and its audit id, as Keystone gives them.
+fn signed_list(pki: &Pki, len: usize) -> Result<String, Failure> {
+    let entries: Vec<_> = (0..len).map(|_| Revoked::audit_id(new_audit_id())).collect();
+    let list = mint::revocation_list(&entries);
+    Ok(mint::cms_pem(&cms::sign(&pki.signing, list.as_bytes())?))
 }
 
 /// Starts an nginx on a processor that has the file, and that says of every token that it is valid.
@@ -309,13 +381,14 @@ fn start_stand_in(cpu: Option<usize>) -> Result<Nginx, Failure> {
         fs::create_dir_all(&directory)?;
         Ok(fs::write(directory.join("tokens"), tokens::answer(LIFE))?)
     };
-    start(UPSTREAM_CONF, cpu, prepare, &[])
+    start(UPSTREAM_CONF, 1, &Pins::affinity(cpu), prepare, &[])
 }
 
-/// Starts an nginx that has the file, on a processor.
-fn start(
+/// Starts an nginx that has the file.
+pub fn start(
     conf: &str,
-    cpu: Option<usize>,
+    workers: usize,
+    affinity: &str,
     prepare: impl FnOnce(&Path) -> Result<(), Failure>,
     replace: &[(&str, &str)],
 ) -> Result<Nginx, Failure> {
@@ -325,9 +398,12 @@ fn start(
     fs::write(html.join("file"), [b'x'; FILE])?;
     prepare(dir.path())?;
     let user = nginx::worker_user().map_or(String::new(), |user| format!("user {user};"));
-    let conf = conf.replace("@USER@", &user).replace("@AFFINITY@", &Pins::affinity(cpu));
-    let conf = replace.iter().fold(conf, |conf, (from, to)| conf.replace(from, to));
-    Ok(Nginx::start_in(dir, Port::free()?, &Config::raw(&conf, 1))?)
+    let conf = replace.iter().fold(conf.to_owned(), |conf, (from, to)| conf.replace(from, to));
+    let conf = conf
+        .replace("@USER@", &user)
+        .replace("@AFFINITY@", affinity)
+        .replace("@WORKERS@", &workers.to_string());
+    Ok(Nginx::start_in(dir, Port::free()?, &Config::raw(&conf, workers))?)
 }
 
 /// The names of the files of [`Stage::messages`] with certificates, beside the messages.
@@ -336,16 +412,37 @@ pub const SIGNING_CERTIFICATE: &str = "signing_cert.pem";
 pub const CA: &str = "cacert.pem";
 
 const NGINX_CONF: &str = include_str!("../nginx.conf");
+const LISTS_CONF: &str = include_str!("../lists.conf");
 const UPSTREAM_CONF: &str = include_str!("../upstream.conf");
+
+const LIST_SERVER: &str = "
+    server {
+        listen @LISTEN@;
+        keystone_signing_dir @DIR@/list-@AT@;
+        @MORE@
+
+        location /protected/ {
+            alias @DIR@/html/;
+            keystone_auth on;
+        }
+    }
+";
 
 /// Bytes of the file that is served.
 const FILE: usize = 1024;
 
 /// Seconds that a token lives: longer than the whole run.
-const LIFE: i64 = 4 * 3600;
+pub const LIFE: i64 = 4 * 3600;
 
-/// Fewer than the zone holds, and more than a worker keeps for itself.
-const CACHED_TOKENS: usize = 700;
+/// The most that a line has in turn.
+const MANY: usize = 10_000;
+const FERNET_TOKENS: usize = 100_000;
 
-/// Entries of the revocation list, none of them of a token that is used.
+/// Fewer than the smallest zone holds.
+const KEPT: usize = 1_000;
+
+/// How many tokens of a zone are looked at.
+const LOOKS: usize = 200;
+
+/// Entries of the usual revocation list.
 const REVOKED: usize = 200;

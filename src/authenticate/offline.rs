@@ -181,8 +181,8 @@ impl Authenticator<'_> {
         });
         if settings.revocation && !self.service.is_current_material(material) {
             let reason = "the revocation list was replaced just now".to_owned();
-            let text = String::from_utf8_lossy(verified.parsed().text());
-            return Ok(self.without(&text, MissingMaterial::Missing(reason)));
+            let token = verified.parsed().text();
+            return Ok(self.without(token, MissingMaterial::Missing(reason)));
         }
         if let Err(refusal) = judged {
             self.remember_refusal(verified.parsed().text(), &refusal, material.generation);

@@ -42,9 +42,11 @@ TEST_PACKAGES := python3 python3-venv curl openssl memcached rclone restic dupli
 # Debian's modules with which the module is tested together.
 NEIGHBOUR_PACKAGES := $(addprefix libnginx-mod-http-,dav-ext echo geoip geoip2 headers-more-filter image-filter js \
 	lua memc modsecurity ndk perl set-misc srcache-filter) geoip-database
-# The tests over HTTP that run again together with them. ModSecurity reads a body before the token is validated.
-NEIGHBOUR_TESTS := a_no_token:: b_offline:: cache:: e_online:: e_waiting:: e_ways:: edges:: f_headers:: g_delay:: \
-	nginx_ways:: partial_requests:: variables:: who_may_pass:: --skip a_body_that_comes_while_the_request_waits
+# The tests over HTTP that run again with the nginx of other releases.
+CORE_TESTS := a_no_token:: b_offline:: cache:: e_online:: e_waiting:: e_ways:: edges:: f_headers:: g_delay:: \
+	http3:: nginx_ways:: partial_requests:: variables:: who_may_pass::
+# The same with Debian's modules. ModSecurity reads a body before the token is validated.
+NEIGHBOUR_TESTS := $(CORE_TESTS) --skip a_body_that_comes_while_the_request_waits
 # And with the module in nginx itself: where it stands among nginx's own counts for these.
 STATIC_TESTS := a_no_token:: cache:: caches:: e_ways:: f_headers:: g_delay::
 LINT_PACKAGES := shellcheck
@@ -116,6 +118,9 @@ test: build vendored oracle keystone suite-swift prometheus neighbour-packages c
 		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=/usr/sbin/nginx cargo test --locked --release -p ngx_http_keystone_module
 	@$(MAKE) --no-print-directory test-beside-neighbours
 	@$(MAKE) --no-print-directory test-another-nginx
+	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
+		$(MAKE) --no-print-directory test-releases; \
+	else $(call say,The tests with the nginx of other releases were skipped: they need root and namespaces); fi
 	@$(call say,Tests of Swift with nginx in front)
 	@cargo build --locked --release -p keystone-suite-swift $(CARGO_FAILED)
 	$(RUN_SUITE_SWIFT) core
@@ -147,6 +152,13 @@ test-beside-neighbours:
 test-another-nginx: vendored ## Build the module into an nginx without --with-compat, and for one that is installed, and test the first
 	@$(call say,The module for another nginx)
 	tests/another-nginx.sh $(BUILD) $(VENDORED) $(STATIC_TESTS)
+
+.PHONY: test-releases
+test-releases: build debian-packages ## Build the module in Debian 13 and in unstable, and run tests over HTTP there (as root)
+	@for release in trixie sid; do \
+		$(call say,Tests over HTTP in Debian $$release); \
+		tests/release.sh $(BUILD) $$release $(CORE_TESTS) || exit 1; \
+	done
 
 .PHONY: test-suite-keystonemiddleware
 test-suite-keystonemiddleware: build oracle keystone ## Run keystonemiddleware's own tests with nginx in place of auth_token
@@ -270,7 +282,7 @@ lint: build
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
 	shellcheck -x -a fuzz/run.sh tests/deny/setup.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh \
-		tests/another-nginx.sh tests/sanitizer/miri.sh tests/sanitizer/run.sh \
+		tests/another-nginx.sh tests/release.sh tests/sanitizer/miri.sh tests/sanitizer/run.sh \
 		tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh tools/for-nginx.sh
 
 .PHONY: oracle

@@ -117,7 +117,6 @@ test: build vendored oracle keystone suite-swift prometheus neighbour-packages c
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
 		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=/usr/sbin/nginx cargo test --locked --release -p ngx_http_keystone_module
 	@$(MAKE) --no-print-directory test-beside-neighbours
-	@$(MAKE) --no-print-directory test-another-nginx
 	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
 		$(MAKE) --no-print-directory test-releases; \
 	else $(call say,The tests with the nginx of other releases were skipped: they need root and namespaces); fi
@@ -132,6 +131,7 @@ test: build vendored oracle keystone suite-swift prometheus neighbour-packages c
 	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
 		$(MAKE) --no-print-directory test-package test-image; \
 	else $(call say,The tests of the package and of the image were skipped: they need root and namespaces); fi
+	@$(MAKE) --no-print-directory test-another-nginx
 
 .PHONY: test-neighbours
 test-neighbours: build neighbour-packages ## Test the module together with Debian's other modules, loaded before and after them

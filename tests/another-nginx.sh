@@ -5,7 +5,7 @@
 # usage: another-nginx.sh BUILD VENDORED [OPTIONS OF THE TEST PROGRAM...]
 #   BUILD     a directory for all that is made
 #   VENDORED  cargo's target directory of "make vendored", whose sources of nginx are used, and whose
-#             crates need not be built again
+#             crates need not be built again; the module in it is another one afterwards
 set -euo pipefail
 who=another-nginx.sh
 here=$(cd "$(dirname "$0")" && pwd)

@@ -118,7 +118,7 @@ configure() {
     # Cargo builds again what depends on these files, so they are made again only where that differs.
     source=$(realpath "$source")
     made_of=$( (printf '%s\n' "$source" "${options[@]}" \
-        && cd "$source" && find . -name '*.h' -o -path './auto/*' -type f -o -name configure \
+        && cd "$source" && find -L . -name '*.h' -o -path './auto/*' -type f -o -name configure \
         | LC_ALL=C sort | xargs sha256sum) | sha256sum)
     if [ "$(cat "$directory/made-of" 2>/dev/null)" = "$made_of" ]; then
         return

@@ -55,7 +55,7 @@ play() {
     show_there "$(rustc --print sysroot)" /usr/local/rust
     show_there "${CARGO_HOME:-$HOME/.cargo}" /usr/local/cargo
     "build_in_$release" >"$log" 2>&1 || { tail -n 30 "$log" >&2; fail "the build failed: see $log"; }
-    say "$(tail -n 1 "$log")"
+    say "$(grep -E '^The module is|loads it' "$log" | tail -n 1)"
     in_root env KEYSTONE_MODULE="$module" NGINX_BINARY=/usr/sbin/nginx \
         sh -c "cd '$repository' && exec \"\$@\"" sh "$program" "$@"
 }

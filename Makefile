@@ -5,7 +5,14 @@ SHELL := /bin/bash
 
 # The build directory. Only apt-get and `make install` write outside of it and of target.
 BUILD := $(CURDIR)/build
-# The sources of Debian's nginx-dev, and the directory that is configured with its flags.
+# With NGINX, a program that is installed, and NGINX_SOURCE, the sources of its version, the module is
+# built for that nginx.
+ifdef NGINX
+OTHER_NGINX := $(BUILD)/nginx-other
+export NGINX_SOURCE_DIR := $(OTHER_NGINX)/source
+export NGINX_BUILD_DIR := $(OTHER_NGINX)/objs
+endif
+# Else the sources of Debian's nginx-dev, and the directory that is configured with its flags.
 export NGINX_SOURCE_DIR ?= /usr/share/nginx/src
 export NGINX_BUILD_DIR ?= $(BUILD)/nginx-debian
 
@@ -28,16 +35,20 @@ ENABLED_DIR ?= $(DESTDIR)/etc/nginx/modules-enabled
 BIN_DIR ?= $(DESTDIR)/usr/bin
 MAN_DIR ?= $(DESTDIR)/usr/share/man
 
-BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
+BUILD_PACKAGES := $(if $(NGINX),libpcre2-dev,nginx nginx-dev) libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
 PACKAGE_PACKAGES := build-essential debhelper dpkg-dev
 DEBIAN_PACKAGES := buildah curl debootstrap iproute2 lintian procps
 TEST_PACKAGES := python3 python3-venv curl openssl memcached rclone restic duplicity python3-swiftclient
 # Debian's modules with which the module is tested together.
 NEIGHBOUR_PACKAGES := $(addprefix libnginx-mod-http-,dav-ext echo geoip geoip2 headers-more-filter image-filter js \
 	lua memc modsecurity ndk perl set-misc srcache-filter) geoip-database
-# The tests over HTTP that run again together with them. ModSecurity reads a body before the token is validated.
-NEIGHBOUR_TESTS := a_no_token:: b_offline:: cache:: e_online:: e_waiting:: e_ways:: edges:: f_headers:: g_delay:: \
-	nginx_ways:: partial_requests:: variables:: who_may_pass:: --skip a_body_that_comes_while_the_request_waits
+# The tests over HTTP that run again with the nginx of other releases.
+CORE_TESTS := a_no_token:: b_offline:: cache:: e_online:: e_waiting:: e_ways:: edges:: f_headers:: g_delay:: \
+	http3:: nginx_ways:: partial_requests:: variables:: who_may_pass::
+# The same with Debian's modules. ModSecurity reads a body before the token is validated.
+NEIGHBOUR_TESTS := $(CORE_TESTS) --skip a_body_that_comes_while_the_request_waits
+# And with the module in nginx itself: where it stands among nginx's own counts for these.
+STATIC_TESTS := a_no_token:: cache:: caches:: e_ways:: f_headers:: g_delay::
 LINT_PACKAGES := shellcheck
 FUZZ_PACKAGES := g++ libssl-dev pkg-config
 # Seconds for each fuzz target.
@@ -65,9 +76,12 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-31s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: configure ## Build the module for the installed nginx
-	@$(call say,Building the module for $(NGINX_SOURCE_DIR))
+build: configure ## Build the module for Debian's nginx; for another one: make NGINX=/path/to/nginx NGINX_SOURCE=/path/to/its/sources
+	@$(call say,Building the module for $(or $(NGINX),$(NGINX_SOURCE_DIR)))
 	@cargo build --locked --release -p ngx_http_keystone_module -p keystone-doctor $(CARGO_FAILED)
+ifdef NGINX
+	@tools/for-nginx.sh load '$(NGINX)' $(MODULE)
+endif
 	@echo "The module is $(MODULE)"
 
 .PHONY: vendored
@@ -106,6 +120,9 @@ test: build vendored oracle keystone suite-swift prometheus neighbour-packages c
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
 		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=/usr/sbin/nginx cargo test --locked --release -p ngx_http_keystone_module
 	@$(MAKE) --no-print-directory test-beside-neighbours
+	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
+		$(MAKE) --no-print-directory test-releases; \
+	else $(call say,The tests with the nginx of other releases were skipped: they need root and namespaces); fi
 	@$(call say,Tests of Swift with nginx in front)
 	@cargo build --locked --release -p keystone-suite-swift $(CARGO_FAILED)
 	$(RUN_SUITE_SWIFT) core
@@ -117,6 +134,7 @@ test: build vendored oracle keystone suite-swift prometheus neighbour-packages c
 	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
 		$(MAKE) --no-print-directory test-package test-image; \
 	else $(call say,The tests of the package and of the image were skipped: they need root and namespaces); fi
+	@$(MAKE) --no-print-directory test-another-nginx
 
 .PHONY: test-neighbours
 test-neighbours: build neighbour-packages ## Test the module together with Debian's other modules, loaded before and after them
@@ -131,6 +149,18 @@ test-beside-neighbours:
 		$(call say,Tests over HTTP with Debian's modules loaded $$order this module); \
 		KEYSTONE_NEIGHBOURS=$$order KEYSTONE_MODULE=$(MODULE) NGINX_BINARY=/usr/sbin/nginx \
 			cargo test --locked --release -p ngx_http_keystone_module --test http -- $(NEIGHBOUR_TESTS) || exit 1; \
+	done
+
+.PHONY: test-another-nginx
+test-another-nginx: vendored ## Build the module into an nginx without --with-compat, and for one that is installed, and test the first
+	@$(call say,The module for another nginx)
+	tests/another-nginx.sh $(BUILD) $(VENDORED) $(STATIC_TESTS)
+
+.PHONY: test-releases
+test-releases: build debian-packages ## Build the module in Debian 13 and in unstable, and run tests over HTTP there (as root)
+	@for release in trixie sid; do \
+		$(call say,Tests over HTTP in Debian $$release); \
+		tests/release.sh $(BUILD) $$release $(CORE_TESTS) || exit 1; \
 	done
 
 .PHONY: test-suite-keystonemiddleware
@@ -274,9 +304,9 @@ lint: build
 	cargo clippy --locked --release --manifest-path fuzz/Cargo.toml --no-default-features \
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
-	shellcheck -x -a benches/peers/setup.sh fuzz/run.sh tests/deny/setup.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh \
-		tests/sanitizer/miri.sh tests/sanitizer/run.sh \
-		tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh
+	shellcheck -x -a benches/peers/setup.sh fuzz/run.sh tests/another-nginx.sh tests/deny/setup.sh tests/image.sh \
+		tests/package.sh tests/prometheus/setup.sh tests/release.sh tests/sanitizer/miri.sh \
+		tests/sanitizer/run.sh tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh tools/for-nginx.sh
 
 .PHONY: oracle
 oracle: test-packages
@@ -334,8 +364,8 @@ done; \
 if [ -n "$$missing" ]; then \
 	if ! command -v apt-get >/dev/null; then \
 		if [ '$(NGINX_BUILD_DIR)' != '$(BUILD)/nginx-debian' ]; then exit 0; fi; \
-		echo "apt-get is missing: this Makefile is for Debian 12. Elsewhere, install the equivalents of$$missing," >&2; \
-		echo 'and set NGINX_SOURCE_DIR and NGINX_BUILD_DIR to a configured nginx.' >&2; exit 1; \
+		echo "apt-get is missing: this is no Debian. Install the equivalents of$$missing," >&2; \
+		echo 'and set NGINX to the nginx that is installed, and NGINX_SOURCE to its sources.' >&2; exit 1; \
 	fi; \
 	if [ "$$(id -u)" != 0 ]; then echo "Only root can install the missing packages:$$missing" >&2; exit 1; fi; \
 	$(call say,Installing$$missing); \
@@ -373,7 +403,11 @@ test-packages:
 # keeps their times. The new files make cargo build again what depends on them.
 .PHONY: configure
 configure: packages
-ifeq ($(NGINX_BUILD_DIR),$(BUILD)/nginx-debian)
+ifdef NGINX
+	@test -n '$(NGINX_SOURCE)' || { echo 'NGINX is $(NGINX): set NGINX_SOURCE, too, to the sources of the version that "$(NGINX) -v" names.' >&2; exit 1; }
+	@$(call say,Configuring the sources in $(NGINX_SOURCE) as $(NGINX) was)
+	@tools/for-nginx.sh configure '$(NGINX)' '$(NGINX_SOURCE)' $(OTHER_NGINX)
+else ifeq ($(NGINX_BUILD_DIR),$(BUILD)/nginx-debian)
 	@test -e $(NGINX_SOURCE_DIR)/conf_flags || { echo "$(NGINX_SOURCE_DIR) is not Debian's nginx-dev: set NGINX_SOURCE_DIR and NGINX_BUILD_DIR." >&2; exit 1; }
 	@made_of=$$(cd $(NGINX_SOURCE_DIR) && find . -name '*.h' -o -name conf_flags | LC_ALL=C sort | xargs sha256sum | sha256sum); \
 	if [ "$$(cat $(NGINX_BUILD_DIR)/made-of 2>/dev/null)" != "$(NGINX_SOURCE_DIR) $$made_of" ]; then \

@@ -65,7 +65,9 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(conf::merge_location),
 };
 
-/// What nginx looks up by name in a dynamic module.
+/// What nginx looks up by name in a dynamic module. nginx's own build writes it too (`config`), and
+/// a static module has none of it.
+#[cfg(feature = "export-modules")]
 #[allow(missing_docs, non_upper_case_globals)]
 mod exports {
     use std::ffi::{c_char, CStr};
@@ -94,7 +96,7 @@ mod exports {
 }
 
 /// nginx finds it by this name. It has a filter alone, and no configuration.
-#[used]
+#[no_mangle]
 #[allow(non_upper_case_globals)]
 pub static mut ngx_http_keystone_headers_filter_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(FILTER_CONTEXT).cast_mut().cast(),
@@ -123,7 +125,7 @@ unsafe extern "C" fn install_cache_control(cf: *mut ngx_conf_t) -> ngx_int_t {
 }
 
 /// nginx finds it by this name.
-#[used]
+#[no_mangle]
 #[allow(non_upper_case_globals)]
 pub static mut ngx_http_keystone_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(CONTEXT).cast_mut().cast(),

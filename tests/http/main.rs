@@ -27,6 +27,7 @@ mod g_delay;
 mod h_service_tokens;
 mod h_vouching;
 mod http2;
+mod http3;
 mod i_bind;
 mod identity_client;
 mod leases;

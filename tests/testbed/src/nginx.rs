@@ -1,7 +1,8 @@
 //! An unmodified nginx with the module in it.
 //!
 //! The binary is that of `NGINX_BINARY` (`/usr/sbin/nginx` where it is not set), the module that
-//! of `KEYSTONE_MODULE` (`target/release/libngx_http_keystone_module.so` where it is not set).
+//! of `KEYSTONE_MODULE` (`target/release/libngx_http_keystone_module.so` where it is not set). An
+//! empty `KEYSTONE_MODULE` says that the binary has the module in it.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};

@@ -205,7 +205,7 @@ impl Config {
         let neighbours =
             |place| self.neighbours.as_ref().map_or(String::new(), |it| it.load(place));
         add(text, &neighbours(Order::Before));
-        if self.load {
+        if self.load && !module().as_os_str().is_empty() {
             add(text, "load_module @MODULE@;");
         }
         add(text, &neighbours(Order::After));

@@ -16,38 +16,48 @@ need_root() {
         || fail "there is no leave to make namespaces here; in a container, it would have to be a privileged one"
 }
 
-# make_debian DIRECTORY: the smallest Debian of this machine's release, from the mirrors of this
-# machine's apt, without package lists. It is made once, and not changed by who copies it.
-make_debian() {
-    local codename mirror sources
+# The release of this machine, by its code name.
+own_release() {
     # shellcheck source=/dev/null
-    codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    sources=$(debian_sources)
-    if [ -z "$sources" ]; then
-        apt-get update -qq
-        sources=$(debian_sources)
-    fi
-    mirror=$(awk -v codename="$codename" '$3 == codename && $4 == "main" { print $2; exit }' <<<"$sources")
-    [ -n "$mirror" ] || fail "this machine's apt has no mirror of Debian $codename"
-    if [ "$(cat "$1.made-of" 2>/dev/null)" = "$sources" ]; then
-        return
-    fi
-    say "making a Debian $codename (half a minute)"
-    rm -rf "$1" "$1.made-of"
-    debootstrap --variant=minbase "$codename" "$1" "$mirror" >"$1.log" 2>&1 \
-        || fail "debootstrap failed: see $1.log"
-    rm -rf "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/*
-    echo "$sources" >"$1/etc/apt/sources.list"
-    # How this machine reaches its mirrors.
-    apt-config dump | grep -E '^Acquire::(Check|Retries|http|https)' >"$1/etc/apt/apt.conf.d/90machine" || true
-    echo "$sources" >"$1.made-of"
+    (. /etc/os-release && echo "$VERSION_CODENAME")
 }
 
-# As lines of a sources.list.
+# make_debian RELEASE DIRECTORY: the smallest Debian of a release ("bookworm", "trixie", "sid"), from
+# the mirrors of this machine's apt, without package lists. It is made once, and not changed by who
+# copies it.
+make_debian() {
+    local release=$1 directory=$2 mirror sources
+    sources=$(debian_sources "$release")
+    if [ -z "$sources" ]; then
+        apt-get update -qq
+        sources=$(debian_sources "$release")
+    fi
+    mirror=$(awk -v release="$release" '$3 == release && $4 == "main" { print $2; exit }' <<<"$sources")
+    [ -n "$mirror" ] || fail "this machine's apt has no mirror of Debian $(own_release)"
+    if [ "$(cat "$directory.made-of" 2>/dev/null)" = "$sources" ]; then
+        return
+    fi
+    say "making a Debian $release (half a minute)"
+    rm -rf "$directory" "$directory.made-of"
+    mkdir -p "$(dirname "$directory")"
+    debootstrap --variant=minbase "$release" "$directory" "$mirror" >"$directory.log" 2>&1 \
+        || fail "debootstrap failed: see $directory.log"
+    rm -rf "$directory"/var/cache/apt/archives/*.deb "$directory"/var/lib/apt/lists/*
+    echo "$sources" >"$directory/etc/apt/sources.list"
+    # How this machine reaches its mirrors.
+    apt-config dump | grep -E '^Acquire::(Check|Retries|http|https)' >"$directory/etc/apt/apt.conf.d/90machine" || true
+    echo "$sources" >"$directory.made-of"
+}
+
+# debian_sources RELEASE: lines of a sources.list. A mirror of this machine's release has the others
+# too, with their updates and security, but for sid, which has neither.
 debian_sources() {
     # shellcheck disable=SC2016 # the variables are apt's
     apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' \
-        'Created-By: Packages' 'Origin: Debian' | sort -u
+        'Created-By: Packages' 'Origin: Debian' \
+        | awk -v own="$(own_release)" -v release="$1" '{ suite = substr($3, length(own) + 1) }
+            index($3, own) == 1 && (release != "sid" || suite == "") { $3 = release suite; print }' \
+        | sort -u
 }
 
 # in_namespaces OPTION... COMMAND...: with mounts and processes that end with this script, however

@@ -20,7 +20,7 @@ url=http://127.0.0.1:8080
 
 prepare() {
     need_root
-    make_debian "$build/debian"
+    make_debian "$(own_release)" "$build/debian"
     rm -rf --one-file-system "$work"
     mkdir -p "$work"
     # For the build, which has no network but for apt.

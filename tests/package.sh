@@ -30,7 +30,7 @@ prepare() {
     say "lintian"
     lintian --allow-root --fail-on error,warning "$build"/package/*.changes
 
-    make_debian "$build/debian"
+    make_debian "$(own_release)" "$build/debian"
     rm -rf --one-file-system "$work"
     mkdir -p "$work"
     cp -a "$build/debian" "$root"

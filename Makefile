@@ -27,6 +27,8 @@ AVAILABLE_DIR ?= $(DESTDIR)/usr/share/nginx/modules-available
 ENABLED_DIR ?= $(DESTDIR)/etc/nginx/modules-enabled
 BIN_DIR ?= $(DESTDIR)/usr/bin
 MAN_DIR ?= $(DESTDIR)/usr/share/man
+# Without symbols, which nginx does not read. Empty keeps them, for gdb and for the lines of a panic's backtrace.
+INSTALL_STRIP ?= --strip
 
 BUILD_PACKAGES := nginx nginx-dev libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
 PACKAGE_PACKAGES := build-essential debhelper dpkg-dev
@@ -45,6 +47,8 @@ FUZZ_SECONDS ?= 60
 BENCH_PACKAGES := openssl wrk
 INSTRUCTIONS_PACKAGES := valgrind
 
+# The version of the next release, which is in Cargo.toml alone.
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The oldest Rust that the module is built with.
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -110,7 +114,7 @@ test: build vendored oracle keystone suite-swift prometheus neighbour-packages c
 	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
 	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
 		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=$$nginx cargo test --locked --release -p ngx_http_keystone_module
-	@$(MAKE) --no-print-directory test-suite-keystonemiddleware
+	@$(MAKE) --no-print-directory test-suite-keystonemiddleware test-install
 	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
 		$(MAKE) --no-print-directory test-package test-image; \
 	else $(call say,The tests of the package and of the image were skipped: they need root and namespaces); fi
@@ -153,10 +157,19 @@ test-faults: build ## Kill workers and break disk, clock and Keystone under load
 	@echo; printf '| %s | %s | %s | %s |\n' fault tried outcome figures --- --- --- ---; cat $(BUILD)/faults.md
 
 .PHONY: test-package
-test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (as root)
+test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian, and in a Debian 13 one that is built there (as root)
 	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
 	@$(call say,The package in a clean Debian)
 	tests/package.sh $(BUILD) $(TARGET)/release/keystone-testbed
+	@. /etc/os-release && test "$$VERSION_CODENAME" = trixie || { \
+		$(call say,The package for Debian 13) && \
+		tests/package-build.sh $(BUILD) trixie $(TARGET)/trixie && \
+		tests/package.sh $(BUILD) $(TARGET)/release/keystone-testbed trixie $(BUILD)/package-trixie; }
+
+.PHONY: test-install
+test-install: build packages ## Run "make install" and "make uninstall" in a directory
+	@$(call say,make install and make uninstall)
+	tests/install.sh $(BUILD)
 
 .PHONY: test-image
 test-image: packages debian-packages ## Build the image with buildah, and run it (as root)
@@ -251,7 +264,7 @@ lint: build
 	cargo clippy --locked --release --manifest-path fuzz/Cargo.toml --no-default-features \
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
-	shellcheck -x -a fuzz/run.sh tests/deny/setup.sh tests/image.sh tests/package.sh tests/prometheus/setup.sh \
+	shellcheck -x -a debian/tests/gateway fuzz/run.sh tests/deny/setup.sh tests/image.sh tests/install.sh tests/package-build.sh tests/package.sh tests/prometheus/setup.sh \
 		tests/sanitizer/miri.sh tests/sanitizer/run.sh \
 		tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh
 
@@ -275,13 +288,23 @@ prometheus:
 	@$(call say,A real Prometheus and its promtool)
 	tests/prometheus/setup.sh $(PROMETHEUS)
 
+.PHONY: version
+version: ## Show the version of the next release
+	@echo $(VERSION)
+
+# All sources, as they are here, but for what a build has made.
+SOURCES := tar -c --exclude=./.git --exclude=./build --exclude=./target --exclude=./fuzz/target --exclude=__pycache__
+
 .PHONY: package
-package: configure package-packages ## Build a Debian package of the module, into build/package
+package: configure package-packages ## Build a Debian package of the module, for the release that runs here, into build/package
 	@$(call say,Building the package)
 	@rm -rf $(PACKAGE) && mkdir -p $(PACKAGE)/source
-	@tar -c --exclude=./.git --exclude=./build --exclude=target . | tar -x -C $(PACKAGE)/source
+	@$(SOURCES) . | tar -x -C $(PACKAGE)/source
+	@tar -c --sort=name --exclude=./debian -C $(PACKAGE)/source . | gzip -n > $(PACKAGE)/nginx-keystone_$(VERSION).orig.tar.gz
+	@. /etc/os-release && sed -i "1s/\(([^)]*\)) [a-z]*;/\1$${VERSION_ID:+~$${ID/debian/deb}$$VERSION_ID}) $$VERSION_CODENAME;/" \
+		$(PACKAGE)/source/debian/changelog
 	cd $(PACKAGE)/source && CARGO_TARGET_DIR=$(TARGET)/package \
-		dpkg-buildpackage --build=binary --no-sign --build-profiles=pkg.nginx-keystone.other-rust
+		dpkg-buildpackage --build=full --no-sign --build-profiles=pkg.nginx-keystone.other-rust
 	@rm -rf $(PACKAGE)/source
 	@echo "The package is $$(ls $(PACKAGE)/libnginx-mod-http-keystone_*.deb)"
 
@@ -290,12 +313,19 @@ install: ## Install the module, a load_module file like those of Debian's module
 	@test -e $(MODULE) || { echo 'The module is not built: run "make" first.' >&2; exit 1; }
 	@mkdir -p $(MODULES_DIR) 2>/dev/null && test -w $(MODULES_DIR) \
 		|| { echo 'Cannot write to $(MODULES_DIR): run this as root, or set DESTDIR to another directory.' >&2; exit 1; }
-	install -D -m 0644 $(MODULE) $(MODULES_DIR)/ngx_http_keystone_module.so
-	install -D -m 0755 $(TARGET)/release/keystone-doctor $(BIN_DIR)/keystone-doctor
+	install -D $(INSTALL_STRIP) -m 0644 $(MODULE) $(MODULES_DIR)/ngx_http_keystone_module.so
+	install -D $(INSTALL_STRIP) -m 0755 $(TARGET)/release/keystone-doctor $(BIN_DIR)/keystone-doctor
 	install -D -m 0644 doctor/keystone-doctor.1 $(MAN_DIR)/man1/keystone-doctor.1
 	install -d $(AVAILABLE_DIR) $(ENABLED_DIR)
 	echo 'load_module modules/ngx_http_keystone_module.so;' > $(AVAILABLE_DIR)/mod-http-keystone.conf
 	ln -sf /usr/share/nginx/modules-available/mod-http-keystone.conf $(ENABLED_DIR)/50-mod-http-keystone.conf
+
+.PHONY: uninstall
+uninstall: ## Remove what "make install" has installed
+	@! dpkg-query -S $(MODULES_DIR)/ngx_http_keystone_module.so >/dev/null 2>&1 \
+		|| { echo 'The module that is installed is that of a Debian package: remove that package.' >&2; exit 1; }
+	rm -f $(ENABLED_DIR)/50-mod-http-keystone.conf $(AVAILABLE_DIR)/mod-http-keystone.conf \
+		$(MODULES_DIR)/ngx_http_keystone_module.so $(BIN_DIR)/keystone-doctor $(MAN_DIR)/man1/keystone-doctor.1
 
 # Shows what apt-get fetches, and how much, from its English output. Its errors are on both outputs,
 # so the end of both is shown after a failure.

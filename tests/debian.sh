@@ -70,6 +70,12 @@ in_namespaces() {
     trap - EXIT
 }
 
+# in_root COMMAND...: in the Debian that is the directory $root.
+in_root() {
+    # shellcheck disable=SC2154 # set by those who source this
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 chroot "$root" "$@"
+}
+
 # begin_identity TESTBED DIRECTORY: the small identity service on port 5000, until the namespaces
 # go; a token, in $token; and one whose signature was altered, in $forged.
 begin_identity() {
@@ -77,6 +83,7 @@ begin_identity() {
     "$1" identity --pki "$2" --port 5000 >"$2/identity.log" 2>&1 &
     wait_for "the identity service" grep -q '^http' "$2/identity.log"
     token=$("$1" mint --pki "$2")
+    # shellcheck disable=SC2034 # for those who source this
     forged=${token:0:-24}AAAA${token: -20}
 }
 

@@ -99,7 +99,8 @@ play() {
     echo public >"$root/srv/files/public/hello.txt"
     echo testbed-password >"$root/etc/keystone.password"
 
-    apt "nginx is installed" install nginx
+    # curl and openssl are what debian/tests needs.
+    apt "nginx is installed" install nginx curl openssl
     wait_for "nginx" curl -s "$url"
     files >"$work/files-before"
 
@@ -193,13 +194,11 @@ ends_with_its_test() {
 
 # By the tests that the source package has, which need nothing but the package.
 test_as_debian_does() {
-    apt "what debian/tests needs is installed" install curl openssl
     cp -r "$work/source/tests" "$root/srv/tests"
     in_root /srv/tests/gateway >"$work/gateway.log" 2>&1 || { cat "$work/gateway.log" >&2; fail "debian/tests/gateway fails"; }
     wait_for "the nginx of debian/tests to end" ends_with_its_test
     say "debian/tests passes"
     rm -r "$root/srv/tests"
-    apt "that is removed" purge --autoremove curl openssl
 }
 
 ask_on() {

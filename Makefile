@@ -19,6 +19,7 @@ SUITE_SWIFT := $(BUILD)/suites/swift
 PROMETHEUS := $(BUILD)/prometheus
 KSM_SUITE := $(BUILD)/suites/keystonemiddleware
 DENY := $(BUILD)/deny-venv
+MANIFESTS := $(BUILD)/manifests-venv
 PACKAGE := $(BUILD)/package
 
 DESTDIR ?=
@@ -172,10 +173,10 @@ test-install: build packages ## Run "make install" and "make uninstall" in a dir
 	tests/install.sh $(BUILD)
 
 .PHONY: test-image
-test-image: packages debian-packages ## Build the image with buildah, and run it (as root)
+test-image: packages debian-packages manifests ## Build the images with buildah, and run them (as root)
 	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
-	@$(call say,The image)
-	tests/image.sh $(BUILD) $(TARGET)/release/keystone-testbed
+	@$(call say,The images)
+	tests/image.sh $(BUILD) $(TARGET)/release/keystone-testbed $(TARGET)/trixie
 
 .PHONY: test-asan
 test-asan: configure keystone prometheus ## Run the tests over HTTP with AddressSanitizer in nginx and the module (15 minutes)
@@ -228,7 +229,13 @@ bench-instructions: build ## Count the instructions of the parts of a token's wa
 	$(TARGET)/release/keystone-bench instructions benches/instructions.tsv
 
 .PHONY: check
-check: lint deny doc msrv ## Check format, lints, licenses, documentation of the code, oldest Rust
+check: lint deny doc msrv manifests ## Check format, lints, licenses, documentation of the code, oldest Rust, YAML for containers
+
+.PHONY: manifests
+manifests: test-packages
+	@$(call say,compose.yaml and contrib/kubernetes)
+	@tests/manifests/setup.sh $(MANIFESTS)
+	@$(MANIFESTS)/bin/python -B tests/manifests/check.py
 
 .PHONY: deny
 deny: test-packages
@@ -264,7 +271,8 @@ lint: build
 	cargo clippy --locked --release --manifest-path fuzz/Cargo.toml --no-default-features \
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
-	shellcheck -x -a debian/tests/gateway fuzz/run.sh tests/deny/setup.sh tests/image.sh tests/install.sh tests/package-build.sh tests/package.sh tests/prometheus/setup.sh \
+	shellcheck -x -a debian/tests/gateway docker/entrypoint.sh fuzz/run.sh tests/deny/setup.sh tests/image.sh \
+		tests/install.sh tests/manifests/setup.sh tests/package-build.sh tests/package.sh tests/prometheus/setup.sh \
 		tests/sanitizer/miri.sh tests/sanitizer/run.sh \
 		tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh
 
@@ -294,7 +302,6 @@ version: ## Show the version of the next release
 
 # All sources, as they are here, but for what a build has made.
 SOURCES := tar -c --exclude=./.git --exclude=./build --exclude=./target --exclude=./fuzz/target --exclude=__pycache__
-
 .PHONY: package
 package: configure package-packages ## Build a Debian package of the module, for the release that runs here, into build/package
 	@$(call say,Building the package)

@@ -19,6 +19,9 @@ SUITE_SWIFT := $(BUILD)/suites/swift
 PROMETHEUS := $(BUILD)/prometheus
 KSM_SUITE := $(BUILD)/suites/keystonemiddleware
 DENY := $(BUILD)/deny-venv
+CYCLONEDX := $(BUILD)/cyclonedx
+# Makes the SBOM.
+CYCLONEDX_VERSION := 0.5.9
 MANIFESTS := $(BUILD)/manifests-venv
 PACKAGE := $(BUILD)/package
 
@@ -50,6 +53,7 @@ INSTRUCTIONS_PACKAGES := valgrind
 
 # The version of the next release, which is in Cargo.toml alone.
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+DIST := nginx-keystone-$(VERSION)
 # The oldest Rust that the module is built with.
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -229,7 +233,14 @@ bench-instructions: build ## Count the instructions of the parts of a token's wa
 	$(TARGET)/release/keystone-bench instructions benches/instructions.tsv
 
 .PHONY: check
-check: lint deny doc msrv manifests ## Check format, lints, licenses, documentation of the code, oldest Rust, YAML for containers
+check: lint deny doc msrv manifests versions ## Check format, lints, licenses, documentation of the code, oldest Rust, YAML for containers
+
+# The files that name the version beside Cargo.toml.
+.PHONY: versions
+versions:
+	@for file in CHANGELOG.md contrib/kubernetes/gateway.yaml debian/changelog docs/directives.md doctor/keystone-doctor.1; do \
+		grep -qwF '$(VERSION)' $$file || { echo "$$file does not name version $(VERSION), which Cargo.toml has." >&2; exit 1; }; \
+	done
 
 .PHONY: manifests
 manifests: test-packages
@@ -271,7 +282,7 @@ lint: build
 	cargo clippy --locked --release --manifest-path fuzz/Cargo.toml --no-default-features \
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
-	shellcheck -x -a debian/tests/gateway docker/entrypoint.sh fuzz/run.sh tests/deny/setup.sh tests/image.sh \
+	shellcheck -x -a debian/tests/gateway docker/entrypoint.sh fuzz/run.sh tests/deny/setup.sh tests/dist.sh tests/image.sh \
 		tests/install.sh tests/manifests/setup.sh tests/package-build.sh tests/package.sh tests/prometheus/setup.sh \
 		tests/sanitizer/miri.sh tests/sanitizer/run.sh \
 		tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh
@@ -302,6 +313,41 @@ version: ## Show the version of the next release
 
 # All sources, as they are here, but for what a build has made.
 SOURCES := tar -c --exclude=./.git --exclude=./build --exclude=./target --exclude=./fuzz/target --exclude=__pycache__
+# The time of debian/changelog, for what is to have the same bytes whenever it is made.
+RELEASED = $(shell date --utc --date "$$(sed -n '/^ -- /{s/.*>  //p;q}' debian/changelog)" +%s)
+
+.PHONY: dist
+dist: ## Make the source archive with all crates, which builds without network, in build
+	@$(call say,The source archive)
+	@rm -rf $(BUILD)/dist && mkdir -p $(BUILD)/dist/$(DIST)/.cargo
+	@$(SOURCES) . | tar -x -C $(BUILD)/dist/$(DIST)
+	cd $(BUILD)/dist/$(DIST) && cargo vendor --locked --quiet --versioned-dirs --sync fuzz/Cargo.toml vendor > .cargo/config.toml
+	@tar -c --sort=name --mtime=@$(RELEASED) --owner=0 --group=0 --numeric-owner --mode=go-w -C $(BUILD)/dist $(DIST) \
+		| gzip -n > $(BUILD)/$(DIST).tar.gz
+	@rm -rf $(BUILD)/dist
+	@cd $(BUILD) && sha256sum $(DIST).tar.gz
+
+.PHONY: sbom
+sbom: ## Make the SBOMs of the module and of keystone-doctor, in CycloneDX, in build
+	@$(call say,The SBOMs)
+	@test -x $(CYCLONEDX)/bin/cargo-cyclonedx || \
+		cargo install --quiet --locked --version $(CYCLONEDX_VERSION) --root $(CYCLONEDX) cargo-cyclonedx
+	@rm -rf $(BUILD)/sbom && mkdir -p $(BUILD)/sbom
+	@$(SOURCES) . | tar -x -C $(BUILD)/sbom
+	cd $(BUILD)/sbom && SOURCE_DATE_EPOCH=$(RELEASED) $(CYCLONEDX)/bin/cargo-cyclonedx cyclonedx --quiet --format json \
+		--spec-version 1.5 --describe crate --no-build-deps --target $$(rustc -vV | sed -n 's/^host: //p')
+	@for sbom in ngx_http_keystone_module doctor/keystone-doctor; do \
+		sed 's#file://$(BUILD)/sbom#file:///usr/src/nginx-keystone#g' $(BUILD)/sbom/$$sbom.cdx.json \
+			> $(BUILD)/$$(basename $$sbom)-$(VERSION).cdx.json; \
+	done
+	@rm -rf $(BUILD)/sbom
+	@ls $(BUILD)/*.cdx.json
+
+.PHONY: test-dist
+test-dist: package dist ## Build the package from the source archive, without network, elsewhere: its files must have the same bytes
+	@$(call say,The package from the source archive)
+	tests/dist.sh $(BUILD) $(BUILD)/$(DIST).tar.gz $(PACKAGE)
+
 .PHONY: package
 package: configure package-packages ## Build a Debian package of the module, for the release that runs here, into build/package
 	@$(call say,Building the package)

@@ -101,7 +101,7 @@ demo-swift: build keystone ## Show the module with Swift's client: store objects
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
-test: build vendored oracle keystone suite-swift prometheus neighbour-packages check fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (40 minutes)
+test: build vendored oracle keystone suite-swift prometheus neighbour-packages check fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (45 minutes)
 	@$(call say,Tests of the libraries)
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-conf \
 		-p keystone-gateway -p keystone-zone -p keystone-doctor -p keystone-testbed -p keystone-bench -p keystone-fuzz-http
@@ -321,7 +321,8 @@ dist: ## Make the source archive with all crates, which builds without network, 
 	@$(call say,The source archive)
 	@rm -rf $(BUILD)/dist && mkdir -p $(BUILD)/dist/$(DIST)/.cargo
 	@$(SOURCES) . | tar -x -C $(BUILD)/dist/$(DIST)
-	cd $(BUILD)/dist/$(DIST) && cargo vendor --locked --quiet --versioned-dirs --sync fuzz/Cargo.toml vendor > .cargo/config.toml
+	cd $(BUILD)/dist/$(DIST) && cargo vendor --locked --versioned-dirs --sync fuzz/Cargo.toml vendor > .cargo/config.toml 2> $(BUILD)/dist/vendor.log \
+		|| { cat $(BUILD)/dist/vendor.log >&2; exit 1; }
 	@tar -c --sort=name --mtime=@$(RELEASED) --owner=0 --group=0 --numeric-owner --mode=go-w -C $(BUILD)/dist $(DIST) \
 		| gzip -n > $(BUILD)/$(DIST).tar.gz
 	@rm -rf $(BUILD)/dist

@@ -26,6 +26,10 @@ SUITE_SWIFT := $(BUILD)/suites/swift
 PROMETHEUS := $(BUILD)/prometheus
 KSM_SUITE := $(BUILD)/suites/keystonemiddleware
 DENY := $(BUILD)/deny-venv
+CYCLONEDX := $(BUILD)/cyclonedx
+# Makes the SBOM.
+CYCLONEDX_VERSION := 0.5.9
+MANIFESTS := $(BUILD)/manifests-venv
 PACKAGE := $(BUILD)/package
 
 DESTDIR ?=
@@ -34,6 +38,8 @@ AVAILABLE_DIR ?= $(DESTDIR)/usr/share/nginx/modules-available
 ENABLED_DIR ?= $(DESTDIR)/etc/nginx/modules-enabled
 BIN_DIR ?= $(DESTDIR)/usr/bin
 MAN_DIR ?= $(DESTDIR)/usr/share/man
+# Without symbols, which nginx does not read. Empty keeps them, for gdb and for the lines of a panic's backtrace.
+INSTALL_STRIP ?= --strip
 
 BUILD_PACKAGES := $(if $(NGINX),libpcre2-dev,nginx nginx-dev) libclang-dev libssl-dev zlib1g-dev pkg-config gcc make
 PACKAGE_PACKAGES := build-essential debhelper dpkg-dev
@@ -59,6 +65,9 @@ BENCH_PEERS := $(BUILD)/bench-peers
 BENCH_OPTIONS ?=
 INSTRUCTIONS_PACKAGES := valgrind
 
+# The version of the next release, which is in Cargo.toml alone.
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+DIST := nginx-keystone-$(VERSION)
 # The oldest Rust that the module is built with.
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -109,7 +118,7 @@ demo-swift: build keystone ## Show the module with Swift's client: store objects
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
-test: build vendored oracle keystone suite-swift prometheus neighbour-packages check loom fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (40 minutes)
+test: build vendored oracle keystone suite-swift prometheus neighbour-packages check loom fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (45 minutes)
 	@$(call say,Tests of the libraries)
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-conf \
 		-p keystone-gateway -p keystone-zone -p keystone-doctor -p keystone-testbed -p keystone-bench -p keystone-fuzz-http
@@ -130,7 +139,7 @@ test: build vendored oracle keystone suite-swift prometheus neighbour-packages c
 	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
 	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
 		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=$$nginx cargo test --locked --release -p ngx_http_keystone_module
-	@$(MAKE) --no-print-directory test-suite-keystonemiddleware
+	@$(MAKE) --no-print-directory test-suite-keystonemiddleware test-install
 	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
 		$(MAKE) --no-print-directory test-package test-image; \
 	else $(call say,The tests of the package and of the image were skipped: they need root and namespaces); fi
@@ -186,16 +195,25 @@ test-faults: build ## Kill workers and break disk, clock and Keystone under load
 	@echo; printf '| %s | %s | %s | %s |\n' fault tried outcome figures --- --- --- ---; cat $(BUILD)/faults.md
 
 .PHONY: test-package
-test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian (as root)
+test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian, and in a Debian 13 one that is built there (as root)
 	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
 	@$(call say,The package in a clean Debian)
 	tests/package.sh $(BUILD) $(TARGET)/release/keystone-testbed
+	@. /etc/os-release && test "$$VERSION_CODENAME" = trixie || { \
+		$(call say,The package for Debian 13) && \
+		tests/package-build.sh $(BUILD) trixie $(TARGET)/trixie && \
+		tests/package.sh $(BUILD) $(TARGET)/release/keystone-testbed trixie $(BUILD)/package-trixie; }
+
+.PHONY: test-install
+test-install: build packages ## Run "make install" and "make uninstall" in a directory
+	@$(call say,make install and make uninstall)
+	tests/install.sh $(BUILD)
 
 .PHONY: test-image
-test-image: packages debian-packages ## Build the image with buildah, and run it (as root)
+test-image: packages debian-packages manifests ## Build the images with buildah, and run them (as root)
 	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
-	@$(call say,The image)
-	tests/image.sh $(BUILD) $(TARGET)/release/keystone-testbed
+	@$(call say,The images)
+	tests/image.sh $(BUILD) $(TARGET)/release/keystone-testbed $(TARGET)/trixie
 
 .PHONY: test-asan
 test-asan: configure keystone prometheus ## Run the tests over HTTP with AddressSanitizer in nginx and the module (15 minutes)
@@ -268,7 +286,20 @@ bench-instructions: build ## Count the instructions of the parts of a token's wa
 	$(TARGET)/release/keystone-bench instructions benches/instructions.tsv
 
 .PHONY: check
-check: lint deny doc msrv ## Check format, lints, licenses, documentation of the code, oldest Rust
+check: lint deny doc msrv manifests versions ## Check format, lints, licenses, documentation of the code, oldest Rust, YAML for containers
+
+# The files that name the version beside Cargo.toml.
+.PHONY: versions
+versions:
+	@for file in CHANGELOG.md contrib/kubernetes/gateway.yaml debian/changelog docs/directives.md doctor/keystone-doctor.1; do \
+		grep -qwF '$(VERSION)' $$file || { echo "$$file does not name version $(VERSION), which Cargo.toml has." >&2; exit 1; }; \
+	done
+
+.PHONY: manifests
+manifests: test-packages
+	@$(call say,compose.yaml and contrib/kubernetes)
+	@tests/manifests/setup.sh $(MANIFESTS)
+	@$(MANIFESTS)/bin/python -B tests/manifests/check.py
 
 .PHONY: deny
 deny: test-packages
@@ -304,9 +335,11 @@ lint: build
 	cargo clippy --locked --release --manifest-path fuzz/Cargo.toml --no-default-features \
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
-	shellcheck -x -a benches/peers/setup.sh fuzz/run.sh tests/another-nginx.sh tests/deny/setup.sh tests/image.sh \
-		tests/package.sh tests/prometheus/setup.sh tests/release.sh tests/sanitizer/miri.sh \
-		tests/sanitizer/run.sh tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh tools/for-nginx.sh
+	shellcheck -x -a benches/peers/setup.sh debian/tests/gateway docker/entrypoint.sh fuzz/run.sh \
+		tests/another-nginx.sh tests/deny/setup.sh tests/dist.sh tests/image.sh tests/install.sh \
+		tests/manifests/setup.sh tests/package-build.sh tests/package.sh tests/prometheus/setup.sh tests/release.sh \
+		tests/sanitizer/miri.sh tests/sanitizer/run.sh \
+		tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh tools/for-nginx.sh
 
 .PHONY: oracle
 oracle: test-packages
@@ -328,13 +361,58 @@ prometheus:
 	@$(call say,A real Prometheus and its promtool)
 	tests/prometheus/setup.sh $(PROMETHEUS)
 
+.PHONY: version
+version: ## Show the version of the next release
+	@echo $(VERSION)
+
+# All sources, as they are here, but for what a build has made.
+SOURCES := tar -c --exclude=./.git --exclude=./build --exclude=./target --exclude=./fuzz/target --exclude=__pycache__
+# The time of debian/changelog, for what is to have the same bytes whenever it is made.
+RELEASED = $(shell date --utc --date "$$(sed -n '/^ -- /{s/.*>  //p;q}' debian/changelog)" +%s)
+
+.PHONY: dist
+dist: ## Make the source archive with all crates, which builds without network, in build
+	@$(call say,The source archive)
+	@rm -rf $(BUILD)/dist && mkdir -p $(BUILD)/dist/$(DIST)/.cargo
+	@$(SOURCES) . | tar -x -C $(BUILD)/dist/$(DIST)
+	cd $(BUILD)/dist/$(DIST) && cargo vendor --locked --versioned-dirs --sync fuzz/Cargo.toml vendor > .cargo/config.toml 2> $(BUILD)/dist/vendor.log \
+		|| { cat $(BUILD)/dist/vendor.log >&2; exit 1; }
+	@tar -c --sort=name --mtime=@$(RELEASED) --owner=0 --group=0 --numeric-owner --mode=go-w -C $(BUILD)/dist $(DIST) \
+		| gzip -n > $(BUILD)/$(DIST).tar.gz
+	@rm -rf $(BUILD)/dist
+	@cd $(BUILD) && sha256sum $(DIST).tar.gz
+
+.PHONY: sbom
+sbom: ## Make the SBOMs of the module and of keystone-doctor, in CycloneDX, in build
+	@$(call say,The SBOMs)
+	@test -x $(CYCLONEDX)/bin/cargo-cyclonedx || \
+		cargo install --quiet --locked --version $(CYCLONEDX_VERSION) --root $(CYCLONEDX) cargo-cyclonedx
+	@rm -rf $(BUILD)/sbom && mkdir -p $(BUILD)/sbom
+	@$(SOURCES) . | tar -x -C $(BUILD)/sbom
+	cd $(BUILD)/sbom && SOURCE_DATE_EPOCH=$(RELEASED) $(CYCLONEDX)/bin/cargo-cyclonedx cyclonedx --quiet --format json \
+		--spec-version 1.5 --describe crate --no-build-deps --target $$(rustc -vV | sed -n 's/^host: //p')
+	@for sbom in ngx_http_keystone_module doctor/keystone-doctor; do \
+		sed 's#file://$(BUILD)/sbom#file:///usr/src/nginx-keystone#g' $(BUILD)/sbom/$$sbom.cdx.json \
+			> $(BUILD)/$$(basename $$sbom)-$(VERSION).cdx.json; \
+	done
+	@rm -rf $(BUILD)/sbom
+	@ls $(BUILD)/*.cdx.json
+
+.PHONY: test-dist
+test-dist: package dist ## Build the package from the source archive, without network, elsewhere: its files must have the same bytes
+	@$(call say,The package from the source archive)
+	tests/dist.sh $(BUILD) $(BUILD)/$(DIST).tar.gz $(PACKAGE)
+
 .PHONY: package
-package: configure package-packages ## Build a Debian package of the module, into build/package
+package: configure package-packages ## Build a Debian package of the module, for the release that runs here, into build/package
 	@$(call say,Building the package)
 	@rm -rf $(PACKAGE) && mkdir -p $(PACKAGE)/source
-	@tar -c --exclude=./.git --exclude=./build --exclude=target . | tar -x -C $(PACKAGE)/source
+	@$(SOURCES) . | tar -x -C $(PACKAGE)/source
+	@tar -c --sort=name --exclude=./debian -C $(PACKAGE)/source . | gzip -n > $(PACKAGE)/nginx-keystone_$(VERSION).orig.tar.gz
+	@. /etc/os-release && sed -i "1s/\(([^)]*\)) [a-z]*;/\1$${VERSION_ID:+~$${ID/debian/deb}$$VERSION_ID}) $$VERSION_CODENAME;/" \
+		$(PACKAGE)/source/debian/changelog
 	cd $(PACKAGE)/source && CARGO_TARGET_DIR=$(TARGET)/package \
-		dpkg-buildpackage --build=binary --no-sign --build-profiles=pkg.nginx-keystone.other-rust
+		dpkg-buildpackage --build=full --no-sign --build-profiles=pkg.nginx-keystone.other-rust
 	@rm -rf $(PACKAGE)/source
 	@echo "The package is $$(ls $(PACKAGE)/libnginx-mod-http-keystone_*.deb)"
 
@@ -343,12 +421,19 @@ install: ## Install the module, a load_module file like those of Debian's module
 	@test -e $(MODULE) || { echo 'The module is not built: run "make" first.' >&2; exit 1; }
 	@mkdir -p $(MODULES_DIR) 2>/dev/null && test -w $(MODULES_DIR) \
 		|| { echo 'Cannot write to $(MODULES_DIR): run this as root, or set DESTDIR to another directory.' >&2; exit 1; }
-	install -D -m 0644 $(MODULE) $(MODULES_DIR)/ngx_http_keystone_module.so
-	install -D -m 0755 $(TARGET)/release/keystone-doctor $(BIN_DIR)/keystone-doctor
+	install -D $(INSTALL_STRIP) -m 0644 $(MODULE) $(MODULES_DIR)/ngx_http_keystone_module.so
+	install -D $(INSTALL_STRIP) -m 0755 $(TARGET)/release/keystone-doctor $(BIN_DIR)/keystone-doctor
 	install -D -m 0644 doctor/keystone-doctor.1 $(MAN_DIR)/man1/keystone-doctor.1
 	install -d $(AVAILABLE_DIR) $(ENABLED_DIR)
 	echo 'load_module modules/ngx_http_keystone_module.so;' > $(AVAILABLE_DIR)/mod-http-keystone.conf
 	ln -sf /usr/share/nginx/modules-available/mod-http-keystone.conf $(ENABLED_DIR)/50-mod-http-keystone.conf
+
+.PHONY: uninstall
+uninstall: ## Remove what "make install" has installed
+	@! dpkg-query -S $(MODULES_DIR)/ngx_http_keystone_module.so >/dev/null 2>&1 \
+		|| { echo 'The module that is installed is that of a Debian package: remove that package.' >&2; exit 1; }
+	rm -f $(ENABLED_DIR)/50-mod-http-keystone.conf $(AVAILABLE_DIR)/mod-http-keystone.conf \
+		$(MODULES_DIR)/ngx_http_keystone_module.so $(BIN_DIR)/keystone-doctor $(MAN_DIR)/man1/keystone-doctor.1
 
 # Shows what apt-get fetches, and how much, from its English output. Its errors are on both outputs,
 # so the end of both is shown after a failure.

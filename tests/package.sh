@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Installs, uses, upgrades, removes and purges the Debian package in a clean Debian.
 #
-# usage: package.sh BUILD TESTBED
-#   BUILD    the directory with package/*.deb, where the Debian is made too
+# usage: package.sh BUILD TESTBED [RELEASE PACKAGE]
+#   BUILD    the directory where the Debian is made
 #   TESTBED  keystone-testbed
+#   RELEASE  the code name of the Debian: without it, this machine's
+#   PACKAGE  the directory with the .deb for it: without it, BUILD/package
 #
 # The Debian is a directory, entered by chroot, in namespaces of its own for mounts, processes and
 # the network: nginx can be started there as on a machine of its own, and all of it goes when the
@@ -17,40 +19,69 @@ here=$(cd "$(dirname "$0")" && pwd)
 name=libnginx-mod-http-keystone
 link=/etc/nginx/modules-enabled/50-mod-http-keystone.conf
 module=/usr/lib/nginx/modules/ngx_http_keystone_module.so
+documents=/usr/share/doc/$name
 signing_dir=/var/lib/nginx/keystone
 url=http://127.0.0.1
 
 prepare() {
     need_root
-    set -- "$build"/package/${name}_*.deb
+    make_debian "$release" "$debian"
+    set -- "$package"/${name}_*.deb
     if [ $# != 1 ] || [ ! -e "$1" ]; then
-        fail "$build/package does not hold one $name: run make package"
+        fail "$package does not hold one $name: run make package"
     fi
+    is_for_release "$1"
 
     say "lintian"
-    lintian --allow-root --fail-on error,warning "$build"/package/*.changes
+    lintian --allow-root --fail-on error,warning "$package"/*.changes
 
-    make_debian "$(own_release)" "$build/debian"
     rm -rf --one-file-system "$work"
     mkdir -p "$work"
-    cp -a "$build/debian" "$root"
+    cp -a "$debian" "$root"
     cp "$1" "$root/srv/$name.deb"
-    build_higher_version "$1"
+    cp -r "$here/../debian" "$work/source"
+    build_version_before "$1"
 
     say "downloading nginx"
     in_root apt-get update -qq
     apt_get install --simulate "/srv/$name.deb" >"$work/simulated"
     grep -q '^Inst nginx ' "$work/simulated" || fail "the package does not depend on nginx"
-    apt_get install --download-only nginx "/srv/$name.deb" >"$work/download.log" 2>&1 || fail "see $work/download.log"
+    apt_get install --download-only nginx curl openssl "/srv/$name.deb" >"$work/download.log" 2>&1 \
+        || fail "see $work/download.log"
 }
 
-# The same content as another version: apt need not know that nothing has changed.
-build_higher_version() {
-    local tree=$work/higher
+is_for_release() {
+    local version suffix
+    version=$(dpkg-deb --field "$1" Version)
+    # shellcheck source=/dev/null
+    suffix=~deb$(. "$debian/etc/os-release" && echo "$VERSION_ID")
+    [[ $version == *"$suffix" ]] || fail "the version for $release is $version, which does not end with $suffix"
+    say "the package has version $version"
+}
+
+# A package of before, whose files are others: a module that calls itself another version, pages with
+# other words, one that there is no more, and none yet of those that are new.
+build_version_before() {
+    local tree=$work/before version
     dpkg-deb --raw-extract "$1" "$tree"
-    sed -i 's/^Version: .*/&+test1/' "$tree/DEBIAN/control"
-    dpkg-deb --root-owner-group --build "$tree" "$root/srv/$name-higher.deb" >/dev/null
+    version=$(version_of "$tree/DEBIAN/control")
+    sed -i 's/^Version: .*/&~before/' "$tree/DEBIAN/control"
+    perl -pi -e "s/\\Q$version\\E/$(before <<<"$version")/g" "$tree$module"
+    echo "What the version before says." >"$tree$documents/README.md"
+    echo "What only the version before has." >"$tree$documents/docs/before.md"
+    rm "$tree$documents/docs/troubleshooting.md"
+    dpkg-deb --root-owner-group --build "$tree" "$root/srv/$name-before.deb" >/dev/null
     rm -rf "$tree"
+}
+
+# Of this project, of a control file.
+version_of() {
+    sed -n 's/^Version: \([^-]*\)-.*/\1/p' "$1"
+}
+
+# Another version, of as many bytes.
+before() {
+    tr 0123456789 9012345678
 }
 
 play() {
@@ -68,13 +99,14 @@ play() {
     echo public >"$root/srv/files/public/hello.txt"
     echo testbed-password >"$root/etc/keystone.password"
 
-    apt "nginx is installed" install nginx
+    # curl and openssl are what debian/tests needs.
+    apt "nginx is installed" install nginx curl openssl
     wait_for "nginx" curl -s "$url"
     files >"$work/files-before"
 
-    apt "the package is installed" install "/srv/$name.deb"
+    version=$(dpkg-deb --field "$root/srv/$name.deb" Version | cut -d- -f1)
+    apt "the package of before is installed" install "/srv/$name-before.deb"
     is_enabled
-    read_documents
     in_root nginx -t 2>/dev/null || fail "nginx -t fails after the installation"
     wait_for "nginx to load the module" is_loaded
 
@@ -85,18 +117,20 @@ play() {
     expect 401 "a forged token" "$url/hello.txt" "$forged"
     expect 200 "a PKI token" "$url/hello.txt" "$token"
     expect 200 "a public file without a token" "$url/public/hello.txt"
-    consult_doctor
     [ "$(in_root stat -c '%a %U' "$signing_dir")" = "700 www-data" ] || fail "$signing_dir is not the workers' own"
 
     upgrade
+    read_documents
+    consult_doctor
     remove
+    test_as_debian_does
     purge
-    say "installed, used, upgraded, removed and purged"
+    say "installed, used, upgraded, removed and purged, in Debian $release"
 }
 
 # As an operator would: from page to page, and the dashboard into Grafana.
 read_documents() {
-    local documents=$root/usr/share/doc/$name page target
+    local documents=$root$documents page target
     perl -MJSON::PP -0777 -ne 'decode_json($_)' "$documents/docs/grafana/keystone.json" \
         || fail "the dashboard is no JSON"
     [ -s "$documents/docs/prometheus/alerts.yml" ] || fail "there are no alert rules"
@@ -131,12 +165,11 @@ configure() {
 
 # While requests come in, none of which may notice.
 upgrade() {
-    local inode asker
-    inode=$(stat -c %i "$root$module")
+    local asker
+    runs "$(before <<<"$version")" || fail "nginx does not run the module of before"
     ask_on >"$work/asked" &
     asker=$!
-    apt "the package is upgraded" install "/srv/$name-higher.deb"
-    [ "$(stat -c %i "$root$module")" != "$inode" ] || fail "the upgrade has not replaced the module"
+    apt "the package is upgraded" install "/srv/$name.deb"
     is_enabled
     wait_for "nginx to load the new module" is_loaded
     sleep 1
@@ -144,6 +177,28 @@ upgrade() {
     wait "$asker" 2>/dev/null || true
     [ "$(sort -u "$work/asked")" = 200 ] || fail "answers during the upgrade: $(sort "$work/asked" | uniq -c | xargs)"
     say "all of $(wc -l <"$work/asked") requests during the upgrade got 200"
+    wait_for "nginx to run the new module" runs "$version"
+    dpkg-deb --fsys-tarfile "$root/srv/$name.deb" >"$work/new.tar"
+    tar --compare --file "$work/new.tar" --directory "$root" || fail "not all files are those of the new package"
+    [ ! -e "$root$documents/docs/before.md" ] || fail "a file that only the version before has is still there"
+}
+
+# runs VERSION: whether nginx says that its module is of this version.
+runs() {
+    curl -s -m 10 "$url/keystone_status" | grep -qF "\"version\":\"$1\""
+}
+
+ends_with_its_test() {
+    ! pgrep -f 'nginx -c /tmp'
+}
+
+# By the tests that the source package has, which need nothing but the package.
+test_as_debian_does() {
+    cp -r "$work/source/tests" "$root/srv/tests"
+    in_root /srv/tests/gateway >"$work/gateway.log" 2>&1 || { cat "$work/gateway.log" >&2; fail "debian/tests/gateway fails"; }
+    wait_for "the nginx of debian/tests to end" ends_with_its_test
+    say "debian/tests passes"
+    rm -r "$root/srv/tests"
 }
 
 ask_on() {
@@ -208,19 +263,18 @@ apt_get() {
     in_root env DEBIAN_FRONTEND=noninteractive apt-get -y --no-install-recommends "$@"
 }
 
-in_root() {
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 chroot "$root" "$@"
-}
-
-[ $# -ge 2 ] || fail "usage: package.sh BUILD TESTBED"
+[ $# -ge 2 ] || fail "usage: package.sh BUILD TESTBED [RELEASE PACKAGE]"
 build=$1
 testbed=$2
-work=$build/package-test
+release=${3:-$(own_release)}
+package=${4:-$build/package}
+debian=$build/debian-$release
+work=$build/package-test-$release
 root=$work/root
-case ${3-} in
+case ${5-} in
     '')
         prepare
-        in_namespaces --net "$0" "$build" "$testbed" inside
+        in_namespaces --net "$0" "$build" "$testbed" "$release" "$package" inside
         rm -rf --one-file-system "$work"
         ;;
     inside) play ;;

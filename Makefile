@@ -485,7 +485,8 @@ test-packages:
 	$(call install_packages,$(TEST_PACKAGES))
 
 # Configures again when nginx-dev has changed. The contents of its headers are compared, because dpkg
-# keeps their times. The new files make cargo build again what depends on them.
+# keeps their times. The new files make cargo build again what depends on them. They do not name their
+# directory, for a module's build id covers the declarations that bindgen makes of them.
 .PHONY: configure
 configure: packages
 ifdef NGINX
@@ -501,6 +502,7 @@ else ifeq ($(NGINX_BUILD_DIR),$(BUILD)/nginx-debian)
 		bash ./configure "$${NGX_CONF_FLAGS[@]}" --with-cc-opt="-g -O2 -fPIC" --with-ld-opt=-fPIC \
 			--builddir=$(NGINX_BUILD_DIR) > $(BUILD)/configure.log 2>&1 \
 		|| { tail -n 20 $(BUILD)/configure.log >&2; echo "nginx's configure failed, see $(BUILD)/configure.log" >&2; exit 1; }; \
+		sed -i 's# --builddir=[^" ]*##' $(NGINX_BUILD_DIR)/ngx_auto_config.h; \
 		echo "$(NGINX_SOURCE_DIR) $$made_of" > $(NGINX_BUILD_DIR)/made-of; \
 	fi
 else

@@ -71,6 +71,9 @@ DIST := nginx-keystone-$(VERSION)
 # The oldest Rust that the module is built with.
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
+# What "make build" builds.
+BUILD_CRATES := -p ngx_http_keystone_module -p keystone-doctor
+
 # Appended to each build command.
 CARGO_FAILED := || { echo 'The build failed, see above. It needs Rust 1.88 or later (rustup update), and network access to \
 fetch crates for the first build.' >&2; exit 1; }
@@ -87,7 +90,7 @@ help: ## Show the targets
 .PHONY: build
 build: configure ## Build the module for Debian's nginx; for another one: make NGINX=/path/to/nginx NGINX_SOURCE=/path/to/its/sources
 	@$(call say,Building the module for $(or $(NGINX),$(NGINX_SOURCE_DIR)))
-	@cargo build --locked --release -p ngx_http_keystone_module -p keystone-doctor $(CARGO_FAILED)
+	@cargo build --locked --release $(BUILD_CRATES) $(CARGO_FAILED)
 ifdef NGINX
 	@tools/for-nginx.sh load '$(NGINX)' $(MODULE)
 endif

@@ -78,7 +78,7 @@ build_in_sid() {
 make_in_root() {
     say "building in $release with $(in_root nginx -v 2>&1)"
     in_root env PATH=/usr/local/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CARGO_HOME=/usr/local/cargo CARGO_NET_OFFLINE=true \
-        CARGO_TARGET_DIR="$target" make -C "$repository" BUILD_PACKAGES= BUILD="$target" TARGET="$target" "$@"
+        CARGO_TARGET_DIR="$target" make -C "$repository" BUILD_PACKAGES= BUILD_CRATES='-p ngx_http_keystone_module' BUILD="$target" TARGET="$target" "$@"
 }
 
 # The program with the tests over HTTP, which was built for this machine.

@@ -30,10 +30,12 @@ run() {
 
 # build_nginx DIRECTORY OPTION...: an nginx without --with-compat.
 build_nginx() {
-    local directory=$1
+    local directory=$1 configure=./configure
     shift
     cp -r "$source" "$directory"
-    (cd "$directory" && ./configure --with-threads --with-http_ssl_module --with-http_v2_module --with-cc-opt=-O0 "$@") || return
+    # The archives of nginx have it at the top, and a checkout of its repository in auto.
+    [ -e "$directory/configure" ] || configure=auto/configure
+    (cd "$directory" && "$configure" --with-threads --with-http_ssl_module --with-http_v2_module --with-cc-opt=-O0 "$@") || return
     mkdir -p "$directory/objs"
     ln -s "$vendored" "$directory/objs/ngx_http_keystone_module"
     env -u NGINX_SOURCE_DIR -u NGINX_BUILD_DIR make -C "$directory" -j "$(nproc)"

@@ -16,6 +16,7 @@ use crate::authz::AuthzContext;
 use crate::conf::location::{Auth, LocationConf};
 use crate::context::{Context, RequestToken, TokenKind};
 use crate::destination;
+use crate::headers_in::NewHeaders;
 use crate::identity;
 use crate::request::Request;
 use crate::swift::{self, Answer};
@@ -268,10 +269,7 @@ fn refuse_name(authz: &AuthzContext<'_>, error: NameError) -> isize {
 
 /// 403, and the line that tells an operator why.
 fn forbid(authz: &AuthzContext<'_>, user: &TokenState<Record<'_>>, reason: &dyn Display) -> isize {
-    let user = match user {
-        TokenState::Valid(record) => record.get(UserId),
-        _ => None,
-    };
+    let user = user.valid().and_then(|record| record.get(UserId));
     info!(
         authz.request,
         "keystone: forbidden: {reason}, token: {}, user: {}",
@@ -348,20 +346,20 @@ unsafe fn set_headers(
         true => "Confirmed",
         false => "Invalid",
     };
-    let mut set = Vec::with_capacity(headers::COUNT);
-    set.push((headers::IDENTITY_STATUS, status(user)));
+    let mut new = NewHeaders::new();
+    new.push(headers::IDENTITY_STATUS, status(user));
     if let TokenState::Valid(record) = user {
-        set.extend(headers::user_headers(record, location.sets_catalog()));
+        new.extend(headers::user_headers(record, location.sets_catalog()));
     }
     if !matches!(service, TokenState::Absent) {
-        set.push((headers::SERVICE_IDENTITY_STATUS, status(service)));
+        new.push(headers::SERVICE_IDENTITY_STATUS, status(service));
     }
     if let TokenState::Valid(record) = service {
-        set.extend(headers::service_headers(record));
+        new.extend(headers::service_headers(record));
     }
     // SAFETY: the values are the program's, or lie in the records. nginx has no access phase for
     // subrequests.
-    unsafe { request.add_headers(&set) }
+    unsafe { request.add_headers(&new) }
 }
 
 fn worker(request: &Request) -> Option<Rc<Worker>> {

@@ -68,9 +68,8 @@ impl<'a> AuthzContext<'a> {
         let Some(TokenState::Valid(identity)) = self.context.service.state() else {
             return false;
         };
-        identity
-            .record()
-            .is_some_and(|record| self.is_service(&record) && self.check_bind(&record).is_ok())
+        let record = identity.record();
+        self.is_service(&record) && self.check_bind(&record).is_ok()
     }
 
     fn check_service(&self, record: &Record<'_>) -> Result<(), Refusal> {
@@ -102,7 +101,7 @@ impl<'a> AuthzContext<'a> {
             Some(TokenState::Unavailable) => return TokenState::Unavailable,
             Some(TokenState::Valid(identity)) => identity,
         };
-        let Some(record) = identity.record() else { return TokenState::Unavailable };
+        let record = identity.record();
         match check(&record) {
             Ok(()) => {
                 request_token.confirmed.set(true);

@@ -6,10 +6,11 @@
 //! the list looks at the first element of each part but the first one without asking whether there
 //! is one, and `ngx_list_push()` takes the list's `nalloc` for the room in its last part.
 
+use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-use keystone_token::headers::{folded, is_stripped, trim_blanks, HeaderName};
-use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_pcalloc, ngx_str_t, ngx_table_elt_t};
+use keystone_token::headers::{self, folded, is_stripped, trim_blanks, HeaderName};
+use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_palloc, ngx_str_t, ngx_table_elt_t};
 
 use crate::request::{element_pointers, elements, make_list, static_name, Request};
 
@@ -81,21 +82,23 @@ impl Request {
     /// list of a subrequest may have its elements in common with that of its parent, so room that
     /// is left in one of its arrays is not used.
     pub fn append_headers(&self, headers: &[ngx_table_elt_t]) -> Option<()> {
-        let pool = self.pool();
-        let size = std::mem::size_of_val(headers);
-        // SAFETY: the pool is that of a live request.
-        let copy: *mut ngx_table_elt_t =
-            unsafe { nginx_sys::ngx_palloc(pool.as_ptr(), size) }.cast();
-        if copy.is_null() {
-            return None;
-        }
-        // SAFETY: the pool has made room for so many elements.
-        unsafe { copy.copy_from_nonoverlapping(headers.as_ptr(), headers.len()) };
+        let copy = self.copy_headers(headers)?;
         // SAFETY: the list belongs to the request; nothing else uses it meanwhile.
         let list = unsafe { self.header_list()?.as_mut() };
         let mut runs = runs(list, |_| true);
-        runs.push((copy, headers.len()));
-        rebuild(list, &pool, &runs)
+        runs.push((copy.as_ptr(), headers.len()));
+        rebuild(list, &self.pool(), &runs)
+    }
+
+    /// Copies headers into the request's pool.
+    fn copy_headers(&self, headers: &[ngx_table_elt_t]) -> Option<NonNull<ngx_table_elt_t>> {
+        let size = std::mem::size_of_val(headers);
+        // SAFETY: the pool is that of a live request.
+        let copy = unsafe { ngx_palloc(self.pool().as_ptr(), size) };
+        let copy = NonNull::new(copy.cast::<ngx_table_elt_t>())?;
+        // SAFETY: the pool has made room for so many elements.
+        unsafe { copy.as_ptr().copy_from_nonoverlapping(headers.as_ptr(), headers.len()) };
+        Some(copy)
     }
 
     /// Adds headers, as a part of their own of nginx's list; `None` where nginx has no memory.
@@ -103,32 +106,24 @@ impl Request {
     /// # Safety
     /// The values stay where they are until the request ends. The request is a main one: the list
     /// of a subrequest may have its parts in common with that of its parent.
-    pub unsafe fn add_headers(&self, headers: &[(HeaderName, &str)]) -> Option<()> {
-        if headers.is_empty() {
+    pub unsafe fn add_headers(&self, headers: &NewHeaders<'_>) -> Option<()> {
+        let Some(headers @ [_, ..]) = headers.elements.get(..headers.count) else {
             return Some(());
-        }
-        let pool = self.pool();
-        let part: *mut ngx_list_part_t = pool.calloc_type();
-        let size = headers.len() * size_of::<ngx_table_elt_t>();
-        // SAFETY: the pool is that of a live request.
-        let elements = unsafe { ngx_pcalloc(pool.as_ptr(), size) };
-        if part.is_null() || elements.is_null() {
+        };
+        let elements = self.copy_headers(headers)?;
+        let part: *mut ngx_list_part_t = self.pool().calloc_type();
+        if part.is_null() {
             return None;
-        }
-        for (index, (name, value)) in headers.iter().enumerate() {
-            // SAFETY: the pool has made room for so many headers; all-zero is a valid one.
-            let header = unsafe { &mut *elements.cast::<ngx_table_elt_t>().add(index) };
-            // `proxy_set_header` and its like find by it what they override.
-            header.hash = name.hash;
-            header.key = static_name(name.name);
-            header.value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
-            header.lowcase_key = name.lowercase.as_ptr().cast_mut().cast();
         }
         // SAFETY: the list belongs to the request, and nothing else uses it meanwhile; its last
         // part is a part, as is the new one, which is full.
         unsafe {
             let list = self.header_list()?.as_mut();
-            *part = ngx_list_part_t { elts: elements, nelts: headers.len(), next: ptr::null_mut() };
+            *part = ngx_list_part_t {
+                elts: elements.as_ptr().cast(),
+                nelts: headers.len(),
+                next: ptr::null_mut(),
+            };
             (*list.last).next = part;
             list.last = part;
             list.nalloc = headers.len();
@@ -146,6 +141,37 @@ impl Request {
         let list = unsafe { self.header_list()?.as_mut() };
         let stays = runs(list, |header| !remove(header.key.as_bytes()));
         rebuild(list, &self.pool(), &stays)
+    }
+}
+
+/// Headers that are to be added to a request: at most those of a user and of a service.
+pub struct NewHeaders<'v> {
+    elements: [ngx_table_elt_t; headers::COUNT],
+    count: usize,
+    values: PhantomData<&'v str>,
+}
+
+impl<'v> NewHeaders<'v> {
+    /// None yet.
+    pub fn new() -> Self {
+        // SAFETY: all-zero is a valid header.
+        Self { elements: unsafe { std::mem::zeroed() }, count: 0, values: PhantomData }
+    }
+
+    /// One more.
+    pub fn push(&mut self, name: HeaderName, value: &'v str) {
+        let Some(header) = self.elements.get_mut(self.count) else { return };
+        // `proxy_set_header` and its like find by it what they override.
+        header.hash = name.hash;
+        header.key = static_name(name.name);
+        header.value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
+        header.lowcase_key = name.lowercase.as_ptr().cast_mut().cast();
+        self.count += 1;
+    }
+
+    /// Some more.
+    pub fn extend(&mut self, headers: impl Iterator<Item = (HeaderName, &'v str)>) {
+        headers.for_each(|(name, value)| self.push(name, value));
     }
 }
 

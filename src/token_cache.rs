@@ -130,7 +130,7 @@ impl TokenCache<'_> {
         };
         let Some(identity) = Identity::new(&bytes) else { return not_found() };
         if renewed {
-            if !identity.record().is_some_and(|record| still_holds(&record)) {
+            if !still_holds(&identity.record()) {
                 return outdated();
             }
             self.worker.zone.locked(|| cache.renew(&key, params.generation));

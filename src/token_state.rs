@@ -17,8 +17,16 @@ pub enum TokenState<T> {
 }
 
 impl<T> TokenState<T> {
+    /// What is known of a valid token.
+    pub fn valid(&self) -> Option<&T> {
+        match self {
+            Self::Valid(known) => Some(known),
+            _ => None,
+        }
+    }
+
     /// Whether the token is valid.
     pub fn is_valid(&self) -> bool {
-        matches!(self, Self::Valid(_))
+        self.valid().is_some()
     }
 }

@@ -201,7 +201,7 @@ impl Part {
 }
 
 fn field_text(request_token: &RequestToken, field: Field) -> Option<&str> {
-    request_token.identity()?.record()?.get(field).filter(|text| !text.is_empty())
+    request_token.identity()?.record().get(field).filter(|text| !text.is_empty())
 }
 
 /// The beginning of every name.

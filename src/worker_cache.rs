@@ -41,7 +41,7 @@ struct Entry {
 
 impl Entry {
     fn bytes(&self) -> usize {
-        self.token.len() + self.identity.bytes().len()
+        self.token.len() + self.identity.size()
     }
 
     fn is_of(&self, service: u64, token: &[u8]) -> bool {
@@ -107,7 +107,7 @@ impl WorkerCache {
             return;
         };
         slots.remove(slot);
-        let bytes = token.len() + identity.bytes().len();
+        let bytes = token.len() + identity.size();
         if !slots.make_room(bytes, params) {
             return;
         }

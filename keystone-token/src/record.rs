@@ -14,6 +14,10 @@
 //! delegation, which have an empty value where one is not known. The fields that a header wants as
 //! text are written as that text, so that reading one is a slice.
 
+mod owned;
+
+pub use owned::OwnedRecord;
+
 use crate::catalog::{Catalog, CatalogV2};
 use crate::identity::{Identity, OAuth, Trust};
 use crate::time;
@@ -114,15 +118,20 @@ impl Writer {
         let is_admin = if identity.is_admin_project { IS_ADMIN } else { 0 };
         let is_dated = if identity.issued_at.is_some() { IS_DATED } else { 0 };
         let flags = self.flags | is_admin | is_dated;
-        let mut record = Vec::with_capacity(TEXT + self.text.len());
-        record.extend_from_slice(MAGIC);
-        record.extend_from_slice(&flags.to_le_bytes());
-        record.extend_from_slice(&identity.expires_at.to_le_bytes());
-        record.extend_from_slice(&identity.issued_at.unwrap_or_default().to_le_bytes());
-        record.extend_from_slice(&self.ends);
-        record.extend_from_slice(self.text.as_bytes());
-        record
+        let issued_at = identity.issued_at.unwrap_or_default();
+        to_bytes(flags, identity.expires_at, issued_at, &self.ends, &self.text)
     }
+}
+
+fn to_bytes(flags: u32, expires_at: i64, issued_at: i64, ends: &[u8], text: &str) -> Vec<u8> {
+    let mut record = Vec::with_capacity(TEXT + text.len());
+    record.extend_from_slice(MAGIC);
+    record.extend_from_slice(&flags.to_le_bytes());
+    record.extend_from_slice(&expires_at.to_le_bytes());
+    record.extend_from_slice(&issued_at.to_le_bytes());
+    record.extend_from_slice(ends);
+    record.extend_from_slice(text.as_bytes());
+    record
 }
 
 /// A view of a record. Making one checks all there is to check; reading from it copies nothing.
@@ -132,8 +141,8 @@ pub struct Record<'a> {
     expires_at: i64,
     /// Means something only with IS_DATED.
     issued_at: i64,
-    /// SECTIONS ends, ascending, each on a character boundary of `text`.
-    ends: &'a [[u8; 4]],
+    /// Ascending, each on a character boundary of `text`.
+    ends: &'a [[u8; 4]; SECTIONS],
     text: &'a str,
 }
 
@@ -146,6 +155,7 @@ impl<'a> Record<'a> {
         let (expires_at, head) = head.split_first_chunk::<8>().ok_or(RecordError)?;
         let (issued_at, ends) = head.split_first_chunk::<8>().ok_or(RecordError)?;
         let (ends, _) = ends.as_chunks::<4>();
+        let ends: &[[u8; 4]; SECTIONS] = ends.try_into().map_err(|_| RecordError)?;
         let text = std::str::from_utf8(text).map_err(|_| RecordError)?;
 
         let flags = u32::from_le_bytes(*flags);

@@ -140,7 +140,7 @@ impl ServiceClient {
         let token = request.token.as_bytes();
         let shared = self.memcached.as_ref()?.get(token, max_age).await?;
         let identity = Identity::new(&shared.record)?;
-        if self.may_be_revoked(token, &identity.record()?) {
+        if self.may_be_revoked(token, &identity.record()) {
             debug!(ngx_cycle_log(), "keystone: another gateway's answer may be revoked");
             return None;
         }
@@ -166,7 +166,7 @@ impl ServiceClient {
         let identity = identity.clone();
         spawn(async move {
             let Some(memcached) = &service.memcached else { return };
-            let record = identity.bytes().to_vec();
+            let record = identity.to_bytes();
             let content = Content { made_at: asked_at, expires_at, record };
             memcached.set(token.as_bytes(), &content, max_age).await;
         })
@@ -209,14 +209,13 @@ impl ServiceClient {
     /// Without room in the cache each request with the token causes a validation.
     fn report_unkept(&self, request: &ValidationRequest, identity: &Identity) {
         let lives = identity.expires_at().is_some_and(|expires| expires > request.params.now);
-        let Some(record) = identity.record() else { return };
         if lives && request.params.valid_for > 0 {
-            let (part, size) = record.largest_part();
+            let (part, size) = identity.record().largest_part();
             warn!(
                 ngx_cycle_log(),
                 "keystone: an identity of {} bytes has no place in the cache, its largest part: \
                  {part}, {size} bytes",
-                identity.bytes().len()
+                identity.size()
             );
         }
     }

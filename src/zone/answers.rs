@@ -3,35 +3,40 @@
 use std::rc::Rc;
 
 use keystone_token::online;
-use keystone_token::record::Record;
+use keystone_token::record::{OwnedRecord, Record};
 use keystone_token::result::AuthResult;
 use keystone_zone::{CacheParams, Key, Verdict};
 
 use super::Zone;
 
-/// An identity as it lies in the cache: bytes that [`Record::new`] has accepted.
+/// An identity, whose copies share one record.
 #[derive(Clone)]
-pub struct Identity(Rc<[u8]>);
+pub struct Identity(Rc<OwnedRecord>);
 
 impl Identity {
-    /// Takes the bytes for an identity if they are one.
+    /// Takes the bytes for an identity if they are a record.
     pub fn new(bytes: &[u8]) -> Option<Self> {
-        Record::new(bytes).is_ok().then(|| Self(bytes.into()))
+        OwnedRecord::new(bytes).ok().map(|record| Self(Rc::new(record)))
     }
 
     /// The bytes of the record.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.to_bytes()
     }
 
-    /// The record; `None` if the bytes are not one.
-    pub fn record(&self) -> Option<Record<'_>> {
-        Record::new(&self.0).ok()
+    /// How many bytes these are.
+    pub fn size(&self) -> usize {
+        self.0.size()
     }
 
-    /// When its token expires, in unix seconds.
+    /// The record.
+    pub fn record(&self) -> Record<'_> {
+        self.0.view()
+    }
+
+    /// When its token expires, in unix seconds; `None` if that was before 1970.
     pub fn expires_at(&self) -> Option<u64> {
-        u64::try_from(self.record()?.expires_at()).ok()
+        u64::try_from(self.record().expires_at()).ok()
     }
 }
 
@@ -50,7 +55,8 @@ impl Zone {
     /// The same for an identity.
     pub fn keep_identity(&self, key: &Key, identity: &Identity, params: &CacheParams) -> bool {
         let expires = identity.expires_at().unwrap_or(0);
-        let verdict = Verdict::Valid(identity.bytes());
+        let record = identity.to_bytes();
+        let verdict = Verdict::Valid(&record);
         self.locked(|| self.cache().insert(key, &verdict, expires, params))
     }
 

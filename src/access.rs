@@ -19,6 +19,7 @@ use crate::destination;
 use crate::headers_in::NewHeaders;
 use crate::identity;
 use crate::request::Request;
+use crate::request_id;
 use crate::swift::{self, Answer};
 use crate::token_state::TokenState;
 use crate::worker::Worker;
@@ -35,12 +36,17 @@ pub fn strip(request: &Request) -> isize {
     if strip_digests(request).is_none() {
         return ERROR;
     }
-    if request.location().map_or(Auth::Off, LocationConf::auth) == Auth::Off {
-        return DECLINED;
-    }
+    let location = request.location().filter(|location| location.auth() != Auth::Off);
+    let Some(location) = location else { return DECLINED };
     let stripped = match request.is_main() {
         // The tokens are taken now: a later location may not hand them on.
-        true => Context::of(request).and(request.strip_identity()),
+        true => Context::of(request).and_then(|context| {
+            request.strip_identity()?;
+            match location.sets_request_id() {
+                true => request_id::set(request, context),
+                false => Some(()),
+            }
+        }),
         // A subrequest has the headers of its main request, which are the module's own unless that
         // has been in no location of ours.
         false if Context::find(request).is_some() => return DECLINED,

@@ -22,6 +22,7 @@ use crate::conf::server::ServerConf;
 use crate::context::Context;
 use crate::net::catch_panic;
 use crate::request::{static_string, Request};
+use crate::request_id;
 
 /// 400, with nginx's page.
 pub const BAD_REQUEST: isize = NGX_HTTP_BAD_REQUEST as isize;
@@ -147,7 +148,8 @@ fn prepare_header(request: &Request) {
     if !request.is_main() {
         return;
     }
-    if let Some(context) = Context::of_location(request) {
+    let context = Context::of_location(request);
+    if let Some(context) = context {
         match body(status).filter(|_| context.refusal.get() == Some(status)) {
             Some(body) => set_json(request, body),
             // Another page than that of the refusal: `error_page` may lead to another host.
@@ -156,6 +158,11 @@ fn prepare_header(request: &Request) {
     }
     if status == 401 {
         add_challenge(request);
+    }
+    // A page of `error_page` may be in another location.
+    let redirected = || request.is_internal().then(|| Context::find(request)).flatten();
+    if let Some(context) = context.or_else(redirected) {
+        request_id::answer(request, context);
     }
 }
 

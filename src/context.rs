@@ -8,6 +8,7 @@ use std::ffi::c_void;
 use std::future::Future;
 use std::ptr::{fn_addr_eq, NonNull};
 
+use keystone_gateway::request_id::RequestId;
 use keystone_token::format::TokenFormat;
 use keystone_token::result::AuthResult;
 use keystone_token::token::Refusal;
@@ -192,6 +193,8 @@ pub struct Context {
     pub user: RequestToken,
     /// `X-Service-Token`.
     pub service: RequestToken,
+    /// The id of the request, once it has one.
+    pub request_id: OnceCell<RequestId>,
     /// `$keystone_auth_result`.
     pub result: Cell<Option<AuthResult>>,
     /// The status of the refusal whose page is still to be sent.
@@ -267,6 +270,7 @@ impl Context {
             duplicate,
             user: RequestToken::new(TokenKind::User, tokens.user),
             service: RequestToken::new(TokenKind::Service, tokens.service),
+            request_id: OnceCell::new(),
             result: Cell::new(None),
             refusal: Cell::new(None),
             waiting: RefCell::new(None),

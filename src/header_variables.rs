@@ -1,5 +1,5 @@
-//! nginx's `$http_...` variables of the headers that only the module may set, and of those that
-//! carry tokens, which it trims.
+//! nginx's `$http_...` variables of the headers that only the module may set, of those that carry
+//! tokens, which it trims, and of the ids of requests.
 
 use keystone_token::headers;
 use nginx_sys::ngx_http_variable_t;
@@ -19,7 +19,11 @@ pub fn indices() -> Vec<usize> {
         // SAFETY: the name lies in the configuration's pool.
         let name = unsafe { bytes(&variable.name) };
         let header = name.strip_prefix(b"http_");
-        header.is_some_and(|header| headers::is_stripped(header) || is_token_header(header))
+        header.is_some_and(|header| {
+            headers::is_stripped(header)
+                || headers::has_request_id(header)
+                || is_token_header(header)
+        })
     };
     (0..variables.len()).filter(|index| may_change(&variables[*index])).collect()
 }

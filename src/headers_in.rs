@@ -133,7 +133,7 @@ impl Request {
 
     /// Removes the headers whose name `remove` picks; `None` where nginx has no memory, and then
     /// nothing is removed.
-    fn remove_headers(&self, remove: impl Fn(&[u8]) -> bool) -> Option<()> {
+    pub fn remove_headers(&self, remove: impl Fn(&[u8]) -> bool) -> Option<()> {
         if !self.headers().any(|(name, _)| remove(name)) {
             return Some(());
         }

@@ -28,6 +28,7 @@ enum Variable {
     CacheStatus,
     Identity(Field),
     IdentityStatus,
+    RequestId,
     Service(Field),
     Swift(Part),
     TokenFormat,
@@ -56,6 +57,7 @@ const VARIABLES: &[(&str, Variable)] = &[
     ("keystone_project_domain_name", Variable::Identity(Field::ProjectDomainName)),
     ("keystone_project_id", Variable::Identity(Field::ProjectId)),
     ("keystone_project_name", Variable::Identity(Field::ProjectName)),
+    ("keystone_request_id", Variable::RequestId),
     ("keystone_roles", Variable::Identity(Field::Roles)),
     ("keystone_service_project_id", Variable::Service(Field::ProjectId)),
     ("keystone_service_roles", Variable::Service(Field::Roles)),
@@ -177,6 +179,7 @@ impl Variable {
                     "Invalid"
                 }
             }
+            Self::RequestId => context()?.request_id.get()?.as_str(),
             Self::Service(field) => field_text(&context()?.service, field)?,
             Self::Swift(part) => return part.of(&swift::path(request)?),
             Self::TokenFormat => context()?.user.format.get()?.as_str(),

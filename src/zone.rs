@@ -92,7 +92,7 @@ impl Zone {
         let claims = calloc(pool, claims_words * WORD).ok_or_else(too_small)?;
 
         let mut secret = [0; 32];
-        fill_random(&mut secret)?;
+        crate::random::fill(&mut secret).map_err(ZoneError::Random)?;
         for (word, part) in root.secret.iter().zip(secret.chunks_exact(WORD)) {
             word.store(word_of(part), Ordering::Relaxed);
         }
@@ -239,14 +239,6 @@ fn calloc(pool: NonNull<ngx_slab_pool_t>, size: usize) -> Option<*mut c_void> {
         unsafe { memory.cast::<u8>().write_bytes(0, size) };
     }
     Some(memory)
-}
-
-fn fill_random(bytes: &mut [u8; 32]) -> Result<(), ZoneError> {
-    // SAFETY: the buffer has as many bytes as the call gets.
-    match unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } {
-        32 => Ok(()),
-        _ => Err(ZoneError::Random(std::io::Error::last_os_error())),
-    }
 }
 
 /// Why the zone cannot be used.

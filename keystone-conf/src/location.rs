@@ -52,6 +52,8 @@ pub struct LocationConf<V> {
     pub catalog: Option<bool>,
     /// `keystone_forward_token`.
     pub forward_token: Option<bool>,
+    /// `keystone_request_id`.
+    pub request_id: Option<bool>,
     /// `keystone_cache_control`.
     pub cache_control: Option<bool>,
     /// `keystone_status`; the inner `None` is the form that the client accepts.
@@ -75,6 +77,7 @@ impl<V> Default for LocationConf<V> {
             headers: None,
             catalog: None,
             forward_token: None,
+            request_id: None,
             cache_control: None,
             status: None,
         }
@@ -98,6 +101,7 @@ impl<V: Clone> LocationConf<V> {
             headers,
             catalog,
             forward_token,
+            request_id,
             cache_control,
             status,
         } = self;
@@ -113,6 +117,7 @@ impl<V: Clone> LocationConf<V> {
         inherit(headers, &outer.headers);
         inherit(catalog, &outer.catalog);
         inherit(forward_token, &outer.forward_token);
+        inherit(request_id, &outer.request_id);
         inherit(cache_control, &outer.cache_control);
         // For an `if` in the location, which keeps the handler; a location in it does not.
         inherit(status, &outer.status);
@@ -192,6 +197,11 @@ impl<V> LocationConf<V> {
     /// Whether the upstream gets the token.
     pub fn forwards_token(&self) -> bool {
         self.forward_token.unwrap_or(true)
+    }
+
+    /// Whether requests get an id.
+    pub fn sets_request_id(&self) -> bool {
+        self.request_id.unwrap_or(true)
     }
 
     /// Whether answers tell caches whom they are for.

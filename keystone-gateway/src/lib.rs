@@ -3,7 +3,8 @@
 //! [`memcache`] is the cache that several gateways share: entries that prove themselves, and the
 //! protocol of memcached. [`status`] is what a gateway reports of its work: the cells of its
 //! counters, and the report as JSON and in the text format of Prometheus. [`addresses`] says which
-//! address of a server is tried first. [`vary`] completes a response header.
+//! address of a server is tried first. [`request_id`] makes ids of requests, and [`vary`] completes a
+//! response header.
 //!
 //! As in `keystone-token`, everything here is a pure function of its arguments. There is no I/O, no
 //! clock and no nginx.
@@ -12,5 +13,6 @@
 
 pub mod addresses;
 pub mod memcache;
+pub mod request_id;
 pub mod status;
 pub mod vary;

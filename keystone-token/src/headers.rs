@@ -41,6 +41,14 @@ pub const IDENTITY_STATUS: HeaderName = HeaderName::new(c"X-Identity-Status", c"
 pub const SERVICE_IDENTITY_STATUS: HeaderName =
     HeaderName::new(c"X-Service-Identity-Status", c"x-service-identity-status");
 
+/// The id of the request, as oslo.middleware reads and answers it.
+pub const REQUEST_ID: HeaderName =
+    HeaderName::new(c"X-Openstack-Request-Id", c"x-openstack-request-id");
+
+/// The id that the client has sent.
+pub const GLOBAL_REQUEST_ID: HeaderName =
+    HeaderName::new(c"X-Openstack-Request-Global-Id", c"x-openstack-request-global-id");
+
 /// The headers of a user's identity and their values, each only where the token has the value.
 /// [`IDENTITY_STATUS`] is not among them: it says whether there is an identity.
 pub fn user_headers<'a>(
@@ -77,6 +85,18 @@ pub fn is_stripped(name: &[u8]) -> bool {
     }
     let name = || name.iter().copied().map(folded);
     STRIPPED.binary_search_by(|stripped| stripped.bytes().cmp(name())).is_ok()
+}
+
+/// Whether a header of this name has the id of a request. Names are compared by their [`folded`]
+/// bytes.
+pub fn has_request_id(name: &[u8]) -> bool {
+    [REQUEST_ID, GLOBAL_REQUEST_ID].iter().any(|known| is_called(name, known))
+}
+
+/// Whether a header has this name. Names are compared by their [`folded`] bytes.
+pub fn is_called(name: &[u8], known: &HeaderName) -> bool {
+    let known = known.lowercase.to_bytes();
+    known.len() == name.len() && name.iter().copied().map(folded).eq(known.iter().copied())
 }
 
 /// A byte of a header name as it counts for a comparison: letters in lower case, and `-` for every

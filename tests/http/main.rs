@@ -41,6 +41,7 @@ mod pauses;
 mod proxy;
 mod recipes;
 mod refresh;
+mod request_ids;
 mod revocation_events;
 mod samples;
 mod start;

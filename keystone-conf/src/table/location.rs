@@ -94,6 +94,12 @@ impl<V: Clone + 'static> Table<V> {
         .only_in(Contexts::ServerAndLocation)
         .takes(Arguments::Flag)
         .by_default("on"),
+        Directive::location(c"keystone_request_id", "Whether requests get an id.", |l, conf| {
+            l.set(&mut conf.request_id, Line::flag)
+        })
+        .only_in(Contexts::ServerAndLocation)
+        .takes(Arguments::Flag)
+        .by_default("on"),
         Directive::location(
             c"keystone_cache_control",
             "Whether answers tell caches whom they are for.",

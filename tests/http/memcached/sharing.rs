@@ -17,6 +17,12 @@ use super::fleet::{
     STRATEGIES,
 };
 
+/// What a token's identity made of a request, without the request's own id.
+fn without_id(seen: &Seen) -> Vec<&(String, String)> {
+    let is_id = |name: &str| name.eq_ignore_ascii_case("X-Openstack-Request-Id");
+    seen.headers.iter().filter(|(name, _)| !is_id(name)).collect()
+}
+
 #[test]
 fn the_second_gateway_sends_the_same_without_a_request() {
     unhurried(|| {
@@ -35,12 +41,13 @@ fn the_second_gateway_sends_the_same_without_a_request() {
                 let first = seen(&fleet.world.nginx, &token);
                 fleet.world.identity.forget_requests();
                 let second = knows(&fleet.world, &fleet.second, &token);
-                assert_eq!(second.headers, first.headers, "{strategy}");
+                assert_eq!(without_id(&second), without_id(&first), "{strategy}");
                 // Now it lies in the zone of the second one.
                 let answer = ask(&fleet.second, &token);
                 assert_eq!(answer.header("X-Cache"), Some("HIT"), "{strategy}");
                 assert_eq!(answer.header("X-Result"), Some("ok"), "{strategy}");
-                assert_eq!(Seen::of(&answer).unwrap().headers, first.headers, "{strategy}");
+                let third = Seen::of(&answer).unwrap();
+                assert_eq!(without_id(&third), without_id(&first), "{strategy}");
                 assert_eq!(fleet.world.identity.requests(), [""; 0], "{strategy}");
             }
             // An entry that was found is not stored again.

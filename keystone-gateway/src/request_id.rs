@@ -1,0 +1,89 @@
+//! Ids of requests, by which the logs of all services that took part in one can be put together.
+//!
+//! They have the form that oslo.context gives them (`generate_request_id()`) and that
+//! oslo.middleware accepts (`ID_FORMAT` in `request_id.py`).
+
+/// `req-` and a UUID in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId([u8; LEN]);
+
+impl RequestId {
+    /// Makes a UUID of version 4 (RFC 9562, section 5.4) of random bytes.
+    pub fn new(mut random: [u8; 16]) -> Self {
+        random[6] = random[6] & 0x0f | 0x40;
+        random[8] = random[8] & 0x3f | 0x80;
+        let mut digits = random.iter().flat_map(|byte| [byte >> 4, byte & 0xf].map(hex_digit));
+        let mut text = *TEMPLATE;
+        for place in text.iter_mut().filter(|byte| **byte == DIGIT) {
+            *place = digits.next().unwrap_or(b'0');
+        }
+        Self(text)
+    }
+
+    /// Takes `text` for an id if it has the form of one, of whatever version its UUID is.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text: &[u8; LEN] = text.try_into().ok()?;
+        let fits = |(byte, expected): (&u8, &u8)| match *expected {
+            DIGIT => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+            expected => *byte == expected,
+        };
+        text.iter().zip(TEMPLATE).all(fits).then_some(Self(*text))
+    }
+
+    /// The text of 40 characters.
+    pub fn as_str(&self) -> &str {
+        // It is ASCII, by the two ways to make one.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+fn hex_digit(value: u8) -> u8 {
+    match value {
+        0..=9 => b'0' + value,
+        _ => b'a' + value - 10,
+    }
+}
+
+const TEMPLATE: &[u8; LEN] = b"req-hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh";
+/// Stands for a digit in the template.
+const DIGIT: u8 = b'h';
+const LEN: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_its_bytes_but_for_version_and_variant() {
+        let zeros = RequestId::new([0; 16]);
+        assert_eq!(zeros.as_str(), "req-00000000-0000-4000-8000-000000000000");
+        let ones = RequestId::new([0xff; 16]);
+        assert_eq!(ones.as_str(), "req-ffffffff-ffff-4fff-bfff-ffffffffffff");
+        let bytes = std::array::from_fn(|at| at as u8 * 0x11);
+        assert_eq!(RequestId::new(bytes).as_str(), "req-00112233-4455-4677-8899-aabbccddeeff");
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_is_written() {
+        for byte in 0..=u8::MAX {
+            let id = RequestId::new([byte; 16]);
+            assert_eq!(RequestId::parse(id.as_str().as_bytes()), Some(id));
+        }
+        let version_1 = "req-c2a1f6d8-8bd7-11f0-9aa5-0242ac120002";
+        assert_eq!(RequestId::parse(version_1.as_bytes()).unwrap().as_str(), version_1);
+    }
+
+    #[test]
+    fn other_texts_are_none() {
+        let good = "req-00112233-4455-4677-8899-aabbccddeeff";
+        for at in 0..LEN {
+            for other in ["", "g", "A", "_", "\n", "00"] {
+                let text = [&good[..at], other, &good[at + 1..]].concat();
+                assert_eq!(RequestId::parse(text.as_bytes()), None, "{text}");
+            }
+        }
+        for text in ["", "req-", "tx1234", &format!("{good}\n"), &format!(" {good}")] {
+            assert_eq!(RequestId::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+}

@@ -13,6 +13,8 @@ use nginx_sys::{NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_OK};
 use crate::answer;
 use crate::authenticate::{Authenticator, Wait};
 use crate::authz::AuthzContext;
+#[cfg(ngx_feature = "http_cache")]
+use crate::cache_variant;
 use crate::conf::location::{Auth, LocationConf};
 use crate::context::{Context, RequestToken, TokenKind};
 use crate::destination;
@@ -33,14 +35,14 @@ const ERROR: isize = NGX_ERROR as isize;
 /// Rewrite phase, first of all handlers: removes the headers that only the module may set, whatever
 /// the result of the request.
 pub fn strip(request: &Request) -> isize {
-    if strip_digests(request).is_none() {
+    if strip_own(request).is_none() {
         return ERROR;
     }
     let location = request.location().filter(|location| location.auth() != Auth::Off);
     let Some(location) = location else { return DECLINED };
     let stripped = match request.is_main() {
-        // The tokens are taken now: a later location may not hand them on.
         true => Context::of(request).and_then(|context| {
+            context.forget_user_from_elsewhere(location);
             request.strip_identity()?;
             match location.sets_request_id() {
                 true => request_id::set(request, context),
@@ -62,39 +64,50 @@ pub fn strip(request: &Request) -> isize {
 }
 
 /// Preaccess phase, when the location is settled: removes the tokens where `keystone_forward_token`
-/// is off, also if another module grants access and this one is not asked.
+/// is off, also if another module grants access and this one is not asked. They are taken before.
 pub fn strip_tokens(request: &Request) -> isize {
     let Some(location) = request.location() else { return ERROR };
     if location.auth() == Auth::Off || location.forwards_token() {
         return DECLINED;
     }
-    #[cfg(ngx_feature = "http_cache")]
-    if let Some(context) = Context::find(request) {
-        let mut variant = context.variant.borrow_mut();
-        if variant.removed.is_empty() {
-            variant.removed = request.token_headers();
-        }
-    }
-    match request.strip_tokens() {
+    match withhold_tokens(request, location) {
         Some(()) => DECLINED,
         None => ERROR,
     }
 }
 
-/// Removes the digests that stand for tokens in nginx's cache, where the location before has used
-/// one, or that of the parent of a subrequest; `None` where nginx has no memory.
-#[cfg(ngx_feature = "http_cache")]
-fn strip_digests(request: &Request) -> Option<()> {
-    let context = request.is_internal().then(|| Context::find(request)).flatten();
-    match context.is_some_and(|context| context.variant.borrow().has_digests) {
-        true => request.strip_tokens(),
-        false => Some(()),
+fn withhold_tokens(request: &Request, location: &'static LocationConf) -> Option<()> {
+    if request.is_main() {
+        // A module that waits in the rewrite phase may have gone on behind `strip`.
+        if Context::of_location(request).is_none() && strip(request) != DECLINED {
+            return None;
+        }
+        Context::of(request)?.take_tokens(location)?;
     }
+    if request.withhold_tokens(location, Context::find(request))? {
+        request.forget_variables(&worker(request)?.header_variables);
+    }
+    Some(())
 }
 
-#[cfg(not(ngx_feature = "http_cache"))]
-fn strip_digests(_: &Request) -> Option<()> {
-    Some(())
+/// Removes what the module itself has set where a redirect came from, or in the parent of a
+/// subrequest, and what is not for this location: a token, and the digests that stand for tokens in
+/// nginx's cache. `None` where nginx has no memory.
+fn strip_own(request: &Request) -> Option<()> {
+    let Some(context) = request.is_internal().then(|| Context::find(request)).flatten() else {
+        return Some(());
+    };
+    #[cfg(ngx_feature = "http_cache")]
+    {
+        let variant = context.variant.borrow();
+        if variant.has_digests {
+            cache_variant::strip_digests(request, &variant.digests)?;
+        }
+    }
+    match request.is_main() && !context.is_token_in_place() {
+        true => request.strip_own_token(),
+        false => Some(()),
+    }
 }
 
 /// Access phase: authenticates the request and decides.
@@ -116,8 +129,11 @@ pub fn access(request: &Request) -> isize {
     if context.is_waiting() {
         return AGAIN;
     }
+    if context.take_tokens(location).is_none() {
+        return ERROR;
+    }
     if let Some(duplicate) = context.duplicate() {
-        info!(request, "keystone: refused: header \"{}\" came more than once", duplicate.0);
+        info!(request, "keystone: refused: {duplicate}");
         context.result.set(Some(AuthResult::Malformed));
         return answer::BAD_REQUEST;
     }
@@ -134,7 +150,10 @@ pub fn access(request: &Request) -> isize {
     let Some(worker) = worker(request) else { return ERROR };
     let service = server.service.and_then(|index| worker.service(index));
     let Some(service) = service else { return ERROR };
-    let authz = AuthzContext { request, context, location, server };
+    let Some((user_token, service_token)) = context.user().zip(context.service()) else {
+        return ERROR;
+    };
+    let authz = AuthzContext { request, context, user_token, service_token, location, server };
     if let Some((request_token, wait)) = authenticate(&authz, &worker, service) {
         debug!(request, "keystone: the request waits");
         return match context.wait(request_token, wait, service) {
@@ -190,11 +209,11 @@ fn authenticate<'a>(
     worker: &Worker,
     service: &Rc<identity::ServiceClient>,
 ) -> Option<(&'a RequestToken, Wait)> {
-    let context = authz.context;
+    let AuthzContext { user_token, service_token, .. } = *authz;
     // Without a user token nothing passes here, whatever the service token is.
-    let is_hopeless = context.user.bytes().is_none() && demands_token(authz.location);
-    let with_service = context.service.bytes().is_some() && !is_hopeless;
-    for request_token in [with_service.then_some(&context.service), Some(&context.user)] {
+    let is_hopeless = user_token.bytes().is_none() && demands_token(authz.location);
+    let with_service = service_token.bytes().is_some() && !is_hopeless;
+    for request_token in [with_service.then_some(service_token), Some(user_token)] {
         let Some(request_token) = request_token.filter(|it| it.state().is_none()) else { continue };
         let way = Authenticator {
             request: authz.request,
@@ -214,7 +233,7 @@ fn authenticate<'a>(
 
 /// Decides by what the location requires; also after a redirect from another one.
 fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::ServiceClient) -> isize {
-    let AuthzContext { request, context, location, server } = *authz;
+    let AuthzContext { request, context, location, server, .. } = *authz;
     let service = authz.service();
     let user = authz.user(&service);
 
@@ -253,7 +272,8 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
         debug!(request, "keystone: user {} passes", record.get(UserId).unwrap_or("-"));
     }
     // SAFETY: the records lie in identities that the context holds until the request ends.
-    if unsafe { set_headers(authz, &user, &service) }.is_none() {
+    let set = unsafe { set_headers(authz, &user, &service) };
+    if set.and_then(|()| request.put_token(context, location)).is_none() {
         return ERROR;
     }
     request.forget_variables(&worker.header_variables);
@@ -279,7 +299,7 @@ fn forbid(authz: &AuthzContext<'_>, user: &TokenState<Record<'_>>, reason: &dyn 
     info!(
         authz.request,
         "keystone: forbidden: {reason}, token: {}, user: {}",
-        authz.context.user.token_name(authz.server),
+        authz.user_token.token_name(authz.server),
         user.unwrap_or("-")
     );
     authz.context.result.set(Some(AuthResult::Forbidden));

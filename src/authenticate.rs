@@ -178,15 +178,11 @@ impl Context {
                     RefreshReason::Certificates | RefreshReason::List => RequestToken::note_refresh,
                     RefreshReason::Rotation => RequestToken::note_rotation,
                 };
-                self.wait_for(
-                    request_token.kind(),
-                    async move { service.refresh(need).await },
-                    note,
-                )
+                self.wait_for(request_token, async move { service.refresh(need).await }, note)
             }
             Wait::Validation(request) => {
                 let note = RequestToken::note_validation;
-                self.wait_for(request_token.kind(), service.validate(*request), note)
+                self.wait_for(request_token, service.validate(*request), note)
             }
         }
     }

@@ -22,6 +22,10 @@ pub struct AuthzContext<'a> {
     pub request: &'a Request,
     /// The module's context of the request.
     pub context: &'a Context,
+    /// The user token, as the location takes it.
+    pub user_token: &'a RequestToken,
+    /// The service token.
+    pub service_token: &'a RequestToken,
     /// The location that it is in now.
     pub location: &'a LocationConf,
     /// Configuration of the server that the request is for.
@@ -32,7 +36,7 @@ impl<'a> AuthzContext<'a> {
     /// The service token. It is valid without the roles of a service only if the location does not
     /// require them.
     pub fn service(&self) -> TokenState<Record<'a>> {
-        self.judge(&self.context.service, |record| self.check_service(record))
+        self.judge(self.service_token, |record| self.check_service(record))
     }
 
     /// The user token. A valid service token says that an expired user token was valid when the
@@ -40,7 +44,7 @@ impl<'a> AuthzContext<'a> {
     /// credential. A token bind is then that of the service (auth_token/__init__.py,
     /// `process_request()`).
     pub fn user(&self, service: &TokenState<Record<'_>>) -> TokenState<Record<'a>> {
-        self.judge(&self.context.user, |record| {
+        self.judge(self.user_token, |record| {
             record.check_expiry(now_sec()).or_else(|refusal| match self.allows_expired() {
                 true => Ok(()),
                 false => Err(refusal),
@@ -65,7 +69,7 @@ impl<'a> AuthzContext<'a> {
     /// Whether a service token lets an expired user token pass: only one with the roles does, also
     /// where others are accepted.
     pub fn allows_expired(&self) -> bool {
-        let Some(TokenState::Valid(identity)) = self.context.service.state() else {
+        let Some(TokenState::Valid(identity)) = self.service_token.state() else {
             return false;
         };
         let record = identity.record();

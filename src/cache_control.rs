@@ -18,10 +18,12 @@ use nginx_sys::{
 };
 
 use crate::access;
+use crate::conf::location::LocationConf;
 use crate::context::Context;
-use crate::headers_in::{AUTH_TOKEN, SERVICE_TOKEN, STORAGE_TOKEN};
+use crate::headers_in::{AUTH_TOKEN, SERVICE_TOKEN};
 use crate::net::catch_panic;
 use crate::request::{static_string, Request};
+use crate::tokens::headers_of;
 
 /// Puts the filter in front of those that nginx has so far.
 pub fn install_filter() {
@@ -62,7 +64,7 @@ fn add_headers(request: &Request) -> Option<()> {
     if request.response_status() == NGX_HTTP_SWITCHING_PROTOCOLS as usize {
         return Some(());
     }
-    add_vary(request, context)?;
+    add_vary(request, context, location)?;
     let says_already = request.response_headers().any(|(name, _)| {
         name.eq_ignore_ascii_case(b"Cache-Control") || name.eq_ignore_ascii_case(b"Expires")
     });
@@ -72,24 +74,25 @@ fn add_headers(request: &Request) -> Option<()> {
     Some(())
 }
 
-/// Adds to `Vary` where the tokens were taken from. Without one, that is where the first would have
-/// been.
-fn add_vary(request: &Request, context: Option<&Context>) -> Option<()> {
-    let from_storage = context.is_some_and(|context| context.is_from_storage_token());
-    let with_service = context.is_some_and(|context| context.service.bytes().is_some());
-    let names = [
-        Some(AUTH_TOKEN),
-        from_storage.then_some(STORAGE_TOKEN),
-        with_service.then_some(SERVICE_TOKEN),
-    ];
-    let mut present = request.response_headers().filter(|(name, _)| is_vary(name)).peekable();
-    if present.peek().is_none() && !from_storage && !with_service {
-        return request.add_response_header(c"Vary", static_string(AUTH_TOKEN)).map(drop);
-    }
-    let missing = vary::missing(present.map(|(_, value)| value), names.into_iter().flatten());
-    match missing.is_empty() {
-        true => Some(()),
-        false => request.extend_response_header(c"Vary", &missing.join(", ")),
+/// Adds to `Vary` where the tokens were taken from.
+fn add_vary(request: &Request, context: Option<&Context>, here: &LocationConf) -> Option<()> {
+    let taken = context.and_then(Context::token_source);
+    let (location, source) = taken.unwrap_or((here, None));
+    let service = context.and_then(Context::service).and_then(|service| service.bytes());
+    let names = match headers_of(location, source) {
+        Some(names) => names,
+        // Nothing tells what the value is made of.
+        None => vec!["*".to_owned()],
+    };
+    let wanted = names.iter().map(String::as_str).chain(service.map(|_| SERVICE_TOKEN));
+    let present = request.response_headers().filter(|(name, _)| is_vary(name));
+    let missing = vary::missing(present.map(|(_, value)| value), wanted);
+    match missing.as_slice() {
+        [] => Some(()),
+        [AUTH_TOKEN] if !request.response_headers().any(|(name, _)| is_vary(name)) => {
+            request.add_response_header(c"Vary", static_string(AUTH_TOKEN)).map(drop)
+        }
+        missing => request.extend_response_header(c"Vary", &missing.join(", ")),
     }
 }
 

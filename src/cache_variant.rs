@@ -79,7 +79,9 @@ fn add_digests(request: &Request) -> Option<()> {
     };
     let Some(context) = Context::find(request) else { return Some(()) };
     let mut variant = context.variant.try_borrow_mut().ok()?;
-    if variant.removed.is_empty() || variant.replaced.iter().any(|(known, _)| *known == upstream) {
+    if context.removed.borrow().headers.is_empty()
+        || variant.replaced.iter().any(|(known, _)| *known == upstream)
+    {
         return Some(());
     }
     // SAFETY: nginx has set the upstream's handlers.
@@ -87,7 +89,7 @@ fn add_digests(request: &Request) -> Option<()> {
     let original = create.replace(create_request)?;
     variant.replaced.push((upstream, original));
     variant.has_digests = true;
-    put_digests(request, &variant.removed)
+    put_digests(request, context, &mut variant.digests)
 }
 
 /// Makes the request for the upstream without the digests.
@@ -110,23 +112,37 @@ fn create_without_digests(request: &Request) -> Option<ngx_int_t> {
         let variant = context.variant.borrow();
         variant.replaced.iter().find(|(known, _)| *known == upstream)?.1
     };
-    request.strip_tokens()?;
+    strip_digests(request, &context.variant.borrow().digests)?;
     // SAFETY: this is the handler that nginx would have called.
     let code = unsafe { original(request.as_ptr()) };
-    put_digests(request, &context.variant.borrow().removed)?;
+    put_digests(request, context, &mut context.variant.borrow_mut().digests)?;
     Some(code)
 }
 
-fn put_digests(request: &Request, removed: &[ngx_table_elt_t]) -> Option<()> {
+fn put_digests(
+    request: &Request,
+    context: &Context,
+    digests: &mut Vec<ngx_table_elt_t>,
+) -> Option<()> {
     // A copy of the request, as `slice` makes, has them already.
-    request.strip_tokens()?;
-    let mut digests = Vec::new();
-    for header in removed {
+    strip_digests(request, digests)?;
+    for header in context.removed.borrow().headers.iter().skip(digests.len()) {
         let digest = blake3::Hash::from(blake3::derive_key(PURPOSE, header.value.as_bytes()));
         let value = request.copy_string(digest.to_hex().as_str())?;
         digests.push(ngx_table_elt_t { value, ..*header });
     }
-    request.append_headers(&digests)
+    request.append_headers(digests)
+}
+
+/// Removes the digests; `None` where nginx has no memory.
+pub fn strip_digests(request: &Request, digests: &[ngx_table_elt_t]) -> Option<()> {
+    let is_digest = |header: &ngx_table_elt_t| {
+        digests.iter().any(|digest| digest.value.data == header.value.data)
+    };
+    match request.header_elements().any(is_digest) {
+        true => request.replace_headers(|header| !is_digest(header), &[]),
+        false => Some(()),
+    }
 }
 
 /// What no other digest is for, in the form that BLAKE3 asks for.

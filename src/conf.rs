@@ -42,6 +42,8 @@ pub struct MainConf {
     pub services: Vec<Box<Service>>,
     /// Whether any location hands the catalog on, so that it must be kept in the cache.
     pub keeps_catalog: bool,
+    /// The names of nginx's variables that show what locations take for tokens.
+    pub token_variables: Vec<String>,
     cycle: Option<NonNull<ngx_cycle_t>>,
 }
 

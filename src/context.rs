@@ -1,5 +1,6 @@
 //! What the module remembers of a request, from the first phase to the log.
 
+mod taken;
 #[cfg(ngx_feature = "http_cache")]
 mod variant;
 
@@ -8,6 +9,7 @@ use std::ffi::c_void;
 use std::future::Future;
 use std::ptr::{fn_addr_eq, NonNull};
 
+use keystone_conf::TokenSource;
 use keystone_gateway::request_id::RequestId;
 use keystone_token::format::TokenFormat;
 use keystone_token::result::AuthResult;
@@ -20,16 +22,18 @@ use nginx_sys::{
 use ngx::async_::Task;
 use ngx::http::HttpModule;
 
+use self::taken::TakenTokens;
 #[cfg(ngx_feature = "http_cache")]
 use self::variant::Variant;
 use crate::conf::location::LocationConf;
 use crate::conf::server::ServerConf;
-use crate::headers_in::{Duplicate, Tokens};
 use crate::identity::Unavailable;
 use crate::log::AsLog;
 use crate::net::catch_panic;
 use crate::request::Request;
 use crate::token_state::TokenState;
+use crate::tokens::removal::Removed;
+use crate::tokens::{take_alike, Duplicate, Tokens};
 use crate::worker::Worker;
 use crate::zone::{Answer, Identity};
 use crate::{HttpKeystoneModule, ACCESS_HANDLER};
@@ -64,7 +68,7 @@ impl CacheStatus {
 pub enum TokenKind {
     /// `X-Service-Token`: of the service that hands the user's request on.
     Service,
-    /// The token of `X-Auth-Token` or `X-Storage-Token`.
+    /// The token of `keystone_token`: by default, of `X-Auth-Token` or `X-Storage-Token`.
     User,
 }
 
@@ -114,7 +118,7 @@ impl RequestToken {
 
     /// The bytes of the token; `None` if the request has none.
     pub fn bytes(&self) -> Option<&[u8]> {
-        // SAFETY: the token lies in the request's headers, as this lies in its pool.
+        // SAFETY: the token lies in the request's memory, as this does.
         self.token.map(|token| unsafe { token.as_ref() })
     }
 
@@ -182,17 +186,29 @@ impl RequestToken {
     }
 }
 
+/// How the tokens of a request were taken.
+struct Taken {
+    location: &'static LocationConf,
+    /// The index of the value of `keystone_token`.
+    source: Option<usize>,
+    is_in_place: bool,
+    duplicate: Option<Duplicate>,
+}
+
 /// A request's context. It lives in nginx's pool of the request, at one address.
 ///
 /// nginx may come back to it while one of its handlers runs (a variable in a `keystone_require`),
 /// so it is shared, and what changes is in cells.
 pub struct Context {
     request: Request,
-    duplicate: Option<Duplicate>,
-    /// `X-Auth-Token` or `X-Storage-Token`.
-    pub user: RequestToken,
-    /// `X-Service-Token`.
-    pub service: RequestToken,
+    users: TakenTokens,
+    services: TakenTokens,
+    /// How the tokens were last taken.
+    taken: RefCell<Option<Taken>>,
+    /// Whether that was in this location.
+    is_taken_here: Cell<bool>,
+    /// The headers and arguments with tokens that an upstream does not get.
+    pub removed: RefCell<Removed>,
     /// The id of the request, once it has one.
     pub request_id: OnceCell<RequestId>,
     /// `$keystone_auth_result`.
@@ -203,7 +219,6 @@ pub struct Context {
     resume: UnsafeCell<ngx_event_t>,
     /// The location in which the access phase has let the request pass.
     passed: Cell<Option<NonNull<LocationConf>>>,
-    from_storage_token: bool,
     demanded_token: Cell<bool>,
     /// What nginx's cache knows of tokens that were removed.
     #[cfg(ngx_feature = "http_cache")]
@@ -252,6 +267,7 @@ impl Context {
         // by the redirect, and a path that may pass there may be another one here.
         context.refusal.set(None);
         context.passed.set(None);
+        context.is_taken_here.set(false);
         context.attach();
         Some(context)
     }
@@ -261,15 +277,13 @@ impl Context {
         let cleanup: *mut ngx_pool_cleanup_t =
             unsafe { ngx_pool_cleanup_add(request.pool().as_ptr(), size_of::<Self>()) };
         let cleanup = NonNull::new(cleanup)?;
-        let (tokens, duplicate) = match request.take_tokens() {
-            Ok(tokens) => (tokens, None),
-            Err(duplicate) => (Tokens::default(), Some(duplicate)),
-        };
         let context = Self {
             request: *request,
-            duplicate,
-            user: RequestToken::new(TokenKind::User, tokens.user),
-            service: RequestToken::new(TokenKind::Service, tokens.service),
+            users: TakenTokens::default(),
+            services: TakenTokens::default(),
+            taken: RefCell::new(None),
+            is_taken_here: Cell::new(false),
+            removed: RefCell::default(),
             request_id: OnceCell::new(),
             result: Cell::new(None),
             refusal: Cell::new(None),
@@ -277,7 +291,6 @@ impl Context {
             // SAFETY: all-zero is an event that is neither armed nor posted.
             resume: unsafe { std::mem::zeroed() },
             passed: Cell::new(None),
-            from_storage_token: tokens.from_storage,
             demanded_token: Cell::new(false),
             #[cfg(ngx_feature = "http_cache")]
             variant: RefCell::default(),
@@ -302,14 +315,71 @@ impl Context {
         unsafe { *(*self.request.as_ptr()).ctx.add(index) = this.cast() };
     }
 
-    /// The token header that came more than once, if one did.
-    pub fn duplicate(&self) -> Option<Duplicate> {
-        self.duplicate
+    /// Takes the tokens as the location asks for them, once in it; `None` where nginx has no memory.
+    pub fn take_tokens(&self, location: &'static LocationConf) -> Option<()> {
+        if self.is_taken_here.get() {
+            return Some(());
+        }
+        let taken = self.request.take_tokens(location, &self.removed.borrow())?;
+        let (tokens, duplicate) = match taken {
+            Ok(tokens) => (tokens, None),
+            Err(duplicate) => (Tokens::default(), Some(duplicate)),
+        };
+        self.users.take(TokenKind::User, tokens.user);
+        self.services.take(TokenKind::Service, tokens.service);
+        let Tokens { source, is_in_place, .. } = tokens;
+        self.taken.replace(Some(Taken { location, source, is_in_place, duplicate }));
+        self.is_taken_here.set(true);
+        Some(())
     }
 
-    /// Whether the user token was taken from `X-Storage-Token`.
-    pub fn is_from_storage_token(&self) -> bool {
-        self.from_storage_token
+    /// Forgets whose request it is, if the location takes the user token from other values than the
+    /// one before.
+    pub fn forget_user_from_elsewhere(&self, location: &LocationConf) {
+        let is_alike = |taken: &Taken| take_alike(taken.location, location);
+        if !self.taken.borrow().as_ref().is_none_or(is_alike) {
+            self.users.forget();
+        }
+    }
+
+    /// The user token, once it was taken.
+    pub fn user(&self) -> Option<&RequestToken> {
+        self.users.current()
+    }
+
+    /// The token of `X-Service-Token`, once it was taken.
+    pub fn service(&self) -> Option<&RequestToken> {
+        self.services.current()
+    }
+
+    /// What came more than once in this location and may not, if anything did.
+    pub fn duplicate(&self) -> Option<Duplicate> {
+        self.taken.borrow().as_ref().and_then(|taken| taken.duplicate.clone())
+    }
+
+    /// The location that the tokens were last taken in, and which value of `keystone_token` the user
+    /// token is.
+    pub fn token_source(&self) -> Option<(&'static LocationConf, Option<usize>)> {
+        self.taken.borrow().as_ref().map(|taken| (taken.location, taken.source))
+    }
+
+    /// Whether the request's `X-Auth-Token` is the user token, or is rightly missing.
+    pub fn is_token_in_place(&self) -> bool {
+        self.taken.borrow().as_ref().is_none_or(|taken| taken.is_in_place)
+    }
+
+    /// The user token, if it was not in `X-Auth-Token`.
+    pub fn token_from_elsewhere(&self) -> Option<&[u8]> {
+        self.user().filter(|_| !self.is_token_in_place()).and_then(RequestToken::bytes)
+    }
+
+    /// The user token, if it was made of other variables than those that show one part of the
+    /// request. What is shorter than any token may be a part of anything, and is left out.
+    pub fn made_token(&self) -> Option<&[u8]> {
+        let (location, source) = self.token_source()?;
+        let source = location.token_sources()?.get(source?)?;
+        let user = self.user().filter(|_| matches!(source, TokenSource::Value(_)));
+        user.and_then(RequestToken::bytes).filter(|token| token.len() >= SHORTEST_TOKEN)
     }
 
     /// Notes that a location of the request demands a token, whatever location it is redirected to.
@@ -320,14 +390,6 @@ impl Context {
     /// Whether one has.
     pub fn has_demanded_token(&self) -> bool {
         self.demanded_token.get()
-    }
-
-    /// One of the two tokens.
-    pub fn token(&self, kind: TokenKind) -> &RequestToken {
-        match kind {
-            TokenKind::Service => &self.service,
-            TokenKind::User => &self.user,
-        }
     }
 
     /// Notes that the access phase has let the request pass in this location.
@@ -345,21 +407,22 @@ impl Context {
         self.waiting.borrow().is_some()
     }
 
-    /// Makes the request wait for `work`, whose outcome one of its tokens notes; its handler is
+    /// Makes the request wait for `work`, whose outcome one of the context's tokens notes; its handler is
     /// entered again when that has ended. `None` where nginx cannot watch the client meanwhile.
     pub fn wait_for<T: 'static>(
         &self,
-        kind: TokenKind,
+        request_token: &RequestToken,
         work: impl Future<Output = T> + 'static,
         note: fn(&RequestToken, T),
     ) -> Option<()> {
         self.request.suspend()?;
-        let this = NonNull::from(self);
+        let (this, request_token) = (NonNull::from(self), NonNull::from(request_token));
         let task = crate::net::spawn(async move {
             let outcome = work.await;
-            // SAFETY: the task belongs to the context: if that is gone, this is not reached.
-            let context = unsafe { this.as_ref() };
-            note(context.token(kind), outcome);
+            // SAFETY: the task and the token belong to the context: if that is gone, this is not
+            // reached.
+            let (context, request_token) = unsafe { (this.as_ref(), request_token.as_ref()) };
+            note(request_token, outcome);
             // Not from here: the code that woke this task has not finished.
             // SAFETY: the event lies in the context, which takes it back when it is destroyed.
             unsafe { ngx_post_event(context.resume.get(), &raw mut ngx_posted_events) };
@@ -422,3 +485,6 @@ unsafe extern "C" fn destroy(data: *mut c_void) {
         unsafe { data.cast::<Context>().drop_in_place() };
     });
 }
+
+/// No token of Keystone's is shorter than a UUID without dashes.
+const SHORTEST_TOKEN: usize = 32;

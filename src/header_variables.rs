@@ -1,5 +1,5 @@
-//! nginx's `$http_...` variables of the headers that only the module may set, of those that carry
-//! tokens, which it trims, and of the ids of requests.
+//! nginx's variables that show what the module changes of a request: the headers that only it may
+//! set, what carries tokens, which it trims or removes, and the ids of requests.
 
 use keystone_token::headers;
 use nginx_sys::ngx_http_variable_t;
@@ -8,8 +8,9 @@ use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 use crate::conf::directive::bytes;
 use crate::headers_in::is_token_header;
 
-/// The indices of these variables, as far as the configuration uses them.
-pub fn indices() -> Vec<usize> {
+/// The indices of these variables, as far as the configuration uses them. `of_tokens` are the names
+/// of those that show what `keystone_token` takes.
+pub fn indices(of_tokens: &[String]) -> Vec<usize> {
     // SAFETY: nginx's current cycle lives as long as the process serves it.
     let cycle = unsafe { &*nginx_sys::ngx_cycle };
     let Some(core) = NgxHttpCoreModule::main_conf(cycle) else { return Vec::new() };
@@ -19,11 +20,12 @@ pub fn indices() -> Vec<usize> {
         // SAFETY: the name lies in the configuration's pool.
         let name = unsafe { bytes(&variable.name) };
         let header = name.strip_prefix(b"http_");
-        header.is_some_and(|header| {
+        let changes = |header: &[u8]| {
             headers::is_stripped(header)
                 || headers::has_request_id(header)
                 || is_token_header(header)
-        })
+        };
+        header.is_some_and(changes) || of_tokens.iter().any(|known| known.as_bytes() == name)
     };
     (0..variables.len()).filter(|index| may_change(&variables[*index])).collect()
 }

@@ -1,4 +1,4 @@
-//! The request's headers: take the tokens, remove what a client must not send, set the identity.
+//! The request's headers: remove what a client must not send, set the identity.
 //!
 //! nginx keeps headers in a list of arrays ([`Request::headers`] tells when there is none), and
 //! points into it (`headers_in.host` and the like), so elements must stay where they are. Removing
@@ -9,84 +9,46 @@
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-use keystone_token::headers::{self, folded, is_stripped, trim_blanks, HeaderName};
+use keystone_token::headers::{self, folded, is_stripped, HeaderName};
+#[cfg(not(nginx1_23_0))]
+use nginx_sys::{ngx_array_create, ngx_array_t};
 use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_palloc, ngx_str_t, ngx_table_elt_t};
 
 use crate::request::{element_pointers, elements, make_list, static_name, Request};
 
-/// The tokens of a request, without blanks and tabs around them; none is empty. They point into the
-/// request's headers.
-#[derive(Clone, Copy, Default)]
-pub struct Tokens {
-    /// Of `X-Auth-Token`, else of `X-Storage-Token`.
-    pub user: Option<NonNull<[u8]>>,
-    /// The value of `X-Service-Token`.
-    pub service: Option<NonNull<[u8]>>,
-    /// Whether the user token was taken from `X-Storage-Token`.
-    pub from_storage: bool,
-}
-
-/// A header that may come once came twice.
-#[derive(Clone, Copy, Debug)]
-pub struct Duplicate(pub &'static str);
-
 impl Request {
-    /// Finds the tokens. Blanks and tabs around them are no part of a header's value (RFC 9110,
-    /// section 5.5). nginx removes only some of them, so they are removed from the request: what is
-    /// validated is what the upstream gets.
-    pub fn take_tokens(&self) -> Result<Tokens, Duplicate> {
-        let mut found: [Option<&[u8]>; TOKEN_HEADERS.len()] = Default::default();
-        let mut duplicate = None;
-        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
-        for header in unsafe { element_pointers(&raw const (*self.as_ptr()).headers_in.headers) } {
-            // SAFETY: as above.
-            let header = unsafe { &mut *header };
-            let Some(index) = token_header(header.key.as_bytes()) else { continue };
-            // SAFETY: the bytes lie in the request's pool or buffers, not in the header.
-            let token = trim_blanks(unsafe { &*std::ptr::from_ref(header.value.as_bytes()) });
-            header.value = ngx_str_t { len: token.len(), data: token.as_ptr().cast_mut() };
-            if found[index].replace(token).is_some() {
-                duplicate.get_or_insert(Duplicate(TOKEN_HEADERS[index]));
-            }
-        }
-        if let Some(duplicate) = duplicate {
-            return Err(duplicate);
-        }
-        let [auth, storage, service] = found;
-        let token =
-            |header: Option<&[u8]>| header.filter(|token| !token.is_empty()).map(NonNull::from);
-        // An empty X-Auth-Token wins too: that is what auth_token does.
-        let user = token(auth.or(storage));
-        let from_storage = auth.is_none() && user.is_some();
-        Ok(Tokens { user, service: token(service), from_storage })
-    }
-
     /// Removes the headers that only the module may set.
     pub fn strip_identity(&self) -> Option<()> {
         self.remove_headers(is_stripped)
     }
 
-    /// Removes the tokens, so that an upstream does not get them.
-    pub fn strip_tokens(&self) -> Option<()> {
-        self.remove_headers(is_token_header)
+    /// The request's headers, as nginx has them; as [`Request::headers`].
+    pub fn header_elements<'r>(&self) -> impl Iterator<Item = &'r ngx_table_elt_t> {
+        // SAFETY: the list belongs to the request, and its elements are headers, which stay where
+        // they are until the request ends.
+        unsafe { elements(&raw const (*self.as_ptr()).headers_in.headers) }
     }
 
-    /// The headers that carry tokens, as nginx has them.
-    pub fn token_headers(&self) -> Vec<ngx_table_elt_t> {
-        // SAFETY: the list belongs to the request, and does not change meanwhile.
-        let headers = unsafe { elements(&raw const (*self.as_ptr()).headers_in.headers) };
-        headers.filter(|header| is_token_header(header.key.as_bytes())).copied().collect()
-    }
-
-    /// Appends headers whose bytes lie in the request's pool; `None` where nginx has no memory. The
-    /// list of a subrequest may have its elements in common with that of its parent, so room that
-    /// is left in one of its arrays is not used.
+    /// Appends headers whose bytes lie in the request's pool; `None` where nginx has no memory.
     pub fn append_headers(&self, headers: &[ngx_table_elt_t]) -> Option<()> {
-        let copy = self.copy_headers(headers)?;
+        self.replace_headers(|_| true, headers)
+    }
+
+    /// Keeps the headers that `stays` picks and appends others, whose bytes lie in the request's
+    /// pool; `None` where nginx has no memory, and then nothing is changed. The list of a subrequest
+    /// may have its elements in common with that of its parent, so room that is left in one of its
+    /// arrays is not used.
+    pub fn replace_headers(
+        &self,
+        stays: impl Fn(&ngx_table_elt_t) -> bool,
+        others: &[ngx_table_elt_t],
+    ) -> Option<()> {
         // SAFETY: the list belongs to the request; nothing else uses it meanwhile.
         let list = unsafe { self.header_list()?.as_mut() };
-        let mut runs = runs(list, |_| true);
-        runs.push((copy.as_ptr(), headers.len()));
+        let mut runs = runs(list, stays);
+        if !others.is_empty() {
+            runs.push((self.copy_headers(others)?.as_ptr(), others.len()));
+        }
         rebuild(list, &self.pool(), &runs)
     }
 
@@ -99,6 +61,50 @@ impl Request {
         // SAFETY: the pool has made room for so many elements.
         unsafe { copy.as_ptr().copy_from_nonoverlapping(headers.as_ptr(), headers.len()) };
         Some(copy)
+    }
+
+    /// Lets nginx find the `Cookie` headers again, which may have become others.
+    #[cfg(nginx1_23_0)]
+    pub fn find_cookies(&self) -> Option<()> {
+        let r = self.as_ptr();
+        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
+        unsafe {
+            let mut next = &raw mut (*r).headers_in.cookie;
+            for header in element_pointers(&raw const (*r).headers_in.headers) {
+                if (*header).key.as_bytes().eq_ignore_ascii_case(b"cookie") {
+                    next.write(header);
+                    next = &raw mut (*header).next;
+                }
+            }
+            next.write(ptr::null_mut());
+        }
+        Some(())
+    }
+
+    /// Lets nginx find the `Cookie` headers again, which may have become others. `None` where nginx
+    /// has no memory.
+    #[cfg(not(nginx1_23_0))]
+    pub fn find_cookies(&self) -> Option<()> {
+        let r = self.as_ptr();
+        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile. The array is
+        // one of pointers to headers, as nginx makes it; a subrequest has that of its parent, so it
+        // is made anew.
+        unsafe {
+            let cookies = element_pointers(&raw const (*r).headers_in.headers)
+                .filter(|header| (**header).key.as_bytes().eq_ignore_ascii_case(b"cookie"));
+            let cookies: Vec<*mut ngx_table_elt_t> = cookies.collect();
+            let mut array: ngx_array_t = std::mem::zeroed();
+            if !cookies.is_empty() {
+                let size = size_of::<*mut ngx_table_elt_t>();
+                let made = ngx_array_create((*r).pool, cookies.len(), size);
+                array = made.as_ref().copied()?;
+                array.nelts = cookies.len();
+                let elements: *mut *mut ngx_table_elt_t = array.elts.cast();
+                elements.copy_from_nonoverlapping(cookies.as_ptr(), cookies.len());
+            }
+            (*r).headers_in.cookies = array;
+        }
+        Some(())
     }
 
     /// Adds headers, as a part of their own of nginx's list; `None` where nginx has no memory.
@@ -134,13 +140,10 @@ impl Request {
     /// Removes the headers whose name `remove` picks; `None` where nginx has no memory, and then
     /// nothing is removed.
     pub fn remove_headers(&self, remove: impl Fn(&[u8]) -> bool) -> Option<()> {
-        if !self.headers().any(|(name, _)| remove(name)) {
-            return Some(());
+        match self.headers().any(|(name, _)| remove(name)) {
+            true => self.replace_headers(|header| !remove(header.key.as_bytes()), &[]),
+            false => Some(()),
         }
-        // SAFETY: the list belongs to the request; nothing else uses it meanwhile.
-        let list = unsafe { self.header_list()?.as_mut() };
-        let stays = runs(list, |header| !remove(header.key.as_bytes()));
-        rebuild(list, &self.pool(), &stays)
     }
 }
 
@@ -242,16 +245,19 @@ pub const STORAGE_TOKEN: &str = "X-Storage-Token";
 pub const SERVICE_TOKEN: &str = "X-Service-Token";
 
 /// The headers that carry tokens.
-const TOKEN_HEADERS: [&str; 3] = [AUTH_TOKEN, STORAGE_TOKEN, SERVICE_TOKEN];
+pub const TOKEN_HEADERS: [&str; 3] = [AUTH_TOKEN, STORAGE_TOKEN, SERVICE_TOKEN];
 
 /// Whether a header carries a token.
 pub fn is_token_header(name: &[u8]) -> bool {
     token_header(name).is_some()
 }
 
-fn token_header(name: &[u8]) -> Option<usize> {
-    let is_called = |known: &str| {
-        known.len() == name.len() && known.bytes().map(folded).eq(name.iter().copied().map(folded))
-    };
-    TOKEN_HEADERS.iter().position(|known| is_called(known))
+/// Which of them it is.
+pub fn token_header(name: &[u8]) -> Option<usize> {
+    TOKEN_HEADERS.iter().position(|known| is_named(name, known))
+}
+
+/// Whether a header has this name to what stands behind nginx.
+pub fn is_named(name: &[u8], known: &str) -> bool {
+    known.len() == name.len() && known.bytes().map(folded).eq(name.iter().copied().map(folded))
 }

@@ -31,6 +31,7 @@ mod status;
 mod swift;
 mod token_cache;
 mod token_state;
+mod tokens;
 mod variables;
 mod worker;
 mod worker_cache;

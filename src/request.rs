@@ -124,6 +124,30 @@ impl Request {
         self.get().unparsed_uri.as_bytes().split(|byte| *byte == b'?').next()
     }
 
+    /// The query, as rewrites and redirects have left it.
+    pub fn arguments<'r>(&self) -> &'r [u8] {
+        // SAFETY: the bytes live as long as the request.
+        unsafe { &*ptr::from_ref(self.get().args.as_bytes()) }
+    }
+
+    /// The URI as the client sent it, with the query.
+    pub fn unparsed_uri<'r>(&self) -> &'r [u8] {
+        // SAFETY: as above.
+        unsafe { &*ptr::from_ref(self.get().unparsed_uri.as_bytes()) }
+    }
+
+    /// Puts another query, which lies in the request's pool, in the place of the one that nginx has.
+    pub fn set_arguments(&self, arguments: ngx_str_t) {
+        // SAFETY: the request is alive, and nothing else uses its query meanwhile.
+        unsafe { (*self.as_ptr()).args = arguments };
+    }
+
+    /// The same for the URI as the client sent it.
+    pub fn set_unparsed_uri(&self, uri: ngx_str_t) {
+        // SAFETY: as above.
+        unsafe { (*self.as_ptr()).unparsed_uri = uri };
+    }
+
     /// nginx's own configuration of the location that the request is in now.
     pub fn core_location(&self) -> Option<&'static ngx_http_core_loc_conf_t> {
         NgxHttpCoreModule::location_conf(self.get())
@@ -235,8 +259,13 @@ impl Request {
 
     /// A copy of a text that lives as long as the request; `None` where nginx has no memory.
     pub fn copy_string(&self, text: &str) -> Option<ngx_str_t> {
+        self.copy_bytes(text.as_bytes())
+    }
+
+    /// The same of bytes.
+    pub fn copy_bytes(&self, bytes: &[u8]) -> Option<ngx_str_t> {
         // SAFETY: the pool is the request's, and so alive.
-        unsafe { ngx_str_t::from_bytes(self.pool().as_ptr(), text.as_bytes()) }
+        unsafe { ngx_str_t::from_bytes(self.pool().as_ptr(), bytes) }
     }
 
     /// The response's status as set so far.

@@ -25,6 +25,7 @@ use crate::swift;
 #[derive(Clone, Copy)]
 enum Variable {
     AuthResult,
+    Bearer,
     CacheStatus,
     Identity(Field),
     IdentityStatus,
@@ -47,6 +48,7 @@ enum Part {
 const VARIABLES: &[(&str, Variable)] = &[
     ("keystone_audit_id", Variable::Identity(Field::AuditId)),
     ("keystone_auth_result", Variable::AuthResult),
+    ("keystone_bearer", Variable::Bearer),
     ("keystone_cache_status", Variable::CacheStatus),
     ("keystone_domain_id", Variable::Identity(Field::DomainId)),
     ("keystone_domain_name", Variable::Identity(Field::DomainName)),
@@ -168,10 +170,11 @@ impl Variable {
         let context = || Context::find(request);
         let text = match self {
             Self::AuthResult => context()?.result.get()?.as_str(),
-            Self::CacheStatus => context()?.user.cache_status.get()?.as_str(),
-            Self::Identity(field) => field_text(&context()?.user, field)?,
+            Self::Bearer => return request.bearer(),
+            Self::CacheStatus => context()?.user()?.cache_status.get()?.as_str(),
+            Self::Identity(field) => field_text(context()?.user()?, field)?,
             Self::IdentityStatus => {
-                let user = &context()?.user;
+                let user = context()?.user()?;
                 user.state()?;
                 if user.identity().is_some() {
                     "Confirmed"
@@ -180,11 +183,11 @@ impl Variable {
                 }
             }
             Self::RequestId => context()?.request_id.get()?.as_str(),
-            Self::Service(field) => field_text(&context()?.service, field)?,
+            Self::Service(field) => field_text(context()?.service()?, field)?,
             Self::Swift(part) => return part.of(&swift::path(request)?),
-            Self::TokenFormat => context()?.user.format.get()?.as_str(),
+            Self::TokenFormat => context()?.user()?.format.get()?.as_str(),
             Self::TokenId => {
-                let user = &context()?.user;
+                let user = context()?.user()?;
                 user.bytes()?;
                 user.token_name(request.server()?)
             }

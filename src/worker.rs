@@ -25,7 +25,7 @@ pub struct Worker {
     pub row: Row<'static>,
     /// Valid tokens that this worker has seen last.
     pub recent: WorkerCache,
-    /// The indices of those `$http_...` variables that show headers which only the module may set.
+    /// The indices of nginx's variables that show what the module changes of a request.
     pub header_variables: Vec<usize>,
     /// Dropped, and so ended, with the worker.
     _tasks: Vec<Task<()>>,
@@ -78,7 +78,7 @@ impl Worker {
             zone,
             row,
             recent: WorkerCache::new(main.directives.worker_cache()),
-            header_variables: header_variables::indices(),
+            header_variables: header_variables::indices(&main.token_variables),
             _tasks: tasks,
         });
         WORKER.set(Some(worker));

@@ -19,6 +19,7 @@ use crate::files;
 use crate::position::Position;
 use crate::proxy::ProxySettings;
 use crate::swift::AclValue;
+use crate::token::TokenSource;
 use crate::uri::{ServiceUri, UriError};
 use crate::value::{self, ValueError};
 use crate::zone::ZoneSettings;
@@ -367,6 +368,21 @@ impl<'a, V: Clone> Line<'a, V> {
             Ok(acl) => Ok(AclValue::Constant(acl)),
             Err(error) => Err(self.invalid(text, error)),
         }
+    }
+
+    /// Where the user token is, in order.
+    pub(crate) fn token_sources(&mut self) -> Read<Rc<[TokenSource<V>]>> {
+        let mut sources = Vec::new();
+        for text in self.arguments {
+            if self.arguments.iter().filter(|other| *other == text).count() > 1 {
+                return Err(self.invalid(text, ValueError::Repeated));
+            }
+            let host = &mut *self.host;
+            let compile = || host.compile(text, ValueKind::Text).ok_or(ValueError::Variables);
+            let source = TokenSource::read(text, compile);
+            sources.push(source.map_err(|reason| self.invalid(text, reason))?);
+        }
+        Ok(sources.into())
     }
 
     fn compile(&mut self, text: &str, kind: ValueKind) -> Read<V> {

@@ -1,5 +1,6 @@
 //! What a location asks of a request (http, server, location, limit_except).
 
+use std::rc::Rc;
 use std::sync::LazyLock;
 
 use keystone_gateway::status::Form;
@@ -10,6 +11,7 @@ use crate::error::{ErrorAt, SettingsError};
 use crate::inherit::inherit;
 use crate::position::Position;
 use crate::swift::SwiftConf;
+use crate::token::TokenSource;
 
 /// The values of `keystone_auth`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct LocationConf<V> {
     pub begins: Position,
     /// `keystone_auth`, and where it was set.
     pub auth: Option<(Auth, Position)>,
+    /// `keystone_token`: where the user token is, in order.
+    pub token: Option<Rc<[TokenSource<V>]>>,
     /// `keystone_require_role`: of each line one role is needed.
     pub require_roles: Option<Vec<Vec<String>>>,
     /// `keystone_require`: values that must all be true.
@@ -66,6 +70,7 @@ impl<V> Default for LocationConf<V> {
         Self {
             begins: Position::default(),
             auth: None,
+            token: None,
             require_roles: None,
             require: None,
             token_bind: None,
@@ -90,6 +95,7 @@ impl<V: Clone> LocationConf<V> {
         let Self {
             begins: _,
             auth,
+            token,
             require_roles,
             require,
             token_bind,
@@ -106,6 +112,7 @@ impl<V: Clone> LocationConf<V> {
             status,
         } = self;
         inherit(auth, &outer.auth);
+        inherit(token, &outer.token);
         inherit(require_roles, &outer.require_roles);
         inherit(require, &outer.require);
         inherit(token_bind, &outer.token_bind);
@@ -141,6 +148,11 @@ impl<V> LocationConf<V> {
     /// Whether and how a token is demanded.
     pub fn auth(&self) -> Auth {
         self.auth.as_ref().map_or(Auth::Off, |(auth, _)| *auth)
+    }
+
+    /// Where the user token is, in order; `None` for `X-Auth-Token`, else `X-Storage-Token`.
+    pub fn token_sources(&self) -> Option<&Rc<[TokenSource<V>]>> {
+        self.token.as_ref()
     }
 
     /// The demands on roles, none by default.

@@ -35,6 +35,9 @@ pub enum ValueError {
     /// It is no server of memcached.
     #[error("{0}")]
     MemcachedServer(#[from] ServerError),
+    /// The same for all requests.
+    #[error("it has no variable, so every request would have this token")]
+    NoVariable,
     /// It is no number, or too small.
     #[error("it must be a whole number, at least {least}")]
     Number {
@@ -47,12 +50,24 @@ pub enum ValueError {
     /// An earlier argument says the same.
     #[error("it is named twice")]
     Repeated,
+    /// A service token is no user token.
+    #[error("a service token is not a user token")]
+    ServiceTokenAsToken,
     /// Not a size such as `16m`.
     #[error("it must be a size such as \"64k\" or \"10m\"")]
     Size,
     /// Not a time such as `30s`.
     #[error("it must be a time such as \"30s\" or \"5m\"")]
     Time,
+    /// A header with all cookies is no token.
+    #[error("a token in a cookie is $cookie_NAME")]
+    TokenInCookies,
+    /// nginx needs the header for the message itself.
+    #[error("nginx uses this header itself")]
+    TokenInMessage,
+    /// It has no value before the token is known.
+    #[error("the module itself sets it, when the token is known")]
+    TokenOfIdentity,
     /// It is no URI of an identity service.
     #[error("{0}")]
     Uri(#[from] UriError),

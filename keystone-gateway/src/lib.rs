@@ -3,8 +3,8 @@
 //! [`memcache`] is the cache that several gateways share: entries that prove themselves, and the
 //! protocol of memcached. [`status`] is what a gateway reports of its work: the cells of its
 //! counters, and the report as JSON and in the text format of Prometheus. [`addresses`] says which
-//! address of a server is tried first. [`request_id`] makes ids of requests, and [`vary`] completes a
-//! response header.
+//! address of a server is tried first. [`carrier`] finds tokens in cookies, arguments and
+//! `Authorization`. [`request_id`] makes ids of requests, and [`vary`] completes a response header.
 //!
 //! As in `keystone-token`, everything here is a pure function of its arguments. There is no I/O, no
 //! clock and no nginx.
@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addresses;
+pub mod carrier;
 pub mod memcache;
 pub mod request_id;
 pub mod status;

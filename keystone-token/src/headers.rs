@@ -34,6 +34,9 @@ impl HeaderName {
     }
 }
 
+/// The user token, as an upstream gets it.
+pub const AUTH_TOKEN: HeaderName = HeaderName::new(c"X-Auth-Token", c"x-auth-token");
+
 /// Says whether there is a valid user token: `Confirmed` or `Invalid`.
 pub const IDENTITY_STATUS: HeaderName = HeaderName::new(c"X-Identity-Status", c"x-identity-status");
 

@@ -97,6 +97,9 @@ fn require_service(cf: &mut ngx_conf_t, location: &LocationConf) -> Result<(), S
     if location.sets_catalog() {
         main.keeps_catalog = true;
     }
+    for source in location.token_sources().into_iter().flat_map(|sources| sources.iter()) {
+        main.token_variables.extend(source.variables());
+    }
     let auth_uri = server.announced_uri()?;
     if server.service.is_none() {
         server.challenge = format!("Keystone uri=\"{}\"", auth_uri.as_str());

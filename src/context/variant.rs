@@ -1,4 +1,4 @@
-//! The tokens that a request's upstream does not get, for nginx's cache.
+//! What nginx's cache knows of the tokens that a request's upstream does not get.
 
 use std::ptr::NonNull;
 
@@ -10,9 +10,9 @@ pub type CreateRequest = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_in
 /// What [`cache_variant`](crate::cache_variant) keeps in a request's context.
 #[derive(Default)]
 pub struct Variant {
-    /// The headers of the tokens that were removed.
-    pub removed: Vec<ngx_table_elt_t>,
-    /// Whether digests stand in their place.
+    /// For each header that was removed, one with a digest of its value.
+    pub digests: Vec<ngx_table_elt_t>,
+    /// Whether they stand in the place of those that were removed.
     pub has_digests: bool,
     /// The upstreams whose handler was replaced, each with the handler. A request may have several:
     /// subrequests share its context.

@@ -22,6 +22,14 @@ impl<V: Clone + 'static> Table<V> {
         })
         .by_default("off"),
         Directive::location(
+            c"keystone_token",
+            "Where the user token is: the first value that is not empty.",
+            |l, conf| l.set(&mut conf.token, Line::token_sources),
+        )
+        .only_in(Contexts::ServerAndLocation)
+        .takes(Arguments::OneOrMore)
+        .by_default("$http_x_auth_token $http_x_storage_token"),
+        Directive::location(
             c"keystone_require_role",
             "Roles of which one is needed; each further line is a further condition.",
             |l, conf| {

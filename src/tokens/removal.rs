@@ -1,0 +1,244 @@
+//! What becomes of the tokens on the way to an upstream.
+//!
+//! With `keystone_forward_token off` it finds none: not in the headers that carry tokens, not where
+//! `keystone_token` looks for them. With `on` it finds the user token in `X-Auth-Token`, wherever it
+//! came from, and the request is otherwise as it was.
+
+use std::ptr;
+
+use keystone_conf::TokenSource;
+use keystone_gateway::carrier::{is_bearer, Pairs};
+use keystone_token::headers::{self, HeaderName};
+use nginx_sys::{ngx_str_t, ngx_table_elt_t};
+
+use super::{AUTHORIZATION, COOKIE};
+use crate::conf::directive::Value;
+use crate::conf::location::LocationConf;
+use crate::context::Context;
+use crate::headers_in::{is_named, is_token_header, AUTH_TOKEN};
+use crate::request::{static_name, Request};
+
+/// What was removed from a request: a later location may take its token from it, and nginx's caches
+/// tell variants apart by it.
+#[derive(Default)]
+pub struct Removed {
+    /// Headers. Of `Cookie`, each has one cookie.
+    pub headers: Vec<ngx_table_elt_t>,
+    arguments: Vec<ngx_str_t>,
+}
+
+impl Removed {
+    /// The values of the headers of this name that the client has sent.
+    pub fn headers_named<'r>(&self, name: &str) -> impl Iterator<Item = &'r [u8]> + use<'_, 'r> {
+        let name = name.to_owned();
+        let is_clients = move |header: &&ngx_table_elt_t| {
+            !is_own(header) && is_named(header.key.as_bytes(), &name)
+        };
+        self.headers.iter().filter(is_clients).map(|header| bytes(&header.value))
+    }
+
+    /// The arguments, with their names.
+    pub fn arguments<'r>(&self) -> impl Iterator<Item = &'r [u8]> + use<'_, 'r> {
+        self.arguments.iter().map(bytes)
+    }
+
+    /// Subrequests have headers in common, of which each may be removed from all.
+    fn add_header(&mut self, header: ngx_table_elt_t) {
+        let is_same = |known: &ngx_table_elt_t| {
+            known.value.data == header.value.data && known.key.data == header.key.data
+        };
+        if !self.headers.iter().any(is_same) {
+            self.headers.push(header);
+        }
+    }
+}
+
+/// The bytes of a part of a request.
+fn bytes<'r>(text: &ngx_str_t) -> &'r [u8] {
+    // SAFETY: the bytes live as long as the request.
+    unsafe { &*ptr::from_ref(text.as_bytes()) }
+}
+
+fn text(bytes: &[u8]) -> ngx_str_t {
+    ngx_str_t { len: bytes.len(), data: bytes.as_ptr().cast_mut() }
+}
+
+impl Request {
+    /// Removes the tokens that the location does not forward. `None` where nginx has no memory;
+    /// else whether there were any.
+    pub fn withhold_tokens(
+        &self,
+        location: &LocationConf,
+        context: Option<&Context>,
+    ) -> Option<bool> {
+        let withheld = Withheld {
+            sources: location.token_sources().map(|sources| &sources[..]).unwrap_or_default(),
+            made: context.and_then(Context::made_token),
+        };
+        let mut removed = Removed::default();
+        self.withhold_headers(&withheld, &mut removed)?;
+        if withheld.cuts(Pairs::Arguments) {
+            self.cut_arguments(&withheld, &mut removed)?;
+        }
+        let has_removed = !removed.headers.is_empty() || !removed.arguments.is_empty();
+        if let Some(context) = context {
+            let mut all = context.removed.borrow_mut();
+            removed.headers.into_iter().for_each(|header| all.add_header(header));
+            all.arguments.extend(removed.arguments);
+            // For responses that vary by `X-Auth-Token`, which this upstream does not get.
+            let elsewhere = context.token_from_elsewhere().filter(|_| self.is_main());
+            if let Some(token) = elsewhere {
+                all.add_header(own_header(token));
+            }
+        }
+        Some(has_removed)
+    }
+
+    fn withhold_headers(&self, withheld: &Withheld<'_>, removed: &mut Removed) -> Option<()> {
+        let is_cookie = |header: &ngx_table_elt_t| is_named(header.key.as_bytes(), COOKIE);
+        let is_cut = |pair: &[u8]| withheld.is_cut(Pairs::Cookies, pair);
+        let holds_cut = |header: &ngx_table_elt_t| {
+            is_cookie(header) && Pairs::Cookies.split(header.value.as_bytes()).any(is_cut)
+        };
+        let cuts_cookies = withheld.cuts(Pairs::Cookies) && self.header_elements().any(holds_cut);
+        let mut cookies = Vec::new();
+        for header in self.header_elements() {
+            if withheld.is_token(header) {
+                removed.add_header(*header);
+            } else if cuts_cookies && is_cookie(header) {
+                let list = header.value.as_bytes();
+                for pair in Pairs::Cookies.split(list).filter(|pair| is_cut(pair)) {
+                    removed.add_header(ngx_table_elt_t { value: text(pair), ..*header });
+                }
+                match Pairs::Cookies.without(list, is_cut) {
+                    None => cookies.push(*header),
+                    Some(rest) if rest.is_empty() => {}
+                    Some(rest) => {
+                        let value = self.copy_bytes(&rest)?;
+                        cookies.push(ngx_table_elt_t { value, ..*header });
+                    }
+                }
+            }
+        }
+        if removed.headers.is_empty() {
+            return Some(());
+        }
+        // Where one cookie is cut, all are copied: a subrequest has the headers of its parent.
+        let stays = |header: &ngx_table_elt_t| {
+            !withheld.is_token(header) && !(cuts_cookies && is_cookie(header))
+        };
+        self.replace_headers(stays, &cookies)?;
+        match cuts_cookies {
+            true => self.find_cookies(),
+            false => Some(()),
+        }
+    }
+
+    /// Removes arguments from what `proxy_pass` sends, with a URI of its own or without.
+    fn cut_arguments(&self, withheld: &Withheld<'_>, removed: &mut Removed) -> Option<()> {
+        let is_cut = |pair: &[u8]| withheld.is_cut(Pairs::Arguments, pair);
+        let arguments = self.arguments();
+        if let Some(rest) = Pairs::Arguments.without(arguments, is_cut) {
+            let cut = Pairs::Arguments.split(arguments).filter(|pair| is_cut(pair));
+            removed.arguments.extend(cut.map(text));
+            self.set_arguments(self.copy_bytes(&rest)?);
+        }
+        let unparsed = self.unparsed_uri();
+        let Some(at) = unparsed.iter().position(|byte| *byte == b'?') else { return Some(()) };
+        if let Some(rest) = Pairs::Arguments.without(&unparsed[at + 1..], is_cut) {
+            let path = &unparsed[..at];
+            let uri = match rest.is_empty() {
+                true => path.to_vec(),
+                false => [path, b"?", &rest].concat(),
+            };
+            self.set_unparsed_uri(self.copy_bytes(&uri)?);
+        }
+        Some(())
+    }
+
+    /// Lets the upstream find the user token in `X-Auth-Token`, and no other one there. `None` where
+    /// nginx has no memory.
+    pub fn put_token(&self, context: &Context, location: &LocationConf) -> Option<()> {
+        if !location.forwards_token() || context.is_token_in_place() {
+            return Some(());
+        }
+        let is_auth = |header: &ngx_table_elt_t| is_named(header.key.as_bytes(), AUTH_TOKEN);
+        for header in self.header_elements().filter(|header| is_auth(header)) {
+            context.removed.borrow_mut().add_header(*header);
+        }
+        let own = context.user().and_then(|user| user.bytes()).map(own_header);
+        self.replace_headers(|header| !is_auth(header), own.as_slice())
+    }
+
+    /// Removes the `X-Auth-Token` that the module has set: another location may not take it for the
+    /// client's.
+    pub fn strip_own_token(&self) -> Option<()> {
+        match self.header_elements().any(is_own) {
+            true => self.replace_headers(|header| !is_own(header), &[]),
+            false => Some(()),
+        }
+    }
+}
+
+/// What a location withholds.
+struct Withheld<'a> {
+    sources: &'a [TokenSource<Value>],
+    /// The token of a value of which it is not known what it is made of: all that holds it is
+    /// withheld.
+    made: Option<&'a [u8]>,
+}
+
+impl Withheld<'_> {
+    fn is_token(&self, header: &ngx_table_elt_t) -> bool {
+        let (name, value) = (header.key.as_bytes(), header.value.as_bytes());
+        let is_taken = |source: &TokenSource<Value>| match source {
+            TokenSource::Bearer => is_named(name, AUTHORIZATION) && is_bearer(value),
+            TokenSource::Header(known) => is_named(name, known),
+            TokenSource::Argument(_) | TokenSource::Cookie(_) | TokenSource::Value(_) => false,
+        };
+        is_token_header(name)
+            || self.sources.iter().any(is_taken)
+            || !is_named(name, COOKIE) && self.holds_made(value)
+    }
+
+    fn is_cut(&self, pairs: Pairs, pair: &[u8]) -> bool {
+        let is_taken = |source: &TokenSource<Value>| match (pairs, source) {
+            (Pairs::Arguments, TokenSource::Argument(name))
+            | (Pairs::Cookies, TokenSource::Cookie(name)) => pairs.value_of(name, pair).is_some(),
+            _ => false,
+        };
+        self.sources.iter().any(is_taken) || self.holds_made(pair)
+    }
+
+    fn cuts(&self, pairs: Pairs) -> bool {
+        let is_one = |source: &TokenSource<Value>| match source {
+            TokenSource::Argument(_) => pairs == Pairs::Arguments,
+            TokenSource::Cookie(_) => pairs == Pairs::Cookies,
+            _ => false,
+        };
+        self.made.is_some() || self.sources.iter().any(is_one)
+    }
+
+    fn holds_made(&self, text: &[u8]) -> bool {
+        self.made.is_some_and(|token| text.windows(token.len()).any(|part| part == token))
+    }
+}
+
+fn own_header(token: &[u8]) -> ngx_table_elt_t {
+    // SAFETY: all-zero is a valid header.
+    let mut header: ngx_table_elt_t = unsafe { std::mem::zeroed() };
+    // `proxy_set_header` and its like find by it what they override.
+    header.hash = OWN.hash;
+    header.key = static_name(OWN.name);
+    header.value = text(token);
+    header.lowcase_key = OWN.lowercase.as_ptr().cast_mut().cast();
+    header
+}
+
+/// Whether the module has set the header. The name of one that a client has sent lies elsewhere.
+fn is_own(header: &ngx_table_elt_t) -> bool {
+    ptr::eq(header.key.data.cast_const().cast(), OWN.name.as_ptr())
+}
+
+/// The name of a token that the module sets, at its one address.
+static OWN: HeaderName = headers::AUTH_TOKEN;

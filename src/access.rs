@@ -43,6 +43,7 @@ pub fn strip(request: &Request) -> isize {
     let stripped = match request.is_main() {
         true => Context::of(request).and_then(|context| {
             context.forget_user_from_elsewhere(location);
+            request.mask_request_line(location)?;
             request.strip_identity()?;
             match location.sets_request_id() {
                 true => request_id::set(request, context),

@@ -136,6 +136,18 @@ impl Request {
         unsafe { &*ptr::from_ref(self.get().unparsed_uri.as_bytes()) }
     }
 
+    /// The request line, for logs.
+    pub fn request_line<'r>(&self) -> &'r [u8] {
+        // SAFETY: as above.
+        unsafe { &*ptr::from_ref(self.get().request_line.as_bytes()) }
+    }
+
+    /// Puts another one, which lies in the request's pool, in its place.
+    pub fn set_request_line(&self, line: ngx_str_t) {
+        // SAFETY: the request is alive. nginx has parsed the line, and only shows it.
+        unsafe { (*self.as_ptr()).request_line = line };
+    }
+
     /// Puts another query, which lies in the request's pool, in the place of the one that nginx has.
     pub fn set_arguments(&self, arguments: ngx_str_t) {
         // SAFETY: the request is alive, and nothing else uses its query meanwhile.

@@ -53,8 +53,8 @@ impl<V> TokenSource<V> {
     /// from.
     pub fn variables(&self) -> Vec<String> {
         match self {
-            // Its value is not kept by nginx, but that of the whole request is.
-            Self::Argument(_) => vec!["request_uri".to_owned()],
+            // Its value is not kept by nginx, but those of the whole URI and line are.
+            Self::Argument(_) => ["request_uri", "request"].map(str::to_owned).into(),
             Self::Bearer => vec!["http_authorization".to_owned()],
             Self::Cookie(name) => vec![format!("cookie_{name}"), "http_cookie".to_owned()],
             Self::Header(name) => vec![format!("http_{}", name.replace('-', "_"))],

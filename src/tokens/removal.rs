@@ -156,6 +156,31 @@ impl Request {
         Some(())
     }
 
+    /// Hides arguments that are tokens from logs: nginx writes the request line into all lines about
+    /// a request. `None` where nginx has no memory.
+    pub fn mask_request_line(&self, location: &LocationConf) -> Option<()> {
+        let sources = location.token_sources().map(|sources| &sources[..]).unwrap_or_default();
+        let withheld = Withheld { sources, made: None };
+        if !withheld.cuts(Pairs::Arguments) {
+            return Some(());
+        }
+        let line = self.request_line();
+        let Some(at) = line.iter().position(|byte| *byte == b'?') else { return Some(()) };
+        let end = line.iter().rposition(|byte| *byte == b' ').filter(|end| *end > at);
+        let (query, rest) = line[at + 1..].split_at(end.map_or(line.len(), |end| end) - at - 1);
+        let is_masked = |pair: &&[u8]| withheld.is_cut(Pairs::Arguments, pair);
+        if !Pairs::Arguments.split(query).any(|pair| is_masked(&pair)) {
+            return Some(());
+        }
+        let masked = Pairs::Arguments.split(query).map(|pair| match is_masked(&pair) {
+            true => [pair.split(|byte| *byte == b'=').next().unwrap_or_default(), MASK].concat(),
+            false => pair.to_vec(),
+        });
+        let query = masked.collect::<Vec<_>>().join(&b'&');
+        self.set_request_line(self.copy_bytes(&[&line[..=at], &query, rest].concat())?);
+        Some(())
+    }
+
     /// Lets the upstream find the user token in `X-Auth-Token`, and no other one there. `None` where
     /// nginx has no memory.
     pub fn put_token(&self, context: &Context, location: &LocationConf) -> Option<()> {
@@ -242,3 +267,6 @@ fn is_own(header: &ngx_table_elt_t) -> bool {
 
 /// The name of a token that the module sets, at its one address.
 static OWN: HeaderName = headers::AUTH_TOKEN;
+
+/// What logs show in the place of a token.
+const MASK: &[u8] = b"=***";

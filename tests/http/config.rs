@@ -84,6 +84,7 @@ fn every_directive_in_every_context() {
         "keystone_include_service_catalog on;",
         "keystone_forward_token off;",
         "keystone_cache_control off;",
+        "keystone_token $http_x_auth_token ${cookie_keystone} $arg_temp $keystone_bearer a$host;",
     ]
     .join("\n");
     let limit = [
@@ -212,6 +213,16 @@ fn bad_values() {
         "keystone_include_service_catalog 123;",
         "keystone_forward_token maybe;",
         "keystone_cache_control private;",
+        "keystone_token;",
+        "keystone_token \"\";",
+        "keystone_token x_auth_token;",
+        "keystone_token $http_cookie;",
+        "keystone_token $http_x_service_token;",
+        "keystone_token $http_x_user_id;",
+        "keystone_token $http_host;",
+        "keystone_token $keystone_user_id;",
+        "keystone_token $arg_a $arg_a;",
+        "keystone_token ${a-b};",
         "keystone_service_path;",
         "keystone_service_path \"\";",
         "keystone_service_path v2.1/servers;",

@@ -48,5 +48,6 @@ mod start;
 mod status;
 mod swift;
 mod token_form;
+mod token_sources;
 mod variables;
 mod who_may_pass;

@@ -5,3 +5,4 @@ mod as_auth_basic;
 mod hostile;
 mod in_use;
 mod phases;
+mod token_sources;

@@ -36,6 +36,11 @@ impl Request {
         Self::new("HEAD", target)
     }
 
+    /// The target, as it is sent.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
     /// With one more header field, of any bytes.
     pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.as_ref().to_vec(), value.as_ref().to_vec()));

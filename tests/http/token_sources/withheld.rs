@@ -1,0 +1,190 @@
+//! `keystone_forward_token off`: nothing of the token goes upstream, and all else does.
+
+use keystone_testbed::expect;
+use keystone_testbed::http::Request;
+use keystone_testbed::mint::Payload;
+use keystone_testbed::upstream::Seen;
+use keystone_testbed::wait_for;
+use keystone_testbed::world::{Setup, World};
+
+use super::WAYS;
+
+const ALL: &str = "$cookie_keystone $arg_temp $keystone_bearer $http_x_my_token";
+
+fn withholding(values: &str) -> Setup {
+    World::setup()
+        .offline()
+        .set("keystone_token", values)
+        .set("keystone_forward_token", "off")
+        .location("/with-uri/", "keystone_auth on; proxy_pass @UPSTREAM@/changed/;")
+        .location("/own-uri/", "keystone_auth on; proxy_pass @UPSTREAM@$request_uri;")
+}
+
+#[track_caller]
+fn assert_without(seen: &Seen, token: &str) {
+    assert!(!format!("{seen:?}").contains(token), "{seen:?}");
+}
+
+#[test]
+fn a_token_is_withheld_wherever_it_was() {
+    for (value, request) in WAYS {
+        for values in [value, ALL] {
+            // The request's URI and cookies are evaluated before the token is known.
+            let early = "set $early $request_uri$http_cookie$cookie_keystone$http_x_my_token;";
+            let world = withholding(values).config(|config| config.server(early)).start();
+            let token = world.pki(&Payload::v3());
+            for target in ["/x%20y", "/with-uri/x", "/own-uri/x"] {
+                let seen = world.seen(&request(target, &token));
+                expect::v3_user(&seen);
+                assert_without(&seen, &token);
+                let rest = match value {
+                    "$arg_temp" => "?a=1&b=%202",
+                    _ => "",
+                };
+                let path = target.replace("/with-uri/", "/changed/");
+                assert_eq!(seen.target, format!("{path}{rest}"), "{value}");
+                let cookies = seen.header("Cookie");
+                let expected = (value == "$cookie_keystone").then_some("a=1; b=2");
+                assert_eq!(cookies.as_deref(), expected, "{value}");
+            }
+            world.assert_quiet_log();
+        }
+    }
+}
+
+#[test]
+fn values_that_did_not_win_are_withheld_too() {
+    let world = withholding(ALL).start();
+    let token = world.pki(&Payload::v3());
+    let seen = world.seen(
+        &Request::get("/?temp=loser-1")
+            .header("Cookie", format!("keystone={token}"))
+            .header("Cookie", "other=1")
+            .header("Authorization", "Bearer loser-2")
+            .header("X-My-Token", "loser-3")
+            .token("loser-4"),
+    );
+    expect::v3_user(&seen);
+    assert_without(&seen, &token);
+    assert_without(&seen, "loser");
+    assert_eq!(seen.target, "/");
+    assert_eq!(seen.header("Cookie").as_deref(), Some("other=1"));
+}
+
+#[test]
+fn what_carries_no_token_stays() {
+    let world = withholding("$http_x_auth_token $keystone_bearer $arg_temp").start();
+    let token = world.pki(&Payload::v3());
+    let request = Request::get("/?temperature=1&a=temp&temp")
+        .token(&token)
+        .header("Authorization", "Basic eDp5")
+        .header("Cookie", "temp=1");
+    let seen = world.seen(&request);
+    assert_eq!(seen.target, "/?temperature=1&a=temp&temp");
+    assert_eq!(seen.header("Authorization").as_deref(), Some("Basic eDp5"));
+    assert_eq!(seen.header("Cookie").as_deref(), Some("temp=1"));
+}
+
+#[test]
+fn nginx_itself_finds_the_cookies_that_stay() {
+    let lines = "keystone_auth on; proxy_set_header Cookie \"[$http_cookie][$cookie_keystone][$cookie_b]\";
+                 proxy_pass @UPSTREAM@;";
+    let world = withholding("$cookie_keystone").location("/shown/", lines).start();
+    let token = world.pki(&Payload::v3());
+    for cookies in [&["a=1; keystone=@; b=2"][..], &["keystone=@", "a=1", "b=2"]] {
+        let mut request = Request::get("/shown/");
+        for cookie in cookies {
+            request = request.header("Cookie", cookie.replace('@', &token));
+        }
+        let shown = world.seen(&request).header("Cookie").unwrap();
+        assert!(shown.ends_with("][][2]") && shown.starts_with("[a=1; b=2"), "{shown}");
+    }
+    let only = Request::get("/shown/").header("Cookie", format!("keystone={token}"));
+    assert_eq!(world.seen(&only).header("Cookie").as_deref(), Some("[][][]"));
+}
+
+#[test]
+fn all_that_holds_a_token_made_of_other_variables_is_withheld() {
+    let world = withholding("$mapped")
+        .http("map $cookie_session$arg_a$http_x_any $mapped { ~^(s-)?(?<inner>.+)$ $inner; }")
+        .start();
+    let token = world.uuid(&Payload::v3());
+    for request in [
+        Request::get("/").header("Cookie", format!("b=2; session=s-{token}")),
+        Request::get(&format!("/?a={token}&b=2")),
+        Request::get("/?b=2").header("X-Any", &token),
+    ] {
+        let seen = world.seen(&request.header("X-Other", "stays"));
+        expect::v3_user(&seen);
+        assert_without(&seen, &token);
+        assert_eq!(seen.header("X-Other").as_deref(), Some("stays"));
+        assert!(format!("{seen:?}").contains("b=2") || seen.header("X-Any").is_none());
+    }
+}
+
+#[test]
+fn a_subrequest_without_the_token_takes_it_from_nobody_else() {
+    let world = World::setup()
+        .offline()
+        .set("keystone_token", ALL)
+        .location("/own/", "keystone_auth on; mirror /third; proxy_pass @UPSTREAM@;")
+        .location("/third", "keystone_auth on; keystone_forward_token off; proxy_pass @UPSTREAM@;")
+        .start();
+    let token = world.pki(&Payload::v3());
+    for (at, (value, request)) in WAYS.into_iter().enumerate() {
+        world.seen(&request("/own/", &token));
+        let both = || (world.upstream.requests().len() == 2 * at + 2).then_some(());
+        wait_for("the request and its mirror", both).unwrap();
+        for sent in &world.upstream.requests()[2 * at..] {
+            let shown = format!("{} {:?}", sent.target, sent.headers.iter().map(|(name, value)| {
+                format!("{name}: {}", String::from_utf8_lossy(value))
+            }).collect::<Vec<_>>());
+            let is_own = sent.target.starts_with("/own/");
+            assert_eq!(shown.contains(&token), is_own, "{value}: {shown}");
+            assert!(shown.contains("X-User-Id"), "{value}: {shown}");
+            if value == "$cookie_keystone" {
+                assert!(shown.contains("a=1;") && shown.contains("b=2"), "{shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nginx_caches_tell_withheld_tokens_apart() {
+    let world = withholding(ALL)
+        .http("proxy_cache_path @DIR@/responses keys_zone=responses:1m;")
+        .location(
+            "/cached/",
+            "keystone_auth on; proxy_pass @UPSTREAM@; proxy_cache responses; proxy_cache_valid 200 1m;
+             proxy_cache_key $uri$arg_h; add_header X-Proxy $upstream_cache_status;",
+        )
+        .start();
+    let [alice, bob] =
+        ["alice", "bob"].map(|name| world.pki(&Payload::v3().user(name, name)));
+    for (value, request) in WAYS {
+        let header = match value {
+            "$cookie_keystone" => "Cookie",
+            "$keystone_bearer" => "Authorization",
+            "$http_x_my_token" => "X-My-Token",
+            _ => "X-Auth-Token",
+        };
+        for vary in [header, "X-Auth-Token"] {
+            let ask = |token: &str| {
+                let answer = world.send(&request(&format!("/cached/{value}?h=Vary:{vary}"), token));
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                let seen = Seen::of(&answer).unwrap();
+                assert_without(&seen, token);
+                let cache = answer.header("X-Proxy").unwrap().to_owned();
+                (seen.header("X-User-Id").unwrap(), cache)
+            };
+            let pair = |user: &str, cache: &str| (user.to_owned(), cache.to_owned());
+            assert_eq!(ask(&alice), pair("alice", "MISS"), "{value} {vary}");
+            assert_eq!(ask(&bob), pair("bob", "MISS"), "{value} {vary}");
+            assert_eq!(ask(&alice), pair("alice", "HIT"), "{value} {vary}");
+            assert_eq!(ask(&bob), pair("bob", "HIT"), "{value} {vary}");
+            if header == "X-Auth-Token" {
+                break;
+            }
+        }
+    }
+}

@@ -374,12 +374,12 @@ unsafe fn set_headers(
         false => "Invalid",
     };
     let mut new = NewHeaders::new();
-    new.push(headers::IDENTITY_STATUS, status(user));
+    new.push(headers::IDENTITY_STATUS, status(user).as_bytes());
     if let TokenState::Valid(record) = user {
         new.extend(headers::user_headers(record, location.sets_catalog()));
     }
     if !matches!(service, TokenState::Absent) {
-        new.push(headers::SERVICE_IDENTITY_STATUS, status(service));
+        new.push(headers::SERVICE_IDENTITY_STATUS, status(service).as_bytes());
     }
     if let TokenState::Valid(record) = service {
         new.extend(headers::service_headers(record));

@@ -79,20 +79,21 @@ fn add_vary(request: &Request, context: Option<&Context>, here: &LocationConf) -
     let taken = context.and_then(Context::token_source);
     let (location, source) = taken.unwrap_or((here, None));
     let service = context.and_then(Context::service).and_then(|service| service.bytes());
+    let mut present = request.response_headers().filter(|(name, _)| is_vary(name)).peekable();
+    let is_usual = location.token_sources().is_none() && source.is_none_or(|index| index == 0);
+    if is_usual && service.is_none() && present.peek().is_none() {
+        return request.add_response_header(c"Vary", static_string(AUTH_TOKEN)).map(drop);
+    }
     let names = match headers_of(location, source) {
         Some(names) => names,
         // Nothing tells what the value is made of.
         None => vec!["*".to_owned()],
     };
     let wanted = names.iter().map(String::as_str).chain(service.map(|_| SERVICE_TOKEN));
-    let present = request.response_headers().filter(|(name, _)| is_vary(name));
     let missing = vary::missing(present.map(|(_, value)| value), wanted);
-    match missing.as_slice() {
-        [] => Some(()),
-        [AUTH_TOKEN] if !request.response_headers().any(|(name, _)| is_vary(name)) => {
-            request.add_response_header(c"Vary", static_string(AUTH_TOKEN)).map(drop)
-        }
-        missing => request.extend_response_header(c"Vary", &missing.join(", ")),
+    match missing.is_empty() {
+        true => Some(()),
+        false => request.extend_response_header(c"Vary", &missing.join(", ")),
     }
 }
 

@@ -9,7 +9,7 @@
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-use keystone_token::headers::{self, folded, is_stripped, HeaderName};
+use keystone_token::headers::{self, is_stripped, HeaderName};
 #[cfg(not(nginx1_23_0))]
 use nginx_sys::{ngx_array_create, ngx_array_t};
 use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_palloc, ngx_str_t, ngx_table_elt_t};
@@ -151,7 +151,7 @@ impl Request {
 pub struct NewHeaders<'v> {
     elements: [ngx_table_elt_t; headers::COUNT],
     count: usize,
-    values: PhantomData<&'v str>,
+    values: PhantomData<&'v [u8]>,
 }
 
 impl<'v> NewHeaders<'v> {
@@ -162,7 +162,7 @@ impl<'v> NewHeaders<'v> {
     }
 
     /// One more.
-    pub fn push(&mut self, name: HeaderName, value: &'v str) {
+    pub fn push(&mut self, name: HeaderName, value: &'v [u8]) {
         let Some(header) = self.elements.get_mut(self.count) else { return };
         // `proxy_set_header` and its like find by it what they override.
         header.hash = name.hash;
@@ -174,7 +174,7 @@ impl<'v> NewHeaders<'v> {
 
     /// Some more.
     pub fn extend(&mut self, headers: impl Iterator<Item = (HeaderName, &'v str)>) {
-        headers.for_each(|(name, value)| self.push(name, value));
+        headers.for_each(|(name, value)| self.push(name, value.as_bytes()));
     }
 }
 
@@ -259,5 +259,5 @@ pub fn token_header(name: &[u8]) -> Option<usize> {
 
 /// Whether a header has this name to what stands behind nginx.
 pub fn is_named(name: &[u8], known: &str) -> bool {
-    known.len() == name.len() && known.bytes().map(folded).eq(name.iter().copied().map(folded))
+    headers::is_named(name, known.as_bytes())
 }

@@ -6,7 +6,7 @@
 use std::ptr::NonNull;
 
 use keystone_gateway::request_id::RequestId;
-use keystone_token::headers::{has_request_id, is_called, GLOBAL_REQUEST_ID, REQUEST_ID};
+use keystone_token::headers::{has_request_id, GLOBAL_REQUEST_ID, REQUEST_ID};
 use nginx_sys::{ngx_str_t, ngx_table_elt_t};
 
 use crate::context::Context;
@@ -20,7 +20,7 @@ pub fn set(request: &Request, context: &Context) -> Option<()> {
     if context.request_id.get().is_some() {
         return Some(());
     }
-    let mut sent = request.headers().filter(|(name, _)| is_called(name, &REQUEST_ID));
+    let mut sent = request.headers().filter(|(name, _)| REQUEST_ID.names(name));
     let first = sent.next().and_then(|(_, value)| RequestId::parse(value));
     let sent = first.filter(|_| sent.next().is_none());
     let id = match sent {
@@ -31,9 +31,9 @@ pub fn set(request: &Request, context: &Context) -> Option<()> {
     let id = context.request_id.get_or_init(|| id);
 
     let mut headers = NewHeaders::new();
-    headers.push(REQUEST_ID, id.as_str());
+    headers.push(REQUEST_ID, id.as_bytes());
     if sent.is_some() {
-        headers.push(GLOBAL_REQUEST_ID, id.as_str());
+        headers.push(GLOBAL_REQUEST_ID, id.as_bytes());
     }
     // SAFETY: the id lies in the context, which lives as long as the request: a main one.
     unsafe { request.add_headers(&headers) }
@@ -41,7 +41,7 @@ pub fn set(request: &Request, context: &Context) -> Option<()> {
 
 /// Tells the client the id, unless the service behind has told one of its own.
 pub fn answer(request: &Request, context: &Context) {
-    let Some(id) = context.request_id.get().map(RequestId::as_str) else { return };
+    let Some(id) = context.request_id.get().map(RequestId::as_bytes) else { return };
     let name = REQUEST_ID.name;
     if request.response_headers().any(|(known, _)| known.eq_ignore_ascii_case(name.to_bytes())) {
         return;

@@ -93,7 +93,7 @@ impl Request {
         }
         let is_here = found[0].is_some();
         for (slot, name) in found.iter_mut().zip(TOKEN_HEADERS) {
-            if slot.is_none() {
+            if slot.is_none() && !removed.headers.is_empty() {
                 *slot = once(removed.headers_named(name), || Duplicate::Header(name.to_owned()))?;
             }
         }

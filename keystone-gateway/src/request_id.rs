@@ -12,10 +12,11 @@ impl RequestId {
     pub fn new(mut random: [u8; 16]) -> Self {
         random[6] = random[6] & 0x0f | 0x40;
         random[8] = random[8] & 0x3f | 0x80;
-        let mut digits = random.iter().flat_map(|byte| [byte >> 4, byte & 0xf].map(hex_digit));
         let mut text = *TEMPLATE;
-        for place in text.iter_mut().filter(|byte| **byte == DIGIT) {
-            *place = digits.next().unwrap_or(b'0');
+        let places = DIGITS.iter().zip(random);
+        for (&at, byte) in places {
+            text[at] = HEX[usize::from(byte >> 4)];
+            text[at + 1] = HEX[usize::from(byte & 0xf)];
         }
         Self(text)
     }
@@ -30,20 +31,21 @@ impl RequestId {
         text.iter().zip(TEMPLATE).all(fits).then_some(Self(*text))
     }
 
-    /// The text of 40 characters.
+    /// The text of 40 characters, all ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same.
     pub fn as_str(&self) -> &str {
         // It is ASCII, by the two ways to make one.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
-fn hex_digit(value: u8) -> u8 {
-    match value {
-        0..=9 => b'0' + value,
-        _ => b'a' + value - 10,
-    }
-}
-
+const HEX: &[u8; 16] = b"0123456789abcdef";
+/// Where each byte of the UUID begins in the text.
+const DIGITS: [usize; 16] = [4, 6, 8, 10, 13, 15, 18, 20, 23, 25, 28, 30, 32, 34, 36, 38];
 const TEMPLATE: &[u8; LEN] = b"req-hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh";
 /// Stands for a digit in the template.
 const DIGIT: u8 = b'h';

@@ -27,6 +27,11 @@ impl HeaderName {
         Self { name, lowercase, hash }
     }
 
+    /// Whether a header [is named](is_named) so.
+    pub fn names(&self, name: &[u8]) -> bool {
+        is_named(name, self.name.to_bytes())
+    }
+
     /// The spelling that is sent, as text.
     pub fn as_str(self) -> &'static str {
         // Header names are ASCII.
@@ -90,16 +95,20 @@ pub fn is_stripped(name: &[u8]) -> bool {
     STRIPPED.binary_search_by(|stripped| stripped.bytes().cmp(name())).is_ok()
 }
 
-/// Whether a header of this name has the id of a request. Names are compared by their [`folded`]
-/// bytes.
+/// Whether a header of this name has the id of a request.
 pub fn has_request_id(name: &[u8]) -> bool {
-    [REQUEST_ID, GLOBAL_REQUEST_ID].iter().any(|known| is_called(name, known))
+    REQUEST_ID.names(name) || GLOBAL_REQUEST_ID.names(name)
 }
 
-/// Whether a header has this name. Names are compared by their [`folded`] bytes.
-pub fn is_called(name: &[u8], known: &HeaderName) -> bool {
-    let known = known.lowercase.to_bytes();
-    known.len() == name.len() && name.iter().copied().map(folded).eq(known.iter().copied())
+/// Whether a header has this name to what stands behind nginx: names are compared by their
+/// [`folded`] bytes.
+#[inline]
+pub fn is_named(name: &[u8], known: &[u8]) -> bool {
+    known.len() == name.len() && (name.eq_ignore_ascii_case(known) || is_same_folded(name, known))
+}
+
+fn is_same_folded(name: &[u8], known: &[u8]) -> bool {
+    name.iter().copied().map(folded).eq(known.iter().copied().map(folded))
 }
 
 /// A byte of a header name as it counts for a comparison: letters in lower case, and `-` for every

@@ -14,6 +14,14 @@ pub struct TakenTokens {
     current: Cell<Option<usize>>,
 }
 
+/// Whether it is the same token. Most requests have one, at one place.
+fn is_same(one: Option<&[u8]>, other: Option<&[u8]>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => std::ptr::eq(one, other) || one == other,
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
 struct Link {
     token: RequestToken,
     next: OnceCell<Box<Link>>,
@@ -33,7 +41,7 @@ impl TakenTokens {
         // SAFETY: a token lies in the request's memory, as this does.
         let bytes = token.map(|token| unsafe { token.as_ref() });
         let (mut link, mut place) = (self.first.get_or_init(new), 0);
-        while link.token.bytes() != bytes {
+        while !is_same(link.token.bytes(), bytes) {
             link = link.next.get_or_init(|| Box::new(new()));
             place += 1;
         }

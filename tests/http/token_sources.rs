@@ -57,7 +57,8 @@ fn without_token(seen: &Seen) -> Vec<&(String, String)> {
 #[test]
 fn the_first_value_that_is_not_empty_counts() {
     let world =
-        taking("$cookie_keystone $keystone_bearer $http_x_auth_token $http_x_storage_token").start();
+        taking("$cookie_keystone $keystone_bearer $http_x_auth_token $http_x_storage_token")
+            .start();
     let good = world.pki(&Payload::v3());
     let user = |request: Request| world.send(&request).status;
     let cookie = |value: &str| Request::get("/").header("Cookie", format!("keystone={value}"));
@@ -97,7 +98,10 @@ fn an_upstream_finds_no_token_that_nobody_has_judged() {
 #[test]
 fn what_carries_a_token_twice_is_refused() {
     let world = taking("$arg_temp $cookie_keystone $http_x_my_token")
-        .location("/usual/", "keystone_auth on; keystone_token $http_x_auth_token; proxy_pass @UPSTREAM@;")
+        .location(
+            "/usual/",
+            "keystone_auth on; keystone_token $http_x_auth_token; proxy_pass @UPSTREAM@;",
+        )
         .start();
     let token = world.pki(&Payload::v3());
     let twice = |target: &str| {
@@ -133,10 +137,7 @@ fn a_value_of_several_variables_is_evaluated_in_the_phase_that_judges() {
     let world = World::setup()
         .offline()
         .http("map $cookie_session $mapped { ~^s-(?<inner>.+)$ $inner; }")
-        .location(
-            "/map/",
-            "keystone_auth on; keystone_token $mapped; proxy_pass @UPSTREAM@;",
-        )
+        .location("/map/", "keystone_auth on; keystone_token $mapped; proxy_pass @UPSTREAM@;")
         .location(
             "/set/",
             "keystone_auth on; keystone_token ${mine}; set $mine $arg_a$arg_b;

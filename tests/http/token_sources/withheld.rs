@@ -87,7 +87,8 @@ fn what_carries_no_token_stays() {
 
 #[test]
 fn nginx_itself_finds_the_cookies_that_stay() {
-    let lines = "keystone_auth on; proxy_set_header Cookie \"[$http_cookie][$cookie_keystone][$cookie_b]\";
+    let lines =
+        "keystone_auth on; proxy_set_header Cookie \"[$http_cookie][$cookie_keystone][$cookie_b]\";
                  proxy_pass @UPSTREAM@;";
     let world = withholding("$cookie_keystone").location("/shown/", lines).start();
     let token = world.pki(&Payload::v3());
@@ -136,9 +137,14 @@ fn a_subrequest_without_the_token_takes_it_from_nobody_else() {
         let both = || (world.upstream.requests().len() == 2 * at + 2).then_some(());
         wait_for("the request and its mirror", both).unwrap();
         for sent in &world.upstream.requests()[2 * at..] {
-            let shown = format!("{} {:?}", sent.target, sent.headers.iter().map(|(name, value)| {
-                format!("{name}: {}", String::from_utf8_lossy(value))
-            }).collect::<Vec<_>>());
+            let shown = format!(
+                "{} {:?}",
+                sent.target,
+                sent.headers
+                    .iter()
+                    .map(|(name, value)| { format!("{name}: {}", String::from_utf8_lossy(value)) })
+                    .collect::<Vec<_>>()
+            );
             let is_own = sent.target.starts_with("/own/");
             assert_eq!(shown.contains(&token), is_own, "{value}: {shown}");
             assert!(shown.contains("X-User-Id"), "{value}: {shown}");
@@ -159,8 +165,7 @@ fn nginx_caches_tell_withheld_tokens_apart() {
              proxy_cache_key $uri$arg_h; add_header X-Proxy $upstream_cache_status;",
         )
         .start();
-    let [alice, bob] =
-        ["alice", "bob"].map(|name| world.pki(&Payload::v3().user(name, name)));
+    let [alice, bob] = ["alice", "bob"].map(|name| world.pki(&Payload::v3().user(name, name)));
     for (value, request) in WAYS {
         let header = match value {
             "$cookie_keystone" => "Cookie",

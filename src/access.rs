@@ -35,7 +35,7 @@ const ERROR: isize = NGX_ERROR as isize;
 /// Rewrite phase, first of all handlers: removes the headers that only the module may set, whatever
 /// the result of the request.
 pub fn strip(request: &Request) -> isize {
-    if strip_own(request).is_none() {
+    if strip_digests(request).is_none() {
         return ERROR;
     }
     let location = request.location().filter(|location| location.auth() != Auth::Off);
@@ -43,6 +43,10 @@ pub fn strip(request: &Request) -> isize {
     let stripped = match request.is_main() {
         true => Context::of(request).and_then(|context| {
             context.forget_user_from_elsewhere(location);
+            // Another location has set it, and this one may not take it for the client's.
+            if !context.is_token_in_place() {
+                request.strip_own_token()?;
+            }
             request.mask_request_line(location)?;
             request.strip_identity()?;
             match location.sets_request_id() {
@@ -91,24 +95,23 @@ fn withhold_tokens(request: &Request, location: &'static LocationConf) -> Option
     Some(())
 }
 
-/// Removes what the module itself has set where a redirect came from, or in the parent of a
-/// subrequest, and what is not for this location: a token, and the digests that stand for tokens in
-/// nginx's cache. `None` where nginx has no memory.
-fn strip_own(request: &Request) -> Option<()> {
+/// Removes the digests that stand for tokens in nginx's cache, where the location before has used
+/// one, or that of the parent of a subrequest; `None` where nginx has no memory.
+#[cfg(ngx_feature = "http_cache")]
+fn strip_digests(request: &Request) -> Option<()> {
     let Some(context) = request.is_internal().then(|| Context::find(request)).flatten() else {
         return Some(());
     };
-    #[cfg(ngx_feature = "http_cache")]
-    {
-        let variant = context.variant.borrow();
-        if variant.has_digests {
-            cache_variant::strip_digests(request, &variant.digests)?;
-        }
-    }
-    match request.is_main() && !context.is_token_in_place() {
-        true => request.strip_own_token(),
+    let variant = context.variant.borrow();
+    match variant.has_digests {
+        true => cache_variant::strip_digests(request, &variant.digests),
         false => Some(()),
     }
+}
+
+#[cfg(not(ngx_feature = "http_cache"))]
+fn strip_digests(_: &Request) -> Option<()> {
+    Some(())
 }
 
 /// Access phase: authenticates the request and decides.

@@ -61,6 +61,8 @@ pub enum HazardKind {
     InvalidHeaders,
     /// `post_action`
     PostAction,
+    /// `keystone_token` with an argument of the query
+    TokenInQuery,
 }
 
 impl Hazard {
@@ -68,11 +70,20 @@ impl Hazard {
         let first = directive.arguments.first().map(String::as_str);
         let kind = match (directive.name.as_str(), first) {
             ("ignore_invalid_headers", Some("off")) => HazardKind::InvalidHeaders,
+            ("keystone_token", _) if directive.arguments.iter().any(|it| is_argument(it)) => {
+                HazardKind::TokenInQuery
+            }
             ("post_action", Some(target)) if target != "off" => HazardKind::PostAction,
             _ => return None,
         };
         Some(Self { kind, position: directive.position.clone() })
     }
+}
+
+/// Whether a value is a variable of nginx's for an argument.
+fn is_argument(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    value.starts_with("$arg_") || value.starts_with("${arg_")
 }
 
 impl Conf {

@@ -25,6 +25,8 @@ pub struct Removed {
     /// Headers. Of `Cookie`, each has one cookie.
     pub headers: Vec<ngx_table_elt_t>,
     arguments: Vec<ngx_str_t>,
+    /// Whether a location of the request has withheld its tokens.
+    is_withheld: bool,
 }
 
 impl Removed {
@@ -83,6 +85,7 @@ impl Request {
         let has_removed = !removed.headers.is_empty() || !removed.arguments.is_empty();
         if let Some(context) = context {
             let mut all = context.removed.borrow_mut();
+            all.is_withheld |= self.is_main();
             removed.headers.into_iter().for_each(|header| all.add_header(header));
             all.arguments.extend(removed.arguments);
             // For responses that vary by `X-Auth-Token`, which this upstream does not get.
@@ -181,10 +184,11 @@ impl Request {
         Some(())
     }
 
-    /// Lets the upstream find the user token in `X-Auth-Token`, and no other one there. `None` where
-    /// nginx has no memory.
+    /// Lets the upstream find the user token in `X-Auth-Token`, and no other one there. What was
+    /// withheld in a location before is not given to this one's. `None` where nginx has no memory.
     pub fn put_token(&self, context: &Context, location: &LocationConf) -> Option<()> {
-        if !location.forwards_token() || context.is_token_in_place() {
+        let is_withheld = !location.forwards_token() || context.removed.borrow().is_withheld;
+        if is_withheld || context.is_token_in_place() {
             return Some(());
         }
         let is_auth = |header: &ngx_table_elt_t| is_named(header.key.as_bytes(), AUTH_TOKEN);
@@ -195,8 +199,7 @@ impl Request {
         self.replace_headers(|header| !is_auth(header), own.as_slice())
     }
 
-    /// Removes the `X-Auth-Token` that the module has set: another location may not take it for the
-    /// client's.
+    /// Removes the `X-Auth-Token` that the module has set; `None` where nginx has no memory.
     pub fn strip_own_token(&self) -> Option<()> {
         match self.header_elements().any(is_own) {
             true => self.replace_headers(|header| !is_own(header), &[]),

@@ -240,10 +240,10 @@ fn logs_show_no_argument_that_is_a_token() {
         .location("/open/", "keystone_auth off; keystone_token $arg_temp; proxy_pass @UPSTREAM@;")
         .start();
     let token = world.uuid(&Payload::v3());
-    for target in ["/argument/x?a=1&temp=@&b=2", "/argument/x?TEMP=@", "/argument/x?temp=bad-@"] {
+    for target in ["/argument/x?a=1&temp=@&b=2", "/argument/x?TEMP=@", "/argument/x?temp=not-@"] {
         let target = target.replace('@', &token);
         let seen = world.send(&Request::get(&target));
-        assert_eq!(seen.status == 200, !target.contains("bad"), "{}", seen.text());
+        assert_eq!(seen.status == 200, !target.contains("not-"), "{}", seen.text());
         assert!(seen.status != 200 || Seen::of(&seen).unwrap().target == target);
     }
     world.send(&Request::get("/open/?temp=other"));

@@ -151,6 +151,16 @@ fn hazard(hazard: &Hazard) -> Check {
              access modules",
         )
         .fix("use mirror or an access log instead"),
+        HazardKind::TokenInQuery => Check::warn(
+            "configuration.token_in_query",
+            "tokens in arguments",
+            "keystone_token takes an argument of the query",
+        )
+        .meaning(
+            "URIs are in histories, in Referer and in logs of proxies. The module hides the argument \
+             in $request, but not in $request_uri and $args",
+        )
+        .fix("take the token from a header or a cookie, or log $uri, without arguments"),
     };
     check.about(hazard.position.to_string())
 }

@@ -54,6 +54,19 @@ fn directives_of_nginx_that_bypass_the_module_are_reported() {
 }
 
 #[test]
+fn tokens_in_arguments_are_reported() {
+    let mut gateway = Gateway::new();
+    gateway.more =
+        "server { keystone_auth on; location /a { keystone_token $http_x ${ARG_t}; } }".into();
+    let outcome = gateway.check();
+    outcome.says("configuration.token_in_query", "warn", "$request_uri");
+    gateway.more = "server { keystone_auth on; keystone_token $cookie_a $keystone_bearer; }".into();
+    let outcome = gateway.check();
+    assert!(!outcome.human.contains("arguments of the query"), "{}", outcome.human);
+    assert!(!outcome.human.contains("tokens in arguments"), "{}", outcome.human);
+}
+
+#[test]
 fn keystone_is_not_asked_over_the_network_without_tls() {
     let mut gateway = Gateway::new();
     // Neither leaves this machine: the one address is its own, the other name cannot be.

@@ -400,20 +400,33 @@ pub unsafe fn elements<'l>(list: *const ngx_list_t) -> impl Iterator<Item = &'l 
 ///
 /// # Safety
 /// As for [`elements`].
-pub unsafe fn element_pointers(
-    list: *const ngx_list_t,
-) -> impl Iterator<Item = *mut ngx_table_elt_t> {
+pub unsafe fn element_pointers(list: *const ngx_list_t) -> ElementPointers {
     // SAFETY: by this function's contract.
-    let mut part: Option<&ngx_list_part_t> = Some(unsafe { &(*list).part });
-    std::iter::from_fn(move || {
-        let current = part?;
-        // SAFETY: a part's successor is null or another part.
-        part = unsafe { current.next.as_ref() };
-        let first: *mut ngx_table_elt_t = current.elts.cast();
-        // A part has as many elements as it says.
-        Some((0..current.nelts).map(move |index| first.wrapping_add(index)))
-    })
-    .flatten()
+    ElementPointers { part: unsafe { &raw const (*list).part }, next: 0 }
+}
+
+/// The addresses of the elements of a list of headers, which lives as long as this.
+pub struct ElementPointers {
+    part: *const ngx_list_part_t,
+    next: usize,
+}
+
+impl Iterator for ElementPointers {
+    type Item = *mut ngx_table_elt_t;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // SAFETY: it is null or a part of the list, by the contract of `element_pointers`.
+        while let Some(part) = unsafe { self.part.as_ref() } {
+            if self.next < part.nelts {
+                // A part has as many elements as it says.
+                let element = part.elts.cast::<ngx_table_elt_t>().wrapping_add(self.next);
+                self.next += 1;
+                return Some(element);
+            }
+            (self.part, self.next) = (part.next, 0);
+        }
+        None
+    }
 }
 
 /// Makes an empty list of headers; `None` where nginx has no memory. It is what `ngx_list_init()`

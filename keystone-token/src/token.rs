@@ -22,8 +22,10 @@ pub fn classify(token: &[u8]) -> Result<TokenClass<'_>, Refusal> {
     if token.len() > MAX_UNSIGNED_LEN {
         return Err(Malformed::TooLong.into());
     }
+    // Up to the end, whatever comes before: so many bytes are looked at together.
+    let is_graphic = token.iter().fold(true, |all, byte| all & byte.is_ascii_graphic());
     match std::str::from_utf8(token) {
-        Ok(text) if token.iter().all(u8::is_ascii_graphic) => Ok(TokenClass::Opaque(text)),
+        Ok(text) if is_graphic => Ok(TokenClass::Opaque(text)),
         _ => Err(Malformed::Text.into()),
     }
 }

@@ -1,5 +1,7 @@
 //! The phase handlers: which user a request comes from, and whether it may pass.
 
+mod early;
+
 use std::fmt::Display;
 use std::rc::Rc;
 
@@ -16,6 +18,7 @@ use crate::authz::AuthzContext;
 #[cfg(ngx_feature = "http_cache")]
 use crate::cache_variant;
 use crate::conf::location::{Auth, LocationConf};
+use crate::conf::server::ServerConf;
 use crate::context::{Context, RequestToken, TokenKind};
 use crate::destination;
 use crate::headers_in::NewHeaders;
@@ -25,6 +28,7 @@ use crate::request_id;
 use crate::swift::{self, Answer};
 use crate::token_state::TokenState;
 use crate::worker::Worker;
+use crate::ACCESS_HANDLER;
 
 /// nginx's codes that a handler of the access phase returns, besides a status.
 const OK: isize = NGX_OK as isize;
@@ -35,11 +39,13 @@ const ERROR: isize = NGX_ERROR as isize;
 /// Rewrite phase, first of all handlers: removes the headers that only the module may set, whatever
 /// the result of the request.
 pub fn strip(request: &Request) -> isize {
-    if strip_digests(request).is_none() {
+    let Some(location) = request.location() else { return ERROR };
+    if strip_digests(request).is_none() || early::undo(request, location).is_none() {
         return ERROR;
     }
-    let location = request.location().filter(|location| location.auth() != Auth::Off);
-    let Some(location) = location else { return DECLINED };
+    if location.auth() == Auth::Off {
+        return DECLINED;
+    }
     let stripped = match request.is_main() {
         true => Context::of(request).and_then(|context| {
             context.forget_user_from_elsewhere(location);
@@ -68,10 +74,22 @@ pub fn strip(request: &Request) -> isize {
     }
 }
 
-/// Preaccess phase, when the location is settled: removes the tokens where `keystone_forward_token`
-/// is off, also if another module grants access and this one is not asked. They are taken before.
-pub fn strip_tokens(request: &Request) -> isize {
+/// Preaccess phase, when the location is settled: sees to who asks, with `keystone_early`, and removes
+/// the tokens where `keystone_forward_token` is off, also if another module grants access and this
+/// one is not asked.
+pub fn preaccess(request: &Request) -> isize {
     let Some(location) = request.location() else { return ERROR };
+    if location.auth() != Auth::Off && location.is_early() && request.is_main() {
+        match early::identify(request, location) {
+            DECLINED => {}
+            code => return code,
+        }
+    }
+    strip_tokens(request, location)
+}
+
+/// Removes the tokens that the location does not forward; they are taken before.
+fn strip_tokens(request: &Request, location: &'static LocationConf) -> isize {
     if location.auth() == Auth::Off || location.forwards_token() {
         return DECLINED;
     }
@@ -83,11 +101,7 @@ pub fn strip_tokens(request: &Request) -> isize {
 
 fn withhold_tokens(request: &Request, location: &'static LocationConf) -> Option<()> {
     if request.is_main() {
-        // A module that waits in the rewrite phase may have gone on behind `strip`.
-        if Context::of_location(request).is_none() && strip(request) != DECLINED {
-            return None;
-        }
-        Context::of(request)?.take_tokens(location)?;
+        context_of(request)?.take_tokens(location)?;
     }
     if request.withhold_tokens(location, Context::find(request))? {
         request.forget_variables(&worker(request)?.header_variables);
@@ -122,20 +136,10 @@ pub fn access(request: &Request) -> isize {
     if location.auth() == Auth::Off {
         return DECLINED;
     }
-    // A module that waits in the rewrite phase may have gone on behind `strip`.
-    if Context::of_location(request).is_none() && strip(request) != DECLINED {
-        return ERROR;
-    }
-    let Some(context) = Context::of(request) else { return ERROR };
-    if demands_token(location) {
-        context.demand_token();
-    }
-    if context.is_waiting() {
-        return AGAIN;
-    }
-    if context.take_tokens(location).is_none() {
-        return ERROR;
-    }
+    let context = match enter(request, location) {
+        Ok(context) => context,
+        Err(code) => return code,
+    };
     if let Some(duplicate) = context.duplicate() {
         info!(request, "keystone: refused: {duplicate}");
         context.result.set(Some(AuthResult::Malformed));
@@ -152,15 +156,22 @@ pub fn access(request: &Request) -> isize {
     }
 
     let Some(worker) = worker(request) else { return ERROR };
-    let service = server.service.and_then(|index| worker.service(index));
-    let Some(service) = service else { return ERROR };
+    let Some(service) = identity_service(server, &worker) else { return ERROR };
     let Some((user_token, service_token)) = context.user().zip(context.service()) else {
         return ERROR;
     };
-    let authz = AuthzContext { request, context, user_token, service_token, location, server };
+    let authz = AuthzContext {
+        request,
+        context,
+        user_token,
+        service_token,
+        location,
+        server,
+        is_early: false,
+    };
     if let Some((request_token, wait)) = authenticate(&authz, &worker, service) {
         debug!(request, "keystone: the request waits");
-        return match context.wait(request_token, wait, service) {
+        return match context.wait(request_token, wait, service, ACCESS_HANDLER) {
             Some(()) => AGAIN,
             None => ERROR,
         };
@@ -170,6 +181,28 @@ pub fn access(request: &Request) -> isize {
         context.pass(location);
     }
     code
+}
+
+/// The context of a main request whose location asks for tokens. `None` where nginx has no memory.
+fn context_of(request: &Request) -> Option<&Context> {
+    // A module that waits in the rewrite phase may have gone on behind `strip`.
+    if Context::of_location(request).is_none() && strip(request) != DECLINED {
+        return None;
+    }
+    Context::of(request)
+}
+
+/// The context, with the tokens that the location takes; or the code for nginx.
+fn enter<'r>(request: &'r Request, location: &'static LocationConf) -> Result<&'r Context, isize> {
+    let context = context_of(request).ok_or(ERROR)?;
+    if demands_token(location) {
+        context.demand_token();
+    }
+    if context.is_waiting() {
+        return Err(AGAIN);
+    }
+    context.take_tokens(location).ok_or(ERROR)?;
+    Ok(context)
 }
 
 /// Precontent phase: a second lock, which does not depend on the first. A request whose location
@@ -190,7 +223,7 @@ pub fn check_passed(request: &Request) -> isize {
         return answer::INTERNAL_SERVER_ERROR;
     }
     // The preaccess phase may have been skipped as well.
-    strip_tokens(request)
+    strip_tokens(request, location)
 }
 
 /// Whether the access phase has let the request pass: this module, or another one where one is
@@ -390,6 +423,13 @@ unsafe fn set_headers(
     // SAFETY: the values are the program's, or lie in the records. nginx has no access phase for
     // subrequests.
     unsafe { request.add_headers(&new) }
+}
+
+fn identity_service<'w>(
+    server: &ServerConf,
+    worker: &'w Worker,
+) -> Option<&'w Rc<identity::ServiceClient>> {
+    server.service.and_then(|index| worker.service(index))
 }
 
 fn worker(request: &Request) -> Option<Rc<Worker>> {

@@ -17,7 +17,7 @@ use keystone_token::token::{self, Refusal, TokenClass};
 use crate::conf::server::ServerConf;
 use crate::context::{CacheStatus, Context, RequestToken};
 use crate::identity::{self, PendingLimit, RefreshReason, ValidationRequest};
-use crate::request::Request;
+use crate::request::{PhaseHandler, Request};
 use crate::token_cache::{CacheResult, Source, TokenCache};
 use crate::token_state::TokenState;
 use crate::worker::Worker;
@@ -164,13 +164,16 @@ impl Authenticator<'_> {
 }
 
 impl Context {
-    /// Makes the request wait; `None` where nginx cannot watch the client meanwhile.
+    /// Makes the request wait, and then go on at `handler`; `None` where nginx cannot watch the
+    /// client meanwhile.
     pub fn wait(
         &self,
         request_token: &RequestToken,
         wait: Wait,
         service: &Rc<identity::ServiceClient>,
+        handler: PhaseHandler,
     ) -> Option<()> {
+        self.resume_at(handler);
         let service = service.clone();
         match wait {
             Wait::Refresh(need) => {

@@ -30,6 +30,8 @@ pub struct AuthzContext<'a> {
     pub location: &'a LocationConf,
     /// Configuration of the server that the request is for.
     pub server: &'a ServerConf,
+    /// Whether this is before the access phase, which says why a token is refused.
+    pub is_early: bool,
 }
 
 impl<'a> AuthzContext<'a> {
@@ -112,7 +114,10 @@ impl<'a> AuthzContext<'a> {
                 TokenState::Valid(record)
             }
             Err(refusal) => {
-                request_token.log_refusal(self.request, self.server, &refusal, record.get(UserId));
+                if !self.is_early {
+                    let user = record.get(UserId);
+                    request_token.log_refusal(self.request, self.server, &refusal, user);
+                }
                 TokenState::Refused(refusal.result())
             }
         }

@@ -5,6 +5,7 @@ pub mod commands;
 pub mod directive;
 mod early_return;
 mod error;
+mod limits;
 pub mod location;
 mod request;
 pub mod server;

@@ -30,7 +30,7 @@ use crate::conf::server::ServerConf;
 use crate::identity::Unavailable;
 use crate::log::AsLog;
 use crate::net::catch_panic;
-use crate::request::Request;
+use crate::request::{PhaseHandler, Request};
 use crate::token_state::TokenState;
 use crate::tokens::removal::Removed;
 use crate::tokens::{take_alike, Duplicate, Tokens};
@@ -217,6 +217,10 @@ pub struct Context {
     pub refusal: Cell<Option<usize>>,
     waiting: RefCell<Option<Task<()>>>,
     resume: UnsafeCell<ngx_event_t>,
+    /// The handler that goes on with the request when it has waited.
+    resume_at: Cell<PhaseHandler>,
+    /// Whether the request has identity headers that no access phase has let pass.
+    has_early_headers: Cell<bool>,
     /// The location in which the access phase has let the request pass.
     passed: Cell<Option<NonNull<LocationConf>>>,
     demanded_token: Cell<bool>,
@@ -290,6 +294,8 @@ impl Context {
             waiting: RefCell::new(None),
             // SAFETY: all-zero is an event that is neither armed nor posted.
             resume: unsafe { std::mem::zeroed() },
+            resume_at: Cell::new(ACCESS_HANDLER),
+            has_early_headers: Cell::new(false),
             passed: Cell::new(None),
             demanded_token: Cell::new(false),
             #[cfg(ngx_feature = "http_cache")]
@@ -392,8 +398,20 @@ impl Context {
         self.demanded_token.get()
     }
 
+    /// Notes that the request has identity headers before the access phase.
+    pub fn note_early_headers(&self) {
+        self.has_early_headers.set(true);
+    }
+
+    /// Whether the request has identity headers of a location whose access phase has not let it
+    /// pass; said once.
+    pub fn take_early_headers(&self) -> bool {
+        self.has_early_headers.take()
+    }
+
     /// Notes that the access phase has let the request pass in this location.
     pub fn pass(&self, location: &'static LocationConf) {
+        self.has_early_headers.set(false);
         self.passed.set(Some(NonNull::from(location)));
     }
 
@@ -402,13 +420,19 @@ impl Context {
         self.passed.get() == Some(NonNull::from(location))
     }
 
+    /// Says which handler goes on with the request when it waits.
+    pub fn resume_at(&self, handler: PhaseHandler) {
+        self.resume_at.set(handler);
+    }
+
     /// Whether the request waits for an answer.
     pub fn is_waiting(&self) -> bool {
         self.waiting.borrow().is_some()
     }
 
-    /// Makes the request wait for `work`, whose outcome one of the context's tokens notes; its handler is
-    /// entered again when that has ended. `None` where nginx cannot watch the client meanwhile.
+    /// Makes the request wait for `work`, whose outcome one of the context's tokens notes; the
+    /// handler of its phase is entered again when that has ended. `None` where nginx cannot watch the
+    /// client meanwhile.
     pub fn wait_for<T: 'static>(
         &self,
         request_token: &RequestToken,
@@ -464,15 +488,15 @@ unsafe extern "C" fn resume(event: *mut ngx_event_t) {
     catch_panic(|| {
         // SAFETY: the event lies in the context that its data points to; were that gone, the event
         // would not be in the queue any more.
-        let request = unsafe {
+        let (request, handler) = unsafe {
             let context = &*(*event).data.cast::<Context>();
             context.waiting.take();
-            context.request
+            (context.request, context.resume_at.get())
         };
         debug!(request, "keystone: the request goes on");
         // SAFETY: this is an event handler of nginx's loop, and the event is posted only while the
         // request waits.
-        unsafe { request.resume_at(ACCESS_HANDLER) };
+        unsafe { request.resume_at(handler) };
     });
 }
 

@@ -197,12 +197,12 @@ impl HttpModule for HttpKeystoneModule {
 fn install_handlers(cf: &mut ngx_conf_t) -> Option<()> {
     let core = NgxHttpCoreModule::main_conf_mut(cf)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_REWRITE_PHASE, strip)?;
-    add_handler(core, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, strip_tokens)?;
+    add_handler(core, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, PREACCESS_HANDLER)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ACCESS_HANDLER)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, check_passed)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_CONTENT_PHASE, delete_container)?;
     // nginx runs a phase's handlers from the last one to the first. Being first in the rewrite
-    // phase is right; in the access phase, an address or a password that is refused should cost
+    // phase is right, and in the preaccess phase, before limit_req and limit_conn; in the access phase, an address or a password that is refused should cost
     // no look at the token, so the module goes behind nginx's own.
     let phase = &mut core.phases[ngx_http_phases_NGX_HTTP_ACCESS_PHASE as usize];
     // SAFETY: the phase's array holds handlers.
@@ -233,10 +233,13 @@ unsafe extern "C" fn strip(r: *mut ngx_http_request_t) -> ngx_int_t {
     unsafe { handle(r, access::strip) }
 }
 
-unsafe extern "C" fn strip_tokens(r: *mut ngx_http_request_t) -> ngx_int_t {
+unsafe extern "C" fn preaccess(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: as above.
-    unsafe { handle(r, access::strip_tokens) }
+    unsafe { handle(r, access::preaccess) }
 }
+
+/// The one address of `preaccess`, by which it is found in the phase engine again.
+static PREACCESS_HANDLER: PhaseHandler = preaccess;
 
 unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: as above.

@@ -34,6 +34,8 @@ pub struct LocationConf<V> {
     pub auth: Option<(Auth, Position)>,
     /// `keystone_token`: where the user token is, in order.
     pub token: Option<Rc<[TokenSource<V>]>>,
+    /// `keystone_early`.
+    pub early: Option<bool>,
     /// `keystone_require_role`: of each line one role is needed.
     pub require_roles: Option<Vec<Vec<String>>>,
     /// `keystone_require`: values that must all be true.
@@ -71,6 +73,7 @@ impl<V> Default for LocationConf<V> {
             begins: Position::default(),
             auth: None,
             token: None,
+            early: None,
             require_roles: None,
             require: None,
             token_bind: None,
@@ -96,6 +99,7 @@ impl<V: Clone> LocationConf<V> {
             begins: _,
             auth,
             token,
+            early,
             require_roles,
             require,
             token_bind,
@@ -113,6 +117,7 @@ impl<V: Clone> LocationConf<V> {
         } = self;
         inherit(auth, &outer.auth);
         inherit(token, &outer.token);
+        inherit(early, &outer.early);
         inherit(require_roles, &outer.require_roles);
         inherit(require, &outer.require);
         inherit(token_bind, &outer.token_bind);
@@ -153,6 +158,11 @@ impl<V> LocationConf<V> {
     /// Where the user token is, in order; `None` for `X-Auth-Token`, else `X-Storage-Token`.
     pub fn token_sources(&self) -> Option<&Rc<[TokenSource<V>]>> {
         self.token.as_ref()
+    }
+
+    /// Whether the identity is known from the preaccess phase on.
+    pub fn is_early(&self) -> bool {
+        self.early.unwrap_or(false)
     }
 
     /// The demands on roles, none by default.

@@ -105,6 +105,7 @@ fn of_location(level: &Level) -> String {
         it.sets_catalog(),
         it.forwards_token(),
         it.sets_cache_control(),
+        it.is_early(),
         it.swift.is_on().is_some(),
     ];
     format!("{:?} {:?} {:?} {flags:?}", it.auth(), it.token_bind(), it.service_token_roles())

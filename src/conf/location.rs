@@ -11,6 +11,7 @@ use ngx::http::{
 use super::directive::{self, Value};
 use super::early_return::location_that_returns;
 use super::error::{LocationError, SetupError};
+use super::limits::{idle_limits, IdleLimit};
 use crate::net::Resolver;
 use crate::HttpKeystoneModule;
 
@@ -83,6 +84,17 @@ fn finish(
             "\"return\" in location \"{name}\" in {at} answers before \"keystone_auth\" in {position} \
              checks the token"
         );
+    }
+    if !location.is_early() {
+        for IdleLimit { directive, key, location: name } in idle_limits(cf) {
+            let (log, at) = (cf.log, &location.begins);
+            log_at!(
+                NGX_LOG_WARN,
+                log,
+                "\"{directive}\" in location \"{name}\" in {at} limits nothing: without \
+                 \"keystone_early on\" its key \"{key}\" is empty"
+            );
+        }
     }
     require_service(cf, location)
         .map_err(|reason| LocationError::Setup { reason, position: position.clone() })?;

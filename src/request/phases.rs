@@ -57,7 +57,7 @@ impl Request {
                     ngx_http_core_run_phases(r);
                 }
                 None => {
-                    crit!(self, "keystone: the access handler is no longer in the phase engine");
+                    crit!(self, "keystone: the module's handler is no longer in the phase engine");
                     ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t);
                 }
             }

@@ -84,6 +84,7 @@ fn every_directive_in_every_context() {
         "keystone_include_service_catalog on;",
         "keystone_forward_token off;",
         "keystone_cache_control off;",
+        "keystone_early on;",
         "keystone_token $http_x_auth_token ${cookie_keystone} $arg_temp $keystone_bearer a$host;",
     ]
     .join("\n");
@@ -213,6 +214,8 @@ fn bad_values() {
         "keystone_include_service_catalog 123;",
         "keystone_forward_token maybe;",
         "keystone_cache_control private;",
+        "keystone_early;",
+        "keystone_early maybe;",
         "keystone_token;",
         "keystone_token \"\";",
         "keystone_token x_auth_token;",

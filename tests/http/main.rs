@@ -18,6 +18,7 @@ mod e_online_faults;
 mod e_tokens;
 mod e_waiting;
 mod e_ways;
+mod early;
 mod edges;
 mod f_headers;
 mod faults;

@@ -30,6 +30,14 @@ impl<V: Clone + 'static> Table<V> {
         .takes(Arguments::OneOrMore)
         .by_default("$http_x_auth_token $http_x_storage_token"),
         Directive::location(
+            c"keystone_early",
+            "Whether the user is known before limits and access modules.",
+            |l, conf| l.set(&mut conf.early, Line::flag),
+        )
+        .only_in(Contexts::ServerAndLocation)
+        .takes(Arguments::Flag)
+        .by_default("off"),
+        Directive::location(
             c"keystone_require_role",
             "Roles of which one is needed; each further line is a further condition.",
             |l, conf| {

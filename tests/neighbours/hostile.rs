@@ -9,11 +9,13 @@ use std::time::Duration;
 use keystone_testbed::expect;
 use keystone_testbed::http::{Client, Request};
 use keystone_testbed::mint::{new_uuid, Payload};
-use keystone_testbed::nginx::{can_load_debians_modules, Order, WORKER};
+use keystone_testbed::nginx::{can_load_debians_modules, WORKER};
 use keystone_testbed::temp::TempDir;
 use keystone_testbed::upstream::Seen;
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
+
+use super::{Way, WAYS};
 
 /// The module, built for the installed nginx as the module under test is.
 fn module() -> &'static str {
@@ -38,9 +40,9 @@ fn module() -> &'static str {
     path
 }
 
-fn setup(order: Order, modules: &[&str]) -> Setup {
+fn setup((order, early): Way, modules: &[&str]) -> Setup {
     let modules = [&[module()], modules].concat();
-    World::setup().config(|config| config.beside(order, &modules))
+    World::setup().config(|config| config.beside(order, &modules)).set("keystone_early", early)
 }
 
 fn start(world: &World, request: &Request) -> Client {
@@ -54,7 +56,7 @@ fn a_request_that_was_led_past_the_access_phase_is_answered_500() {
     if !can_load_debians_modules() {
         return;
     }
-    for order in Order::BOTH {
+    for order in WAYS {
         let world = setup(order, &[])
             .offline()
             .location("/proxied/", "hostile jump; keystone_auth on; proxy_pass @UPSTREAM@;")
@@ -92,7 +94,7 @@ fn a_location_that_demands_nothing_is_served_without_a_verdict_but_without_an_id
     if !can_load_debians_modules() {
         return;
     }
-    for order in Order::BOTH {
+    for order in WAYS {
         let world = setup(order, &[])
             .offline()
             .location("/delay/", "hostile jump; keystone_auth delay; proxy_pass @UPSTREAM@;")
@@ -116,7 +118,7 @@ fn a_request_that_waits_gets_the_verdict_however_the_phase_is_rotated() {
     if !can_load_debians_modules() {
         return;
     }
-    for order in Order::BOTH {
+    for order in WAYS {
         let world = setup(order, &[])
             .location("/rotate/", "hostile rotate; keystone_auth off; proxy_pass @UPSTREAM@;")
             .location(
@@ -160,7 +162,7 @@ fn a_request_that_is_woken_while_it_waits_goes_on_waiting() {
     if !can_load_debians_modules() {
         return;
     }
-    for order in Order::BOTH {
+    for order in WAYS {
         let world = setup(order, &[])
             .location("/rotate/", "hostile rotate; keystone_auth off; proxy_pass @UPSTREAM@;")
             .location("/woken/", "hostile wake; keystone_auth on; try_files /files/hello.txt =404;")
@@ -200,7 +202,7 @@ fn a_token_is_withheld_also_where_a_neighbour_ends_the_preaccess_phase() {
     if !can_load_debians_modules() {
         return;
     }
-    for order in Order::BOTH {
+    for order in WAYS {
         let world = setup(order, &[])
             .offline()
             .location(
@@ -229,7 +231,7 @@ fn forged_headers_are_removed_also_when_the_rewrite_phase_is_reordered_meanwhile
     if !can_load_debians_modules() {
         return;
     }
-    for order in Order::BOTH {
+    for order in WAYS {
         let world = setup(order, &[])
             .offline()
             .location("/mover/", "hostile shift; keystone_auth off; proxy_pass @UPSTREAM@;")

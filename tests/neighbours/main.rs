@@ -6,3 +6,11 @@ mod hostile;
 mod in_use;
 mod phases;
 mod token_sources;
+
+use keystone_testbed::nginx::Order;
+
+/// In which order the modules are loaded, and the value of `keystone_early`.
+type Way = (Order, &'static str);
+
+const WAYS: [Way; 4] =
+    [(Order::After, "off"), (Order::Before, "off"), (Order::After, "on"), (Order::Before, "on")];

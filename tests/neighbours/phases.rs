@@ -10,8 +10,10 @@ use keystone_testbed::expect;
 use keystone_testbed::http::{Client, Request};
 use keystone_testbed::identity::Fault;
 use keystone_testbed::mint::{new_uuid, Payload};
-use keystone_testbed::nginx::{can_load_debians_modules, Order, WORKER};
+use keystone_testbed::nginx::{can_load_debians_modules, WORKER};
 use keystone_testbed::world::{Setup, World};
+
+use super::{Way, WAYS};
 
 /// Modules, and what a location says so that its first request reorders the phase.
 const MOVERS: [(&[&str], &str); 2] = [
@@ -19,9 +21,10 @@ const MOVERS: [(&[&str], &str); 2] = [
     (&["ndk", "lua"], "access_by_lua_block { local nothing }"),
 ];
 
-fn setup(order: Order, modules: &[&str], lines: &str) -> Setup {
+fn setup((order, early): Way, modules: &[&str], lines: &str) -> Setup {
     World::setup()
         .config(|config| config.beside(order, modules))
+        .set("keystone_early", early)
         .location("= /nothing", "internal; return 404;")
         .location(
             "/mover/",
@@ -46,7 +49,7 @@ fn a_request_that_waits_while_the_phase_is_reordered_gets_the_verdict() {
     if !can_load_debians_modules() {
         return;
     }
-    for (order, (modules, lines)) in Order::BOTH.into_iter().flat_map(|o| MOVERS.map(|m| (o, m))) {
+    for (order, (modules, lines)) in WAYS.into_iter().flat_map(|o| MOVERS.map(|m| (o, m))) {
         let world = setup(order, modules, lines).start();
         let (unknown, user) = (new_uuid(), world.uuid(&Payload::v3()));
         let gate = world.identity.hold_validations();
@@ -85,7 +88,7 @@ fn no_reload_lets_a_forged_token_pass() {
     if !can_load_debians_modules() {
         return;
     }
-    for (order, (modules, lines)) in Order::BOTH.into_iter().flat_map(|o| MOVERS.map(|m| (o, m))) {
+    for (order, (modules, lines)) in WAYS.into_iter().flat_map(|o| MOVERS.map(|m| (o, m))) {
         let world = setup(order, modules, lines).workers(2).start();
         let user = world.uuid(&Payload::v3());
         world.identity.fault_validations(Fault::Delay(Duration::from_millis(5)));

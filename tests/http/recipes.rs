@@ -4,15 +4,19 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::chown;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::Payload;
 use keystone_testbed::nginx::{can_try_http_2, check, was_built_with, worker_ids, Check, Config};
 use keystone_testbed::port::Port;
+use keystone_testbed::serve::{self, After, Handler, Incoming, Server};
 use keystone_testbed::upstream::Seen;
+use keystone_testbed::wire::Stream;
 use keystone_testbed::world::{Setup, World};
+use serde_json::Value;
 
 /// A world with the snippet of a chapter; the upstream is where `address` points to.
 #[track_caller]
@@ -55,27 +59,110 @@ fn policy_service() {
     if !was_built_with("--with-http_auth_request_module") {
         return;
     }
-    let policy = ("http://10.0.0.40:8181", "@UPSTREAM@$policy");
-    let world = recipe("A policy service after authentication", &[NOVA, policy])
-        .http("map $http_x_user_id $policy { default /status/403?; alice /status/204?; }")
-        .start();
-    let [alice, bob] = super::caches::alice_and_bob(&world);
-    let get = || forged(Request::get("/compute/servers"));
-    assert_eq!(world.send(&get()).status, 401);
-    assert!(world.upstream.requests().is_empty());
-    assert_eq!(world.send(&get().token(&bob)).status, 403);
-    let seen = world.seen(&get().token(&alice));
-    assert_eq!(seen.header("X-User-Id").as_deref(), Some("alice"));
-    let asked = &world.upstream.requests()[1];
-    assert_eq!(asked.headers.text("X-User-Id"), Some("alice"));
-    assert_eq!(asked.headers.text("X-Original-URI"), Some("/compute/servers"));
-    assert_eq!(asked.headers.text("X-Original-Method"), Some("GET"));
-    assert_eq!(world.send(&Request::get("/.policy").token(&alice)).status, 404);
+    for title in ["A policy service", "A policy service after authentication"] {
+        let is_early = title == "A policy service";
+        let policy = ("http://10.0.0.40:8181", "@UPSTREAM@$policy");
+        let world = recipe(title, &[NOVA, policy])
+            .http("map $http_x_user_id $policy { default /status/403?; alice /status/204?; }")
+            .start();
+        let [alice, bob] = super::caches::alice_and_bob(&world);
+        let get = || forged(Request::get("/compute/servers"));
+        let nobody = world.send(&get()).status;
+        assert!(nobody == 401 || is_early && nobody == 403, "{title}: {nobody}");
+        assert_eq!(world.upstream.requests().len(), usize::from(is_early), "{title}");
+        assert_eq!(world.send(&get().token(&bob)).status, 403, "{title}");
+        let seen = world.seen(&get().token(&alice));
+        assert_eq!(seen.header("X-User-Id").as_deref(), Some("alice"), "{title}");
+        let asked = &world.upstream.requests()[usize::from(is_early) + 1];
+        assert_eq!(asked.headers.text("X-User-Id"), Some("alice"), "{title}");
+        assert_eq!(asked.headers.text("X-Original-URI"), Some("/compute/servers"));
+        assert_eq!(asked.headers.text("X-Original-Method"), Some("GET"));
+        assert_eq!(world.send(&Request::get("/.policy").token(&alice)).status, 404);
+    }
+}
+
+/// Answers as Open Policy Agent does at `POST /v0/data/...`: with the value of the rule, or 404 where
+/// it is undefined for the input. Its rule is that of the recipe's `compute.allow`.
+struct Agent {
+    inputs: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Handler for Agent {
+    fn handle(&self, request: &Incoming, stream: &mut Stream) -> After {
+        assert_eq!((request.method.as_str(), request.path()), ("POST", "/v0/data/compute/allow"));
+        assert_eq!(request.headers.text("Content-Type"), Some("application/json"));
+        assert_eq!(request.headers.text("X-Auth-Token"), None);
+        let input: Value = serde_json::from_slice(&request.body).unwrap();
+        let text = |name: &str| input[name].as_str().unwrap().to_owned();
+        let roles = text("roles");
+        let has = |role: &str| roles.split(',').any(|it| it == role);
+        let (uri, project) = (text("uri"), text("project_id"));
+        let path: Vec<_> = uri.split('?').next().unwrap().split('/').collect();
+        let allows = has("admin")
+            || !project.is_empty() && ["GET", "HEAD"].contains(&text("method").as_str())
+            || text("method") == "DELETE"
+                && has("member")
+                && path.get(2).is_some_and(|it| *it == project);
+        self.inputs.lock().unwrap().push(input);
+        let json = [("Content-Type", "application/json")];
+        serve::send(
+            stream,
+            &match allows {
+                true => serve::answer(200, &json, b"true"),
+                false => serve::answer(404, &json, b"{}"),
+            },
+        )
+    }
 }
 
 #[test]
-fn rate_limits() {
-    let world = recipe("Rate limits for each project", &[NOVA]).start();
+fn open_policy_agent() {
+    if !was_built_with("--with-http_auth_request_module") {
+        return;
+    }
+    let inputs = Arc::new(Mutex::new(Vec::new()));
+    let agent = Arc::new(Agent { inputs: Arc::clone(&inputs) });
+    let agent = Server::start(Port::free().unwrap(), None, agent).unwrap();
+    let address = agent.address().to_string();
+    let world = recipe("Open Policy Agent", &[NOVA, ("10.0.0.41:8181", &address)]).start();
+    let user = |project: &str, roles: &[&str]| {
+        world.pki(&Payload::v3().project(project, project).roles(roles))
+    };
+    let (one, two, admin) =
+        (user("one", &["member"]), user("two", &["member", "x"]), user("two", &["admin"]));
+    let send = |method: &str, target: &str, token: &str| {
+        world.send(&forged(Request::new(method, target)).token(token)).status
+    };
+    assert_eq!(send("GET", "/compute/one/servers?a=b", &one), 200);
+    assert_eq!(
+        inputs.lock().unwrap().pop().unwrap(),
+        serde_json::json!({
+            "method": "GET", "uri": "/compute/one/servers?a=b", "user_id": "user_id1",
+            "project_id": "one", "roles": "member"
+        })
+    );
+    assert_eq!(send("DELETE", "/compute/one/servers/1", &one), 200);
+    assert_eq!(send("DELETE", "/compute/one/servers/1", &two), 403);
+    assert_eq!(send("DELETE", "/compute/one/servers/1", &admin), 200);
+    assert_eq!(send("POST", "/compute/one/servers", &one), 403);
+    // What would change the input is not in it.
+    let injected = "/compute/x\",\"roles\":\"admin/servers";
+    assert_eq!(send("POST", injected, &one), 403);
+    assert_eq!(inputs.lock().unwrap().pop().unwrap()["uri"], "");
+    let odd = user("one", &["member", "a\"} admin"]);
+    assert_eq!(send("POST", "/compute/one/servers", &odd), 403);
+    assert_eq!(inputs.lock().unwrap().pop().unwrap()["roles"], "");
+    assert!([401, 403].contains(&world.send(&forged(Request::get("/compute/x"))).status));
+    assert_eq!(send("GET", "/compute/one/servers", "unknown"), 403);
+    assert!(world.upstream.requests().iter().all(|it| it.headers.text("X-User-Id").is_some()));
+    assert_eq!(send("GET", "/.opa", &admin), 403);
+    assert_eq!(send("GET", "/.opa_denies", &admin), 404);
+    world.assert_quiet_log();
+}
+
+#[test]
+fn requests_of_each_project() {
+    let world = recipe("Requests of each project", &[NOVA]).start();
     let of = |project: &str| world.pki(&Payload::v3().project(project, project));
     let (one, two) = (of("one"), of("two"));
     let status = |token: &str| world.send(&Request::get("/compute/x").token(token)).status;
@@ -87,6 +174,76 @@ fn rate_limits() {
     assert_eq!(status(&two), 200);
     let seen = world.upstream.requests();
     assert!(seen.iter().all(|it| it.headers.text("X-Identity-Status") == Some("Confirmed")));
+}
+
+#[test]
+fn connections_of_each_user() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let world = recipe("Connections of each user", &[("10.0.0.22:8080", &address)]).start();
+    let [alice, bob] = super::caches::alice_and_bob(&world);
+    let begin = |token: &str| {
+        let mut client = world.nginx.connect().unwrap();
+        client.write(&Request::get("/objects/x").token(token).bytes()).unwrap();
+        // The upstream has the connection, and does not answer.
+        (client, listener.accept().unwrap())
+    };
+    let _held = [begin(&alice), begin(&alice)];
+    for _ in 0..3 {
+        assert_eq!(world.send(&Request::get("/objects/x").token(&alice)).status, 429);
+    }
+    let _other = begin(&bob);
+}
+
+#[test]
+fn bandwidth_of_each_project() {
+    let (free, slow) = ("89fcfe3a8a3a4ad5a1ba5d6a4a7e4d1f", "5d2b4c0ad9bd4d3b8c2a5a2f1a3f7e60");
+    let objects = Server::start(Port::free().unwrap(), None, Arc::new(Objects)).unwrap();
+    let address = objects.address().to_string();
+    let world = recipe("Bandwidth of each project", &[("10.0.0.22:8080", &address)]).start();
+    let seconds = |project: &str| {
+        let token = world.pki(&Payload::v3().project(project, project));
+        let started = Instant::now();
+        let answer = world.send(&Request::get("/objects/x").token(&token));
+        assert_eq!((answer.status, answer.text().len()), (200, OBJECT.len()));
+        started.elapsed().as_secs_f64()
+    };
+    // nginx sends what it may in the first second at once, and then waits.
+    let (slow, free) = (seconds(slow), seconds(free));
+    assert!(slow > 0.9, "{slow}");
+    assert!(free < slow, "{free} {slow}");
+    let other = seconds("another");
+    assert!(other < slow, "{other} {slow}");
+}
+
+struct Objects;
+
+impl Handler for Objects {
+    fn handle(&self, _: &Incoming, stream: &mut Stream) -> After {
+        serve::send(stream, &serve::answer(200, &[], OBJECT))
+    }
+}
+
+const OBJECT: &[u8] = &[b'x'; 60_000];
+
+#[test]
+fn tokens_in_cookies_and_bearer_tokens() {
+    let console = ("http://10.0.0.20:6080", "@UPSTREAM@");
+    let world = recipe("Tokens in cookies and bearer tokens", &[console]).start();
+    let token = world.uuid(&Payload::v3());
+    let cookie = |method: &str| {
+        Request::new(method, "/console/x").header("Cookie", format!("keystone={token}; a=1"))
+    };
+    let bearer =
+        Request::new("POST", "/console/x").header("Authorization", format!("Bearer {token}"));
+    for request in [cookie("GET"), bearer, Request::new("PUT", "/console/x").token(&token)] {
+        let seen = world.seen(&forged(request));
+        expect::v3_user(&seen);
+        assert!(!format!("{seen:?}").contains(&token), "{seen:?}");
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        assert_eq!(world.send(&forged(cookie(method))).status, 401, "{method}");
+    }
 }
 
 #[test]

@@ -60,6 +60,11 @@ pub fn names_of_a_later_time_are_stripped(told: &mut View) -> bool {
     told.headers.len() != before
 }
 
+/// An upstream need not know where a token may come from.
+pub fn the_token_is_in_x_auth_token(told: &mut View) -> bool {
+    told.put_storage_token()
+}
+
 /// auth_token says it in plain words.
 pub fn unavailability_is_json(told: &mut View) -> bool {
     let differ = told.status == 503 && told.body.is_empty();

@@ -56,6 +56,16 @@ pub struct View {
 }
 
 impl View {
+    /// Lets the application find the token of `X-Storage-Token` in `X-Auth-Token`, where that is
+    /// missing; tells whether it did.
+    pub fn put_storage_token(&mut self) -> bool {
+        let token = self.headers.get("x-storage-token").filter(|token| !token.is_empty()).cloned();
+        match token.filter(|_| !self.headers.contains_key("x-auth-token")) {
+            Some(token) => self.headers.insert("x-auth-token".into(), token).is_none(),
+            None => false,
+        }
+    }
+
     fn of_oracle(response: &Response) -> Self {
         let mut view = Self::without_application(response);
         let Ok(echo) = response.json() else { return view };

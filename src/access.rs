@@ -19,7 +19,7 @@ use crate::authz::AuthzContext;
 use crate::cache_variant;
 use crate::conf::location::{Auth, LocationConf};
 use crate::conf::server::ServerConf;
-use crate::context::{Context, RequestToken, TokenKind};
+use crate::context::{Context, RequestToken, States, TokenKind};
 use crate::destination;
 use crate::headers_in::NewHeaders;
 use crate::identity;
@@ -308,12 +308,13 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
     if let TokenState::Valid(record) = &user {
         debug!(request, "keystone: user {} passes", record.get(UserId).unwrap_or("-"));
     }
-    // SAFETY: the records lie in identities that the context holds until the request ends.
-    let set = unsafe { set_headers(authz, &user, &service) };
-    if set.and_then(|()| request.put_token(context, location)).is_none() {
-        return ERROR;
+    if !context.has_early_headers(States::of(&user, &service)) {
+        // SAFETY: the records lie in identities that the context holds until the request ends.
+        if unsafe { set_headers(authz, &user, &service) }.is_none() {
+            return ERROR;
+        }
+        request.forget_variables(&worker.header_variables);
     }
-    request.forget_variables(&worker.header_variables);
     match passes {
         true => OK,
         false => DECLINED,
@@ -389,7 +390,7 @@ fn check_requirements(
     Ok(())
 }
 
-/// Sets the identity headers for the upstream.
+/// Sets the identity headers for the upstream, which finds the token in `X-Auth-Token`.
 ///
 /// # Safety
 /// The records' bytes stay where they are until the request ends.
@@ -398,7 +399,8 @@ unsafe fn set_headers(
     user: &TokenState<Record<'_>>,
     service: &TokenState<Record<'_>>,
 ) -> Option<()> {
-    let AuthzContext { request, location, .. } = *authz;
+    let AuthzContext { request, context, location, .. } = *authz;
+    request.put_token(context, location)?;
     if !location.sets_headers() {
         return Some(());
     }

@@ -1,5 +1,6 @@
 //! What the module remembers of a request, from the first phase to the log.
 
+mod early;
 mod taken;
 #[cfg(ngx_feature = "http_cache")]
 mod variant;
@@ -22,6 +23,7 @@ use nginx_sys::{
 use ngx::async_::Task;
 use ngx::http::HttpModule;
 
+pub use self::early::{EarlyHeaders, States};
 use self::taken::TakenTokens;
 #[cfg(ngx_feature = "http_cache")]
 use self::variant::Variant;
@@ -219,8 +221,8 @@ pub struct Context {
     resume: UnsafeCell<ngx_event_t>,
     /// The handler that goes on with the request when it has waited.
     resume_at: Cell<PhaseHandler>,
-    /// Whether the request has identity headers that no access phase has let pass.
-    has_early_headers: Cell<bool>,
+    /// The identity headers that no access phase has let pass.
+    early_headers: RefCell<Option<EarlyHeaders>>,
     /// The location in which the access phase has let the request pass.
     passed: Cell<Option<NonNull<LocationConf>>>,
     demanded_token: Cell<bool>,
@@ -295,7 +297,7 @@ impl Context {
             // SAFETY: all-zero is an event that is neither armed nor posted.
             resume: unsafe { std::mem::zeroed() },
             resume_at: Cell::new(ACCESS_HANDLER),
-            has_early_headers: Cell::new(false),
+            early_headers: RefCell::new(None),
             passed: Cell::new(None),
             demanded_token: Cell::new(false),
             #[cfg(ngx_feature = "http_cache")]
@@ -399,19 +401,25 @@ impl Context {
     }
 
     /// Notes that the request has identity headers before the access phase.
-    pub fn note_early_headers(&self) {
-        self.has_early_headers.set(true);
+    pub fn note_early_headers(&self, headers: EarlyHeaders) {
+        self.early_headers.replace(Some(headers));
+    }
+
+    /// Whether the request has these identity headers already, and nobody has touched them.
+    pub fn has_early_headers(&self, states: States) -> bool {
+        let headers = self.early_headers.borrow();
+        headers.as_ref().is_some_and(|headers| headers.stand(&self.request, states))
     }
 
     /// Whether the request has identity headers of a location whose access phase has not let it
     /// pass; said once.
     pub fn take_early_headers(&self) -> bool {
-        self.has_early_headers.take()
+        self.early_headers.take().is_some()
     }
 
     /// Notes that the access phase has let the request pass in this location.
     pub fn pass(&self, location: &'static LocationConf) {
-        self.has_early_headers.set(false);
+        self.early_headers.take();
         self.passed.set(Some(NonNull::from(location)));
     }
 

@@ -29,6 +29,19 @@ impl Request {
         unsafe { elements(&raw const (*self.as_ptr()).headers_in.headers) }
     }
 
+    /// The headers of the last part of nginx's list: those that were added last.
+    pub fn last_headers<'r>(&self) -> &'r [ngx_table_elt_t] {
+        // SAFETY: the list belongs to the request. Its last part is null where nginx has read no
+        // headers, and has as many elements as it says, which are headers.
+        unsafe {
+            let last = (*self.as_ptr()).headers_in.headers.last.as_ref();
+            match last.filter(|part| part.nelts > 0) {
+                Some(part) => std::slice::from_raw_parts(part.elts.cast(), part.nelts),
+                None => &[],
+            }
+        }
+    }
+
     /// Appends headers whose bytes lie in the request's pool; `None` where nginx has no memory.
     pub fn append_headers(&self, headers: &[ngx_table_elt_t]) -> Option<()> {
         self.replace_headers(|_| true, headers)

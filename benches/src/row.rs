@@ -88,6 +88,7 @@ pub const ROWS: &[Row] = &[
     row("pki/open", "file, with a PKI token's header", Narrow, "/open/", Pki(1), "pki/open"),
     row("pki/cached", "  cached PKI token", Narrow, "/protected/", Pki(1), "pki/open"),
     row("pki/bare", "  the same, keystone_headers off", Narrow, "/bare/", Pki(1), "pki/open"),
+    row("pki/early", "  the same, keystone_early on", Narrow, "/early/", Pki(1), "pki/open"),
     Row { status: "401", ..row("pki/expired", "  401, expired token, remembered", Narrow, "/protected/", Expired, "pki/open") },
     row("swift/open", "object, cached token", Narrow, "/v1/AUTH_@PROJECT@/d/", Pki(1), "swift/open"),
     row("swift/cached", "  the same, with keystone_swift_auth", Narrow, "/v1/AUTH_@PROJECT@/c/", Pki(1), "swift/open"),

@@ -6,7 +6,7 @@
 use super::{authenticate, enter, identity_service, set_headers, worker, AGAIN, DECLINED, ERROR};
 use crate::authz::AuthzContext;
 use crate::conf::location::{Auth, LocationConf};
-use crate::context::Context;
+use crate::context::{Context, EarlyHeaders, States};
 use crate::request::Request;
 use crate::token_state::TokenState;
 use crate::PREACCESS_HANDLER;
@@ -47,12 +47,12 @@ pub fn identify(request: &Request, location: &'static LocationConf) -> isize {
     if matches!((&user, &service), (TokenState::Unavailable, _) | (_, TokenState::Unavailable)) {
         return DECLINED;
     }
-    context.note_early_headers();
     // SAFETY: the records lie in identities that the context holds until the request ends.
-    let set = unsafe { set_headers(&authz, &user, &service) };
-    if set.and_then(|()| request.put_token(context, location)).is_none() {
+    if unsafe { set_headers(&authz, &user, &service) }.is_none() {
         return ERROR;
     }
+    let states = States::of(&user, &service);
+    context.note_early_headers(EarlyHeaders::of(request, states));
     request.forget_variables(&worker.header_variables);
     DECLINED
 }

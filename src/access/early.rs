@@ -8,6 +8,7 @@ use crate::authz::AuthzContext;
 use crate::conf::location::{Auth, LocationConf};
 use crate::context::{Context, EarlyHeaders, States};
 use crate::request::Request;
+use crate::swift;
 use crate::token_state::TokenState;
 use crate::PREACCESS_HANDLER;
 
@@ -17,8 +18,9 @@ pub fn identify(request: &Request, location: &'static LocationConf) -> isize {
         Ok(context) => context,
         Err(code) => return code,
     };
-    // It is refused in the access phase.
-    if context.duplicate().is_some() {
+    // They are refused in the access phase, whoever asks.
+    let is_odd_path = location.swift().is_some() && !swift::is_plain(request);
+    if context.duplicate().is_some() || is_odd_path {
         return DECLINED;
     }
     let (Some(server), Some(worker)) = (request.server(), worker(request)) else { return ERROR };

@@ -102,6 +102,10 @@ fn what_carries_a_token_twice_is_refused() {
             "/usual/",
             "keystone_auth on; keystone_token $http_x_auth_token; proxy_pass @UPSTREAM@;",
         )
+        .location(
+            "/bearer/",
+            "keystone_auth on; keystone_token $keystone_bearer; proxy_pass @UPSTREAM@;",
+        )
         .start();
     let token = world.pki(&Payload::v3());
     let twice = |target: &str| {
@@ -130,6 +134,11 @@ fn what_carries_a_token_twice_is_refused() {
     assert_eq!(world.send(&service).status, 400);
     let log = world.nginx.error_log();
     assert!(!log.contains(&token), "{log}");
+    // nginx itself refuses a second Authorization, and shows the first one in its log.
+    let bearer = Request::get("/bearer/").header("Authorization", format!("Bearer {token}"));
+    assert_eq!(world.send(&bearer).status, 200);
+    assert_eq!(world.send(&bearer.clone().header("Authorization", "Bearer x")).status, 400);
+    assert_eq!(world.send(&bearer.header("authorization", "Basic eDp5")).status, 400);
 }
 
 #[test]

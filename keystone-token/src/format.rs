@@ -16,7 +16,7 @@ use md5::{Digest as _, Md5};
 use openssl::hash::MessageDigest;
 
 pub use armour::{armour_pki, armour_pkiz, unarmour, ArmourError, MAX_DER_LEN, MAX_INFLATED_LEN};
-pub(crate) use armour::{armour_pkiz_der, unarmour_pem_leniently};
+pub(crate) use armour::{armour_pkiz_der, pem, unarmour_pem_leniently};
 
 use armour::PKIZ_PREFIX;
 

@@ -4,9 +4,7 @@
 //! What is read, and from where, follows keystonemiddleware 4.9.1 and its keystoneauth. A document
 //! that makes those raise an exception is an error here.
 
-use std::fmt;
-
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::Value;
@@ -16,8 +14,11 @@ use crate::json::{self, JsonError, Object, Text};
 use crate::text;
 use crate::time::{self, TimeError};
 
+use bind::{Bind, CertificateBind};
+
 pub use delegation::{OAuth, Trust};
 
+mod bind;
 mod delegation;
 
 /// The content of a token. A value that exists has no control character in it, apart from
@@ -65,7 +66,8 @@ pub struct Identity {
     /// The service catalog, where the token has one.
     pub catalog: Option<Catalog>,
     /// The mechanisms to which the token is bound, with what each wants to see: a text, or JSON
-    /// where it is something else. `None` and empty are the same to the policy.
+    /// where it is something else. `None` and empty are the same to the policy. A certificate of an
+    /// OAuth 2.0 client is one of them, [`CERTIFICATE`](crate::policy::CERTIFICATE), with its [thumbprint](crate::thumbprint).
     pub bind: Option<Vec<(String, String)>>,
     /// The access rules of an application credential, as JSON.
     pub access_rules: Option<String>,
@@ -320,6 +322,7 @@ struct Token<'a> {
     is_admin_project: Option<Option<bool>>,
     audit_ids: Option<Vec<Option<String>>>,
     bind: Option<Bind>,
+    oauth2_credential: Option<Object<CertificateBind>>,
     #[serde(borrow)]
     catalog: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -417,7 +420,7 @@ impl Token<'_> {
             issued_at: issue(self.issued_at),
             audit_ids: present_ids(self.audit_ids),
             catalog: self.catalog.map(Catalog::v3),
-            bind: self.bind.map(|bind| bind.0),
+            bind: bind::with_certificate(self.bind, self.oauth2_credential),
             access_rules: access_rules.map(compact).transpose()?,
             trust: self.trust.map(Trust::new),
             oauth: self.oauth.map(OAuth::new),
@@ -465,34 +468,4 @@ where
     T: Deserialize<'de>,
 {
     T::deserialize(deserializer).map(Some)
-}
-
-/// An object of anything, in its order.
-struct Bind(Vec<(String, String)>);
-
-impl<'de> Deserialize<'de> for Bind {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(BindVisitor)
-    }
-}
-
-struct BindVisitor;
-
-impl<'de> Visitor<'de> for BindVisitor {
-    type Value = Bind;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of bind mechanisms")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Bind, A::Error> {
-        let mut bind = Vec::new();
-        while let Some((mechanism, value)) = map.next_entry::<String, Value>()? {
-            bind.push(match value {
-                Value::String(value) => (mechanism, value),
-                value => (mechanism, value.to_string()),
-            });
-        }
-        Ok(Bind(bind))
-    }
 }

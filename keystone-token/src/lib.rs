@@ -83,6 +83,7 @@ pub mod revocation;
 pub mod revocation_events;
 pub mod secret;
 pub mod swift;
+pub mod thumbprint;
 pub mod time;
 pub mod token;
 

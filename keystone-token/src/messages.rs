@@ -99,9 +99,12 @@ fn malformed() -> Vec<Malformed> {
 
 fn bind() -> Vec<BindFailure> {
     all!(BindFailure:
+        BindFailure::CertificateMissing => [BindFailure::CertificateMissing],
+        BindFailure::CertificateUnreadable => [BindFailure::CertificateUnreadable],
         BindFailure::KerberosMissing => [BindFailure::KerberosMissing],
         BindFailure::KerberosPrincipal => [BindFailure::KerberosPrincipal],
         BindFailure::NotNamed => [BindFailure::NotNamed],
+        BindFailure::OtherCertificate => [BindFailure::OtherCertificate],
         BindFailure::Unbound => [BindFailure::Unbound],
         BindFailure::UnknownMechanism => [BindFailure::UnknownMechanism],
     )
@@ -330,11 +333,14 @@ the token is longer than any unsigned token of Keystone
 the token is not scoped to a tenant
 the token was revoked
 the token's access rules do not permit the request
+the token's bind does not match: the client has shown another certificate
+the token's bind does not match: the client has shown no certificate
 the token's bind does not match: the request is authenticated as another Kerberos principal
 the token's bind does not match: the request is not authenticated with Kerberos
 the token's bind does not match: the token is bound to an unknown mechanism
 the token's bind does not match: the token is not bound to anything
 the token's bind does not match: the token is not bound to the required mechanism
+the token's bind does not match: the value of keystone_client_certificate is not a certificate in PEM
 the token's content is invalid: a v2 token needs a tenant
 the token's content is invalid: a value contains a control character
 the token's content is invalid: the document is neither a v2 nor a v3 token

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use crate::access_rules::{AccessRules, Action};
 use crate::record::{Field, Record};
 use crate::text::eq_ignore_case;
+use crate::thumbprint::thumbprint;
 use crate::token::{BindFailure, Refusal};
 
 /// The values of `keystone_enforce_token_bind`.
@@ -39,8 +40,10 @@ impl FromStr for BindMode {
     }
 }
 
-/// Checks what the token is bound to. Kerberos is the one mechanism that can be checked: it wants
-/// `remote_user` of a Negotiate authentication.
+/// Checks what the token is bound to, apart from a certificate. Kerberos is the one mechanism that
+/// can be checked: it wants `remote_user` of a Negotiate authentication.
+///
+/// A certificate, [`CERTIFICATE`], is there for [`check_certificate`] to check.
 pub fn check_bind(
     record: &Record<'_>,
     mode: &BindMode,
@@ -60,7 +63,7 @@ pub fn check_bind(
             return refuse(BindFailure::NotNamed);
         }
     }
-    for (mechanism, principal) in record.bind() {
+    for (mechanism, principal) in record.bind().filter(|bind| !is_certificate(bind)) {
         if mechanism != "kerberos" {
             match mode {
                 BindMode::Permissive => continue,
@@ -76,6 +79,35 @@ pub fn check_bind(
     }
     Ok(())
 }
+
+/// Checks the certificate that the token is bound to against that of the client, which is empty if
+/// the client has none, and is asked for only if it matters.
+pub fn check_certificate<'a>(
+    record: &Record<'_>,
+    mode: &BindMode,
+    certificate: impl FnOnce() -> &'a [u8],
+) -> Result<(), Refusal> {
+    let mut certificates = record.bind().filter(is_certificate).peekable();
+    if certificates.peek().is_none() || *mode == BindMode::Disabled {
+        return Ok(());
+    }
+    let shown = match certificate() {
+        [] => return refuse(BindFailure::CertificateMissing),
+        certificate => thumbprint(certificate),
+    };
+    match shown {
+        Ok(shown) if certificates.all(|(_, wanted)| wanted == shown) => Ok(()),
+        Ok(_) => refuse(BindFailure::OtherCertificate),
+        Err(_) => refuse(BindFailure::CertificateUnreadable),
+    }
+}
+
+fn is_certificate((mechanism, _): &(&str, &str)) -> bool {
+    *mechanism == CERTIFICATE
+}
+
+/// The mechanism of a certificate of an OAuth 2.0 client: the name of the token's member.
+pub const CERTIFICATE: &str = "oauth2_credential";
 
 fn refuse(failure: BindFailure) -> Result<(), Refusal> {
     Err(Refusal::BindFailed(failure))
@@ -177,6 +209,76 @@ mod tests {
         assert_eq!(passes(bind, None, false), "ynnnnn");
         let twice = Some(&[("kerberos", "USER@REALM"), ("kerberos", "OTHER@REALM")][..]);
         assert_eq!(passes(twice, Some("USER@REALM"), true), "ynnnnn");
+    }
+
+    const PEM: &str = include_str!("../examples/signed/cacert.pem");
+    const OTHER_PEM: &str = include_str!("../examples/signed/signing_cert.pem");
+
+    /// The record of a token that is bound to [`PEM`].
+    fn certificate_bound() -> Vec<u8> {
+        record(Some(&[(CERTIFICATE, &thumbprint(PEM.as_bytes()).unwrap())]))
+    }
+
+    #[test]
+    fn a_certificate_bound_token_wants_its_certificate() {
+        let record = certificate_bound();
+        let record = Record::new(&record).unwrap();
+        for mode in MODES {
+            let Ok(mode) = mode.parse();
+            let check = |certificate: &'static str| {
+                check_certificate(&record, &mode, || certificate.as_bytes())
+            };
+            assert_eq!(check(PEM), Ok(()));
+            let refused = |failure| match mode {
+                BindMode::Disabled => Ok(()),
+                _ => Err(Refusal::BindFailed(failure)),
+            };
+            assert_eq!(check(""), refused(BindFailure::CertificateMissing));
+            assert_eq!(check(OTHER_PEM), refused(BindFailure::OtherCertificate));
+            assert_eq!(check("CN=x"), refused(BindFailure::CertificateUnreadable));
+        }
+    }
+
+    #[test]
+    fn a_token_that_names_no_certificate_is_that_of_nobody() {
+        let record = record(Some(&[(CERTIFICATE, "")]));
+        let record = Record::new(&record).unwrap();
+        for certificate in ["", PEM] {
+            let check =
+                |mode: BindMode| check_certificate(&record, &mode, || certificate.as_bytes());
+            assert!(check(BindMode::Permissive).is_err());
+            assert_eq!(check(BindMode::Disabled), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_certificate_is_asked_for_only_if_it_matters() {
+        let (unbound, bound) = (record(None), certificate_bound());
+        for (record, mode) in [(&unbound, BindMode::Required), (&bound, BindMode::Disabled)] {
+            let record = Record::new(record).unwrap();
+            let certificate = || -> &[u8] { panic!("nobody wants to know") };
+            assert_eq!(check_certificate(&record, &mode, certificate), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_a_bind() {
+        let record = certificate_bound();
+        let record = Record::new(&record).unwrap();
+        for (mode, passes) in [
+            (BindMode::Disabled, true),
+            (BindMode::Permissive, true),
+            (BindMode::Strict, true),
+            (BindMode::Required, true),
+            (BindMode::Named(CERTIFICATE.to_owned()), true),
+            (BindMode::Named("kerberos".to_owned()), false),
+            (BindMode::Named("x5t#S256".to_owned()), false),
+        ] {
+            assert_eq!(check_bind(&record, &mode, None, false).is_ok(), passes, "{mode:?}");
+        }
+        let Ok(named) = CERTIFICATE.parse();
+        let unbound = self::record(None);
+        assert!(check_bind(&Record::new(&unbound).unwrap(), &named, None, false).is_err());
     }
 
     #[test]

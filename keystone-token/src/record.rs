@@ -1,7 +1,7 @@
 //! An identity as bytes that can lie in shared memory and be read where they lie.
 //!
 //! ```text
-//! "KTR2"                           4 bytes
+//! "KTR3"                           4 bytes
 //! flags                            u32: one bit for each section that is there, IS_ADMIN, IS_DATED
 //! expires_at                       i64
 //! issued_at                        i64: 0 without IS_DATED
@@ -374,6 +374,7 @@ enum Section {
 const SECTIONS: usize = Section::OAuth as usize + 1;
 const IS_ADMIN: u32 = 1 << SECTIONS;
 const IS_DATED: u32 = IS_ADMIN << 1;
-const MAGIC: &[u8; 4] = b"KTR2";
+/// Before 3, the bind did not have the certificate that the token is bound to.
+const MAGIC: &[u8; 4] = b"KTR3";
 /// Offset of the text in a record.
 const TEXT: usize = 4 + 4 + 8 + 8 + SECTIONS * 4;

@@ -292,6 +292,12 @@ pub enum Malformed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindFailure {
+    /// The client has no certificate.
+    #[error("the client has shown no certificate")]
+    CertificateMissing,
+    /// What is configured as the client's certificate is none.
+    #[error("the value of keystone_client_certificate is not a certificate in PEM")]
+    CertificateUnreadable,
     /// The request has no Negotiate authentication.
     #[error("the request is not authenticated with Kerberos")]
     KerberosMissing,
@@ -301,6 +307,9 @@ pub enum BindFailure {
     /// The mechanism that the configuration names is not in the token.
     #[error("the token is not bound to the required mechanism")]
     NotNamed,
+    /// The client has another certificate.
+    #[error("the client has shown another certificate")]
+    OtherCertificate,
     /// The token has no bind, and one is required.
     #[error("the token is not bound to anything")]
     Unbound,

@@ -154,7 +154,7 @@ pub fn armour_pki(der: &[u8]) -> String {
 
 /// The PKIZ token of a DER message as python-keystoneclient makes it: its PEM form, compressed.
 pub fn armour_pkiz(der: &[u8]) -> String {
-    pkiz_of(pem_of(der).as_bytes())
+    pkiz_of(pem("CMS", der).as_bytes())
 }
 
 /// The PKIZ token whose zlib stream holds the DER message itself.
@@ -191,11 +191,11 @@ fn deflate_with(zlib: &mut Compress, content: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The PEM form of a message, as `openssl cms -outform PEM` writes it.
-pub(crate) fn pem_of(der: &[u8]) -> String {
+/// The PEM form of something, as OpenSSL writes it: of a message with the label `CMS`.
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let base64 = STANDARD.encode(der);
     let mut pem = String::with_capacity(pem_len(der.len()));
-    pem.push_str("-----BEGIN CMS-----\n");
+    pem.push_str(&format!("-----BEGIN {label}-----\n"));
     let mut rest = base64.as_str();
     while !rest.is_empty() {
         let (line, after) = rest.split_at(rest.len().min(PEM_LINE));
@@ -203,7 +203,7 @@ pub(crate) fn pem_of(der: &[u8]) -> String {
         pem.push('\n');
         rest = after;
     }
-    pem.push_str("-----END CMS-----\n");
+    pem.push_str(&format!("-----END {label}-----\n"));
     pem
 }
 
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn pkiz_armour_holds_der_or_the_pem_of_it() {
         let der: Vec<u8> = (0..=255).cycle().take(1000).collect();
-        let pem = pem_of(&der);
+        let pem = pem("CMS", &der);
         for content in [&der[..], pem.as_bytes()] {
             let token = pkiz_of(content);
             assert_eq!(unarmour(token.as_bytes(), TokenFormat::Pkiz).as_ref(), Ok(&der));
@@ -291,10 +291,10 @@ mod tests {
     fn pem_in_pkiz_is_what_openssl_writes() {
         for len in [0, 1, 47, 48, 49, 95, 96, 97] {
             let der = vec![7; len];
-            let token = pkiz_of(pem_of(&der).as_bytes());
+            let token = pkiz_of(pem("CMS", &der).as_bytes());
             assert_eq!(unarmour(token.as_bytes(), TokenFormat::Pkiz), Ok(der));
         }
-        let pem = pem_of(&[7; 100]);
+        let pem = pem("CMS", &[7; 100]);
         let first = "-----BEGIN CMS-----\n".len() + 64;
         for bad in [
             pem.trim_end().to_owned(),

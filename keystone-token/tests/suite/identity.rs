@@ -2,6 +2,7 @@
 
 use keystone_token::headers::user_headers;
 use keystone_token::identity::{Identity, IdentityError};
+use keystone_token::policy::CERTIFICATE;
 use keystone_token::record::{Field, Record};
 use serde_json::{json, Value};
 
@@ -368,6 +369,47 @@ fn a_role_with_a_blank_at_an_end_is_left_out() {
         assert_eq!(identity.roles, ["Ops Team"]);
         assert_eq!(identity.omitted_roles, blanks);
     }
+}
+
+#[test]
+fn the_certificate_that_a_token_is_bound_to() {
+    let thumbprint = |document: &Value| {
+        let record = identity(document).unwrap().to_record(false);
+        let record = Record::new(&record).unwrap();
+        let mut bind = record.bind().map(|(mechanism, thumbprint)| {
+            assert_eq!(mechanism, CERTIFICATE);
+            thumbprint.to_owned()
+        });
+        bind.next()
+    };
+    let bound = |credential| with(v3(), "/token/oauth2_credential", credential);
+    assert_eq!(thumbprint(&bound(json!({"x5t#S256": "abc="}))).as_deref(), Some("abc="));
+    // To one that nobody has.
+    for credential in [json!({}), json!({"x5t#S256": null}), json!({"x5t": "abc="})] {
+        assert_eq!(thumbprint(&bound(credential)).as_deref(), Some(""));
+    }
+    let beside =
+        with(bound(json!({"x5t#S256": "abc="})), "/token/bind", json!({"kerberos": "A@B"}));
+    let bind = [("kerberos", "A@B"), (CERTIFICATE, "abc=")];
+    let bind = bind.map(|(mechanism, value)| (mechanism.to_owned(), value.to_owned()));
+    assert_eq!(identity(&beside).unwrap().bind.as_deref(), Some(&bind[..]));
+    for document in [v2(), v3(), bound(json!(null))] {
+        assert_eq!(thumbprint(&document), None, "{document}");
+    }
+    for credential in [json!("abc="), json!(["abc="]), json!(true), json!({"x5t#S256": 1})] {
+        let document = bound(credential);
+        assert!(matches!(identity(&document), Err(IdentityError::Json(_))), "{document}");
+    }
+    let document = bound(json!({"x5t#S256": "abc\r\n"}));
+    assert_eq!(identity(&document), Err(IdentityError::ControlCharacter));
+}
+
+#[test]
+fn a_record_from_before_certificates_is_none() {
+    let bound = with(v3(), "/token/oauth2_credential", json!({"x5t#S256": "abc="}));
+    let mut record = identity(&bound).unwrap().to_record(false);
+    record[3] = b'2';
+    assert!(Record::new(&record).is_err());
 }
 
 #[test]

@@ -81,6 +81,8 @@ fn member_name() -> impl Strategy<Value = &'static str> {
         "domain",
         "audit_ids",
         "bind",
+        "oauth2_credential",
+        "x5t#S256",
         "catalog",
         "revoked",
         "audit_id",

@@ -9,7 +9,7 @@ use keystone_token::record::Field::UserId;
 use keystone_token::record::Record;
 use keystone_token::token::Refusal;
 
-use crate::conf::location::LocationConf;
+use crate::conf::location::{LocationConf, CLIENT_CERTIFICATE};
 use crate::conf::server::ServerConf;
 use crate::context::{Context, RequestToken};
 use crate::net::now_sec;
@@ -44,7 +44,8 @@ impl<'a> AuthzContext<'a> {
     /// The user token. A valid service token says that an expired user token was valid when the
     /// service began its work, and that the request is within the access rules of an application
     /// credential. A token bind is then that of the service (auth_token/__init__.py,
-    /// `process_request()`).
+    /// `process_request()`). A certificate is not: a token that is bound to one is of no use to
+    /// anybody who does not have it, whoever handed the token on.
     pub fn user(&self, service: &TokenState<Record<'_>>) -> TokenState<Record<'a>> {
         self.judge(self.user_token, |record| {
             record.check_expiry(now_sec()).or_else(|refusal| match self.allows_expired() {
@@ -54,6 +55,7 @@ impl<'a> AuthzContext<'a> {
             if !service.is_valid() {
                 self.check_bind(record)?;
             }
+            self.check_certificate(record)?;
             let service_path = self.location.service_path();
             let action = Action {
                 service_types: self.location.service_types(),
@@ -75,11 +77,11 @@ impl<'a> AuthzContext<'a> {
             return false;
         };
         let record = identity.record();
-        self.is_service(&record) && self.check_bind(&record).is_ok()
+        self.is_service(&record) && self.check_binds(&record).is_ok()
     }
 
     fn check_service(&self, record: &Record<'_>) -> Result<(), Refusal> {
-        self.check_bind(record)?;
+        self.check_binds(record)?;
         match self.location.requires_service_roles() && !self.is_service(record) {
             true => Err(Refusal::ServiceRole),
             false => Ok(()),
@@ -88,6 +90,21 @@ impl<'a> AuthzContext<'a> {
 
     fn is_service(&self, record: &Record<'_>) -> bool {
         policy::is_service(record, self.location.service_token_roles())
+    }
+
+    fn check_binds(&self, record: &Record<'_>) -> Result<(), Refusal> {
+        self.check_bind(record)?;
+        self.check_certificate(record)
+    }
+
+    fn check_certificate(&self, record: &Record<'_>) -> Result<(), Refusal> {
+        let certificate = || match self.location.client_certificate() {
+            Some(value) => self.request.evaluate(value),
+            None => self.request.variable(CLIENT_CERTIFICATE),
+        };
+        policy::check_certificate(record, self.location.token_bind(), || {
+            certificate().unwrap_or_default()
+        })
     }
 
     fn check_bind(&self, record: &Record<'_>) -> Result<(), Refusal> {

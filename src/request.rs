@@ -18,11 +18,12 @@ use std::ffi::CStr;
 use std::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_buf_t, ngx_chain_t, ngx_connection_t, ngx_http_complex_value, ngx_http_complex_value_t,
-    ngx_http_core_loc_conf_t, ngx_http_discard_request_body, ngx_http_map_uri_to_path,
-    ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header, ngx_list_part_t,
-    ngx_list_push, ngx_list_t, ngx_log_t, ngx_palloc, ngx_str_t, ngx_table_elt_t, NGX_ERROR,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_HTTP_SATISFY_ANY, NGX_OK,
+    ngx_buf_t, ngx_chain_t, ngx_connection_t, ngx_hash_key, ngx_http_complex_value,
+    ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_discard_request_body,
+    ngx_http_get_variable, ngx_http_map_uri_to_path, ngx_http_output_filter, ngx_http_request_t,
+    ngx_http_send_header, ngx_list_part_t, ngx_list_push, ngx_list_t, ngx_log_t, ngx_palloc,
+    ngx_str_t, ngx_table_elt_t, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK,
+    NGX_HTTP_SATISFY_ANY, NGX_OK,
 };
 use ngx::core::Pool;
 use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
@@ -308,6 +309,19 @@ impl Request {
         let rc = unsafe { ngx_http_complex_value(self.as_ptr(), value, &mut text) };
         // SAFETY: the bytes lie in the request's pool or in the configuration, not in `text`.
         (rc == NGX_OK as isize).then(|| unsafe { &*ptr::from_ref(text.as_bytes()) })
+    }
+
+    /// The value of a variable, looked up by its name in lower case; `None` where it has none.
+    pub fn variable(&self, name: &'static str) -> Option<&[u8]> {
+        let mut name = static_string(name);
+        // SAFETY: the request is alive, and nginx does not change the name. Its value, where it is
+        // valid, has as many bytes as it says, in the request's pool or longer-lived memory.
+        unsafe {
+            let hash = ngx_hash_key(name.data, name.len);
+            let value = ngx_http_get_variable(self.as_ptr(), &mut name, hash).as_ref()?;
+            let is_found = value.valid() != 0 && value.not_found() == 0 && value.len() > 0;
+            is_found.then(|| std::slice::from_raw_parts(value.data, value.len() as usize))
+        }
     }
 
     /// Evaluates a path with variables for this request, null-terminated; `None` if nginx has no

@@ -63,7 +63,7 @@ mod zone;
 pub use self::credentials::{Credentials, CredentialsConf};
 pub use self::error::{ConfError, ErrorAt, SettingsError};
 pub use self::line::{Host, Line, ValueKind};
-pub use self::location::{Auth, LocationConf};
+pub use self::location::{Auth, LocationConf, CLIENT_CERTIFICATE};
 pub use self::memcached::{MemcachedConf, MemcachedSettings};
 pub use self::position::Position;
 pub use self::proxy::{ProxyError, ProxySettings};

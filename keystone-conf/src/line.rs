@@ -358,6 +358,15 @@ impl<'a, V: Clone> Line<'a, V> {
         self.compile(self.argument(), ValueKind::Text)
     }
 
+    /// A certificate of the client: a constant would be that of all clients.
+    pub(crate) fn client_certificate(&mut self) -> Read<V> {
+        let text = self.word()?;
+        if !value::has_variables(&text) {
+            return Err(self.invalid(&text, ValueError::Word("a value with variables")));
+        }
+        self.compile(self.argument(), ValueKind::Text)
+    }
+
     /// An ACL; one without variables is read now.
     pub(crate) fn acl(&mut self, kind: AclKind) -> Read<AclValue<V>> {
         let text = self.argument();

@@ -42,6 +42,8 @@ pub struct LocationConf<V> {
     pub require: Option<Vec<V>>,
     /// `keystone_enforce_token_bind`.
     pub token_bind: Option<BindMode>,
+    /// `keystone_client_certificate`.
+    pub client_certificate: Option<V>,
     /// `keystone_service_token_roles`.
     pub service_token_roles: Option<Vec<String>>,
     /// `keystone_service_token_roles_required`.
@@ -77,6 +79,7 @@ impl<V> Default for LocationConf<V> {
             require_roles: None,
             require: None,
             token_bind: None,
+            client_certificate: None,
             service_token_roles: None,
             service_token_roles_required: None,
             service_types: None,
@@ -103,6 +106,7 @@ impl<V: Clone> LocationConf<V> {
             require_roles,
             require,
             token_bind,
+            client_certificate,
             service_token_roles,
             service_token_roles_required,
             service_types,
@@ -121,6 +125,7 @@ impl<V: Clone> LocationConf<V> {
         inherit(require_roles, &outer.require_roles);
         inherit(require, &outer.require);
         inherit(token_bind, &outer.token_bind);
+        inherit(client_certificate, &outer.client_certificate);
         inherit(service_token_roles, &outer.service_token_roles);
         inherit(service_token_roles_required, &outer.service_token_roles_required);
         inherit(service_types, &outer.service_types);
@@ -180,6 +185,11 @@ impl<V> LocationConf<V> {
         self.token_bind.as_ref().unwrap_or(&BindMode::Permissive)
     }
 
+    /// The certificate of the client, where it is not [`CLIENT_CERTIFICATE`].
+    pub fn client_certificate(&self) -> Option<&V> {
+        self.client_certificate.as_ref()
+    }
+
     /// The roles of which a service token holds one; never empty.
     pub fn service_token_roles(&self) -> &[String] {
         static DEFAULT: LazyLock<[String; 1]> = LazyLock::new(|| ["service".to_owned()]);
@@ -231,3 +241,7 @@ impl<V> LocationConf<V> {
         self.cache_control.unwrap_or(true)
     }
 }
+
+/// The name of the variable that has the certificate of the client by default. It is read where it
+/// matters: an nginx without TLS does not have it.
+pub const CLIENT_CERTIFICATE: &str = "ssl_client_raw_cert";

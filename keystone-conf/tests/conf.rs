@@ -178,6 +178,11 @@ fn what_a_directive_refuses_reads_as_nginx_says_it() {
              \"prometheus\"",
         ),
         (
+            "keystone_client_certificate /etc/nginx/client.pem",
+            "invalid value \"/etc/nginx/client.pem\" in \"keystone_client_certificate\" directive, \
+             it must be a value with variables",
+        ),
+        (
             "keystone_service_path v2.1",
             "invalid value \"v2.1\" in \"keystone_service_path\" directive, it must be a path that \
              begins with \"/\"",

@@ -15,7 +15,7 @@ use super::limits::{idle_limits, IdleLimit};
 use crate::net::Resolver;
 use crate::HttpKeystoneModule;
 
-pub use keystone_conf::Auth;
+pub use keystone_conf::{Auth, CLIENT_CERTIFICATE};
 
 /// The directives of one level, and, once merged, of all levels around it.
 pub type LocationConf = keystone_conf::LocationConf<Value>;

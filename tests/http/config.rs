@@ -86,6 +86,7 @@ fn every_directive_in_every_context() {
         "keystone_cache_control off;",
         "keystone_early on;",
         "keystone_token $http_x_auth_token ${cookie_keystone} $arg_temp $keystone_bearer a$host;",
+        "keystone_client_certificate $http_x_ssl_client_cert;",
     ]
     .join("\n");
     let limit = [
@@ -226,6 +227,11 @@ fn bad_values() {
         "keystone_token $keystone_user_id;",
         "keystone_token $arg_a $arg_a;",
         "keystone_token ${a-b};",
+        "keystone_client_certificate;",
+        "keystone_client_certificate \"\";",
+        "keystone_client_certificate /etc/nginx/client.pem;",
+        "keystone_client_certificate $ssl_client_raw_cert $http_x_ssl_client_cert;",
+        "keystone_client_certificate ${a-b};",
         "keystone_service_path;",
         "keystone_service_path \"\";",
         "keystone_service_path v2.1/servers;",

@@ -30,6 +30,7 @@ mod h_vouching;
 mod http2;
 mod http3;
 mod i_bind;
+mod i_certificate;
 mod identity_client;
 mod leases;
 mod logs;

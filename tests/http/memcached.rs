@@ -2,7 +2,7 @@
 
 mod entries;
 mod failures;
-mod fleet;
+pub mod fleet;
 mod revocation;
 mod sharing;
 

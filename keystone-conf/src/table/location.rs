@@ -62,6 +62,13 @@ impl<V: Clone + 'static> Table<V> {
         )
         .by_default("permissive"),
         Directive::location(
+            c"keystone_client_certificate",
+            "The client's certificate, for tokens that are bound to one.",
+            |l, conf| l.set(&mut conf.client_certificate, Line::client_certificate),
+        )
+        .only_in(Contexts::ServerAndLocation)
+        .by_default("$ssl_client_raw_cert"),
+        Directive::location(
             c"keystone_service_token_roles",
             "Roles of which a service token must hold one.",
             |l, conf| l.set(&mut conf.service_token_roles, Line::names),

@@ -196,6 +196,12 @@ impl Payload {
         self
     }
 
+    /// Bound to the certificate of a client, of this PEM, as Keystone 30 does.
+    pub fn bound_to_certificate(self, pem: &str) -> Self {
+        let thumbprint = URL_SAFE.encode(openssl::sha::sha256(pem.as_bytes()));
+        self.with("/oauth2_credential", json!({ "x5t#S256": thumbprint }))
+    }
+
     /// With the catalog of auth_token's tests.
     pub fn catalog(mut self) -> Self {
         let url = |port: u16| format!("http://127.0.0.1:{port}/v1/tenant_id1");

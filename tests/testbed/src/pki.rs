@@ -252,6 +252,15 @@ impl TlsFiles {
         Ok(files)
     }
 
+    /// Another client's certificate, which this authority has issued, in the files `NAME.pem` and
+    /// `NAME.key`. The key is that of all.
+    pub fn client(&self, name: &str, serial: u32) -> Result<Pair> {
+        let pair = self.authority.renew(&self.authority, &Shape::client(name).serial(serial))?;
+        self.write(&format!("{name}.pem"), &pair.pem()?)?;
+        self.write(&format!("{name}.key"), &pair.key_pem()?)?;
+        Ok(pair)
+    }
+
     /// Path of the CA's certificate.
     pub fn ca(&self) -> PathBuf {
         self.dir.join("ca.pem")

@@ -9,6 +9,7 @@ pub mod service;
 use std::path::{Component, Path, PathBuf};
 
 use keystone_conf::{ConfError, Position};
+use keystone_token::policy::CERTIFICATE;
 
 use self::level::{is_of_module, Level};
 use self::reader::{Directive, Disk, Problem, ReadError};
@@ -34,8 +35,8 @@ pub struct Conf {
     pub services: Vec<Service>,
     /// How many servers there are, and how many of them ask for tokens.
     pub servers: (usize, usize),
-    /// nginx's own directives that open a way around what the module promises, where tokens are
-    /// asked for.
+    /// Directives that open a way around what the module promises, or make it refuse what it should
+    /// not, where tokens are asked for.
     pub hazards: Vec<Hazard>,
     /// What could not be read: files that are included, or what is not of nginx's syntax.
     pub unreadable: Vec<Problem>,
@@ -47,18 +48,22 @@ pub struct Conf {
     signing_dir: PathBuf,
 }
 
-/// A directive of nginx's, and where it was found.
+/// A directive that does harm, and where it was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Hazard {
     pub kind: HazardKind,
     pub position: Position,
 }
 
-/// Why a directive of nginx is a [`Hazard`].
+/// Why a directive is a [`Hazard`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HazardKind {
+    /// `keystone_client_certificate` with a header of the request
+    CertificateHeader,
     /// `ignore_invalid_headers off`
     InvalidHeaders,
+    /// A certificate of the client is wanted from nginx, which asks for none.
+    NoClientCertificate,
     /// `post_action`
     PostAction,
     /// `keystone_token` with an argument of the query
@@ -72,6 +77,9 @@ impl Hazard {
             ("ignore_invalid_headers", Some("off")) => HazardKind::InvalidHeaders,
             ("keystone_token", _) if directive.arguments.iter().any(|it| is_argument(it)) => {
                 HazardKind::TokenInQuery
+            }
+            (CLIENT_CERTIFICATE, Some(value)) if value.contains("$http_") => {
+                HazardKind::CertificateHeader
             }
             ("post_action", Some(target)) if target != "off" => HazardKind::PostAction,
             _ => return None,
@@ -168,6 +176,7 @@ impl Conf {
         self.servers.1 += 1;
         self.note_hazards(http, false);
         self.note_hazards(block, true);
+        self.note_missing_certificate(http, block);
         let user = format!("server at {}", directive.position);
         let service = Service::new(&level, &self.signing_dir, user);
         if let Some(known) = self.services.iter_mut().find(|it| it.settings == service.settings) {
@@ -252,6 +261,45 @@ impl Conf {
         }
     }
 }
+
+impl Conf {
+    /// Notes the directive by which a server wants certificates of its clients, if nginx does not ask
+    /// clients for them.
+    fn note_missing_certificate(&mut self, http: &[Directive], block: &[Directive]) {
+        let first = |it: &Directive| it.arguments.first().cloned().unwrap_or_default();
+        let verify = block.iter().chain(http).find(|it| it.name == "ssl_verify_client");
+        if verify.is_some_and(|it| first(it) != "off") {
+            return;
+        }
+        let mut all = Vec::new();
+        http.iter().filter(|it| it.block.is_none()).for_each(|it| all.push(it));
+        collect(block, &mut all);
+        let of_nginx = |it: &Directive| match it.name.as_str() {
+            CLIENT_CERTIFICATE => first(it).contains("$ssl_client_"),
+            "keystone_enforce_token_bind" => {
+                first(it) == CERTIFICATE && all.iter().all(|it| it.name != CLIENT_CERTIFICATE)
+            }
+            _ => false,
+        };
+        if let Some(directive) = all.iter().find(|it| of_nginx(it)) {
+            let position = directive.position.clone();
+            let hazard = Hazard { kind: HazardKind::NoClientCertificate, position };
+            if !self.hazards.contains(&hazard) {
+                self.hazards.push(hazard);
+            }
+        }
+    }
+}
+
+/// All directives of a block, and of those in it.
+fn collect<'a>(block: &'a [Directive], all: &mut Vec<&'a Directive>) {
+    for directive in block {
+        all.push(directive);
+        collect(directive.block.as_deref().unwrap_or_default(), all);
+    }
+}
+
+const CLIENT_CERTIFICATE: &str = "keystone_client_certificate";
 
 /// The absolute path of `nginx.conf`: the commands in the report must work from any directory.
 ///

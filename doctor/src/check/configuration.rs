@@ -131,6 +131,16 @@ fn servers(conf: &Conf) -> Option<Check> {
 
 fn hazard(hazard: &Hazard) -> Check {
     let check = match hazard.kind {
+        HazardKind::CertificateHeader => Check::warn(
+            "configuration.certificate_header",
+            "certificate header",
+            "keystone_client_certificate is a header of the request",
+        )
+        .meaning(
+            "every client that reaches nginx can send this header, with the certificate of the \
+             owner of a stolen token",
+        )
+        .fix("let the TLS terminator set the header in every request, and only it connect to nginx"),
         HazardKind::InvalidHeaders => Check::warn(
             "configuration.ignore_invalid_headers",
             "invalid headers",
@@ -141,6 +151,13 @@ fn hazard(hazard: &Hazard) -> Check {
              every spelling that it knows, but an application may fold names in a way of its own",
         )
         .fix("ignore_invalid_headers on;    # nginx's default"),
+        HazardKind::NoClientCertificate => Check::warn(
+            "configuration.client_certificate",
+            "client certificate",
+            "the server does not ask clients for certificates",
+        )
+        .meaning("every token that is bound to a certificate is refused: the result is bind_failed")
+        .fix("ssl_verify_client optional; ssl_client_certificate FILE;"),
         HazardKind::PostAction => Check::warn(
             "configuration.post_action",
             "post_action",

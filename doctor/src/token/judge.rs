@@ -4,6 +4,7 @@ use keystone_token::cms::Signers;
 use keystone_token::format::TokenFormat;
 use keystone_token::identity::Identity;
 use keystone_token::online::{self, Answer, OnlineRules};
+use keystone_token::policy::CERTIFICATE;
 use keystone_token::result::AuthResult;
 use keystone_token::revocation::RevocationList;
 use keystone_token::time::format_utc;
@@ -379,13 +380,21 @@ impl<'a> Judge<'a> {
                               request; else the result is access_rules",
             ));
         }
-        if identity.bind.as_ref().is_some_and(|bind| !bind.is_empty()) {
+        let binds = || identity.bind.iter().flatten();
+        if binds().any(|(mechanism, _)| mechanism != CERTIFICATE) {
             self.checks.push(
                 Check::warn(id, title, "it is bound to another authentication").meaning(
                     "what comes of it depends on keystone_enforce_token_bind: the result may \
                               be bind_failed",
                 ),
             );
+        }
+        for (_, thumbprint) in binds().filter(|(mechanism, _)| mechanism == CERTIFICATE) {
+            let detail = format!("it is bound to the client certificate {thumbprint}");
+            self.checks.push(Check::warn(id, title, detail).meaning(
+                "it passes only if nginx sees this certificate (keystone_client_certificate); else \
+                 the result is bind_failed",
+            ));
         }
         if identity.roles.is_empty() {
             self.checks.push(Check::warn(id, title, "it has no roles").meaning(

@@ -67,6 +67,58 @@ fn tokens_in_arguments_are_reported() {
 }
 
 #[test]
+fn a_certificate_that_nobody_asks_for_or_that_anybody_can_send_is_reported() {
+    let check = |lines: &str| {
+        let mut gateway = Gateway::new();
+        gateway.more = lines.into();
+        gateway.check()
+    };
+    let (unasked, header) =
+        ("configuration.client_certificate", "configuration.certificate_header");
+    for (lines, id, text) in [
+        (
+            "server { keystone_auth on; keystone_client_certificate $ssl_client_raw_cert; }",
+            unasked,
+            "ssl_verify_client",
+        ),
+        (
+            "server { keystone_auth on;
+             location /a { keystone_enforce_token_bind oauth2_credential; } }",
+            unasked,
+            "bind_failed",
+        ),
+        (
+            "server { keystone_auth on; ssl_verify_client off;
+             keystone_enforce_token_bind oauth2_credential; }",
+            unasked,
+            "bind_failed",
+        ),
+        (
+            "server { keystone_auth on; keystone_client_certificate $http_x_ssl_client_cert; }",
+            header,
+            "stolen token",
+        ),
+    ] {
+        let outcome = check(lines);
+        assert_eq!(outcome.code, 0, "{}", outcome.human);
+        outcome.says(id, "warn", text);
+    }
+    for lines in [
+        "server { keystone_auth on; }",
+        "server { keystone_client_certificate $ssl_client_raw_cert; }",
+        "ssl_verify_client optional_no_ca;
+         server { keystone_auth on; keystone_enforce_token_bind oauth2_credential; }",
+        "server { keystone_auth on; ssl_verify_client optional_no_ca;
+         keystone_client_certificate $ssl_client_escaped_cert; }",
+    ] {
+        let outcome = check(lines);
+        for id in [unasked, header] {
+            assert!(!outcome.json.to_string().contains(id), "{lines}: {}", outcome.human);
+        }
+    }
+}
+
+#[test]
 fn keystone_is_not_asked_over_the_network_without_tls() {
     let mut gateway = Gateway::new();
     // Neither leaves this machine: the one address is its own, the other name cannot be.

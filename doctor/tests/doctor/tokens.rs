@@ -190,6 +190,7 @@ fn what_the_location_decides_is_named() {
     for (payload, text) in [
         (Payload::v3().access_rules(rules), "keystone_service_type"),
         (Payload::v3().bind("kerberos", "me@REALM"), "keystone_enforce_token_bind"),
+        (Payload::v3().bound_to_certificate("PEM"), "keystone_client_certificate"),
         (Payload::v3_unscoped(), "keystone_require_role"),
     ] {
         let token = payload.pki(&gateway.pki.signing).unwrap();

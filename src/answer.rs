@@ -6,18 +6,17 @@
 //! alone: a redirect makes nginx forget the request's context, and without that there is nothing to
 //! replace.
 
-use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use keystone_token::result::AuthResult;
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
-    ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t, ngx_str_t,
-    ngx_table_elt_t, NGX_ERROR, NGX_HTTP_BAD_REQUEST, NGX_HTTP_FORBIDDEN,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_FOUND, NGX_HTTP_PRECONDITION_FAILED,
-    NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED,
+    ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t, NGX_ERROR,
+    NGX_HTTP_BAD_REQUEST, NGX_HTTP_FORBIDDEN, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_FOUND,
+    NGX_HTTP_PRECONDITION_FAILED, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_UNAUTHORIZED,
 };
 
-use crate::conf::location::{Auth, LocationConf};
+use crate::challenge;
 use crate::conf::server::ServerConf;
 use crate::context::Context;
 use crate::net::catch_panic;
@@ -40,21 +39,11 @@ const ERROR: isize = NGX_ERROR as isize;
 
 /// 401, with `WWW-Authenticate`.
 pub fn unauthorized(request: &Request, context: &Context, server: &ServerConf) -> isize {
-    let Some(header) = request.add_response_header(CHALLENGE, challenge(server)) else {
-        return ERROR;
-    };
-    // SAFETY: the request is alive, and so is the header, which lies in its pool.
-    unsafe {
-        let headers_out = &mut (*request.as_ptr()).headers_out;
-        // Where `satisfy any` lets the request pass after all, nginx takes the headers back that
-        // it finds here.
-        #[cfg(nginx1_23_0)]
-        {
-            (*header.as_ptr()).next = headers_out.www_authenticate;
-        }
-        headers_out.www_authenticate = header.as_ptr();
+    let result = context.result.get().unwrap_or(AuthResult::NoToken);
+    match challenge::announce(request, &server.challenges, result) {
+        Some(()) => refuse(context, NGX_HTTP_UNAUTHORIZED),
+        None => ERROR,
     }
-    refuse(context, NGX_HTTP_UNAUTHORIZED)
 }
 
 /// 403, with Keystone's JSON.
@@ -83,11 +72,6 @@ fn body(status: usize) -> Option<&'static str> {
         NGX_HTTP_SERVICE_UNAVAILABLE => Some(UNAVAILABLE),
         _ => None,
     }
-}
-
-fn challenge(server: &ServerConf) -> ngx_str_t {
-    // The configuration outlives every request that it serves.
-    ngx_str_t { len: server.challenge.len(), data: server.challenge.as_ptr().cast_mut() }
 }
 
 /// Puts the two filters in front of those that nginx has. Called once for each configuration.
@@ -156,8 +140,10 @@ fn prepare_header(request: &Request) {
             None => context.refusal.set(None),
         }
     }
+    #[cfg(not(nginx1_23_0))]
+    challenge::take_back(request);
     if status == 401 {
-        add_challenge(request);
+        challenge::complete(request);
     }
     // A page of `error_page` may be in another location.
     let redirected = || request.is_internal().then(|| Context::find(request)).flatten();
@@ -178,19 +164,6 @@ fn set_json(request: &Request, body: &'static str) {
     if let Some(length) = unsafe { headers_out.content_length.as_mut() } {
         length.hash = 0;
         headers_out.content_length = std::ptr::null_mut();
-    }
-}
-
-/// A 401 of an upstream, or of another module, names the identity service as well.
-fn add_challenge(request: &Request) {
-    let (Some(location), Some(server)) = (request.location(), request.server()) else { return };
-    let announced = request.response_headers().any(|(name, value)| {
-        name.eq_ignore_ascii_case(CHALLENGE.to_bytes())
-            && value.get(..SCHEME.len()).is_some_and(|v| v.eq_ignore_ascii_case(SCHEME.as_bytes()))
-    });
-    if LocationConf::auth(location) != Auth::Off && !announced {
-        let _: Option<std::ptr::NonNull<ngx_table_elt_t>> =
-            request.add_response_header(CHALLENGE, challenge(server));
     }
 }
 
@@ -234,8 +207,6 @@ fn replace_body(request: &Request, chain: *mut ngx_chain_t) -> *mut ngx_chain_t 
     link
 }
 
-const CHALLENGE: &CStr = c"WWW-Authenticate";
-const SCHEME: &str = "Keystone ";
 const JSON: &str = "application/json";
 
 /// Keystone's own words, as auth_token has them.

@@ -13,6 +13,7 @@ mod authz;
 mod cache_control;
 #[cfg(ngx_feature = "http_cache")]
 mod cache_variant;
+mod challenge;
 mod client_address;
 mod conf;
 mod context;

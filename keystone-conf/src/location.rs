@@ -170,6 +170,12 @@ impl<V> LocationConf<V> {
         self.early.unwrap_or(false)
     }
 
+    /// Whether the user token may be that of `Authorization: Bearer`.
+    pub fn takes_bearer(&self) -> bool {
+        let sources = self.token_sources().map(|sources| &sources[..]).unwrap_or_default();
+        sources.iter().any(|source| matches!(source, TokenSource::Bearer))
+    }
+
     /// The demands on roles, none by default.
     pub fn require_roles(&self) -> &[Vec<String>] {
         self.require_roles.as_deref().unwrap_or_default()

@@ -12,6 +12,7 @@ use super::directive::{self, Value};
 use super::early_return::location_that_returns;
 use super::error::{LocationError, SetupError};
 use super::limits::{idle_limits, IdleLimit};
+use crate::challenge::Challenges;
 use crate::net::Resolver;
 use crate::HttpKeystoneModule;
 
@@ -114,7 +115,7 @@ fn require_service(cf: &mut ngx_conf_t, location: &LocationConf) -> Result<(), S
     }
     let auth_uri = server.announced_uri()?;
     if server.service.is_none() {
-        server.challenge = format!("Keystone uri=\"{}\"", auth_uri.as_str());
+        server.challenges = Challenges::new(auth_uri.as_str());
         let resolver = resolver(cf);
         server.service = Some(main.service(cf, server, resolver)?);
     }

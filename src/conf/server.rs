@@ -6,6 +6,8 @@ use std::ops::Deref;
 use nginx_sys::ngx_conf_t;
 use ngx::core::NGX_CONF_OK;
 
+use crate::challenge::Challenges;
+
 /// The configuration of a server.
 #[derive(Default)]
 pub struct ServerConf {
@@ -14,7 +16,7 @@ pub struct ServerConf {
     /// The identity service's index in the main configuration, once a location asks for it.
     pub service: Option<usize>,
     /// What is announced to a client without a valid token, made of the auth URI with `service`.
-    pub challenge: String,
+    pub challenges: Challenges,
 }
 
 impl Deref for ServerConf {

@@ -1,6 +1,7 @@
 //! Tokens that are bound to the certificate of a client (RFC 8705), as Keystone's OAuth 2.0 issues
 //! them: they pass with that certificate only, wherever the answer about them lies.
 
+mod bearer;
 mod caches;
 mod terminator;
 

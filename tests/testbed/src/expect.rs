@@ -98,10 +98,24 @@ pub const NO_SERVICE: (&str, &str) = ("X-Service-Identity-Status", "Invalid");
 /// The whole 401 of the reference, and nothing in it that tells why.
 #[track_caller]
 pub fn refused(answer: &Response) {
+    refused_with(answer, &[]);
+}
+
+/// The same of a location that takes Bearer tokens, if the client has sent a token or not.
+#[track_caller]
+pub fn refused_with_bearer(answer: &Response, has_token: bool) {
+    let error = if has_token { ", error=\"invalid_token\"" } else { "" };
+    refused_with(answer, &[format!("Bearer realm=\"{AUTH_URI}\"{error}")]);
+}
+
+#[track_caller]
+fn refused_with(answer: &Response, more: &[String]) {
     refusal(answer, 401, "Unauthorized", "The request you have made requires authentication.");
-    let challenge = format!("Keystone uri=\"{AUTH_URI}\"");
+    let keystone = format!("Keystone uri=\"{AUTH_URI}\"");
+    let wanted: Vec<_> =
+        [&keystone].into_iter().chain(more).map(|challenge| challenge.as_bytes()).collect();
     let challenges: Vec<_> = answer.headers.all("WWW-Authenticate").collect();
-    assert_eq!(challenges, [challenge.as_bytes()]);
+    assert_eq!(challenges, wanted);
     assert_eq!(answer.header("Content-Type"), Some("application/json"));
 }
 

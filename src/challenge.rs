@@ -1,0 +1,126 @@
+//! What a 401 announces: how a client gets in.
+//!
+//! OpenStack's clients look for `Keystone uri="..."`, which every location announces. One that takes
+//! Bearer tokens announces the scheme of RFC 6750 as well, in a second header: clients of either
+//! kind read the challenge that they know, and some of them read only the beginning of a header.
+
+use std::ffi::CStr;
+
+use keystone_token::result::AuthResult;
+use nginx_sys::ngx_str_t;
+#[cfg(not(nginx1_23_0))]
+use nginx_sys::ngx_table_elt_t;
+
+use crate::conf::location::{Auth, LocationConf};
+#[cfg(not(nginx1_23_0))]
+use crate::request::element_pointers;
+use crate::request::Request;
+
+/// The challenges of a server.
+#[derive(Default)]
+pub struct Challenges {
+    keystone: String,
+    bearer: String,
+    /// For a client whose token is refused.
+    invalid_token: String,
+}
+
+impl Challenges {
+    /// Those of a server with this `keystone_auth_uri`.
+    pub fn new(auth_uri: &str) -> Self {
+        let bearer = format!("Bearer realm=\"{auth_uri}\"");
+        Self {
+            keystone: format!("Keystone uri=\"{auth_uri}\""),
+            invalid_token: format!("{bearer}, error=\"invalid_token\""),
+            bearer,
+        }
+    }
+
+    /// That of RFC 6750. It tells a client whether its token is the reason, and so whether another
+    /// one may help.
+    fn bearer(&self, result: Option<AuthResult>) -> &str {
+        match result {
+            // With a bad service token, the client's own token is a good one.
+            None | Some(AuthResult::BadServiceToken | AuthResult::NoToken | AuthResult::Ok) => {
+                &self.bearer
+            }
+            Some(_) => &self.invalid_token,
+        }
+    }
+}
+
+/// Adds the challenges of the location to a 401 of the module, which has this result; `None` where
+/// nginx has no memory.
+pub fn announce(request: &Request, challenges: &Challenges, result: AuthResult) -> Option<()> {
+    let bearer = takes_bearer(request).then(|| challenges.bearer(Some(result)));
+    for challenge in [Some(challenges.keystone.as_str()), bearer].into_iter().flatten() {
+        let header = request.add_response_header(NAME, value(challenge))?;
+        // SAFETY: the request is alive, and so is the header, which lies in its pool.
+        unsafe {
+            let headers_out = &mut (*request.as_ptr()).headers_out;
+            // Where `satisfy any` lets the request pass after all, nginx takes the headers back that
+            // it finds here.
+            #[cfg(nginx1_23_0)]
+            {
+                (*header.as_ptr()).next = headers_out.www_authenticate;
+            }
+            headers_out.www_authenticate = header.as_ptr();
+        }
+    }
+    Some(())
+}
+
+/// Adds the challenges that a 401 of an upstream, or of another module, does not have.
+pub fn complete(request: &Request) {
+    let (Some(location), Some(server)) = (request.location(), request.server()) else { return };
+    if LocationConf::auth(location) == Auth::Off {
+        return;
+    }
+    let bearer = takes_bearer(request).then(|| server.challenges.bearer(None));
+    let challenges = [Some(server.challenges.keystone.as_str()), bearer];
+    for challenge in challenges.into_iter().flatten() {
+        if !is_announced(request, challenge) {
+            let _ = request.add_response_header(NAME, value(challenge));
+        }
+    }
+}
+
+/// Before 1.23, nginx takes back one header only when a request passes after all.
+#[cfg(not(nginx1_23_0))]
+pub fn take_back(request: &Request) {
+    if !takes_bearer(request) {
+        return;
+    }
+    let own = || {
+        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
+        let headers =
+            unsafe { element_pointers(&raw const (*request.as_ptr()).headers_out.headers) };
+        // SAFETY: as above.
+        let headers = headers.map(|header| unsafe { &mut *header });
+        headers.filter(|header: &&mut ngx_table_elt_t| {
+            header.key.data == NAME.as_ptr().cast_mut().cast()
+        })
+    };
+    if own().any(|header| header.hash == 0) {
+        own().for_each(|header| header.hash = 0);
+    }
+}
+
+fn is_announced(request: &Request, challenge: &str) -> bool {
+    let scheme = challenge.split_inclusive(' ').next().unwrap_or_default();
+    request.response_headers().any(|(name, value)| {
+        name.eq_ignore_ascii_case(NAME.to_bytes())
+            && value.get(..scheme.len()).is_some_and(|v| v.eq_ignore_ascii_case(scheme.as_bytes()))
+    })
+}
+
+fn takes_bearer(request: &Request) -> bool {
+    request.location().is_some_and(LocationConf::takes_bearer)
+}
+
+fn value(challenge: &str) -> ngx_str_t {
+    // The configuration outlives every request that it serves.
+    ngx_str_t { len: challenge.len(), data: challenge.as_ptr().cast_mut() }
+}
+
+const NAME: &CStr = c"WWW-Authenticate";

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import urllib.parse
 import warnings
 
 warnings.simplefilter('ignore')  # eventlet says that it is old
@@ -42,7 +43,23 @@ class Server(BaseApplication):
 
     def load(self):
         from keystone.wsgi.api import application
-        return application
+        return WithClientCertificate(application)
+
+
+class WithClientCertificate:
+    """Hands Keystone the client's certificate where Apache's mod_ssl has it.
+
+    The TLS terminator in front sends it as nginx's $ssl_client_escaped_cert.
+    """
+
+    def __init__(self, application):
+        self.application = application
+
+    def __call__(self, environ, start_response):
+        certificate = environ.pop('HTTP_X_TEST_CLIENT_CERT', '')
+        if certificate:
+            environ['SSL_CLIENT_CERT'] = urllib.parse.unquote(certificate)
+        return self.application(environ, start_response)
 
 
 def end_at_eof():

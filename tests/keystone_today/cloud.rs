@@ -19,6 +19,9 @@ pub struct Cloud {
     pub oracle: Oracle,
 }
 
+/// A user of project demo who gets access tokens with a certificate.
+pub const ROBOT: &str = "robot";
+
 static CLOUD: Mutex<Option<Arc<Cloud>>> = Mutex::new(None);
 
 /// The cloud; it is started with the first call, and ends with the program.
@@ -41,6 +44,8 @@ impl Cloud {
         // Most of the time goes into Python's imports.
         let oracle = std::thread::spawn(start_oracle);
         let fernet = Keystone::start().unwrap_or_else(|error| panic!("{error}"));
+        fernet.make_user(ROBOT, "demo", &["member"]).unwrap();
+        fernet.accept_certificates(ROBOT).unwrap();
         let (jws, brief) = std::thread::scope(|threads| {
             let jws = threads.spawn(|| fernet.beside(Issue::Jws));
             let brief = fernet.beside(Issue::BriefFernet).unwrap();

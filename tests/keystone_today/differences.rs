@@ -80,6 +80,40 @@ pub fn what_cannot_be_judged_is_not_invalid(told: &mut View) -> bool {
     differ
 }
 
+/// auth_token and oauth2_token do not look whether a token is bound to a certificate.
+pub fn a_bound_token_wants_its_certificate(told: &mut View) -> bool {
+    let passed = told.status == 200;
+    refuse(told);
+    passed
+}
+
+/// oauth2_token demands `Bearer` in this spelling; in HTTP, schemes are written in any case.
+pub fn a_scheme_is_written_in_any_case(told: &mut View, passed: &View, scheme: &str) -> bool {
+    let differ = told.status == 401;
+    told.clone_from(passed);
+    let authorization = told.headers.get_mut("authorization");
+    differ && authorization.is_some_and(|it| replace_scheme(it, scheme))
+}
+
+fn replace_scheme(authorization: &mut String, scheme: &str) -> bool {
+    let Some((_, token)) = authorization.split_once(' ') else { return false };
+    *authorization = format!("{scheme} {token}");
+    true
+}
+
+/// The application finds the token of `Authorization` in `X-Auth-Token`, where services look.
+pub fn the_token_is_in_x_auth_token_too(told: &mut View) -> bool {
+    let authorization = told.headers.get("authorization").cloned().unwrap_or_default();
+    let Some((_, token)) = authorization.split_once(' ') else { return false };
+    told.headers.insert("x-auth-token".into(), token.into()).is_none()
+}
+
+/// The filters for OAuth 2.0 do not say that what they let pass is valid.
+pub fn a_valid_token_is_confirmed(told: &mut View) -> bool {
+    let differ = told.status == 200;
+    told.headers.insert("x-identity-status".into(), "Confirmed".into()).is_none() && differ
+}
+
 /// 401 where the oracle lets it pass.
 fn refuse(told: &mut View) -> bool {
     let passed = told.headers.get("x-identity-status").is_some_and(|s| s == "Confirmed");

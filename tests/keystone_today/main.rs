@@ -9,5 +9,6 @@ mod differences;
 mod failures;
 mod gate;
 mod invalid;
+mod oauth;
 mod service_tokens;
 mod users;

@@ -21,9 +21,12 @@ MAX_HEAD = 1 << 20
 MAX_BODY = 16 << 20
 
 
-def serve(application, port, until_eof):
-    """Says on stdout which port of 127.0.0.1 it is, and serves until it is killed or stdin ends."""
-    server = Server(('127.0.0.1', port), application)
+def serve(application, port, until_eof, tls=None):
+    """Says on stdout which port of 127.0.0.1 it is, and serves until it is killed or stdin ends.
+
+    With tls, an SSLContext, it speaks TLS.
+    """
+    server = Server(('127.0.0.1', port), application, tls)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     if until_eof:
         threading.Thread(target=exit_at_eof, daemon=True).start()
@@ -79,12 +82,31 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address, application):
+    def __init__(self, address, application, tls=None):
         self.application = application
+        self.tls = tls
         super().__init__(address, Handler)
+
+    def get_request(self):
+        connection, address = super().get_request()
+        if self.tls:
+            # The handshake is for the thread that reads first.
+            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def handle_error(self, request, client_address):
         logging.exception('connection')
+
+
+class Input(io.BytesIO):
+    """A body that tells of its connection, as eventlet's does."""
+
+    def __init__(self, body, connection):
+        super().__init__(body)
+        self.connection = connection
+
+    def get_socket(self):
+        return self.connection
 
 
 class Handler(socketserver.StreamRequestHandler):
@@ -144,7 +166,7 @@ class Handler(socketserver.StreamRequestHandler):
         length = int(environ.get('CONTENT_LENGTH') or 0)
         if length > MAX_BODY:
             raise ValueError('request body too large')
-        environ['wsgi.input'] = io.BytesIO(self.rfile.read(length))
+        environ['wsgi.input'] = Input(self.rfile.read(length), self.connection)
         return environ
 
     def answer(self, environ, status, headers, body):

@@ -25,9 +25,11 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
 use serde_json::{json, Value};
 
-use crate::http::{send, Request, Response};
+use crate::http::{send, Client, Request, Response};
 use crate::port::Port;
 use crate::process::Process;
 use crate::temp::{mode, set_mode, TempDir};
@@ -177,6 +179,40 @@ impl Keystone {
         self.buy(json!({"identity": identity}))
     }
 
+    /// An OAuth 2.0 access token for one of alice's application credentials, which is the client.
+    pub fn access_token(&self, name: &str) -> Result<String> {
+        let part = |part| self.text(&["application_credentials", name, part]);
+        let credentials = STANDARD.encode(format!("{}:{}", part("id")?, part("secret")?));
+        let request = access_token_request(None);
+        let _writing = lock(&self.cloud.writing);
+        let request = request.header("Authorization", format!("Basic {credentials}"));
+        access_token_of(&send(self.address(), &request)?)
+    }
+
+    /// Lets a user get OAuth 2.0 access tokens, for the first of its projects, with a certificate
+    /// whose common name is its own.
+    pub fn accept_certificates(&self, user: &str) -> Result<()> {
+        let project = self.project(&self.text(&["users", user, "projects", "0"])?)?;
+        let path = format!("/v3/users/{}", self.user(user)?);
+        let body = json!({"user": {"default_project_id": project}}).to_string();
+        self.administer(Request::new("PATCH", &path).body(body.as_bytes()))?;
+        let rule = json!({
+            "local": [{"user": {"name": "{0}"}}],
+            "remote": [{"type": "SSL_CLIENT_SUBJECT_DN_CN"}],
+        });
+        let body = json!({"mapping": {"rules": [rule]}}).to_string();
+        let path = "/v3/OS-FEDERATION/mappings/oauth2_mapping";
+        self.administer(Request::new("PUT", path).body(body.as_bytes())).map(drop)
+    }
+
+    /// An access token for a user whose certificate was shown on the connection of this client, on
+    /// which a TLS terminator in front of Keystone listens.
+    pub fn bound_access_token(&self, client: &mut Client, user: &str) -> Result<String> {
+        let request = access_token_request(Some(&self.user(user)?));
+        let _writing = lock(&self.cloud.writing);
+        access_token_of(&client.send(&request)?)
+    }
+
     /// New EC2 credentials of a user for the first of its projects, for requests of S3: the access key and
     /// its secret.
     pub fn ec2_credentials(&self, user: &str) -> Result<(String, String)> {
@@ -314,6 +350,20 @@ impl Cloud {
             writing: Mutex::default(),
         }))
     }
+}
+
+/// A request of the client credentials grant.
+fn access_token_request(client: Option<&str>) -> Request {
+    let client = client.map(|id| format!("&client_id={id}")).unwrap_or_default();
+    Request::new("POST", "/v3/OS-OAUTH2/token")
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body(format!("grant_type=client_credentials{client}").as_bytes())
+}
+
+fn access_token_of(answer: &Response) -> Result<String> {
+    let token = answer.json().ok().filter(|json| json["token_type"] == "Bearer");
+    let token = token.and_then(|json| json["access_token"].as_str().map(str::to_owned));
+    token.ok_or_else(|| Error::Python(format!("Keystone gave no access token: {}", answer.text())))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

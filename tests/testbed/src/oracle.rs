@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::http::{send, Request, Response};
+use crate::http::{send, Client, Request, Response};
 use crate::process::Process;
 use crate::upstream::Seen;
 use crate::{During, Error, Result};
@@ -31,6 +32,17 @@ impl Oracle {
         let port = line.strip_prefix("PORT ").and_then(|port| port.trim().parse::<u16>().ok());
         let port = port.ok_or_else(|| Error::Python(format!("the oracle said {line:?}")))?;
         Ok(Self { _process: process, address: ([127, 0, 0, 1], port).into() })
+    }
+
+    /// Sends a request to one that speaks TLS, with the certificate and key of these files.
+    pub fn ask_tls(
+        &self,
+        request: &Request,
+        ca: &Path,
+        own: Option<(PathBuf, PathBuf)>,
+    ) -> Result<View> {
+        let mut client = Client::connect_tls(self.address, "localhost", ca, own)?;
+        Ok(View::of_oracle(&client.send(request)?))
     }
 
     /// Sends a request to auth_token.

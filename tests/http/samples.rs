@@ -143,6 +143,56 @@ fn tls_workers() {
 }
 
 #[test]
+fn oauth2() {
+    let identity = Identity::start(&Pki::new().unwrap()).unwrap();
+    let service = Upstream::start().unwrap();
+    let files = TlsFiles::new().unwrap();
+    let owner = files.client("owner", 21).unwrap().pem().unwrap();
+    files.client("other", 22).unwrap();
+    let path = |name: &str| files.path(name).display().to_string();
+    let mut sample = Sample::of_identity("oauth2.conf", &identity);
+    sample.set("listen 443 ssl;", "listen 127.0.0.1:@PORT@ ssl;");
+    sample.set("10.0.0.20:8774", &service.address().to_string());
+    sample.set("/etc/nginx/ssl/server.pem", &path("server.pem"));
+    sample.set("/etc/nginx/ssl/server.key", &path("server.key"));
+    sample.set("/etc/nginx/ssl/clients-ca.pem", &path("ca.pem"));
+    let nginx = sample.start(auto());
+
+    let (free, bound) = (new_fernet(), new_fernet());
+    identity.know(&free, &Payload::v3());
+    identity.know(&bound, &Payload::v3().bound_to_certificate(&owner));
+    let ask = |client: Option<&str>, path: &str, name: &str, value: &str| {
+        let own = client.map(|client| {
+            (files.path(&format!("{client}.pem")), files.path(&format!("{client}.key")))
+        });
+        let ca = files.ca();
+        let mut client = Client::connect_tls(nginx.address(), "localhost", &ca, own).unwrap();
+        client.send(&Request::get(path).header(name, value)).unwrap()
+    };
+    let [bearer_free, bearer_bound] = [&free, &bound].map(|token| format!("Bearer {token}"));
+    let (owner, other) = (Some("owner"), Some("other"));
+    for (client, path, name, value, status) in [
+        (None, "/servers", "Authorization", &bearer_free, 200),
+        (None, "/servers", "X-Auth-Token", &free, 200),
+        (owner, "/servers", "Authorization", &bearer_bound, 200),
+        (owner, "/servers", "X-Auth-Token", &bound, 200),
+        (other, "/servers", "Authorization", &bearer_bound, 401),
+        (None, "/servers", "X-Auth-Token", &bound, 401),
+        (owner, "/mtls/servers", "Authorization", &bearer_bound, 200),
+        (owner, "/mtls/servers", "X-Auth-Token", &bound, 401),
+        (other, "/mtls/servers", "Authorization", &bearer_bound, 401),
+        (owner, "/mtls/servers", "Authorization", &bearer_free, 401),
+    ] {
+        let answer = ask(client, path, name, value);
+        assert_eq!(answer.status, status, "{client:?} {path} {name}");
+        match status {
+            200 => expect::v3_user(&Seen::of(&answer).unwrap()),
+            _ => assert_eq!(answer.headers.all("WWW-Authenticate").count(), 2),
+        }
+    }
+}
+
+#[test]
 fn fernet_fleet() {
     let identity = Identity::start(&Pki::new().unwrap()).unwrap();
     let (objects, image) = (Upstream::start().unwrap(), Upstream::start().unwrap());

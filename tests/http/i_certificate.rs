@@ -6,13 +6,14 @@ mod caches;
 mod terminator;
 
 use std::net::SocketAddr;
+use std::process::Command;
 
 use keystone_testbed::expect;
 use keystone_testbed::http::{Client, Request, Response};
 use keystone_testbed::identity::Fault;
 use keystone_testbed::metrics::Metrics;
 use keystone_testbed::mint::{new_fernet, new_jws, Payload};
-use keystone_testbed::nginx::{check, Config};
+use keystone_testbed::nginx::{can_try_http_2, check, Config};
 use keystone_testbed::pki::TlsFiles;
 use keystone_testbed::port::Port;
 use keystone_testbed::upstream::Seen;
@@ -52,6 +53,11 @@ const WRONG: [Shows; 4] = [Shows::Other, Shows::Stranger, Shows::Nothing, Shows:
 
 impl Edge {
     fn start(change: impl FnOnce(Setup) -> Setup) -> Self {
+        Self::start_with("ssl", change)
+    }
+
+    /// With these parameters of `listen`.
+    fn start_with(listen: &str, change: impl FnOnce(Setup) -> Setup) -> Self {
         let files = TlsFiles::new().unwrap();
         let port = Port::free().unwrap();
         let owner = files.client("owner", 21).unwrap().pem().unwrap();
@@ -60,7 +66,7 @@ impl Edge {
         strangers.client("owner", 21).unwrap();
         let path = |name: &str| files.path(name).display().to_string();
         let server = format!(
-            "listen {} ssl; ssl_certificate {}; ssl_certificate_key {};
+            "listen {} {listen}; ssl_certificate {}; ssl_certificate_key {};
              ssl_client_certificate {}; ssl_verify_client optional_no_ca;",
             port.address(),
             path("server.pem"),
@@ -331,6 +337,33 @@ fn other_variables_of_nginx_have_it_too() {
         let token = edge.world.pki(&edge.bound());
         edge.passes(&token);
         edge.is_refused(&token);
+    }
+}
+
+#[test]
+fn over_http_2() {
+    if !can_try_http_2() {
+        return;
+    }
+    let edge = Edge::start_with("ssl http2", Setup::offline);
+    let header = format!("X-Auth-Token: {}", edge.world.pki(&edge.bound()));
+    let url = format!("https://{}/files/hello.txt", edge.tls);
+    let ask = |client: Option<&str>| {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--http2", "-H", &header, "--cacert"]).arg(edge.files.ca());
+        if let Some(client) = client {
+            command.arg("--cert").arg(edge.files.path(&format!("{client}.pem")));
+            command.arg("--key").arg(edge.files.path(&format!("{client}.key")));
+        }
+        command.args(["-o", "/dev/null", "-w", "%{http_version} %{http_code}\n"]);
+        // Several streams on one connection.
+        let output = command.args(["-o", "/dev/null", &url, &url]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for _ in 0..2 {
+        assert_eq!(ask(Some("other")), "2 401\n".repeat(2));
+        assert_eq!(ask(Some("owner")), "2 200\n".repeat(2));
+        assert_eq!(ask(None), "2 401\n".repeat(2));
     }
 }
 

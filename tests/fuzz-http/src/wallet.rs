@@ -84,12 +84,18 @@ impl Wallet {
         wallet.services.push(Token::bad(text));
 
         let fresh = || Payload::v3().expires_in(LONGEST_RUN).audit_ids(&[&new_audit_id()]);
+        // No client has a certificate.
+        let bound = || fresh().bound_to_certificate("a certificate");
+        let bound_online = new_uuid();
+        identities.iter().for_each(|identity| identity.know(&bound_online, &bound()));
         let revoked = fresh().pki(signer)?;
         identities.iter().for_each(|identity| identity.revoke_token(&revoked));
         let fernet = format!("gAAAAA{}", "Bd-_".repeat(40));
         let jws = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
         for text in [
             revoked,
+            bound().pki(signer)?,
+            bound_online,
             fresh().pki(&stranger.signing)?,
             fresh().pkiz(&stranger.signing)?,
             Payload::v2_unscoped().pki(signer)?,

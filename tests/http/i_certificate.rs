@@ -220,6 +220,32 @@ fn delay_tells_the_application_that_it_is_invalid() {
     expect::v3_user(&Seen::of(&edge.ask(Shows::Owner, &get)).unwrap());
 }
 
+/// Who asks is settled before other modules decide: a token without its certificate says nothing
+/// there either.
+#[test]
+fn with_keystone_early_no_identity_comes_before_the_certificate() {
+    let edge = Edge::start(|setup| {
+        setup.offline().location(
+            "/early/",
+            "satisfy any; allow all; keystone_auth on; keystone_early on; proxy_pass @UPSTREAM@;
+             proxy_set_header X-Early $keystone_user_id;",
+        )
+    });
+    for token in [edge.world.pki(&edge.bound()), edge.world.uuid(&edge.bound())] {
+        let get = Request::get("/early/").token(&token);
+        for _ in 0..2 {
+            for shows in WRONG {
+                let seen = Seen::of(&edge.ask(shows, &get)).unwrap();
+                expect::no_identity(&seen);
+                assert_eq!(seen.header("X-Early"), None, "{shows:?}");
+            }
+            let seen = Seen::of(&edge.ask(Shows::Owner, &get)).unwrap();
+            expect::v3_user(&seen);
+            assert_eq!(seen.header("X-Early").as_deref(), Some("user_id1"));
+        }
+    }
+}
+
 #[test]
 fn a_redirect_to_a_location_that_enforces() {
     let edge = Edge::start(|setup| {

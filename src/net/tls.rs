@@ -21,11 +21,16 @@ use openssl::ssl::{
 };
 use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
 use openssl::x509::X509VerifyResult;
-use openssl_sys::{SSL_CTX_get_cert_store, SSL_CTX_set1_cert_store, X509_STORE};
+use openssl_sys::{SSL_CTX_get_cert_store, SSL_CTX, X509_STORE};
 use thiserror::Error;
 
 use super::connection::{Action, PeerConnection};
 use super::error::{NetError, Phase};
+
+extern "C" {
+    // In OpenSSL since 1.1.1, and not among what openssl-sys declares by itself.
+    fn SSL_CTX_set1_cert_store(context: *mut SSL_CTX, store: *mut X509_STORE);
+}
 
 /// Everything that TLS connections of one configuration share. Cheap to clone.
 #[derive(Clone)]

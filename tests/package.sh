@@ -22,6 +22,8 @@ module=/usr/lib/nginx/modules/ngx_http_keystone_module.so
 documents=/usr/share/doc/$name
 signing_dir=/var/lib/nginx/keystone
 url=http://127.0.0.1
+# curl and openssl are what debian/tests needs, and dpkg-dev what autopkgtest needs for a source package.
+packages=(nginx curl openssl autopkgtest dpkg-dev)
 
 prepare() {
     need_root
@@ -46,7 +48,7 @@ prepare() {
     in_root apt-get update -qq
     apt_get install --simulate "/srv/$name.deb" >"$work/simulated"
     grep -q '^Inst nginx ' "$work/simulated" || fail "the package does not depend on nginx"
-    apt_get install --download-only nginx curl openssl "/srv/$name.deb" >"$work/download.log" 2>&1 \
+    apt_get install --download-only "${packages[@]}" "/srv/$name.deb" >"$work/download.log" 2>&1 \
         || fail "see $work/download.log"
 }
 
@@ -99,8 +101,7 @@ play() {
     echo public >"$root/srv/files/public/hello.txt"
     echo testbed-password >"$root/etc/keystone.password"
 
-    # curl and openssl are what debian/tests needs.
-    apt "nginx is installed" install nginx curl openssl
+    apt "nginx is installed" install "${packages[@]}"
     wait_for "nginx" curl -s "$url"
     files >"$work/files-before"
 
@@ -192,13 +193,16 @@ ends_with_its_test() {
     ! pgrep -f 'nginx -c /tmp'
 }
 
-# By the tests that the source package has, which need nothing but the package.
+# By the tests that the source package has, as Debian runs them.
 test_as_debian_does() {
-    cp -r "$work/source/tests" "$root/srv/tests"
-    in_root /srv/tests/gateway >"$work/gateway.log" 2>&1 || { cat "$work/gateway.log" >&2; fail "debian/tests/gateway fails"; }
+    mkdir "$root/srv/source"
+    cp -r "$work/source" "$root/srv/source/debian"
+    in_root autopkgtest --no-built-binaries /srv/source/ -- null >"$work/autopkgtest.log" 2>&1 \
+        || { tail -n 40 "$work/autopkgtest.log" >&2; fail "autopkgtest fails"; }
+    grep -q '^gateway  *PASS' "$work/autopkgtest.log" || fail "autopkgtest does not run debian/tests/gateway"
     wait_for "the nginx of debian/tests to end" ends_with_its_test
-    say "debian/tests passes"
-    rm -r "$root/srv/tests"
+    say "autopkgtest passes"
+    rm -r "$root/srv/source"
 }
 
 ask_on() {

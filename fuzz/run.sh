@@ -24,17 +24,23 @@ RUSTFLAGS=$flags CARGO_TARGET_DIR="$directory/target" \
     cargo build --locked --release --target "$host" --manifest-path "$here/Cargo.toml"
 
 mkdir -p "$directory/artifacts"
-for file in "$here"/targets/*.rs; do
-    target=$(basename "$file" .rs)
+export here host directory
+# shellcheck disable=SC2016 # for the shells that xargs starts, one a core
+run='
+    target=$1
+    shift
     corpus=$directory/corpus/$target
-    mkdir -p "$corpus"
-    echo "fuzz: $target"
     log=$directory/$target.log
+    mkdir -p "$corpus"
     "$directory/target/$host/release/$target" "$@" -artifact_prefix="$directory/artifacts/$target-" \
         -timeout=10 "$corpus" "$here/seeds/$target" >"$log" 2>&1 || {
         tail -n 40 "$log" >&2
         echo "fuzz: $target is broken by what is in $directory/artifacts; the whole output is in $log" >&2
-        exit 1
+        exit 255
     }
-    grep -E '^(Done|stat::)|DONE' "$log" || tail -n 2 "$log"
-done
+    result=$(grep -E "^(Done|stat::)|DONE" "$log" || tail -n 2 "$log")
+    printf "fuzz: %s\n%s\n" "$target" "$result"
+'
+for file in "$here"/targets/*.rs; do
+    basename "$file" .rs
+done | xargs -P "$(nproc)" -I TARGET sh -c "$run" sh TARGET "$@"

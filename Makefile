@@ -48,13 +48,20 @@ TEST_PACKAGES := python3 python3-venv curl openssl memcached rclone restic dupli
 # Debian's modules with which the module is tested together.
 NEIGHBOUR_PACKAGES := $(addprefix libnginx-mod-http-,dav-ext echo geoip geoip2 headers-more-filter image-filter js \
 	lua memc modsecurity ndk perl set-misc srcache-filter) geoip-database
+# Most tests over HTTP wait for an nginx, a timer or a service: so many run at a time.
+TEST_THREADS := $(shell echo $$((4 * $$(nproc))))
 # The tests over HTTP that run again with the nginx of other releases.
-CORE_TESTS := a_no_token:: b_offline:: cache:: e_online:: e_waiting:: e_ways:: edges:: f_headers:: g_delay:: \
+CORE_TESTS := --test-threads=$(TEST_THREADS) a_no_token:: b_offline:: cache:: e_online:: e_waiting:: e_ways:: edges:: f_headers:: g_delay:: \
 	http3:: nginx_ways:: partial_requests:: variables:: who_may_pass::
 # The same with Debian's modules. ModSecurity reads a body before the token is validated.
 NEIGHBOUR_TESTS := $(CORE_TESTS) --skip a_body_that_comes_while_the_request_waits
 # And with the module in nginx itself: where it stands among nginx's own counts for these.
-STATIC_TESTS := a_no_token:: cache:: caches:: e_ways:: f_headers:: g_delay::
+STATIC_TESTS := --test-threads=$(TEST_THREADS) a_no_token:: cache:: caches:: e_ways:: f_headers:: g_delay::
+ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross libclang-dev qemu-user
+# Those of the tests over HTTP that need neither answers in half a second, nor what nginx calls its
+# processes, both of which qemu spoils.
+ARM64_TESTS := --test-threads=4 a_no_token:: b_offline:: cache:: e_online:: e_waiting:: f_headers:: variables:: who_may_pass:: \
+	--skip after_a_reload --skip f01_a_request_of_which_no_header_stays --skip what_does_not_fit_is_found_in_the_zone
 LINT_PACKAGES := shellcheck
 FUZZ_PACKAGES := g++ libssl-dev pkg-config
 # Seconds for each fuzz target.
@@ -71,7 +78,8 @@ DIST := nginx-keystone-$(VERSION)
 # The oldest Rust that the module is built with.
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-# What "make build" builds.
+# What "make build" builds. The tools that other targets need are built together with these, by "with-"
+# and their name: cargo chooses the features of a crate by what it builds, and so they stay the same.
 BUILD_CRATES := -p ngx_http_keystone_module -p keystone-doctor
 
 # Appended to each build command.
@@ -81,71 +89,77 @@ fetch crates for the first build.' >&2; exit 1; }
 RUN_SUITE_SWIFT := KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) SUITE_SWIFT_DIR=$(SUITE_SWIFT) \
 	NGINX_BINARY=/usr/sbin/nginx $(TARGET)/release/keystone-suite-swift
 
+FOR_TESTS := RUST_TEST_THREADS=$(TEST_THREADS) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) PROMETHEUS_DIR=$(PROMETHEUS)
+
 say = printf '\n== %s\n' "$(1)"
+
+# Runs two commands that wait most of the time at once, and fails if one of them does.
+at_once = set -o pipefail; { $(1); } & first=$$!; code=0; { $(2); } || code=$$?; wait $$first && exit $$code
+
+# Builds the crates that options of cargo name, of which the module is one.
+define cargo_build
+@$(call say,Building the module for $(or $(NGINX),$(NGINX_SOURCE_DIR)))
+@cargo build --locked --release $(1) $(CARGO_FAILED)
+$(if $(NGINX),@tools/for-nginx.sh load '$(NGINX)' $(MODULE))
+@echo "The module is $(MODULE)"
+endef
 
 .PHONY: help
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-31s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-31s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: configure ## Build the module for Debian's nginx; for another one: make NGINX=/path/to/nginx NGINX_SOURCE=/path/to/its/sources
-	@$(call say,Building the module for $(or $(NGINX),$(NGINX_SOURCE_DIR)))
-	@cargo build --locked --release $(BUILD_CRATES) $(CARGO_FAILED)
-ifdef NGINX
-	@tools/for-nginx.sh load '$(NGINX)' $(MODULE)
-endif
-	@echo "The module is $(MODULE)"
+	$(call cargo_build,$(BUILD_CRATES))
+
+with-%: configure
+	$(call cargo_build,$(BUILD_CRATES) -p $*)
+
+# All crates, where most of them are needed.
+.PHONY: build-all
+build-all: configure
+	$(call cargo_build,--workspace)
 
 .PHONY: vendored
 vendored: packages ## Build the module, and an nginx 1.28 to load it, from crate nginx-src
 	@$(call say,Building nginx 1.28 and the module for it (a minute or two))
+# Cargo takes what was built for the other nginx where that is the same.
+	@test -e $(VENDORED) || test ! -e $(TARGET)/release || { mkdir -p $(VENDORED) && cp -a $(TARGET)/release $(VENDORED); }
 	env -u NGINX_SOURCE_DIR -u NGINX_BUILD_DIR NGX_CONFIGURE_ARGS=--with-http_dav_module \
 		cargo build --locked --release --features vendored --target-dir $(VENDORED) $(CARGO_FAILED)
 
 .PHONY: demo
-demo: build ## Show the module with a small identity service and several tokens
-	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
+demo: with-keystone-testbed ## Show the module with a small identity service and several tokens
 	@$(call say,The demo)
 	KEYSTONE_MODULE=$(MODULE) $(TARGET)/release/keystone-testbed demo
 
 .PHONY: demo-keystone
-demo-keystone: build keystone ## Show the module with a real Keystone: get a token, use it, revoke it
-	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
+demo-keystone: with-keystone-testbed keystone ## Show the module with a real Keystone: get a token, use it, revoke it
 	@$(call say,The demo with a real Keystone)
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-keystone
 
 .PHONY: demo-swift
-demo-swift: build keystone ## Show the module with Swift's client: store objects in files, share them
-	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
+demo-swift: with-keystone-testbed keystone ## Show the module with Swift's client: store objects in files, share them
 	@$(call say,The demo with Swift's client)
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
-test: build vendored oracle keystone suite-swift prometheus neighbour-packages check loom fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (50 minutes)
-	@$(call say,Tests of the libraries)
-	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) cargo test --locked --release -p keystone-token -p keystone-conf \
-		-p keystone-gateway -p keystone-zone -p keystone-doctor -p keystone-testbed -p keystone-bench -p keystone-fuzz-http
+test: build-all vendored oracle keystone suite-swift prometheus neighbour-packages check loom fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (40 minutes)
+	@$(call say,Tests of the libraries and over HTTP with $$(/usr/sbin/nginx -v 2>&1))
+	$(FOR_TESTS) KEYSTONE_MODULE=$(MODULE) NGINX_BINARY=/usr/sbin/nginx cargo test --locked --release --workspace
 	@$(MAKE) --no-print-directory bench-instructions
 	@$(call say,Tests of contrib/keystone-edge)
 	$(KEYSTONE)/bin/python -B -m unittest discover contrib/keystone-edge/tests
-	@$(call say,Tests over HTTP with $$(/usr/sbin/nginx -v 2>&1))
-	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
-		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=/usr/sbin/nginx cargo test --locked --release -p ngx_http_keystone_module
 	@$(MAKE) --no-print-directory test-beside-neighbours
-	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
-		$(MAKE) --no-print-directory test-releases; \
-	else $(call say,The tests with the nginx of other releases were skipped: they need root and namespaces); fi
-	@$(call say,Tests of Swift with nginx in front)
-	@cargo build --locked --release -p keystone-suite-swift $(CARGO_FAILED)
-	$(RUN_SUITE_SWIFT) core
+	@$(call say,Tests of Swift with nginx in front and at the same time:)
+	@$(call at_once,$(RUN_SUITE_SWIFT) core,$(MAKE) --no-print-directory test-suite-keystonemiddleware)
 	@nginx=$$(ls -t $(VENDORED)/release/build/nginx-sys-*/out/objs/nginx | head -n 1); \
 	$(call say,Tests over HTTP with $$($$nginx -v 2>&1)); \
-	KEYSTONE_MODULE=$(VENDORED_MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) \
-		PROMETHEUS_DIR=$(PROMETHEUS) NGINX_BINARY=$$nginx cargo test --locked --release -p ngx_http_keystone_module
-	@$(MAKE) --no-print-directory test-suite-keystonemiddleware test-install
+	$(FOR_TESTS) KEYSTONE_MODULE=$(VENDORED_MODULE) NGINX_BINARY=$$nginx cargo test --locked --release -p ngx_http_keystone_module
+	@$(MAKE) --no-print-directory test-install
 	@if [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; then \
-		$(MAKE) --no-print-directory test-package test-image; \
-	else $(call say,The tests of the package and of the image were skipped: they need root and namespaces); fi
+		$(MAKE) --no-print-directory test-package test-releases test-image; \
+	else $(call say,The tests of the package and of the image and those with the nginx of other releases were skipped: they need root and namespaces); fi
 	@$(MAKE) --no-print-directory test-another-nginx
 
 .PHONY: test-neighbours
@@ -169,23 +183,32 @@ test-another-nginx: vendored ## Build the module into an nginx without --with-co
 	tests/another-nginx.sh $(BUILD) $(VENDORED) $(STATIC_TESTS)
 
 .PHONY: test-releases
-test-releases: build debian-packages ## Build the module in Debian 13 and in unstable, and run tests over HTTP there (as root)
-	@for release in trixie sid; do \
-		$(call say,Tests over HTTP in Debian $$release); \
-		tests/release.sh $(BUILD) $$release $(CORE_TESTS) || exit 1; \
-	done
+test-releases: build package-trixie ## Run tests over HTTP in Debian 13, with the package for it, and in unstable, where the module is built first (as root)
+	@$(call say,Tests over HTTP in Debian trixie and sid)
+	@$(call at_once,\
+		tests/release.sh $(BUILD) trixie $(CORE_TESTS) 2>&1 | sed -u 's/^/trixie: /',\
+		tests/release.sh $(BUILD) sid $(CORE_TESTS) 2>&1 | sed -u 's/^/sid: /')
+
+.PHONY: test-arm64
+test-arm64: configure ## Build the module for arm64, and run it and the libraries' tests there, with Debian 13's nginx in qemu-user (10 minutes)
+	$(call install_packages,$(ARM64_PACKAGES))
+	@rustc --print target-libdir --target aarch64-unknown-linux-gnu | xargs test -d || { \
+		command -v rustup >/dev/null || { echo 'Rust has no standard library for arm64 here: install it, or rustup.' >&2; exit 1; }; \
+		rustup target add aarch64-unknown-linux-gnu; }
+	@$(call say,The module and the libraries on arm64)
+	tests/arm64.sh $(BUILD) $(TARGET)/arm64 trixie $(ARM64_TESTS)
 
 .PHONY: test-suite-keystonemiddleware
 test-suite-keystonemiddleware: build oracle keystone ## Run keystonemiddleware's own tests with nginx in place of auth_token
 	@$(call say,The tests of keystonemiddleware 4.9.1 and 13.0.1)
 	tests/suites/keystonemiddleware/setup.sh $(KSM_SUITE) $(ORACLE) $(KEYSTONE)
 	@$(ORACLE)/bin/python -B tests/suites/keystonemiddleware/test_report.py
-	KEYSTONE_MODULE=$(MODULE) $(ORACLE)/bin/python -B tests/suites/keystonemiddleware/run.py $(KSM_SUITE)/4.9.1
-	KEYSTONE_MODULE=$(MODULE) $(KEYSTONE)/bin/python -B tests/suites/keystonemiddleware/run.py $(KSM_SUITE)/13.0.1
+	@export KEYSTONE_MODULE=$(MODULE); $(call at_once,\
+		$(ORACLE)/bin/python -B tests/suites/keystonemiddleware/run.py $(KSM_SUITE)/4.9.1,\
+		$(KEYSTONE)/bin/python -B tests/suites/keystonemiddleware/run.py $(KSM_SUITE)/13.0.1)
 
 .PHONY: test-suite-swift
-test-suite-swift: build keystone suite-swift ## Run all tests of Swift and python-swiftclient, with and without nginx in front
-	@cargo build --locked --release -p keystone-suite-swift $(CARGO_FAILED)
+test-suite-swift: with-keystone-suite-swift keystone suite-swift ## Run all tests of Swift and python-swiftclient, with and without nginx in front
 	@$(call say,Tests of Swift (half an hour))
 	$(RUN_SUITE_SWIFT) all
 
@@ -198,14 +221,17 @@ test-faults: build ## Kill workers and break disk, clock and Keystone under load
 	@echo; printf '| %s | %s | %s | %s |\n' fault tried outcome figures --- --- --- ---; cat $(BUILD)/faults.md
 
 .PHONY: test-package
-test-package: package debian-packages ## Install, upgrade and remove the package in a clean Debian, and in a Debian 13 one that is built there (as root)
-	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
-	@$(call say,The package in a clean Debian)
-	tests/package.sh $(BUILD) $(TARGET)/release/keystone-testbed
-	@. /etc/os-release && test "$$VERSION_CODENAME" = trixie || { \
-		$(call say,The package for Debian 13) && \
-		tests/package-build.sh $(BUILD) trixie $(TARGET)/trixie && \
-		tests/package.sh $(BUILD) $(TARGET)/release/keystone-testbed trixie $(BUILD)/package-trixie; }
+test-package: with-keystone-testbed package package-trixie ## Install, upgrade and remove the package in a clean Debian, and the one for Debian 13 in that (as root)
+	@$(call say,The package in a clean Debian and the one for Debian 13)
+	@. /etc/os-release; $(call at_once,\
+		tests/package.sh $(BUILD) $(TARGET)/release/keystone-testbed 2>&1 | sed -u "s/^/$$VERSION_CODENAME: /",\
+		test "$$VERSION_CODENAME" = trixie || \
+			tests/package.sh $(BUILD) $(TARGET)/release/keystone-testbed trixie $(BUILD)/package-trixie 2>&1 | sed -u 's/^/trixie: /')
+
+.PHONY: package-trixie
+package-trixie: debian-packages
+	@$(call say,Building the package in Debian 13)
+	tests/package-build.sh $(BUILD) trixie $(TARGET)/trixie
 
 .PHONY: test-install
 test-install: build packages ## Run "make install" and "make uninstall" in a directory
@@ -213,8 +239,7 @@ test-install: build packages ## Run "make install" and "make uninstall" in a dir
 	tests/install.sh $(BUILD)
 
 .PHONY: test-image
-test-image: packages debian-packages manifests ## Build the images with buildah, and run them (as root)
-	@cargo build --locked --release -p keystone-testbed $(CARGO_FAILED)
+test-image: with-keystone-testbed debian-packages manifests ## Build the images with buildah, and run them (as root)
 	@$(call say,The images)
 	tests/image.sh $(BUILD) $(TARGET)/release/keystone-testbed $(TARGET)/trixie
 
@@ -244,14 +269,12 @@ fuzz-smoke: fuzz-packages
 	fuzz/run.sh $(BUILD)/fuzz -runs=300000 -seed=1
 
 .PHONY: fuzz-http
-fuzz-http: build ## Fuzz a live nginx over HTTP/1 and HTTP/2, FUZZ_SECONDS long
-	@cargo build --locked --release -p keystone-fuzz-http $(CARGO_FAILED)
+fuzz-http: with-keystone-fuzz-http ## Fuzz a live nginx over HTTP/1 and HTTP/2, FUZZ_SECONDS long
 	@$(call say,The fuzzer of HTTP ($(FUZZ_SECONDS) seconds))
 	KEYSTONE_MODULE=$(MODULE) FUZZ_SECONDS=$(FUZZ_SECONDS) $(TARGET)/release/keystone-fuzz-http
 
 .PHONY: fuzz-http-smoke
-fuzz-http-smoke: build
-	@cargo build --locked --release -p keystone-fuzz-http $(CARGO_FAILED)
+fuzz-http-smoke: with-keystone-fuzz-http
 	@$(call say,The fuzzer of HTTP (about two minutes))
 	KEYSTONE_MODULE=$(MODULE) SEED=1 CASES=23040 $(TARGET)/release/keystone-fuzz-http
 
@@ -260,9 +283,8 @@ fuzz-packages:
 	$(call install_packages,$(FUZZ_PACKAGES))
 
 .PHONY: bench
-bench: build oracle keystone ## Measure the cost of a protected request, beside auth_token: build/bench/results.md (6 minutes)
+bench: with-keystone-bench oracle keystone ## Measure the cost of a protected request, beside auth_token: build/bench/results.md (6 minutes)
 	$(call install_packages,$(BENCH_PACKAGES))
-	@cargo build --locked --release -p keystone-bench $(CARGO_FAILED)
 	benches/peers/setup.sh $(BENCH_PEERS) $(ORACLE)/bin/python
 	@$(call say,The benchmark)
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_ORACLE_VENV=$(ORACLE) KEYSTONE_VENV=$(KEYSTONE) KEYSTONE_PEERS_DIR=$(BENCH_PEERS) \
@@ -282,9 +304,8 @@ bench-criterion: ## Measure the steps of keystone-token and keystone-zone with C
 	cargo bench --locked -p keystone-bench --bench token --bench zone
 
 .PHONY: bench-instructions
-bench-instructions: build ## Count the instructions of the parts of a token's way, and compare them (1 minute)
+bench-instructions: with-keystone-bench ## Count the instructions of the parts of a token's way, and compare them (1 minute)
 	$(call install_packages,$(INSTRUCTIONS_PACKAGES))
-	@cargo build --locked --release -p keystone-bench $(CARGO_FAILED)
 	@$(call say,Instructions of a new token)
 	$(TARGET)/release/keystone-bench instructions benches/instructions.tsv
 
@@ -339,7 +360,7 @@ lint: build
 		--target-dir $(TARGET)/fuzz -- -D warnings
 	$(call install_packages,$(LINT_PACKAGES))
 	shellcheck -x -a benches/peers/setup.sh debian/tests/gateway docker/entrypoint.sh fuzz/run.sh \
-		tests/another-nginx.sh tests/deny/setup.sh tests/dist.sh tests/image.sh tests/install.sh \
+		tests/another-nginx.sh tests/arm64.sh tests/deny/setup.sh tests/dist.sh tests/image.sh tests/install.sh \
 		tests/manifests/setup.sh tests/package-build.sh tests/package.sh tests/prometheus/setup.sh tests/release.sh \
 		tests/sanitizer/miri.sh tests/sanitizer/run.sh \
 		tests/suites/keystonemiddleware/setup.sh tests/suites/swift/setup.sh tools/for-nginx.sh
@@ -438,10 +459,11 @@ uninstall: ## Remove what "make install" has installed
 	rm -f $(ENABLED_DIR)/50-mod-http-keystone.conf $(AVAILABLE_DIR)/mod-http-keystone.conf \
 		$(MODULES_DIR)/ngx_http_keystone_module.so $(BIN_DIR)/keystone-doctor $(MAN_DIR)/man1/keystone-doctor.1
 
-# Shows what apt-get fetches, and how much, from its English output. Its errors are on both outputs,
-# so the end of both is shown after a failure.
-APT_PROGRESS := sed -u -n -e '/^Need to get/p' -e 's/^Fetched.*/&; unpacking it/p' \
-	-e 's/^\(Get:[0-9]*\) [^ ]* [^ ]* [^ ]* \([^ ]*\) .*\(\[.*\]\)$$/\1 \2 \3/p'
+# Shows what apt-get fetches, unpacks and sets up, from its English output. Its errors are on both
+# outputs, so the end of both is shown after a failure.
+APT_PROGRESS := sed -u -n -e '/^Need to get/p' -e '/^Fetched/p' \
+	-e 's/^\(Get:[0-9]*\) [^ ]* [^ ]* [^ ]* \([^ ]*\) .*\(\[.*\]\)$$/\1 \2 \3/p' \
+	-e 's/^\(Unpacking\|Setting up\|Processing triggers for\) \([^ ]*\) .*/\1 \2/p'
 
 # Installs missing packages, as root. Without apt-get, missing packages cannot be found: if
 # NGINX_BUILD_DIR is set, they are assumed to be installed.
@@ -458,6 +480,7 @@ if [ -n "$$missing" ]; then \
 	if [ "$$(id -u)" != 0 ]; then echo "Only root can install the missing packages:$$missing" >&2; exit 1; fi; \
 	$(call say,Installing$$missing); \
 	set -o pipefail; \
+	echo 'Reading the lists of packages'; \
 	apt-get update -qq || { echo 'apt-get update failed: check the network.' >&2; exit 1; }; \
 	mkdir -p $(BUILD); \
 	LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing 2>&1 \

@@ -112,3 +112,9 @@ expect() {
     [ "$got" = "$1" ] || fail "$2 got $got, not $1"
     say "$2 got $got"
 }
+
+# The program with the tests over HTTP, which was built for this machine.
+http_program() {
+    cargo test --locked --release -p ngx_http_keystone_module --test http --no-run --message-format=json 2>/dev/null \
+        | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+}

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Builds the module in another release of Debian than this machine's, and runs tests over HTTP there,
-# with the nginx of that release.
+# Runs tests over HTTP in another release of Debian than this machine's, with the nginx of that release.
 #
 # usage: release.sh BUILD RELEASE [OPTIONS OF THE TEST PROGRAM...]
 #   BUILD    a directory for the Debian, and for what is built in it
 #   RELEASE  its code name, of this machine's release or a later one
 #
 # Rust, the crates, the sources and the test program are this machine's, in their places for the
-# time of the test. The module is built there: for Debian 13 as on any Debian, for unstable as for an
-# nginx of any origin.
+# time of the test. For Debian 13, the module is that of BUILD/package-trixie, which package-build.sh
+# has built there. For unstable it is built there, as for an nginx of any origin.
 set -euo pipefail
 who=release.sh
 here=$(cd "$(dirname "$0")" && pwd)
@@ -54,8 +53,8 @@ play() {
     show_there "$repository" "$repository"
     show_there "$(rustc --print sysroot)" /usr/local/rust
     show_there "${CARGO_HOME:-$HOME/.cargo}" /usr/local/cargo
-    "build_in_$release" >"$log" 2>&1 || { tail -n 30 "$log" >&2; fail "the build failed: see $log"; }
-    say "$(grep -E '^The module is|loads it' "$log" | tail -n 1)"
+    local module
+    "module_for_$release"
     in_root env KEYSTONE_MODULE="$module" NGINX_BINARY=/usr/sbin/nginx \
         sh -c "cd '$repository' && exec \"\$@\"" sh "$program" "$@"
 }
@@ -66,25 +65,22 @@ show_there() {
     mount --bind "$1" "$root$2"
 }
 
-build_in_trixie() {
-    make_in_root
-}
-
-build_in_sid() {
-    make_in_root NGINX=/usr/sbin/nginx NGINX_SOURCE=/usr/share/nginx/src
+module_for_trixie() {
+    rm -rf "$target"
+    dpkg-deb --extract "$build/package-$release"/libnginx-mod-http-keystone_*.deb "$target"
+    module=$target/usr/lib/nginx/modules/ngx_http_keystone_module.so
+    say "the module of the package, with $(in_root nginx -v 2>&1)"
 }
 
 # What is needed was installed.
-make_in_root() {
+module_for_sid() {
     say "building in $release with $(in_root nginx -v 2>&1)"
     in_root env PATH=/usr/local/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CARGO_HOME=/usr/local/cargo CARGO_NET_OFFLINE=true \
-        CARGO_TARGET_DIR="$target" make -C "$repository" BUILD_PACKAGES= BUILD_CRATES='-p ngx_http_keystone_module' BUILD="$target" TARGET="$target" "$@"
-}
-
-# The program with the tests over HTTP, which was built for this machine.
-test_program() {
-    cargo test --locked --release -p ngx_http_keystone_module --test http --no-run --message-format=json 2>/dev/null \
-        | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+        CARGO_TARGET_DIR="$target" make -C "$repository" BUILD_PACKAGES= BUILD_CRATES='-p ngx_http_keystone_module' BUILD="$target" TARGET="$target" \
+        NGINX=/usr/sbin/nginx NGINX_SOURCE=/usr/share/nginx/src >"$log" 2>&1 \
+        || { tail -n 30 "$log" >&2; fail "the build failed: see $log"; }
+    module=$target/release/libngx_http_keystone_module.so
+    say "$(grep 'loads it' "$log" | tail -n 1)"
 }
 
 [ $# -ge 2 ] || fail "usage: release.sh BUILD RELEASE [OPTIONS OF THE TEST PROGRAM...]"
@@ -93,7 +89,6 @@ release=$2
 root=$build/builder-$release
 log=$build/release-$release.log
 target=$build/release-$release
-module=$target/release/libngx_http_keystone_module.so
 repository=$(cd "$here/.." && pwd)
 if [ "${KEYSTONE_RELEASE_PROGRAM-}" ]; then
     program=$KEYSTONE_RELEASE_PROGRAM
@@ -101,7 +96,7 @@ if [ "${KEYSTONE_RELEASE_PROGRAM-}" ]; then
     play "$@"
 else
     prepare
-    program=$(test_program)
+    program=$(http_program)
     [ -n "$program" ] || fail "the tests over HTTP are not built"
     KEYSTONE_RELEASE_PROGRAM=$program in_namespaces --net "$0" "$@"
 fi

@@ -128,7 +128,7 @@ impl Request {
         }
         // Where one cookie is cut, all are copied: a subrequest has the headers of its parent.
         let stays = |header: &ngx_table_elt_t| {
-            !withheld.is_token(header) && !(cuts_cookies && is_cookie(header))
+            !(withheld.is_token(header) || cuts_cookies && is_cookie(header))
         };
         self.replace_headers(stays, &cookies)?;
         match cuts_cookies {

@@ -9,8 +9,11 @@ use keystone_testbed::mint::Payload;
 use keystone_testbed::upstream::Seen;
 use keystone_testbed::world::{Setup, World};
 
+/// Makes a request for a target that carries a token.
+type Carry = fn(&str, &str) -> Request;
+
 /// Each carries a token in another way, with the value of `keystone_token` that takes it.
-pub const WAYS: [(&str, fn(&str, &str) -> Request); 4] = [
+pub const WAYS: [(&str, Carry); 4] = [
     ("$cookie_keystone", |target, token| {
         Request::get(target).header("Cookie", format!("a=1; keystone={token}; b=2"))
     }),

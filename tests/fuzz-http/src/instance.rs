@@ -51,6 +51,8 @@ pub const PLANS: [Plan; 4] = [
         name: "tight",
         lines: "underscores_in_headers on;
             keystone_forward_token off;
+            keystone_token $cookie_token $arg_token $keystone_bearer $http_x_auth_token
+                $http_x_storage_token;
             client_header_buffer_size 256;
             large_client_header_buffers 4 8k;
             client_body_buffer_size 64;
@@ -66,7 +68,8 @@ pub const PLANS: [Plan; 4] = [
     },
     Plan {
         name: "slow",
-        lines: "keystone_max_pending 8;
+        lines: "keystone_early on;
+            keystone_max_pending 8;
             keystone_token_cache_time 1s;
             keystone_invalid_cache_time off;
             keystone_revocation_cache_time 1s;

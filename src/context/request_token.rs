@@ -70,6 +70,7 @@ pub struct RequestToken {
 }
 
 impl RequestToken {
+    /// A token of which nothing is known yet.
     pub(super) fn new(kind: TokenKind, token: Option<NonNull<[u8]>>) -> Self {
         Self {
             kind,

@@ -123,8 +123,9 @@ impl View {
     }
 
     fn pass(&mut self, name: &str, value: &str) {
-        // Between here and there, or between nginx and its upstream.
-        if matches!(name, "connection" | "content-length" | "host") {
+        // Between here and there, or between nginx and its upstream; and each request has an id of
+        // its own, which another middleware gives it.
+        if matches!(name, "connection" | "content-length" | "host" | "x-openstack-request-id") {
             return;
         }
         let name = name.to_owned();

@@ -195,6 +195,8 @@ class Edge(internals.Internals):
         uri = f'http://127.0.0.1:{self.world.identity.port}/{self.name}{urllib.parse.urlsplit(self.identity_uri).path}'
         directives = dict(self.options.directives(uri))
         directives.setdefault('keystone_signing_dir', '@DIR@/keystone')
+        # Ids are what oslo.middleware gives to requests, not auth_token.
+        directives.setdefault('keystone_request_id', 'off')
         self.nginx = nginx.Nginx(self.world.programs, directives.items(), self.world.upstream_port, self.name)
         self.starts += 1
 

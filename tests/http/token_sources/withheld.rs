@@ -3,11 +3,14 @@
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::Payload;
+use keystone_testbed::nginx::{exchange, was_built_with};
+use keystone_testbed::port::Port;
 use keystone_testbed::upstream::Seen;
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
 
 use super::WAYS;
+use crate::http2;
 
 const ALL: &str = "$cookie_keystone $arg_temp $keystone_bearer $http_x_my_token";
 
@@ -192,4 +195,42 @@ fn nginx_caches_tell_withheld_tokens_apart() {
             }
         }
     }
+}
+
+#[test]
+fn a_token_in_cookies_and_arguments_of_http_2() {
+    if !was_built_with("--with-http_v2_module") {
+        return;
+    }
+    let port = Port::free().unwrap();
+    let lines = format!("listen {} http2;", port.address());
+    let world = withholding(ALL)
+        .http("access_log @DIR@/requests.log combined;")
+        .config(|config| config.server(&lines))
+        .start();
+    let token = world.pki(&Payload::v3());
+    let keystone = format!("keystone={token}");
+    let argument = format!("/x?a=1&temp={token}");
+    for (target, fields) in [
+        // A browser may send each cookie in a field of its own.
+        ("/x", &[("cookie", "a=1"), ("cookie", keystone.as_str()), ("cookie", "b=2")][..]),
+        (&argument, &[("cookie", "a=1; b=2")]),
+    ] {
+        let pseudo = [(":method", "GET"), (":scheme", "http"), (":path", target)];
+        let fields = [&pseudo[..], &[(":authority", "localhost")], fields].concat();
+        let before = world.upstream.requests().len();
+        wait_for(&format!("{target} upstream"), || {
+            exchange(port.address(), &http2::request(&fields)).unwrap();
+            (world.upstream.requests().len() > before).then_some(())
+        })
+        .unwrap();
+        let sent = world.upstream.requests().pop().unwrap();
+        assert_eq!(sent.headers.text("X-Identity-Status"), Some("Confirmed"), "{target}");
+        assert_eq!(sent.headers.text("Cookie"), Some("a=1; b=2"), "{target}");
+        assert!(!sent.target.contains(&token), "{}", sent.target);
+        assert!(sent.headers.iter().all(|(_, value)| !value.ends_with(token.as_bytes())));
+    }
+    let log = || std::fs::read_to_string(world.nginx.dir().join("requests.log")).ok();
+    let masked = || log().filter(|log| log.contains("\"GET /x?a=1&temp=*** HTTP/2.0\""));
+    assert!(!wait_for("the access log", masked).unwrap().contains(&token));
 }

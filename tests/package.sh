@@ -197,7 +197,7 @@ ends_with_its_test() {
 test_as_debian_does() {
     mkdir "$root/srv/source"
     cp -r "$work/source" "$root/srv/source/debian"
-    in_root autopkgtest --no-built-binaries /srv/source/ -- null >"$work/autopkgtest.log" 2>&1 \
+    in_root env PYTHONDONTWRITEBYTECODE=1 autopkgtest --no-built-binaries /srv/source/ -- null >"$work/autopkgtest.log" 2>&1 \
         || { tail -n 40 "$work/autopkgtest.log" >&2; fail "autopkgtest fails"; }
     grep -q '^gateway  *PASS' "$work/autopkgtest.log" || fail "autopkgtest does not run debian/tests/gateway"
     wait_for "the nginx of debian/tests to end" ends_with_its_test
@@ -247,10 +247,10 @@ is_loaded() {
     done
 }
 
-# All names but those of processes, and of the records that apt and dpkg keep.
+# All names but those of processes, and of the records that apt, dpkg and debconf keep.
 files() {
     (cd "$root" && find . -xdev \( -path ./proc -o -path ./run -o -path ./tmp -o -path ./var/lib/dpkg \
-        -o -path ./var/lib/apt -o -path ./var/cache/apt \) -prune -o -print | sort)
+        -o -path ./var/lib/apt -o -path ./var/cache/apt -o -path ./var/cache/debconf \) -prune -o -print | sort)
 }
 
 # apt WHAT ARGUMENTS...: what has been downloaded will do.

@@ -82,6 +82,7 @@ impl Measurements {
         figures.push(wide("Fernet", 100_000));
         figures.extend([
             of("PKI token, keystone_headers off", "pki/bare", "pki/open"),
+            of("PKI token, keystone_early on", "pki/early", "pki/open"),
             of("a PKI token that has expired (401)", "pki/expired", "pki/open"),
             of("PKI token, proxied", "proxy/cached", "proxy/open"),
             of("keystone_swift_auth, times the same without it", "swift/cached", "swift/open"),

@@ -144,7 +144,7 @@ demo-swift: with-keystone-testbed keystone ## Show the module with Swift's clien
 	KEYSTONE_MODULE=$(MODULE) KEYSTONE_VENV=$(KEYSTONE) $(TARGET)/release/keystone-testbed demo-swift
 
 .PHONY: test
-test: build-all vendored oracle keystone suite-swift prometheus neighbour-packages check loom fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (50 minutes)
+test: build-all vendored oracle keystone suite-swift prometheus neighbour-packages check loom fuzz-smoke fuzz-http-smoke ## Run all tests, with Debian's nginx and with nginx 1.28 (30 minutes)
 	@$(call say,Tests of the libraries and over HTTP with $$(/usr/sbin/nginx -v 2>&1))
 	$(FOR_TESTS) KEYSTONE_MODULE=$(MODULE) NGINX_BINARY=/usr/sbin/nginx cargo test --locked --release --workspace
 	@$(MAKE) --no-print-directory bench-instructions

@@ -61,7 +61,7 @@ ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross libclang-dev qemu-
 # Those of the tests over HTTP that need neither answers in half a second, nor what nginx calls its
 # processes, both of which qemu spoils.
 ARM64_TESTS := --test-threads=4 a_no_token:: b_offline:: cache:: e_online:: e_waiting:: f_headers:: variables:: who_may_pass:: \
-	--skip after_a_reload --skip f01_a_request_of_which_no_header_stays --skip what_does_not_fit_is_found_in_the_zone
+	--skip after_a_reload --skip f01_a_request_of_which_no_header_stays
 LINT_PACKAGES := shellcheck
 FUZZ_PACKAGES := g++ libssl-dev pkg-config
 # Seconds for each fuzz target.

@@ -157,18 +157,8 @@ pub fn access(request: &Request) -> isize {
 
     let Some(worker) = worker(request) else { return ERROR };
     let Some(service) = identity_service(server, &worker) else { return ERROR };
-    let Some((user_token, service_token)) = context.user().zip(context.service()) else {
-        return ERROR;
-    };
-    let authz = AuthzContext {
-        request,
-        context,
-        user_token,
-        service_token,
-        location,
-        server,
-        is_early: false,
-    };
+    let authz = AuthzContext::new(request, context, location, server);
+    let Some(authz) = authz else { return ERROR };
     if let Some((request_token, wait)) = authenticate(&authz, &worker, service) {
         debug!(request, "keystone: the request waits");
         return match context.wait(request_token, wait, service, ACCESS_HANDLER) {

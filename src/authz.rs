@@ -35,6 +35,23 @@ pub struct AuthzContext<'a> {
 }
 
 impl<'a> AuthzContext<'a> {
+    /// That of the access phase; `None` where the location has not taken the tokens yet.
+    pub fn new(
+        request: &'a Request,
+        context: &'a Context,
+        location: &'a LocationConf,
+        server: &'a ServerConf,
+    ) -> Option<Self> {
+        let (user_token, service_token) = context.user().zip(context.service())?;
+        let is_early = false;
+        Some(Self { request, context, user_token, service_token, location, server, is_early })
+    }
+
+    /// The same before the access phase.
+    pub fn early(self) -> Self {
+        Self { is_early: true, ..self }
+    }
+
     /// The service token. It is valid without the roles of a service only if the location does not
     /// require them.
     pub fn service(&self) -> TokenState<Record<'a>> {

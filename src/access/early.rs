@@ -25,18 +25,8 @@ pub fn identify(request: &Request, location: &'static LocationConf) -> isize {
     }
     let (Some(server), Some(worker)) = (request.server(), worker(request)) else { return ERROR };
     let Some(identity) = identity_service(server, &worker) else { return ERROR };
-    let Some((user_token, service_token)) = context.user().zip(context.service()) else {
-        return ERROR;
-    };
-    let authz = AuthzContext {
-        request,
-        context,
-        user_token,
-        service_token,
-        location,
-        server,
-        is_early: true,
-    };
+    let authz = AuthzContext::new(request, context, location, server);
+    let Some(authz) = authz.map(AuthzContext::early) else { return ERROR };
     if let Some((request_token, wait)) = authenticate(&authz, &worker, identity) {
         debug!(request, "keystone: the request waits before the access phase");
         return match context.wait(request_token, wait, identity, PREACCESS_HANDLER) {

@@ -202,9 +202,10 @@ fn install_handlers(cf: &mut ngx_conf_t) -> Option<()> {
     add_handler(core, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ACCESS_HANDLER)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, check_passed)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_CONTENT_PHASE, delete_container)?;
-    // nginx runs a phase's handlers from the last one to the first. Being first in the rewrite
-    // phase is right, and in the preaccess phase, before limit_req and limit_conn; in the access phase, an address or a password that is refused should cost
-    // no look at the token, so the module goes behind nginx's own.
+    // nginx runs a phase's handlers from the last one to the first. Being first is right in the
+    // rewrite phase, and in the preaccess phase, before limit_req and limit_conn. In the access
+    // phase, an address or a password that is refused should cost no look at the token, so the
+    // module goes behind nginx's own.
     let phase = &mut core.phases[ngx_http_phases_NGX_HTTP_ACCESS_PHASE as usize];
     // SAFETY: the phase's array holds handlers.
     let handlers: &mut [ngx_http_handler_pt] = unsafe { phase.handlers.as_slice_mut() };

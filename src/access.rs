@@ -5,7 +5,7 @@ mod early;
 use std::fmt::Display;
 use std::rc::Rc;
 
-use keystone_token::record::Field::UserId;
+use keystone_token::record::Field::{Catalog, UserId};
 use keystone_token::record::Record;
 use keystone_token::result::AuthResult;
 use keystone_token::swift::NameError;
@@ -28,6 +28,7 @@ use crate::request_id;
 use crate::swift::{self, Answer};
 use crate::token_state::TokenState;
 use crate::worker::Worker;
+use crate::zone::Identity;
 use crate::ACCESS_HANDLER;
 
 /// nginx's codes that a handler of the access phase returns, besides a status.
@@ -383,7 +384,7 @@ fn check_requirements(
 /// Sets the identity headers for the upstream, which finds the token in `X-Auth-Token`.
 ///
 /// # Safety
-/// The records' bytes stay where they are until the request ends.
+/// The records are those of the request's tokens, and stay where they are until the request ends.
 unsafe fn set_headers(
     authz: &AuthzContext<'_>,
     user: &TokenState<Record<'_>>,
@@ -401,13 +402,15 @@ unsafe fn set_headers(
         true => "Confirmed",
         false => "Invalid",
     };
-    let mut new = NewHeaders::new();
-    new.push(headers::IDENTITY_STATUS, status(user).as_bytes());
-    if let TokenState::Valid(record) = user {
-        new.extend(headers::user_headers(record, location.sets_catalog()));
+    let mut new = NewHeaders::default();
+    new.push(&headers::IDENTITY_STATUS, status(user).as_bytes());
+    new.made = authz.user_token.identity().map(Identity::headers).unwrap_or_default();
+    let catalog = user.valid().filter(|_| location.sets_catalog());
+    if let Some(catalog) = catalog.and_then(|record| record.get(Catalog)) {
+        new.push(&headers::SERVICE_CATALOG, catalog.as_bytes());
     }
     if !matches!(service, TokenState::Absent) {
-        new.push(headers::SERVICE_IDENTITY_STATUS, status(service).as_bytes());
+        new.push(&headers::SERVICE_IDENTITY_STATUS, status(service).as_bytes());
     }
     if let TokenState::Valid(record) = service {
         new.extend(headers::service_headers(record));

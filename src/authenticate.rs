@@ -60,7 +60,7 @@ impl Authenticator<'_> {
         debug!(request, "keystone: token of {} bytes, format {}", token.len(), format.as_str());
         match token::classify(token) {
             Err(refusal) => self.refuse_judged(&refusal, None),
-            Ok(TokenClass::Opaque(token)) => self.online(token.as_bytes()),
+            Ok(TokenClass::Opaque(token)) => self.online(token),
             // It could not be judged here, and Keystone has been asked.
             Ok(TokenClass::Signed(token)) if self.request_token.validated.borrow().is_some() => {
                 self.online(token)

@@ -73,18 +73,22 @@ impl<'a> AuthzContext<'a> {
                 self.check_bind(record)?;
             }
             self.check_certificate(record)?;
-            let service_path = self.location.service_path();
-            let action = Action {
-                service_types: self.location.service_types(),
-                method: self.request.method(),
-                raw_path: self.request.raw_path(),
-                path: self.request.path(),
-                // Without memory it is empty, which no rule is for.
-                service_path: service_path
-                    .map(|path| self.request.evaluate(path).unwrap_or_default()),
-            };
-            policy::check_access_rules(record, &action, service.is_valid())
+            policy::check_access_rules(record, || self.action(), service.is_valid())
         })
+    }
+
+    /// What the request does, to the access rules of an application credential.
+    fn action(&self) -> Action<'a> {
+        let Self { request, location, .. } = *self;
+        let service_path = location.service_path();
+        Action {
+            service_types: location.service_types(),
+            method: request.method(),
+            raw_path: request.raw_path(),
+            path: request.path(),
+            // Without memory it is empty, which no rule is for.
+            service_path: service_path.map(|path| request.evaluate(path).unwrap_or_default()),
+        }
     }
 
     /// Whether a service token lets an expired user token pass: only one with the roles does, also

@@ -64,10 +64,13 @@ fn add_headers(request: &Request) -> Option<()> {
     if request.response_status() == NGX_HTTP_SWITCHING_PROTOCOLS as usize {
         return Some(());
     }
-    add_vary(request, context, location)?;
-    let says_already = request.response_headers().any(|(name, _)| {
-        name.eq_ignore_ascii_case(b"Cache-Control") || name.eq_ignore_ascii_case(b"Expires")
-    });
+    let (mut varies, mut says_already) = (false, false);
+    for (name, _) in request.response_headers() {
+        varies |= is_vary(name);
+        says_already |=
+            name.eq_ignore_ascii_case(b"Cache-Control") || name.eq_ignore_ascii_case(b"Expires");
+    }
+    add_vary(request, context, location, varies)?;
     if !says_already {
         request.add_response_header(c"Cache-Control", static_string("private"))?;
     }
@@ -75,13 +78,17 @@ fn add_headers(request: &Request) -> Option<()> {
 }
 
 /// Adds to `Vary` where the tokens were taken from.
-fn add_vary(request: &Request, context: Option<&Context>, here: &LocationConf) -> Option<()> {
+fn add_vary(
+    request: &Request,
+    context: Option<&Context>,
+    here: &LocationConf,
+    varies: bool,
+) -> Option<()> {
     let taken = context.and_then(Context::token_source);
     let (location, source) = taken.unwrap_or((here, None));
     let service = context.and_then(Context::service).and_then(|service| service.bytes());
-    let mut present = request.response_headers().filter(|(name, _)| is_vary(name)).peekable();
     let is_usual = location.token_sources().is_none() && source.is_none_or(|index| index == 0);
-    if is_usual && service.is_none() && present.peek().is_none() {
+    if is_usual && service.is_none() && !varies {
         return request.add_response_header(c"Vary", static_string(AUTH_TOKEN)).map(drop);
     }
     let names = match headers_of(location, source) {
@@ -90,6 +97,7 @@ fn add_vary(request: &Request, context: Option<&Context>, here: &LocationConf) -
         None => vec!["*".to_owned()],
     };
     let wanted = names.iter().map(String::as_str).chain(service.map(|_| SERVICE_TOKEN));
+    let present = request.response_headers().filter(|(name, _)| is_vary(name));
     let missing = vary::missing(present.map(|(_, value)| value), wanted);
     match missing.is_empty() {
         true => Some(()),

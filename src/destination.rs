@@ -18,7 +18,7 @@ use crate::HttpKeystoneModule;
 
 /// Whether nginx itself would write to a path that is not known to belong to this location.
 pub fn leads_elsewhere(request: &Request, location: &LocationConf) -> bool {
-    if !matches!(request.method(), "COPY" | "MOVE") || request.has_content_handler() {
+    if !request.is_copy_or_move() || request.has_content_handler() {
         return false;
     }
     let mut values = request.headers().filter(|(name, _)| is_destination(name));

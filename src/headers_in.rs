@@ -9,6 +9,7 @@
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
+use arrayvec::ArrayVec;
 use keystone_token::headers::{self, is_stripped, HeaderName};
 #[cfg(not(nginx1_23_0))]
 use nginx_sys::{ngx_array_create, ngx_array_t};
@@ -60,19 +61,27 @@ impl Request {
         let list = unsafe { self.header_list()?.as_mut() };
         let mut runs = runs(list, stays);
         if !others.is_empty() {
-            runs.push((self.copy_headers(others)?.as_ptr(), others.len()));
+            runs.push((self.copy_headers(others, &[])?.as_ptr(), others.len()));
         }
         rebuild(list, &self.pool(), &runs)
     }
 
-    /// Copies headers into the request's pool.
-    fn copy_headers(&self, headers: &[ngx_table_elt_t]) -> Option<NonNull<ngx_table_elt_t>> {
-        let size = std::mem::size_of_val(headers);
+    /// Copies headers into the request's pool, one after the other.
+    fn copy_headers(
+        &self,
+        headers: &[ngx_table_elt_t],
+        more: &[ngx_table_elt_t],
+    ) -> Option<NonNull<ngx_table_elt_t>> {
+        let size = size_of_val(headers) + size_of_val(more);
         // SAFETY: the pool is that of a live request.
         let copy = unsafe { ngx_palloc(self.pool().as_ptr(), size) };
         let copy = NonNull::new(copy.cast::<ngx_table_elt_t>())?;
         // SAFETY: the pool has made room for so many elements.
-        unsafe { copy.as_ptr().copy_from_nonoverlapping(headers.as_ptr(), headers.len()) };
+        unsafe {
+            copy.as_ptr().copy_from_nonoverlapping(headers.as_ptr(), headers.len());
+            let behind = copy.as_ptr().add(headers.len());
+            behind.copy_from_nonoverlapping(more.as_ptr(), more.len());
+        }
         Some(copy)
     }
 
@@ -126,10 +135,8 @@ impl Request {
     /// The values stay where they are until the request ends. The request is a main one: the list
     /// of a subrequest may have its parts in common with that of its parent.
     pub unsafe fn add_headers(&self, headers: &NewHeaders<'_>) -> Option<()> {
-        let Some(headers @ [_, ..]) = headers.elements.get(..headers.count) else {
-            return Some(());
-        };
-        let elements = self.copy_headers(headers)?;
+        let elements = self.copy_headers(headers.made, &headers.others)?;
+        let len = headers.made.len() + headers.others.len();
         let part: *mut ngx_list_part_t = self.pool().calloc_type();
         if part.is_null() {
             return None;
@@ -140,12 +147,12 @@ impl Request {
             let list = self.header_list()?.as_mut();
             *part = ngx_list_part_t {
                 elts: elements.as_ptr().cast(),
-                nelts: headers.len(),
+                nelts: len,
                 next: ptr::null_mut(),
             };
             (*list.last).next = part;
             list.last = part;
-            list.nalloc = headers.len();
+            list.nalloc = len;
         }
         Some(())
     }
@@ -161,33 +168,40 @@ impl Request {
 }
 
 /// Headers that are to be added to a request: at most those of a user and of a service.
+#[derive(Default)]
 pub struct NewHeaders<'v> {
-    elements: [ngx_table_elt_t; headers::COUNT],
-    count: usize,
+    /// Those that are elements of a list already.
+    pub made: &'v [ngx_table_elt_t],
+    others: ArrayVec<ngx_table_elt_t, OTHERS>,
     values: PhantomData<&'v [u8]>,
 }
 
 impl<'v> NewHeaders<'v> {
-    /// None yet.
-    pub fn new() -> Self {
-        // SAFETY: all-zero is a valid header.
-        Self { elements: unsafe { std::mem::zeroed() }, count: 0, values: PhantomData }
-    }
-
     /// One more.
-    pub fn push(&mut self, name: HeaderName, value: &'v [u8]) {
-        let Some(header) = self.elements.get_mut(self.count) else { return };
-        // `proxy_set_header` and its like find by it what they override.
-        header.hash = name.hash;
-        header.key = static_name(name.name);
-        header.value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
-        header.lowcase_key = name.lowercase.as_ptr().cast_mut().cast();
-        self.count += 1;
+    pub fn push(&mut self, name: &'static HeaderName, value: &'v [u8]) {
+        // There is room for all of them.
+        let _ = self.others.try_push(element(name, value));
     }
 
     /// Some more.
-    pub fn extend(&mut self, headers: impl Iterator<Item = (HeaderName, &'v str)>) {
+    pub fn extend(&mut self, headers: impl Iterator<Item = (&'static HeaderName, &'v str)>) {
         headers.for_each(|(name, value)| self.push(name, value.as_bytes()));
+    }
+}
+
+/// The two statuses, the catalog, and those of a service.
+const OTHERS: usize = 3 + headers::SERVICE_HEADERS_LEN;
+
+/// A header as nginx keeps it; the value stays where it is.
+pub fn element(name: &'static HeaderName, value: &[u8]) -> ngx_table_elt_t {
+    ngx_table_elt_t {
+        // `proxy_set_header` and its like find by it what they override.
+        hash: name.hash,
+        key: static_name(name.name),
+        value: ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() },
+        lowcase_key: name.lowercase.as_ptr().cast_mut().cast(),
+        #[cfg(nginx1_23_0)]
+        next: ptr::null_mut(),
     }
 }
 

@@ -20,23 +20,33 @@ pub fn set(request: &Request, context: &Context) -> Option<()> {
     if context.request_id.get().is_some() {
         return Some(());
     }
-    let mut sent = request.headers().filter(|(name, _)| REQUEST_ID.names(name));
-    let first = sent.next().and_then(|(_, value)| RequestId::parse(value));
-    let sent = first.filter(|_| sent.next().is_none());
+    let sent = match request.headers().any(|(name, _)| has_request_id(name)) {
+        true => take(request)?,
+        false => None,
+    };
     let id = match sent {
         Some(id) => id,
         None => RequestId::new(random::bytes()?),
     };
-    request.remove_headers(has_request_id)?;
     let id = context.request_id.get_or_init(|| id);
 
-    let mut headers = NewHeaders::new();
-    headers.push(REQUEST_ID, id.as_bytes());
+    let mut headers = NewHeaders::default();
+    headers.push(&REQUEST_ID, id.as_bytes());
     if sent.is_some() {
-        headers.push(GLOBAL_REQUEST_ID, id.as_bytes());
+        headers.push(&GLOBAL_REQUEST_ID, id.as_bytes());
     }
     // SAFETY: the id lies in the context, which lives as long as the request: a main one.
     unsafe { request.add_headers(&headers) }
+}
+
+/// Removes the client's id, and returns it if it has the form of one and there is no other; `None`
+/// where nginx has no memory.
+fn take(request: &Request) -> Option<Option<RequestId>> {
+    let mut sent = request.headers().filter(|(name, _)| REQUEST_ID.names(name));
+    let first = sent.next().and_then(|(_, value)| RequestId::parse(value));
+    let id = first.filter(|_| sent.next().is_none());
+    request.remove_headers(has_request_id)?;
+    Some(id)
 }
 
 /// Tells the client the id, unless the service behind has told one of its own.

@@ -108,9 +108,8 @@ impl TokenCache<'_> {
         };
         let outdated = || nothing(CacheStatus::Expired, Some(CacheLookup::ZoneExpired));
 
-        let cache = self.worker.zone.cache();
-        if let Some(identity) = self.worker.recent.lookup(self.name(source), token, &params, &cache)
-        {
+        let (name, cache) = (self.name(source), &self.worker.cache);
+        if let Some(identity) = self.worker.recent.lookup(name, token, &params, cache) {
             return hit(CacheLookup::WorkerHit, TokenState::Valid(identity));
         }
         let key = self.key(token, source);
@@ -135,7 +134,7 @@ impl TokenCache<'_> {
             }
             self.worker.zone.locked(|| cache.renew(&key, params.generation));
         }
-        self.worker.recent.insert(self.name(source), token, key, age, &identity, &params);
+        self.worker.recent.insert(name, token, key, age, &identity, &params);
         hit(CacheLookup::ZoneHit, TokenState::Valid(identity))
     }
 

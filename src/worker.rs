@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use keystone_gateway::status::cells;
 use keystone_token::result::AuthResult;
-use keystone_zone::Row;
+use keystone_zone::{Cache, Row};
 use ngx::async_::Task;
 
 use crate::conf::MainConf;
@@ -21,6 +21,8 @@ pub struct Worker {
     services: Vec<Rc<identity::ServiceClient>>,
     /// The zone of shared memory.
     pub zone: Zone,
+    /// The token cache in it.
+    pub cache: Cache<'static>,
     /// The counters of this process.
     pub row: Row<'static>,
     /// Valid tokens that this worker has seen last.
@@ -76,6 +78,7 @@ impl Worker {
             main,
             services,
             zone,
+            cache: zone.cache(),
             row,
             recent: WorkerCache::new(main.directives.worker_cache()),
             header_variables: header_variables::indices(&main.token_variables),

@@ -18,7 +18,7 @@ pub struct WorkerCache {
 struct Slots {
     /// The hash of the token in each slot, so that a look at a set reads one line of memory.
     tags: Box<[[u64; WAYS]]>,
-    entries: Box<[Option<Box<Entry>>]>,
+    entries: Box<[Option<Entry>]>,
     /// What all entries take.
     bytes: usize,
     /// What they take at most.
@@ -27,25 +27,33 @@ struct Slots {
     hand: usize,
 }
 
-/// A valid token, and what is known of it.
+/// A valid token, and what is known of it. What a look-up reads is in the first of two lines of
+/// memory, for with many tokens none of them is in the processor's caches.
+#[repr(C, align(64))]
 struct Entry {
-    service: u64,
     token: Box<[u8]>,
-    key: Key,
+    service: u64,
     generation: u64,
+    identity: Identity,
     age: Age,
+    key: Key,
     /// When the token was used last, and the shared cache told of it.
     touched: Cell<u64>,
-    identity: Identity,
 }
 
 impl Entry {
-    fn bytes(&self) -> usize {
-        self.token.len() + self.identity.size()
+    /// What it takes with such a token and identity.
+    fn bytes(token: &[u8], identity: &Identity) -> usize {
+        size_of::<Self>() + token.len() + identity.memory()
     }
 
     fn is_of(&self, service: u64, token: &[u8]) -> bool {
-        self.service == service && *self.token == *token
+        if self.service != service || self.token.len() != token.len() {
+            return false;
+        }
+        // Meanwhile the processor compares.
+        self.identity.prefetch();
+        *self.token == *token
     }
 
     /// Whether the token was not used for a second, or is of another generation.
@@ -80,7 +88,7 @@ impl WorkerCache {
         shared: &Cache<'_>,
     ) -> Option<Identity> {
         let slots = self.inner.borrow();
-        let entry = slots.find(service, token).and_then(|slot| slots.entries[slot].as_deref())?;
+        let entry = slots.find(service, token).and_then(|slot| slots.entries[slot].as_ref())?;
         let good =
             entry.generation == params.generation && entry.age.is_good(params.valid_for, params);
         if !good {
@@ -107,7 +115,7 @@ impl WorkerCache {
             return;
         };
         slots.remove(slot);
-        let bytes = token.len() + identity.size();
+        let bytes = Entry::bytes(token, identity);
         if !slots.make_room(bytes, params) {
             return;
         }
@@ -115,7 +123,7 @@ impl WorkerCache {
         slots.tags[slot / WAYS][slot % WAYS] = hash(token);
         let (token, identity) = (token.into(), identity.clone());
         let entry = Entry { service, token, key, generation, age, touched, identity };
-        slots.entries[slot] = Some(Box::new(entry));
+        slots.entries[slot] = Some(entry);
         slots.bytes += bytes;
     }
 }
@@ -140,8 +148,7 @@ impl Slots {
     /// A slot for the token that is empty, or whose token is not in use.
     fn free(&self, token: &[u8], params: &CacheParams) -> Option<usize> {
         let first = self.set(hash(token)) * WAYS;
-        let is_free =
-            |entry: &Option<Box<Entry>>| entry.as_ref().is_none_or(|it| it.is_idle(params));
+        let is_free = |entry: &Option<Entry>| entry.as_ref().is_none_or(|it| it.is_idle(params));
         let set = &self.entries[first..first + WAYS];
         let way = set.iter().position(Option::is_none).or_else(|| set.iter().position(is_free))?;
         Some(first + way)
@@ -163,7 +170,9 @@ impl Slots {
     }
 
     fn remove(&mut self, slot: usize) {
-        let bytes = self.entries[slot].take().map_or(0, |entry| entry.bytes());
+        let bytes = self.entries[slot]
+            .take()
+            .map_or(0, |entry| Entry::bytes(&entry.token, &entry.identity));
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
@@ -171,11 +180,13 @@ impl Slots {
 /// The last bytes of a token are those of its signature, and as evenly distributed as a hash. The
 /// very last may be padding.
 fn hash(token: &[u8]) -> u64 {
-    let tail = token.iter().rev().skip(4).take(16);
-    let hash = tail.fold(token.len() as u64, |hash, byte| {
-        hash.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(*byte))
+    let before_padding = token.split_last_chunk::<4>().map_or(token, |(rest, _)| rest);
+    let words = before_padding.rchunks_exact(8).take(2);
+    let hash = words.fold(token.len() as u64, |hash, word| {
+        let word = word.try_into().map_or(0, u64::from_le_bytes);
+        (hash ^ word).wrapping_mul(MULTIPLIER).rotate_right(32)
     });
-    // The upper bits depend on all bytes.
+    // The bits in the middle depend on all bytes.
     hash.wrapping_mul(MULTIPLIER) >> 16
 }
 

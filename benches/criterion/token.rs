@@ -85,7 +85,7 @@ fn try_steps(criterion: &mut Criterion) -> Result<(), Failure> {
     });
     step("headers_of_record", &|at| {
         if let Ok(record) = Record::new(&records[at]) {
-            user_headers(&record, false).for_each(|header| _ = black_box(header));
+            user_headers(&record).for_each(|header| _ = black_box(header));
         }
     });
     group.finish();

@@ -22,7 +22,7 @@ use serde_json::{json, Value};
 use crate::client::{Load, Order, Until};
 use crate::cpu::{self, Pins};
 use crate::measured::Measured;
-use crate::stage::{start, Stage, LIFE};
+use crate::stage::{start, Process, Stage, LIFE};
 use crate::{tokens, Failure};
 
 /// nginx, uWSGI and memcached.
@@ -126,7 +126,8 @@ impl Peers {
         }
         let sockets = ["old", "new"].map(|name| dir.join(name).display().to_string());
         let replace = [("@OLD@", &*sockets[0]), ("@NEW@", &*sockets[1])];
-        let nginx = start(PEERS_CONF, 1, "", |_| Ok(()), &replace)?;
+        let nginx =
+            start(PEERS_CONF, &Process { workers: 1, main: "", under: &[] }, |_| Ok(()), &replace)?;
         for peer in &peers {
             peer.must_answer(nginx.address())?;
         }

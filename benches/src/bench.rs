@@ -21,6 +21,7 @@ mod online;
 mod openssl;
 mod plot;
 mod report;
+mod requests;
 mod results;
 mod row;
 mod stage;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         ["instructions", file] => instructions::compare(file.as_ref()),
         ["instructions", file, "--write"] => instructions::write(file.as_ref()),
         ["parts"] => measure_parts(),
+        ["requests"] => requests::show(),
         ["zone-process", file, seed] => zone::process(file.as_ref(), seed),
         ["counted", dir, part] => instructions::counted(dir.as_ref(), part),
         _ => match Options::read(&words) {
@@ -69,6 +71,9 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Failure> {
     std::fs::create_dir_all(&options.out)?;
     let mut stage = Stage::set(Pins::choose()?, options.tokens)?;
+    if let Some(only) = &options.only {
+        return measure_lines(stage, options, only);
+    }
     let peers = Peers::start(&stage)?;
     stage.check()?;
     let about = report::about(&stage, options);
@@ -114,6 +119,20 @@ fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Some lines of the table alone, for experiments.
+fn measure_lines(mut stage: Stage, options: &Options, only: &[String]) -> Result<(), Failure> {
+    stage.check()?;
+    let is_meant = |key: &str| only.iter().any(|prefix| key.starts_with(prefix));
+    let mut table = Table::new();
+    for _ in 0..options.rounds {
+        for (row, _) in ROWS.iter().enumerate().filter(|(_, row)| is_meant(row.key)) {
+            table.add(row, stage.measure(row, options.slice)?);
+        }
+    }
+    println!("{}", table.text());
+    Ok(())
+}
+
 /// The parts alone, which need neither nginx nor wrk.
 fn measure_parts() -> Result<(), Failure> {
     let pki = Pki::new()?;
@@ -133,12 +152,13 @@ struct Options {
     slice: Duration,
     tokens: usize,
     out: PathBuf,
+    only: Option<Vec<String>>,
 }
 
 impl Options {
     fn read(words: &[&str]) -> Option<Self> {
         let (slice, out) = (Duration::from_millis(100), "build/bench".into());
-        let mut options = Self { rounds: 32, slice, tokens: 12_000, out };
+        let mut options = Self { rounds: 32, slice, tokens: 12_000, out, only: None };
         for pair in words.chunks(2) {
             let [name, value] = pair else { return None };
             match *name {
@@ -151,6 +171,7 @@ impl Options {
                     options.tokens = value.parse().ok().filter(|&tokens| tokens >= 12_000)?
                 }
                 "--out" => options.out = value.into(),
+                "--only" => options.only = Some(value.split(',').map(str::to_owned).collect()),
                 _ => return None,
             }
         }
@@ -160,9 +181,11 @@ impl Options {
 
 const USAGE: &str = "\
 usage: keystone-bench [--rounds 32] [--slice 100] [--tokens 12000] [--out build/bench]
+                      [--only KEY,...]
        keystone-bench parts
        keystone-bench instructions FILE [--write]
        a slice is how many milliseconds one line takes in one round;
-       tokens is how many there are that are new each time, at least 12000; FILE has
+       tokens is how many there are that are new each time, at least 12000; with --only,
+       lines whose keys in row.rs begin with one of these are measured, and nothing else; FILE has
        the instructions of each part, which are counted and compared, or written
 ";

@@ -17,10 +17,10 @@ use keystone_testbed::pki::Pki;
 use keystone_testbed::temp::TempDir;
 
 use crate::micro::{Parts, COUNTED};
-use crate::{tokens, Failure};
+use crate::{requests, tokens, Failure};
 
 /// The instructions of one part, and of the functions in it.
-struct Count {
+pub struct Count {
     total: u64,
     functions: BTreeMap<String, u64>,
 }
@@ -97,6 +97,7 @@ fn count_all() -> Result<Counts, Failure> {
     for (index, name) in names.into_iter().enumerate() {
         counts.push((name.to_owned(), count(dir.path(), index)?));
     }
+    counts.extend(requests::count()?);
     Ok(counts)
 }
 
@@ -114,16 +115,16 @@ fn count(dir: &Path, part: usize) -> Result<Count, Failure> {
     if !valgrind.status().map_err(|error| format!("valgrind: {error}"))?.success() {
         return Err("valgrind could not count".into());
     }
-    let count = read_callgrind(&fs::read_to_string(out)?);
+    let count = read_callgrind(&fs::read_to_string(out)?, COUNTED);
     match count.total {
         0 => Err("valgrind has counted nothing".into()),
         _ => Ok(count),
     }
 }
 
-/// Reads what callgrind has written: the costs of each function's own lines. Those of its calls
+/// Reads what callgrind has written while something was done so many times: the costs of each function's own lines. Those of its calls
 /// come after a line `calls=` and are not its own.
-fn read_callgrind(text: &str) -> Count {
+pub fn read_callgrind(text: &str, times: usize) -> Count {
     let mut names = BTreeMap::new();
     let (mut function, mut is_call) = ("", false);
     let mut own: BTreeMap<&str, u64> = BTreeMap::new();
@@ -146,7 +147,7 @@ fn read_callgrind(text: &str) -> Count {
             is_call = false;
         }
     }
-    let each = |cost: u64| cost / COUNTED as u64;
+    let each = |cost: u64| cost / times as u64;
     let mut count = Count { total: each(own.values().sum()), functions: BTreeMap::new() };
     for (number, cost) in own {
         // Functions without a symbol are named by their address, which each build changes.
@@ -181,6 +182,24 @@ fn find<'a>(counts: &'a Counts, name: &str) -> Option<&'a Count> {
 }
 
 impl Count {
+    pub fn show(&self) {
+        println!("  {}", self.total);
+        let mut all: Vec<_> = self.functions.iter().map(|(n, o)| (*o, n)).collect();
+        all.sort();
+        for (own, name) in all.iter().rev().take(130) {
+            println!("    {own} {name}");
+        }
+    }
+
+    /// What is more than in another count.
+    pub fn less(mut self, other: &Self) -> Self {
+        self.total = self.total.saturating_sub(other.total);
+        for (name, own) in &mut self.functions {
+            *own = own.saturating_sub(other.functions.get(name).copied().unwrap_or(0));
+        }
+        self
+    }
+
     fn has_risen(&self, before: Option<&Self>) -> bool {
         before.is_some_and(|before| self.total * 100 > before.total * (100 + MOST_RISE))
     }
@@ -241,7 +260,7 @@ totals: 1824
 
     #[test]
     fn functions_are_counted_without_their_calls() {
-        let count = read_callgrind(CALLGRIND);
+        let count = read_callgrind(CALLGRIND, COUNTED);
         let functions: Vec<_> = count.functions.iter().map(|(it, own)| (&**it, *own)).collect();
         assert_eq!(functions, [("memcpy", 100), ("one::function", 12), ("two", 2)]);
         assert_eq!(count.total, 114);

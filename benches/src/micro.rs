@@ -149,7 +149,7 @@ impl Parts {
         });
         parts.add("view a record, all its headers", move |at| {
             if let Ok(record) = Record::new(&records[at]) {
-                user_headers(&record, false).for_each(|header| {
+                user_headers(&record).for_each(|header| {
                     black_box(header);
                 });
             }

@@ -24,13 +24,13 @@ impl Table {
         self.0[row].push(measured);
     }
 
-    /// Prints the median of each row.
+    /// Prints the median of each row that was measured.
     pub fn text(&self) -> String {
         let mut text = format!(
             "{:<37}{:>8}{:>16}{:>10}{:>9}{:>12}{:>7}\n",
             "", "CPU µs", "middle half", "on top", "ratio", "requests/s", "busy"
         );
-        for (rounds, row) in self.0.iter().zip(ROWS) {
+        for (rounds, row) in self.0.iter().zip(ROWS).filter(|(it, _)| !it.is_empty()) {
             let costs = || rounds.iter().map(Measured::cost);
             let (on_top, ratio) = match row.against == row.key {
                 true => ("-".into(), "1.00".into()),

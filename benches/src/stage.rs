@@ -91,7 +91,8 @@ impl Stage {
         let upstream = start_stand_in(pins.client)?;
         let one = Pins::affinity(pins.worker);
         let gateway = |zone, workers, affinity: &str| {
-            Gateway::start(&pki, &identity, &upstream, zone, workers, affinity)
+            let process = Process { workers, main: affinity, under: &[] };
+            Gateway::start(&pki, &identity, &upstream, zone, &process)
         };
         Ok(Self {
             // Room for the tokens that are expected in the cache, and not for the others.
@@ -234,13 +235,13 @@ fn first(tokens: &[String], count: usize) -> &[String] {
 }
 
 impl Gateway {
-    fn start(
+    /// Starts one whose zone has this size.
+    pub fn start(
         pki: &Pki,
         identity: &Identity,
         upstream: &Nginx,
         zone: &str,
-        workers: usize,
-        affinity: &str,
+        process: &Process<'_>,
     ) -> Result<Self, Failure> {
         let list = signed_list(pki, REVOKED)?;
         let fill = |dir: &Path| {
@@ -252,12 +253,11 @@ impl Gateway {
         let new = [Port::free()?, Port::free()?];
         let nginx = start(
             NGINX_CONF,
-            workers,
-            affinity,
+            process,
             fill,
             &[
                 ("@ZONE@", zone),
-                ("@REUSEPORT@", if workers > 1 { " reuseport" } else { "" }),
+                ("@REUSEPORT@", if process.workers > 1 { " reuseport" } else { "" }),
                 ("@IDENTITY@", &identity.uri()),
                 ("@ADMIN_TOKEN@", ADMIN_TOKEN),
                 ("@UPSTREAM@", &upstream.address().to_string()),
@@ -269,7 +269,7 @@ impl Gateway {
                 ("@NEW_ONLINE@", &new[1].address().to_string()),
             ],
         )?;
-        let workers = worker_pids(&nginx, workers)?;
+        let workers = worker_pids(&nginx, process.workers)?;
         Ok(Self { nginx, online, slow, busy, new, workers })
     }
 
@@ -296,6 +296,11 @@ impl Gateway {
     /// Where PKI tokens stay in the cache for a second only.
     pub fn new_tokens(&self) -> SocketAddr {
         self.new[0].address()
+    }
+
+    /// Its master.
+    pub fn pid(&self) -> i32 {
+        self.nginx.pid()
     }
 
     /// Its workers.
@@ -337,7 +342,8 @@ impl Lists {
             ("@IDENTITY@", &identity.uri()),
             ("@ADMIN_TOKEN@", ADMIN_TOKEN),
         ];
-        let nginx = start(LISTS_CONF, 1, affinity, fill, &replace)?;
+        let process = Process { workers: 1, main: affinity, under: &[] };
+        let nginx = start(LISTS_CONF, &process, fill, &replace)?;
         let workers = worker_pids(&nginx, 1)?;
         Ok(Self { _nginx: nginx, ports, workers })
     }
@@ -375,20 +381,30 @@ fn signed_list(pki: &Pki, len: usize) -> Result<String, Failure> {
 }
 
 /// Starts an nginx on a processor that has the file, and that says of every token that it is valid.
-fn start_stand_in(cpu: Option<usize>) -> Result<Nginx, Failure> {
+pub fn start_stand_in(cpu: Option<usize>) -> Result<Nginx, Failure> {
     let prepare = |dir: &Path| {
         let directory = dir.join("html/v3/auth");
         fs::create_dir_all(&directory)?;
         Ok(fs::write(directory.join("tokens"), tokens::answer(LIFE))?)
     };
-    start(UPSTREAM_CONF, 1, &Pins::affinity(cpu), prepare, &[])
+    let process = Process { workers: 1, main: &Pins::affinity(cpu), under: &[] };
+    start(UPSTREAM_CONF, &process, prepare, &[])
+}
+
+/// How an nginx runs.
+pub struct Process<'a> {
+    /// How many workers it has; 0 where its only process does their work.
+    pub workers: usize,
+    /// More directives outside of `http`.
+    pub main: &'a str,
+    /// The command that starts it, as [`Config::under`].
+    pub under: &'a [&'a str],
 }
 
 /// Starts an nginx that has the file.
 pub fn start(
     conf: &str,
-    workers: usize,
-    affinity: &str,
+    process: &Process<'_>,
     prepare: impl FnOnce(&Path) -> Result<(), Failure>,
     replace: &[(&str, &str)],
 ) -> Result<Nginx, Failure> {
@@ -401,9 +417,10 @@ pub fn start(
     let conf = replace.iter().fold(conf.to_owned(), |conf, (from, to)| conf.replace(from, to));
     let conf = conf
         .replace("@USER@", &user)
-        .replace("@AFFINITY@", affinity)
-        .replace("@WORKERS@", &workers.to_string());
-    Ok(Nginx::start_in(dir, Port::free()?, &Config::raw(&conf, workers))?)
+        .replace("@MAIN@", process.main)
+        .replace("@WORKERS@", &process.workers.max(1).to_string());
+    let config = Config::raw(&conf, process.workers).under(process.under);
+    Ok(Nginx::start_in(dir, Port::free()?, &config)?)
 }
 
 /// The names of the files of [`Stage::messages`] with certificates, beside the messages.

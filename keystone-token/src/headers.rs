@@ -28,6 +28,7 @@ impl HeaderName {
     }
 
     /// Whether a header [is named](is_named) so.
+    #[inline]
     pub fn names(&self, name: &[u8]) -> bool {
         is_named(name, self.name.to_bytes())
     }
@@ -57,37 +58,51 @@ pub const REQUEST_ID: HeaderName =
 pub const GLOBAL_REQUEST_ID: HeaderName =
     HeaderName::new(c"X-Openstack-Request-Global-Id", c"x-openstack-request-global-id");
 
+/// The catalog of a user's identity, as JSON; it is [`Field::Catalog`].
+pub const SERVICE_CATALOG: HeaderName = HeaderName::new(c"X-Service-Catalog", c"x-service-catalog");
+
 /// The headers of a user's identity and their values, each only where the token has the value.
-/// [`IDENTITY_STATUS`] is not among them: it says whether there is an identity.
+/// [`IDENTITY_STATUS`] is not among them: it says whether there is an identity. Nor is
+/// [`SERVICE_CATALOG`], which not every location wants.
 pub fn user_headers<'a>(
     record: &Record<'a>,
-    catalog: bool,
-) -> impl Iterator<Item = (HeaderName, &'a str)> {
-    let record = *record;
-    USER_HEADERS
-        .iter()
-        .filter(move |(_, field)| catalog || *field != Field::Catalog)
-        .filter_map(move |&(name, field)| Some((name, record.get(field)?)))
+) -> impl Iterator<Item = (&'static HeaderName, &'a str)> {
+    values(*record, USER_HEADERS)
 }
 
 /// The headers of a service token's identity, in the same form; there are no old names for them.
 /// [`SERVICE_IDENTITY_STATUS`] is not among them.
-pub fn service_headers<'a>(record: &Record<'a>) -> impl Iterator<Item = (HeaderName, &'a str)> {
-    let record = *record;
-    SERVICE_HEADERS.iter().filter_map(move |&(name, field)| Some((name, record.get(field)?)))
+pub fn service_headers<'a>(
+    record: &Record<'a>,
+) -> impl Iterator<Item = (&'static HeaderName, &'a str)> {
+    values(*record, SERVICE_HEADERS)
+}
+
+fn values<'a>(
+    record: Record<'a>,
+    fields: &'static [(HeaderName, Field)],
+) -> impl Iterator<Item = (&'static HeaderName, &'a str)> {
+    fields.iter().filter_map(move |(name, field)| Some((name, record.get(*field)?)))
 }
 
 /// Whether a header of this name must be taken from a client's request. Names are compared by
 /// their [`folded`] bytes.
+#[inline]
 pub fn is_stripped(name: &[u8]) -> bool {
     match name {
         // What else such a name can go on with; most names are none, and end here.
         [b'x' | b'X', separator, b'd' | b'i' | b'p' | b'r' | b's' | b't' | b'u' | b'D' | b'I' | b'P' | b'R' | b'S'
         | b'T' | b'U', ..]
-            if !separator.is_ascii_alphanumeric() => {}
-        [b'o' | b'O', b'p' | b'P', ..] => {}
-        _ => return false,
+            if !separator.is_ascii_alphanumeric() =>
+        {
+            is_known(name)
+        }
+        [b'o' | b'O', b'p' | b'P', ..] => is_known(name),
+        _ => false,
     }
+}
+
+fn is_known(name: &[u8]) -> bool {
     if name.len() > LONGEST {
         return false;
     }
@@ -96,6 +111,7 @@ pub fn is_stripped(name: &[u8]) -> bool {
 }
 
 /// Whether a header of this name has the id of a request.
+#[inline]
 pub fn has_request_id(name: &[u8]) -> bool {
     REQUEST_ID.names(name) || GLOBAL_REQUEST_ID.names(name)
 }
@@ -104,7 +120,8 @@ pub fn has_request_id(name: &[u8]) -> bool {
 /// [`folded`] bytes.
 #[inline]
 pub fn is_named(name: &[u8], known: &[u8]) -> bool {
-    known.len() == name.len() && (name.eq_ignore_ascii_case(known) || is_same_folded(name, known))
+    // Most clients write it as it is written here.
+    known.len() == name.len() && (name == known || is_same_folded(name, known))
 }
 
 fn is_same_folded(name: &[u8], known: &[u8]) -> bool {
@@ -179,8 +196,11 @@ pub const STRIPPED: &[&str] = &[
     "x-user-name",
 ];
 
-/// How many headers name a user and a service, at most.
-pub const COUNT: usize = USER_HEADERS.len() + SERVICE_HEADERS.len() + 2;
+/// How many headers name a user, at most.
+pub const USER_HEADERS_LEN: usize = USER_HEADERS.len();
+
+/// How many headers name a service, at most.
+pub const SERVICE_HEADERS_LEN: usize = SERVICE_HEADERS.len();
 
 const LONGEST: usize = "openstack-service-system-scope".len();
 
@@ -199,7 +219,6 @@ const USER_HEADERS: &[(HeaderName, Field)] = &[
     (HeaderName::new(c"OpenStack-System-Scope", c"openstack-system-scope"), Field::SystemScope),
     (HeaderName::new(c"X-Roles", c"x-roles"), Field::Roles),
     (HeaderName::new(c"X-Is-Admin-Project", c"x-is-admin-project"), Field::IsAdminProject),
-    (HeaderName::new(c"X-Service-Catalog", c"x-service-catalog"), Field::Catalog),
     (HeaderName::new(c"X-User", c"x-user"), Field::UserName),
     (HeaderName::new(c"X-Role", c"x-role"), Field::Roles),
     (HeaderName::new(c"X-Tenant-Id", c"x-tenant-id"), Field::ProjectId),
@@ -251,7 +270,7 @@ mod tests {
         for name in STRIPPED {
             assert!(is_stripped(name.as_bytes()), "{name}");
         }
-        let user = [names(USER_HEADERS), vec![IDENTITY_STATUS]].concat();
+        let user = [names(USER_HEADERS), vec![IDENTITY_STATUS, SERVICE_CATALOG]].concat();
         let service = [names(SERVICE_HEADERS), vec![SERVICE_IDENTITY_STATUS]].concat();
         for header in user.iter().chain(&service) {
             let lowercase = header.lowercase.to_str().unwrap();

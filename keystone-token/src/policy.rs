@@ -122,19 +122,20 @@ fn refuse(failure: BindFailure) -> Result<(), Refusal> {
 /// this does not look whether the catalog knows that type, for a record need not have the catalog.
 ///
 /// A path that somebody may read otherwise than nginx does ([`Action::is_plain`]) is refused.
-pub fn check_access_rules(
+pub fn check_access_rules<'r>(
     record: &Record<'_>,
-    action: &Action<'_>,
+    action: impl FnOnce() -> Action<'r>,
     has_service_token: bool,
 ) -> Result<(), Refusal> {
     let Some(rules) = record.get(Field::AccessRules) else { return Ok(()) };
+    let action = action();
     if action.service_types.is_empty() {
         return Err(Refusal::AccessRules);
     }
     if has_service_token {
         return Ok(());
     }
-    if !action.is_plain() || !AccessRules::from_json(rules).permit(action) {
+    if !action.is_plain() || !AccessRules::from_json(rules).permit(&action) {
         return Err(Refusal::AccessRules);
     }
     Ok(())
@@ -334,7 +335,7 @@ mod tests {
             service_path: service_path.map(str::as_bytes),
         };
         let checked =
-            check_access_rules(&Record::new(&record).unwrap(), &action, has_service_token);
+            check_access_rules(&Record::new(&record).unwrap(), || action, has_service_token);
         assert!(checked.is_ok() || checked == Err(Refusal::AccessRules));
         checked.is_ok()
     }

@@ -18,6 +18,8 @@ mod owned;
 
 pub use owned::OwnedRecord;
 
+use std::ops::Range;
+
 use crate::catalog::{Catalog, CatalogV2};
 use crate::identity::{Identity, OAuth, Trust};
 use crate::time;
@@ -183,28 +185,20 @@ impl<'a> Record<'a> {
 
     /// The text of a field, where the token has it.
     pub fn get(&self, field: Field) -> Option<&'a str> {
-        let section = match field {
-            Field::AccessRules => Section::AccessRules,
-            Field::AuditId => return self.audit_ids().next(),
-            Field::Catalog => Section::Catalog,
-            Field::DomainId => Section::DomainId,
-            Field::DomainName => Section::DomainName,
-            Field::ExpiresAt => Section::ExpiresAt,
-            Field::IsAdminProject => {
-                return Some(if self.is_admin_project() { "True" } else { "False" })
-            }
-            Field::ProjectDomainId => Section::ProjectDomainId,
-            Field::ProjectDomainName => Section::ProjectDomainName,
-            Field::ProjectId => Section::ProjectId,
-            Field::ProjectName => Section::ProjectName,
-            Field::Roles => Section::Roles,
-            Field::SystemScope => Section::SystemScope,
-            Field::UserDomainId => Section::UserDomainId,
-            Field::UserDomainName => Section::UserDomainName,
-            Field::UserId => Section::UserId,
-            Field::UserName => Section::UserName,
-        };
-        self.section(section)
+        match field.section() {
+            Some(place) => self.text.get(self.range(place)?),
+            None => self.derived(field),
+        }
+    }
+
+    /// The text of a field that is no section.
+    fn derived(&self, field: Field) -> Option<&'a str> {
+        match field {
+            Field::AuditId => self.audit_ids().next(),
+            Field::IsAdminProject if self.is_admin_project() => Some("True"),
+            Field::IsAdminProject => Some("False"),
+            _ => None,
+        }
     }
 
     /// When the token expires, in seconds since 1970.
@@ -290,14 +284,19 @@ impl<'a> Record<'a> {
     }
 
     fn section(&self, section: Section) -> Option<&'a str> {
-        let index = section as usize;
-        if self.flags & 1 << index == 0 {
+        self.text.get(self.range(section as usize)?)
+    }
+
+    /// Where the section of this place is in the text, if the token has it.
+    #[inline]
+    fn range(&self, place: usize) -> Option<Range<usize>> {
+        if self.flags & 1 << place == 0 {
             return None;
         }
         let end_of =
-            |index: usize| self.ends.get(index).map(|end| u32::from_le_bytes(*end) as usize);
-        let start = index.checked_sub(1).and_then(end_of).unwrap_or(0);
-        self.text.get(start..end_of(index)?)
+            |place: usize| self.ends.get(place).map(|end| u32::from_le_bytes(*end) as usize);
+        let start = place.checked_sub(1).and_then(end_of).unwrap_or(0);
+        Some(start..end_of(place)?)
     }
 }
 
@@ -306,44 +305,54 @@ impl<'a> Record<'a> {
 #[error("the bytes are not an identity record")]
 pub struct RecordError;
 
-/// What a variable or a header shows.
+/// What a variable or a header shows. Its number is the place of its section in a record, if it is
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Field {
     /// JSON of the access rules.
-    AccessRules,
+    AccessRules = Section::AccessRules as isize,
     /// The token's own audit id.
-    AuditId,
+    AuditId = SECTIONS as isize,
     /// JSON of the service catalog, in its v2 form.
-    Catalog,
+    Catalog = Section::Catalog as isize,
     /// The id of the domain that the token is scoped to.
-    DomainId,
+    DomainId = Section::DomainId as isize,
     /// Name of the domain.
-    DomainName,
+    DomainName = Section::DomainName as isize,
     /// `2026-11-23T02:37:06Z`; always there.
-    ExpiresAt,
+    ExpiresAt = Section::ExpiresAt as isize,
     /// `True` or `False`; always there.
-    IsAdminProject,
+    IsAdminProject = SECTIONS as isize + 1,
     /// The id of the project's domain.
-    ProjectDomainId,
+    ProjectDomainId = Section::ProjectDomainId as isize,
     /// Name of the project's domain.
-    ProjectDomainName,
+    ProjectDomainName = Section::ProjectDomainName as isize,
     /// The id of the project that the token is scoped to.
-    ProjectId,
+    ProjectId = Section::ProjectId as isize,
     /// Name of the project.
-    ProjectName,
+    ProjectName = Section::ProjectName as isize,
     /// The names of the roles, with commas between them; always there.
-    Roles,
+    Roles = Section::Roles as isize,
     /// `all`; absent without system scope.
-    SystemScope,
+    SystemScope = Section::SystemScope as isize,
     /// The id of the user's domain.
-    UserDomainId,
+    UserDomainId = Section::UserDomainId as isize,
     /// Name of the user's domain.
-    UserDomainName,
+    UserDomainName = Section::UserDomainName as isize,
     /// Id of the user.
-    UserId,
+    UserId = Section::UserId as isize,
     /// Name of the user.
-    UserName,
+    UserName = Section::UserName as isize,
+}
+
+impl Field {
+    /// The place of the section that has its text; `None` where it is made of something else.
+    #[inline]
+    fn section(self) -> Option<usize> {
+        let place = self as usize;
+        (place < SECTIONS).then_some(place)
+    }
 }
 
 /// In the order of the text.

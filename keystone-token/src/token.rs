@@ -24,9 +24,9 @@ pub fn classify(token: &[u8]) -> Result<TokenClass<'_>, Refusal> {
     }
     // Up to the end, whatever comes before: so many bytes are looked at together.
     let is_graphic = token.iter().fold(true, |all, byte| all & byte.is_ascii_graphic());
-    match std::str::from_utf8(token) {
-        Ok(text) if is_graphic => Ok(TokenClass::Opaque(text)),
-        _ => Err(Malformed::Text.into()),
+    match is_graphic {
+        true => Ok(TokenClass::Opaque(token)),
+        false => Err(Malformed::Text.into()),
     }
 }
 
@@ -35,7 +35,7 @@ pub fn classify(token: &[u8]) -> Result<TokenClass<'_>, Refusal> {
 pub enum TokenClass<'t> {
     /// UUID, Fernet, JWS or unknown: only Keystone can say whether it is valid. It is visible
     /// ASCII.
-    Opaque(&'t str),
+    Opaque(&'t [u8]),
     /// PKI or PKIZ: it goes to [`parse`]. Of its bytes nothing is known yet: a token of some
     /// kilobytes that is found in a cache is not looked through.
     Signed(&'t [u8]),
@@ -328,9 +328,9 @@ mod tests {
         for (token, class) in [
             ("MII", Ok(TokenClass::Signed(b"MII"))),
             ("PKIZ_\u{e4}", Ok(TokenClass::Signed("PKIZ_\u{e4}".as_bytes()))),
-            ("gAAAAABYq", Ok(TokenClass::Opaque("gAAAAABYq"))),
-            ("a.b.c", Ok(TokenClass::Opaque("a.b.c"))),
-            (&too_long[1..], Ok(TokenClass::Opaque(&too_long[1..]))),
+            ("gAAAAABYq", Ok(TokenClass::Opaque(b"gAAAAABYq"))),
+            ("a.b.c", Ok(TokenClass::Opaque(b"a.b.c"))),
+            (&too_long[1..], Ok(TokenClass::Opaque(too_long[1..].as_bytes()))),
             ("", Err(Refusal::NoToken)),
             ("a b", Err(Malformed::Text.into())),
             ("\u{e4}", Err(Malformed::Text.into())),

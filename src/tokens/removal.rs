@@ -15,8 +15,8 @@ use super::{AUTHORIZATION, COOKIE};
 use crate::conf::directive::Value;
 use crate::conf::location::LocationConf;
 use crate::context::Context;
-use crate::headers_in::{is_named, is_token_header, AUTH_TOKEN};
-use crate::request::{static_name, Request};
+use crate::headers_in::{element, is_named, is_token_header, AUTH_TOKEN};
+use crate::request::Request;
 
 /// What was removed from a request: a later location may take its token from it, and nginx's caches
 /// tell variants apart by it.
@@ -253,14 +253,7 @@ impl Withheld<'_> {
 }
 
 fn own_header(token: &[u8]) -> ngx_table_elt_t {
-    // SAFETY: all-zero is a valid header.
-    let mut header: ngx_table_elt_t = unsafe { std::mem::zeroed() };
-    // `proxy_set_header` and its like find by it what they override.
-    header.hash = OWN.hash;
-    header.key = static_name(OWN.name);
-    header.value = text(token);
-    header.lowcase_key = OWN.lowercase.as_ptr().cast_mut().cast();
-    header
+    element(&OWN, token)
 }
 
 /// Whether the module has set the header. The name of one that a client has sent lies elsewhere.

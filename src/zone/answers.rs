@@ -1,37 +1,74 @@
 //! Answers about tokens: whose a token is, or why it is refused, and how the zone keeps that.
 
+use std::hint::black_box;
+use std::mem::MaybeUninit;
+use std::ptr;
 use std::rc::Rc;
 
+use arrayvec::ArrayVec;
+use keystone_token::headers::{self, user_headers};
 use keystone_token::online;
 use keystone_token::record::{OwnedRecord, Record};
 use keystone_token::result::AuthResult;
 use keystone_zone::{CacheParams, Key, Verdict};
+use nginx_sys::ngx_table_elt_t;
 
 use super::Zone;
+use crate::headers_in::element;
 
 /// An identity, whose copies share one record.
 #[derive(Clone)]
-pub struct Identity(Rc<OwnedRecord>);
+pub struct Identity(Rc<Shared>);
+
+struct Shared {
+    record: OwnedRecord,
+    /// Their values lie in the record, whose text stays where it is.
+    headers: ArrayVec<ngx_table_elt_t, { headers::USER_HEADERS_LEN }>,
+}
 
 impl Identity {
     /// Takes the bytes for an identity if they are a record.
     pub fn new(bytes: &[u8]) -> Option<Self> {
-        OwnedRecord::new(bytes).ok().map(|record| Self(Rc::new(record)))
+        let record = OwnedRecord::new(bytes).ok()?;
+        let view = record.view();
+        let headers = user_headers(&view).map(|(name, value)| element(name, value.as_bytes()));
+        let headers = headers.collect();
+        Some(Self(Rc::new(Shared { record, headers })))
     }
 
     /// The bytes of the record.
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.0.to_bytes()
+        self.0.record.to_bytes()
     }
 
     /// How many bytes these are.
     pub fn size(&self) -> usize {
-        self.0.size()
+        self.0.record.size()
+    }
+
+    /// How many bytes the identity takes in this process.
+    pub fn memory(&self) -> usize {
+        size_of::<Shared>() + self.size()
+    }
+
+    /// Lets the processor fetch what a request needs of it.
+    pub fn prefetch(&self) {
+        let shared: *const MaybeUninit<u8> = ptr::from_ref(&*self.0).cast();
+        for line in (0..size_of::<Shared>()).step_by(LINE) {
+            // SAFETY: the byte lies in the structure, and may be one that was never written.
+            black_box(unsafe { shared.add(line).read() });
+        }
     }
 
     /// The record.
     pub fn record(&self) -> Record<'_> {
-        self.0.view()
+        self.0.record.view()
+    }
+
+    /// Its headers, except the catalog, as elements of nginx's list: each request with a known token
+    /// has them. The values live as long as the identity.
+    pub fn headers(&self) -> &[ngx_table_elt_t] {
+        &self.0.headers
     }
 
     /// When its token expires, in unix seconds; `None` if that was before 1970.
@@ -39,6 +76,9 @@ impl Identity {
         u64::try_from(self.record().expires_at()).ok()
     }
 }
+
+/// Bytes that the processor fetches at once.
+const LINE: usize = 64;
 
 /// What Keystone says about a token.
 pub type Answer = online::Answer<Identity>;

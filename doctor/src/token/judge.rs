@@ -71,7 +71,7 @@ impl<'a> Judge<'a> {
         let verdict = match token::classify(self.token) {
             Err(refusal) => self.refuse("token.form", "form", &refusal),
             Ok(TokenClass::Signed(token)) => self.signed(token),
-            Ok(TokenClass::Opaque(text)) => self.opaque(text),
+            Ok(TokenClass::Opaque(token)) => self.opaque(&String::from_utf8_lossy(token)),
         };
         self.conditions();
         verdict

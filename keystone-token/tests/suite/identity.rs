@@ -14,7 +14,7 @@ fn identity(json: &Value) -> Result<Identity, IdentityError> {
 fn headers(json: &Value) -> Vec<String> {
     let record = identity(json).unwrap().to_record(true);
     let record = Record::new(&record).unwrap();
-    user_headers(&record, true).map(|(name, value)| format!("{}: {value}", name.as_str())).collect()
+    user_headers(&record).map(|(name, value)| format!("{}: {value}", name.as_str())).collect()
 }
 
 fn v2() -> Value {

@@ -297,7 +297,7 @@ proptest! {
         if identity.roles != [""] {
             prop_assert!(record.roles().eq(identity.roles.iter().map(String::as_str)));
         }
-        for (header, value) in user_headers(&record, true) {
+        for (header, value) in user_headers(&record) {
             prop_assert!(is_stripped(header.name.to_bytes()));
             prop_assert!(!value.contains(char::is_control));
         }
@@ -419,7 +419,7 @@ fn use_record(bytes: &[u8]) {
     let _ = (record.roles().count(), record.audit_ids().count(), record.bind().count());
     let _ = (record.issued_at(), record.trust(), record.oauth());
     let _ = record.role_ids().map(Iterator::count);
-    let _ = user_headers(&record, true).count();
+    let _ = user_headers(&record).count();
 }
 
 #[test]

@@ -92,7 +92,9 @@ impl<'z> Identities<'z> {
 
     pub(super) fn touch(&self, key: &Key, tick: u64) {
         let Some(set) = self.set(key) else { return };
-        if let Some((entry, _)) = set.find(key) {
+        // Whose tag it is is not looked at: an identity that is kept for a while in vain does no
+        // harm, and a line of memory less is read.
+        for (entry, _) in set.candidates(key) {
             set.note_use(entry, tick);
         }
     }

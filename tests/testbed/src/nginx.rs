@@ -294,7 +294,7 @@ pub fn check(config: &Config) -> Result<Check> {
 /// Lets nginx check a configuration in a directory that may hold files already.
 pub fn check_in(dir: &TempDir, config: &Config) -> Result<Check> {
     write_config(dir, &Port::free()?, config)?;
-    let mut command = command(dir.path());
+    let mut command = command(dir.path(), config);
     let output = command.envs(config.environment()).arg("-t").output();
     let output = output.during("running nginx -t")?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -372,8 +372,8 @@ fn write_config(dir: &TempDir, port: &Port, config: &Config) -> Result<()> {
     fs::write(dir.join("nginx.conf"), text).during("writing nginx.conf")
 }
 
-fn command(dir: &Path) -> Command {
-    let mut command = Command::new(binary());
+fn command(dir: &Path, config: &Config) -> Command {
+    let mut command = config.command(binary());
     command.arg("-p").arg(dir).arg("-c").arg(dir.join("nginx.conf")).args(["-e", "stderr"]);
     command.stdin(Stdio::null());
     command
@@ -381,7 +381,7 @@ fn command(dir: &Path) -> Command {
 
 fn spawn(dir: &Path, config: &Config) -> Result<Child> {
     let stderr = File::create(dir.join("stderr")).during("making a file for stderr")?;
-    let command = &mut command(dir);
+    let command = &mut command(dir, config);
     command.envs(config.environment()).stdout(Stdio::null()).stderr(stderr);
     command.spawn().during(format!("starting {}", binary().display()))
 }

@@ -1,7 +1,8 @@
 //! Configurations for tests.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::neighbours::{Neighbours, Order};
 use super::{module, worker_user, WORKER};
@@ -25,6 +26,7 @@ pub struct Config {
     locations: Vec<(String, String)>,
     raw: Option<String>,
     environment: Vec<(String, String)>,
+    under: Vec<String>,
 }
 
 impl Default for Config {
@@ -50,6 +52,7 @@ impl Config {
             locations: Vec::new(),
             raw: None,
             environment: Vec::new(),
+            under: Vec::new(),
         }
     }
 
@@ -151,6 +154,19 @@ impl Config {
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self
+    }
+
+    /// Starts nginx by another command, which gets its path and arguments behind these.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    pub(super) fn command(&self, program: PathBuf) -> Command {
+        let Some((first, more)) = self.under.split_first() else { return Command::new(program) };
+        let mut command = Command::new(first);
+        command.args(more).arg(program);
+        command
     }
 
     pub(super) fn environment(&self) -> impl Iterator<Item = (&str, &str)> {

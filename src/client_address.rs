@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use nginx_sys::{sockaddr, socklen_t};
 
 /// Where a client's connection comes from, without its port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum ClientAddress {
     /// The whole address. An IPv4 address that a socket for IPv6 shows is the IPv4 address.
     Ip(IpAddr),

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::json::Object;
 use crate::time;
-use crate::token::Refusal;
+use crate::token::{is_graphic, Refusal};
 
 mod redirect;
 mod request;
@@ -160,20 +160,23 @@ pub fn validate(
     token: &str,
     how: Validation,
 ) -> Result<Request, Refusal> {
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if token.is_empty() || !is_graphic(token.as_bytes()) {
         return Err(Refusal::UnknownToken);
     }
     let (path, subject) = match version {
-        ApiVersion::V2 => ("tokens".to_owned(), Subject::Path(v2_segment(token)?)),
+        ApiVersion::V2 => ("tokens", Subject::Path(v2_segment(token)?)),
         ApiVersion::V3 => {
-            let parameters = [(!how.catalog, "nocatalog"), (how.allow_expired, "allow_expired=1")];
-            let query = parameters.iter().filter(|(is_set, _)| *is_set).map(|(_, text)| *text);
-            let query = query.collect::<Vec<_>>().join("&");
-            let mark = if query.is_empty() { "" } else { "?" };
-            (format!("auth/tokens{mark}{query}"), Subject::Header(token.to_owned()))
+            let path = match (how.catalog, how.allow_expired) {
+                (true, false) => "auth/tokens",
+                (true, true) => "auth/tokens?allow_expired=1",
+                (false, false) => "auth/tokens?nocatalog",
+                (false, true) => "auth/tokens?nocatalog&allow_expired=1",
+            };
+            (path, Subject::Header(token.to_owned()))
         }
     };
-    let mut request = Request::get(Kind::Token, format!("{base}/{version}/{path}"), JSON);
+    let path = [base, version.as_str(), path].join("/");
+    let mut request = Request::get(Kind::Token, path, JSON);
     request.authenticated = true;
     request.subject = Some(subject);
     Ok(request)

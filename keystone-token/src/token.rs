@@ -22,12 +22,16 @@ pub fn classify(token: &[u8]) -> Result<TokenClass<'_>, Refusal> {
     if token.len() > MAX_UNSIGNED_LEN {
         return Err(Malformed::TooLong.into());
     }
-    // Up to the end, whatever comes before: so many bytes are looked at together.
-    let is_graphic = token.iter().fold(true, |all, byte| all & byte.is_ascii_graphic());
-    match is_graphic {
+    match is_graphic(token) {
         true => Ok(TokenClass::Opaque(token)),
         false => Err(Malformed::Text.into()),
     }
+}
+
+/// Whether a text is visible ASCII.
+pub(crate) fn is_graphic(text: &[u8]) -> bool {
+    // Up to the end, whatever comes before: so many bytes are looked at together.
+    text.iter().fold(true, |all, byte| all & byte.is_ascii_graphic())
 }
 
 /// A token, by who can judge it.

@@ -1,8 +1,8 @@
 //! Pending refreshes and validations of this worker.
 
 use std::cell::{Cell, RefCell};
-use std::collections::hash_map::Entry;
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use keystone_token::api::Validation;
@@ -96,7 +96,7 @@ impl ValidationRequest {
 }
 
 /// What a refresh fetches.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum RefreshTask {
     /// The list, and certificates where there are none.
     List,
@@ -147,7 +147,7 @@ pub(super) struct Validations {
     pub(super) calls: SingleFlight<ValidationKey, Answer, Unavailable>,
     pending: Cell<usize>,
     /// How many of them are for each address; none is 0.
-    by_address: RefCell<HashMap<ClientAddress, usize>>,
+    by_address: RefCell<BTreeMap<ClientAddress, usize>>,
     pub(super) limited_by_address: LogRateLimit,
     pub(super) limited: LogRateLimit,
 }

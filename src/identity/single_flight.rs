@@ -1,9 +1,8 @@
 //! Work that is done once for all that need its outcome.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::{poll_fn, Future};
-use std::hash::Hash;
 use std::pin::{pin, Pin};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -19,7 +18,7 @@ pub(super) struct SingleFlight<K, T, E> {
     calls: Rc<RefCell<Calls<K, T, E>>>,
 }
 
-type Calls<K, T, E> = HashMap<K, Rc<Call<T, E>>>;
+type Calls<K, T, E> = BTreeMap<K, Rc<Call<T, E>>>;
 
 /// Work that ended without an outcome: by a panic, or with the worker.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -34,7 +33,7 @@ impl<K, T, E> Default for SingleFlight<K, T, E> {
 
 impl<K, T, E> SingleFlight<K, T, E>
 where
-    K: Clone + Eq + Hash + 'static,
+    K: Clone + Ord + 'static,
     T: Clone + 'static,
     E: Clone + From<Abandoned> + 'static,
 {
@@ -131,14 +130,14 @@ impl<T: Clone, E: Clone> Call<T, E> {
 }
 
 /// Completes a call when it is dropped, with the outcome or without one: nothing waits for ever.
-struct Completion<K: Eq + Hash, T, E: From<Abandoned>> {
+struct Completion<K: Ord, T, E: From<Abandoned>> {
     calls: Rc<RefCell<Calls<K, T, E>>>,
     key: K,
     call: Rc<Call<T, E>>,
     outcome: Cell<Option<Result<T, E>>>,
 }
 
-impl<K: Eq + Hash, T, E: From<Abandoned>> Drop for Completion<K, T, E> {
+impl<K: Ord, T, E: From<Abandoned>> Drop for Completion<K, T, E> {
     fn drop(&mut self) {
         self.calls.borrow_mut().remove(&self.key);
         let outcome = self.outcome.take().unwrap_or_else(|| Err(Abandoned.into()));

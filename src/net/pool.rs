@@ -68,7 +68,9 @@ impl<C: Pooled> Pool<C> {
         connection.peer().make_idle(timeout);
         let mut idle = self.idle.borrow_mut();
         idle.push(connection);
-        idle.retain(|connection| connection.peer().is_open());
+        // Those that are used least are the first to be closed.
+        let closed = idle.iter().take_while(|connection| !connection.peer().is_open()).count();
+        idle.drain(..closed);
         if idle.len() > self.capacity {
             idle.remove(0);
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use keystone_zone::{Claim, ClaimState, Claims, HeldClaim, Key};
 
-use super::{is_alive, Zone};
+use super::{is_alive, own_process, Zone};
 use crate::net::now_msec;
 
 /// How many words the claims take in a zone of `zone_size` bytes.
@@ -32,7 +32,7 @@ impl Zone {
                 return Claimed::Held(held);
             }
             let taken = match may_take {
-                true => claims.take(key, std::process::id(), now, is_alive),
+                true => claims.take(key, own_process(), now, is_alive),
                 false => None,
             };
             taken.map_or(Claimed::Nobody, Claimed::Mine)

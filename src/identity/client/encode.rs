@@ -1,7 +1,8 @@
 //! Requests to the identity service as HTTP requests.
 
 use ::http::header::{HeaderName, HeaderValue, ACCEPT, CONTENT_TYPE};
-use ::http::Request;
+use ::http::uri::InvalidUri;
+use ::http::{Method, Request};
 use bytes::Bytes;
 use keystone_token::api;
 use keystone_token::secret::Secret;
@@ -13,29 +14,37 @@ pub(super) fn encode(
     body: Option<String>,
     token: Option<&Secret>,
 ) -> Result<Request<Bytes>, EncodeError> {
-    let mut encoded = Request::builder()
-        .method(request.method.as_str())
-        .uri(&*request.target())
-        .header(ACCEPT, request.accept);
+    let has_body = body.is_some();
+    let body = body.map(|body| Bytes::from_owner(Zeroizing::new(body.into_bytes())));
+    let mut encoded = Request::new(body.unwrap_or_default());
+    *encoded.method_mut() = match request.method {
+        api::Method::Get => Method::GET,
+        api::Method::Post => Method::POST,
+    };
+    *encoded.uri_mut() = request.target().parse()?;
+    let headers = encoded.headers_mut();
+    // Those of the client come to them.
+    headers.reserve(HEADERS);
+    headers.insert(ACCEPT, HeaderValue::from_static(request.accept));
     if let Some(api::Subject::Header(subject)) = &request.subject {
         let (name, value) = api::ACCESS_RULES_HEADER;
-        encoded = encoded.header(X_SUBJECT_TOKEN, secret_value(subject)?).header(name, value);
+        headers.insert(X_SUBJECT_TOKEN, secret_value(subject)?);
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    if body.is_some() {
-        encoded = encoded.header(CONTENT_TYPE, "application/json");
+    if has_body {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     if let Some(token) = token.filter(|_| request.authenticated) {
-        encoded = encoded.header(X_AUTH_TOKEN, secret_value(token.expose())?);
+        headers.insert(X_AUTH_TOKEN, secret_value(token.expose())?);
     }
-    let body = body.map(|body| Bytes::from_owner(Zeroizing::new(body.into_bytes())));
-    Ok(encoded.body(body.unwrap_or_default())?)
+    Ok(encoded)
 }
 
 /// Why a request cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EncodeError {
     #[error(transparent)]
-    Http(#[from] ::http::Error),
+    Uri(#[from] InvalidUri),
     #[error("a token cannot be sent in a header")]
     Token,
 }
@@ -45,6 +54,9 @@ fn secret_value(token: &str) -> Result<HeaderValue, EncodeError> {
     value.set_sensitive(true);
     Ok(value)
 }
+
+/// How many headers a question about a token has.
+const HEADERS: usize = 6;
 
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const X_SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");

@@ -48,7 +48,6 @@ fn main() -> ExitCode {
         ["instructions", file] => instructions::compare(file.as_ref()),
         ["instructions", file, "--write"] => instructions::write(file.as_ref()),
         ["parts"] => measure_parts(),
-        ["requests"] => requests::show(),
         ["zone-process", file, seed] => zone::process(file.as_ref(), seed),
         ["counted", dir, part] => instructions::counted(dir.as_ref(), part),
         _ => match Options::read(&words) {

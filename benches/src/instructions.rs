@@ -13,6 +13,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use keystone_testbed::nginx;
 use keystone_testbed::pki::Pki;
 use keystone_testbed::temp::TempDir;
 
@@ -26,7 +27,7 @@ pub struct Count {
 }
 
 /// In the order in which they are measured.
-type Counts = Vec<(String, Count)>;
+pub type Counts = Vec<(String, Count)>;
 
 /// Counts all parts and compares them with those of the file, if the same tools have made both.
 pub fn compare(file: &Path) -> Result<(), Failure> {
@@ -68,7 +69,10 @@ pub fn write(file: &Path) -> Result<(), Failure> {
 fn tools() -> Result<String, Failure> {
     let rustc = Command::new("rustc").arg("--version").output()?;
     let rustc = String::from_utf8(rustc.stdout)?;
-    Ok(format!("{}, {}", rustc.trim(), openssl::version::version()))
+    let nginx = Command::new(nginx::binary()).arg("-v").output()?;
+    let nginx = String::from_utf8(nginx.stderr)?;
+    let nginx = nginx.trim().trim_start_matches("nginx version: ");
+    Ok(format!("{}, {}, {nginx}", rustc.trim(), openssl::version::version()))
 }
 
 /// Does the part of this number, for callgrind to count.
@@ -98,6 +102,7 @@ fn count_all() -> Result<Counts, Failure> {
         counts.push((name.to_owned(), count(dir.path(), index)?));
     }
     counts.extend(requests::count()?);
+    counts.extend(requests::count_start()?);
     Ok(counts)
 }
 
@@ -115,47 +120,11 @@ fn count(dir: &Path, part: usize) -> Result<Count, Failure> {
     if !valgrind.status().map_err(|error| format!("valgrind: {error}"))?.success() {
         return Err("valgrind could not count".into());
     }
-    let count = read_callgrind(&fs::read_to_string(out)?, COUNTED);
+    let count = Count::read(&fs::read_to_string(out)?, COUNTED);
     match count.total {
         0 => Err("valgrind has counted nothing".into()),
         _ => Ok(count),
     }
-}
-
-/// Reads what callgrind has written while something was done so many times: the costs of each function's own lines. Those of its calls
-/// come after a line `calls=` and are not its own.
-pub fn read_callgrind(text: &str, times: usize) -> Count {
-    let mut names = BTreeMap::new();
-    let (mut function, mut is_call) = ("", false);
-    let mut own: BTreeMap<&str, u64> = BTreeMap::new();
-    for line in text.lines() {
-        let name = line.strip_prefix("fn=").or_else(|| line.strip_prefix("cfn="));
-        if let Some(name) = name {
-            // `(12) name` for the first time, then `(12)`.
-            let (number, name) = name.split_once(' ').unwrap_or((name, ""));
-            if !name.is_empty() {
-                names.insert(number, name);
-            }
-            if line.starts_with("fn=") {
-                function = number;
-            }
-        } else if line.starts_with("calls=") {
-            is_call = true;
-        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
-            let cost = line.split(' ').nth(1).and_then(|cost| cost.parse().ok()).unwrap_or(0);
-            *own.entry(function).or_default() += if is_call { 0 } else { cost };
-            is_call = false;
-        }
-    }
-    let each = |cost: u64| cost / times as u64;
-    let mut count = Count { total: each(own.values().sum()), functions: BTreeMap::new() };
-    for (number, cost) in own {
-        // Functions without a symbol are named by their address, which each build changes.
-        let name = names.get(number).copied().unwrap_or(number);
-        let name = if name.starts_with("0x") { "(without a name)" } else { name };
-        *count.functions.entry(name.to_owned()).or_default() += each(cost);
-    }
-    count
 }
 
 fn parse(text: &str) -> Result<Counts, Failure> {
@@ -182,13 +151,42 @@ fn find<'a>(counts: &'a Counts, name: &str) -> Option<&'a Count> {
 }
 
 impl Count {
-    pub fn show(&self) {
-        println!("  {}", self.total);
-        let mut all: Vec<_> = self.functions.iter().map(|(n, o)| (*o, n)).collect();
-        all.sort();
-        for (own, name) in all.iter().rev().take(130) {
-            println!("    {own} {name}");
+    /// Reads what callgrind has written while something was done so many times: the costs of each function's own lines. Those of its calls
+    /// come after a line `calls=` and are not its own.
+    pub fn read(text: &str, times: usize) -> Self {
+        let mut names = BTreeMap::new();
+        let (mut function, mut is_call) = ("", false);
+        let mut own: BTreeMap<&str, u64> = BTreeMap::new();
+        for line in text.lines() {
+            let name = line.strip_prefix("fn=").or_else(|| line.strip_prefix("cfn="));
+            if let Some(name) = name {
+                // `(12) name` for the first time, then `(12)`.
+                let (number, name) = name.split_once(' ').unwrap_or((name, ""));
+                if !name.is_empty() {
+                    names.insert(number, name);
+                }
+                if line.starts_with("fn=") {
+                    function = number;
+                }
+            } else if line.starts_with("calls=") {
+                is_call = true;
+            } else if line
+                .starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first))
+            {
+                let cost = line.split(' ').nth(1).and_then(|cost| cost.parse().ok()).unwrap_or(0);
+                *own.entry(function).or_default() += if is_call { 0 } else { cost };
+                is_call = false;
+            }
         }
+        let each = |cost: u64| cost / times as u64;
+        let mut count = Self { total: each(own.values().sum()), functions: BTreeMap::new() };
+        for (number, cost) in own {
+            // Functions without a symbol are named by their address, which each build changes.
+            let name = names.get(number).copied().unwrap_or(number);
+            let name = if name.starts_with("0x") { "(without a name)" } else { name };
+            *count.functions.entry(name.to_owned()).or_default() += each(cost);
+        }
+        count
     }
 
     /// What is more than in another count.
@@ -260,7 +258,7 @@ totals: 1824
 
     #[test]
     fn functions_are_counted_without_their_calls() {
-        let count = read_callgrind(CALLGRIND, COUNTED);
+        let count = Count::read(CALLGRIND, COUNTED);
         let functions: Vec<_> = count.functions.iter().map(|(it, own)| (&**it, *own)).collect();
         assert_eq!(functions, [("memcpy", 100), ("one::function", 12), ("two", 2)]);
         assert_eq!(count.total, 114);

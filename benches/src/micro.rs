@@ -1,10 +1,14 @@
 //! What the parts of a token's way cost, without nginx.
 
 use std::hint::black_box;
+use std::io::Read as _;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use base64::engine::general_purpose::URL_SAFE;
+use base64::Engine as _;
+use flate2::read::ZlibDecoder;
 use keystone_testbed::mint::{self, new_audit_id, new_uuid, Revoked};
 use keystone_testbed::now;
 use keystone_testbed::pki::Pki;
@@ -23,7 +27,7 @@ use openssl::sign::{Signer, Verifier};
 
 use crate::figure::Figure;
 use crate::report::median;
-use crate::tokens::PROJECT;
+use crate::tokens::{self, PROJECT};
 use crate::Failure;
 
 /// The parts, and what they cost each time they were measured.
@@ -100,6 +104,15 @@ impl Parts {
         parts.add("all of that, and its expiry", move |at| {
             let parsed = token::parse(texts[at].as_bytes());
             let _ = black_box(parsed.and_then(|parsed| parsed.verify(&signers, time)));
+        });
+        let compressed: Vec<_> =
+            tokens::sign_pkiz(&pki.signing, TOKENS, 3600)?.into_iter().map(stream).collect();
+        let streams = compressed.clone();
+        parts.add(INFLATE, move |at| {
+            let _ = black_box(inflate(&streams[at].1));
+        });
+        parts.add("take a PKIZ token apart", move |at| {
+            let _ = black_box(token::parse(compressed[at].0.as_bytes()));
         });
         let tokens_to_look_up = verified.clone();
         parts.add("is it revoked (a list of 200)", move |at| {
@@ -210,11 +223,24 @@ fn counted(run: &mut dyn FnMut(usize)) {
     (COUNTED..2 * COUNTED).for_each(run);
 }
 
+/// A PKIZ token, and the zlib stream in it.
+fn stream(token: String) -> (String, Vec<u8>) {
+    let stream = URL_SAFE.decode(token.trim_start_matches("PKIZ_")).unwrap_or_default();
+    (token, stream)
+}
+
+/// As anybody would: into memory that is there.
+fn inflate(stream: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut inflated = Vec::with_capacity(INFLATED);
+    ZlibDecoder::new(stream).read_to_end(&mut inflated)?;
+    Ok(inflated)
+}
+
 /// As the module makes it.
 fn key(token: &str) -> Key {
     let mut hasher = blake3::Hasher::new_keyed(&[7; 32]);
-    hasher.update(&[0; 8]);
     hasher.update(token.as_bytes());
+    hasher.update(&[0; 8]);
     let digest = hasher.finalize();
     let mut key = [0; 4];
     for (word, part) in key.iter_mut().zip(digest.as_bytes().chunks_exact(WORD)) {
@@ -222,6 +248,11 @@ fn key(token: &str) -> Key {
     }
     key
 }
+
+/// The name of the part by which PKIZ tokens are measured.
+pub const INFLATE: &str = "inflate a PKIZ token";
+/// Room for what is in one.
+const INFLATED: usize = 16 << 10;
 
 /// Different ones, for the processor learns the way of a single one by heart.
 pub const TOKENS: usize = 256;

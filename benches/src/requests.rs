@@ -1,20 +1,25 @@
-//! How many instructions nginx's worker takes for a request, counted by callgrind.
+//! How many instructions nginx takes for a request, and for its start, counted by callgrind.
 //!
-//! One process of nginx is master and worker: callgrind would count each worker by itself. It runs
-//! from its start in valgrind, and counts from the moment at which it is told to.
+//! One process of nginx is master and worker here. It runs from its start in valgrind, and counts
+//! from the moment at which it is told to. What nginx takes for the same request unprotected is
+//! counted too, and taken off. A client sends one request after the other, with a pause: nginx's
+//! clock ticks in milliseconds, and what it does at a tick would else depend on the machine.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use keystone_testbed::http::{Client, Request};
 use keystone_testbed::identity::Identity;
+use keystone_testbed::nginx::{self, Config};
 use keystone_testbed::pki::Pki;
 use keystone_testbed::temp::TempDir;
 use keystone_testbed::wait_for;
 
-use crate::instructions::{read_callgrind, Count};
+use crate::instructions::{Count, Counts};
 use crate::stage::{start_stand_in, Gateway, Process, LIFE};
 use crate::{tokens, Failure};
 
@@ -29,60 +34,82 @@ struct Kind<'a> {
     warm: usize,
 }
 
-/// Counts what each kind of request takes. What nginx takes for the same request unprotected is
-/// counted too, and is not in the others.
-pub fn count() -> Result<Vec<(String, Count)>, Failure> {
+/// A request without protection, and requests that are compared with it.
+struct Group<'a> {
+    open: Kind<'a>,
+    protected: Vec<Kind<'a>>,
+}
+
+/// Counts what each kind of request takes.
+pub fn count() -> Result<Counts, Failure> {
     let (dir, pki) = (TempDir::new("callgrind")?, Pki::new()?);
     let identity = Identity::start(&pki)?;
     let upstream = start_stand_in(None)?;
     let out = dir.join("out");
     let file = format!("--callgrind-out-file={}", out.display());
-    let valgrind = [
-        "valgrind",
-        "-q",
-        "--tool=callgrind",
-        "--instr-atstart=no",
-        "--compress-strings=no",
-        "--compress-pos=no",
-        &file,
-    ];
+    let valgrind = [VALGRIND, &["--instr-atstart=no", &file]].concat();
     let process = Process { workers: 0, main: "master_process off;", under: &valgrind };
     let gateway = Gateway::start(&pki, &identity, &upstream, "4m", &process)?;
 
-    let pki_tokens = tokens::sign(&pki.signing, MANY + WARM + COUNTED, LIFE)?;
-    let fernet_tokens = tokens::fernet(MANY + WARM + COUNTED);
-    let (pki_tokens, new_pki) = pki_tokens.split_at(MANY);
-    let (fernet_tokens, new_fernet) = fernet_tokens.split_at(MANY);
+    let pki_tokens = tokens::sign(&pki.signing, MANY + WARM + COUNTED + 1, LIFE)?;
+    let fernet_tokens = tokens::fernet(MANY + WARM + COUNTED + 1);
     let (plain, online) = (gateway.address(), gateway.online());
-    let kind = |name, address, path, tokens| Kind { name, address, path, tokens, warm: WARM };
-    let many = |kind: Kind<'static>| kind;
-    let _ = many;
     let groups = [
-        (
-            kind("file, with a PKI token's header", plain, "/open/file", &pki_tokens[..1]),
-            [
-                kind("a cached PKI token", plain, "/protected/file", &pki_tokens[..1]),
-                Kind {
-                    warm: 2 * MANY,
-                    ..kind("one of 700 cached PKI tokens", plain, "/protected/file", pki_tokens)
-                },
-                kind("a new PKI token", plain, "/protected/file", new_pki),
-            ],
-        ),
-        (
-            kind("file, with a Fernet token's header", plain, "/open/file", &fernet_tokens[..1]),
-            [
-                kind("a cached Fernet token", online, "/fernet/file", &fernet_tokens[..1]),
-                Kind {
-                    warm: 2 * MANY,
-                    ..kind("one of 700 cached Fernet tokens", online, "/fernet/file", fernet_tokens)
-                },
-                kind("a new Fernet token", online, "/fernet/file", new_fernet),
-            ],
-        ),
+        Group::new(PKI, plain, "/protected/file", plain, &pki_tokens),
+        Group::new(FERNET, online, "/fernet/file", plain, &fernet_tokens),
     ];
-    let callgrind = Callgrind { pid: gateway.pid(), out, dumps: 0 };
-    callgrind.count(groups)
+    let mut callgrind = Callgrind { pid: gateway.pid(), out, dumps: 0 };
+    let mut counts = Counts::new();
+    for Group { open, protected } in groups {
+        let unprotected = callgrind.count(&open)?;
+        for kind in protected {
+            let on_top = callgrind.count(&kind)?.less(&unprotected);
+            counts.push((format!("request: {}, on top", kind.name), on_top));
+        }
+        counts.push((format!("request: {}", open.name), unprotected));
+    }
+    Ok(counts)
+}
+
+/// Counts what `nginx -t` takes with the module and one identity service, on top.
+pub fn count_start() -> Result<Counts, Failure> {
+    let dir = TempDir::new("callgrind")?;
+    let out = dir.join("out");
+    let file = format!("--callgrind-out-file={}", out.display());
+    let valgrind = [VALGRIND, &[&file]].concat();
+    let count = |config: &Config| -> Result<Count, Failure> {
+        let checked = nginx::check(&config.clone().under(&valgrind))?;
+        match checked.ok {
+            true => Ok(Count::read(&fs::read_to_string(&out)?, 1)),
+            false => Err(checked.text.into()),
+        }
+    };
+    let without = count(&Config::without_module())?;
+    let with = count(&Config::protected())?;
+    Ok(vec![("nginx -t with one http identity service, on top".into(), with.less(&without))])
+}
+
+impl<'a> Group<'a> {
+    /// The first tokens are cached, the others new.
+    fn new(
+        names: [&'static str; 4],
+        address: SocketAddr,
+        path: &'static str,
+        open: SocketAddr,
+        tokens: &'a [String],
+    ) -> Self {
+        let (cached, new) = tokens.split_at(MANY);
+        let kind = |at: usize, tokens, warm| Kind { name: names[at], address, path, tokens, warm };
+        Self {
+            open: Kind { address: open, path: "/open/file", ..kind(0, &cached[..1], WARM) },
+            protected: vec![
+                kind(1, &cached[..1], WARM),
+                // A worker keeps a token when it comes for the second time.
+                kind(2, cached, 2 * MANY),
+                kind(3, new, WARM),
+            ],
+        }
+    }
 }
 
 /// The process that counts.
@@ -94,23 +121,7 @@ struct Callgrind {
 }
 
 impl Callgrind {
-    fn count(
-        mut self,
-        groups: [(Kind<'_>, [Kind<'_>; 3]); 2],
-    ) -> Result<Vec<(String, Count)>, Failure> {
-        let mut counts = Vec::new();
-        for (open, protected) in groups {
-            let unprotected = self.measure(&open)?;
-            for kind in protected {
-                let count = self.measure(&kind)?.less(&unprotected);
-                counts.push((format!("request: {}, on top", kind.name), count));
-            }
-            counts.push((format!("request: {}", open.name), unprotected));
-        }
-        Ok(counts)
-    }
-
-    fn measure(&mut self, kind: &Kind<'_>) -> Result<Count, Failure> {
+    fn count(&mut self, kind: &Kind<'_>) -> Result<Count, Failure> {
         let mut client = Client::connect(kind.address)?;
         let mut send = |at: usize| -> Result<(), Failure> {
             let token = &kind.tokens[at % kind.tokens.len()];
@@ -121,34 +132,52 @@ impl Callgrind {
             }
         };
         (0..kind.warm).try_for_each(&mut send)?;
-        self.tell(&["--instr=on"])?;
-        // What is translated now was not before.
+        self.tell("--instr=on")?;
         send(kind.warm)?;
-        self.tell(&["--zero"])?;
-        (kind.warm + 1..kind.warm + 1 + COUNTED).try_for_each(&mut send)?;
-        self.tell(&["--dump"])?;
-        self.tell(&["--instr=off"])?;
+        self.tell("--zero")?;
+        for at in kind.warm + 1..=kind.warm + COUNTED {
+            send(at)?;
+            thread::sleep(PAUSE);
+        }
+        self.tell("--dump")?;
+        self.tell("--instr=off")?;
         self.dumps += 1;
         let out = format!("{}.{}", self.out.display(), self.dumps);
         let text = wait_for("callgrind's file", || {
             let text = fs::read_to_string(Path::new(&out)).unwrap_or_default();
             text.contains("\ntotals: ").then_some(text)
         })?;
-        if let Ok(dir) = std::env::var("KEEP") {
-            fs::write(format!("{dir}/{}", kind.name.replace(' ', "_")), &text)?;
-        }
-        Ok(read_callgrind(&text, COUNTED))
+        Ok(Count::read(&text, COUNTED))
     }
 
-    fn tell(&self, what: &[&str]) -> Result<(), Failure> {
+    fn tell(&self, what: &str) -> Result<(), Failure> {
         let mut control = Command::new("callgrind_control");
-        control.args(what).arg(self.pid.to_string()).stdout(Stdio::null());
-        match control.status().map_err(|error| format!("callgrind_control: {error}"))?.success() {
+        let output = control.arg(what).arg(self.pid.to_string()).output();
+        let output = output.map_err(|error| format!("callgrind_control: {error}"))?;
+        match output.status.success() {
             true => Ok(()),
-            false => Err("callgrind_control failed".into()),
+            false => {
+                let reason = String::from_utf8_lossy(&output.stderr);
+                Err(format!("callgrind_control {what} failed: {reason}").into())
+            }
         }
     }
 }
+
+const VALGRIND: &[&str] = &["valgrind", "-q", "--tool=callgrind"];
+
+const PKI: [&str; 4] = [
+    "file, with a PKI token's header",
+    "a cached PKI token",
+    "one of 700 cached PKI tokens",
+    "a new PKI token",
+];
+const FERNET: [&str; 4] = [
+    "file, with a Fernet token's header",
+    "a cached Fernet token",
+    "one of 700 cached Fernet tokens",
+    "a new Fernet token",
+];
 
 /// How many requests are sent before some are counted, and how many are counted.
 const WARM: usize = 20;
@@ -157,10 +186,5 @@ const COUNTED: usize = 200;
 /// Tokens that take turns.
 const MANY: usize = 700;
 
-pub fn show() -> Result<(), Failure> {
-    for (name, count) in count()? {
-        println!("{name}");
-        count.show();
-    }
-    Ok(())
-}
+/// Longer than a tick of nginx's clock.
+const PAUSE: Duration = Duration::from_millis(2);

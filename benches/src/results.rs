@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::auth_token::{Peer, Peers};
 use crate::figure::{Figure, Figures, Target};
 use crate::measured::Measured;
-use crate::micro::Parts;
+use crate::micro::{Parts, INFLATE};
 use crate::online::Questions;
 use crate::plot::Plot;
 use crate::report::{median, thousands, Table};
@@ -92,7 +92,7 @@ impl Measurements {
 
     fn verified(&self) -> Vec<Figure> {
         let on_top = |key, against| self.requests.on_top(key, against);
-        let pki = on_top("pki/new", "pki/open");
+        let (pki, pkiz) = (on_top("pki/new", "pki/open"), on_top("pkiz/new", "pkiz/open"));
         let bare = self.parts.median("its signature by a bare EVP_DigestVerify");
         let process = self.processes.iter().map(|time| time.as_secs_f64() * 1e6);
         let process: Vec<f64> = process.collect();
@@ -103,6 +103,13 @@ impl Measurements {
                 "the same, in bare EVP_DigestVerify",
                 "",
                 pki.iter().map(|it| it / bare).collect(),
+            )
+            .target(Target::AtMost(1.5)),
+            Figure::new("PKIZ token, on top of the unprotected request", "µs", pkiz.clone()),
+            Figure::new(
+                "the same less one inflate, in bare EVP_DigestVerify",
+                "",
+                pkiz.iter().map(|it| (it - self.parts.median(INFLATE)) / bare).collect(),
             )
             .target(Target::AtMost(1.5)),
             Figure::new(

@@ -63,6 +63,8 @@ pub enum Tokens {
     New,
     /// The same of Fernet tokens.
     NewFernet,
+    /// The same of PKIZ tokens.
+    NewPkiz,
 }
 
 /// How many entries the revocation lists of [`Site::List`] have.
@@ -71,7 +73,7 @@ pub const LISTS: [usize; 4] = [0, 1_000, 10_000, 100_000];
 use Site::{
     List, ListUncached, Narrow, NarrowNew, NarrowNewOnline, NarrowOnline, Pair, Wide, WideOnline,
 };
-use Tokens::{Absent, Expired, Fernet, New, NewFernet, Pki};
+use Tokens::{Absent, Expired, Fernet, New, NewFernet, NewPkiz, Pki};
 
 /// All lines, in the order in which they are measured.
 #[rustfmt::skip]
@@ -98,6 +100,8 @@ pub const ROWS: &[Row] = &[
     row("fernet/open", "file, with a Fernet token's header", Narrow, "/open/", Fernet(1), "fernet/open"),
     row("fernet/cached", "  cached Fernet token", NarrowOnline, "/fernet/", Fernet(1), "fernet/open"),
     row("pki/new", "  new PKI token", NarrowNew, "/protected/", New, "pki/open"),
+    row("pkiz/open", "file, with a PKIZ token's header", Narrow, "/open/", NewPkiz, "pkiz/open"),
+    row("pkiz/new", "  new PKIZ token", NarrowNew, "/protected/", NewPkiz, "pkiz/open"),
     row("fernet/asked", "  nginx's auth_request at Keystone", NarrowOnline, "/asked/", NewFernet, "fernet/open"),
     row("fernet/new", "  new Fernet token", NarrowNewOnline, "/fernet/", NewFernet, "fernet/asked"),
 

@@ -65,6 +65,7 @@ struct Lists {
 struct Sets {
     new: Vec<String>,
     new_fernet: Vec<String>,
+    new_pkiz: Vec<String>,
     /// PKI tokens that every zone holds.
     kept: Vec<String>,
     fernet: Vec<String>,
@@ -78,11 +79,12 @@ impl Stage {
         if !module.exists() {
             return Err(format!("there is no {}: run `make` first", module.display()).into());
         }
-        eprintln!("Signing {} tokens.", count + KEPT);
+        eprintln!("Signing {} tokens.", 2 * count + KEPT);
         let pki = Pki::new()?;
         let tokens = Sets {
             new: tokens::sign(&pki.signing, count, LIFE)?,
             new_fernet: tokens::fernet(count),
+            new_pkiz: tokens::sign_pkiz(&pki.signing, count, LIFE)?,
             kept: tokens::sign(&pki.signing, KEPT, LIFE)?,
             fernet: tokens::fernet(FERNET_TOKENS),
             expired: tokens::sign(&pki.signing, 1, -LIFE)?,
@@ -135,7 +137,7 @@ impl Stage {
 
     /// Measures one line of the table, of this place in [`ROWS`], for a moment.
     pub fn measure(&mut self, row: usize, time: Duration) -> Result<Measured, Failure> {
-        let are_new = matches!(ROWS[row].tokens, Tokens::New | Tokens::NewFernet);
+        let are_new = matches!(ROWS[row].tokens, Tokens::New | Tokens::NewFernet | Tokens::NewPkiz);
         let order = if are_new { Order::From(self.sent[row]) } else { Order::Random };
         let measured = self.load(row, order, Until::Time(time))?;
         self.sent[row] += measured.requests;
@@ -226,6 +228,7 @@ impl Sets {
             Tokens::Expired => &self.expired,
             Tokens::New => &self.new,
             Tokens::NewFernet => &self.new_fernet,
+            Tokens::NewPkiz => &self.new_pkiz,
         }
     }
 }

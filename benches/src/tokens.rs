@@ -11,14 +11,27 @@ use crate::Failure;
 /// The project of all users.
 pub const PROJECT: &str = "7f3c2a90b1d24e5f8a6c0d1e2f3a4b5c";
 
-/// Signs `count` tokens, each for another user.
+/// Signs `count` PKI tokens, each for another user.
 pub fn sign(signer: &Pair, count: usize, expires_in: i64) -> Result<Vec<String>, Failure> {
+    sign_as(count, &|number| payload(number, expires_in).pki(signer))
+}
+
+/// The same of PKIZ tokens.
+pub fn sign_pkiz(signer: &Pair, count: usize, expires_in: i64) -> Result<Vec<String>, Failure> {
+    sign_as(count, &|number| payload(number, expires_in).pkiz(signer))
+}
+
+fn sign_as(
+    count: usize,
+    sign: &(impl Fn(usize) -> keystone_testbed::Result<String> + Sync),
+) -> Result<Vec<String>, Failure> {
     let threads = thread::available_parallelism()?.get();
     let share = count.div_ceil(threads).max(1);
     let signed: Result<Vec<Vec<String>>, String> = thread::scope(|scope| {
         let part = |first: usize| {
             let numbers = first..(first + share).min(count);
-            move || numbers.map(|number| token(signer, number, expires_in)).collect()
+            let sign = |number| sign(number).map_err(|error| error.to_string());
+            move || numbers.map(sign).collect()
         };
         let firsts = (0..count).step_by(share);
         let threads: Vec<_> = firsts.map(|first| scope.spawn(part(first))).collect();
@@ -44,15 +57,13 @@ pub fn answer(expires_in: i64) -> String {
         .json()
 }
 
-fn token(signer: &Pair, number: usize, expires_in: i64) -> Result<String, String> {
+fn payload(number: usize, expires_in: i64) -> Payload {
     Payload::v3()
         .user(&new_uuid(), &format!("user-{number}"))
         .project(PROJECT, "project")
         .roles(&["member", "reader", "object-store-operator"])
         .with("/catalog", catalog())
         .expires_in(expires_in)
-        .pki(signer)
-        .map_err(|error| error.to_string())
 }
 
 /// Four services of three endpoints make a token of some four kilobytes.

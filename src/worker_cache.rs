@@ -16,15 +16,29 @@ pub struct WorkerCache {
 }
 
 struct Slots {
-    /// The hash of the token in each slot, so that a look at a set reads one line of memory.
-    tags: Box<[[u64; WAYS]]>,
-    entries: Box<[Option<Entry>]>,
+    /// A set has memory once it had a token.
+    sets: Box<[Option<Box<Set>>]>,
     /// What all entries take.
     bytes: usize,
     /// What they take at most.
     limit: usize,
     /// Where room is looked for next.
     hand: usize,
+}
+
+/// The slots that a token may be in.
+#[derive(Default)]
+struct Set {
+    /// The hash of the token in each slot, so that a look at a set reads one line of memory.
+    tags: [u64; WAYS],
+    entries: [Option<Entry>; WAYS],
+}
+
+/// The place of a slot.
+#[derive(Clone, Copy)]
+struct Slot {
+    set: usize,
+    way: usize,
 }
 
 /// A valid token, and what is known of it. What a look-up reads is in the first of two lines of
@@ -67,15 +81,8 @@ impl WorkerCache {
     /// An empty cache whose tokens and identities take at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
         let sets = (limit / SMALLEST / WAYS).min(MOST_SETS).next_power_of_two();
-        Self {
-            inner: RefCell::new(Slots {
-                tags: vec![[0; WAYS]; sets].into(),
-                entries: (0..sets * WAYS).map(|_| None).collect(),
-                bytes: 0,
-                limit,
-                hand: 0,
-            }),
-        }
+        let sets = (0..sets).map(|_| None).collect();
+        Self { inner: RefCell::new(Slots { sets, bytes: 0, limit, hand: 0 }) }
     }
 
     /// The identity of a token that is still good. The use is noted in `shared` too, at most once a
@@ -88,7 +95,7 @@ impl WorkerCache {
         shared: &Cache<'_>,
     ) -> Option<Identity> {
         let slots = self.inner.borrow();
-        let entry = slots.find(service, token).and_then(|slot| slots.entries[slot].as_ref())?;
+        let entry = slots.find(service, token).and_then(|slot| slots.entry(slot))?;
         let good =
             entry.generation == params.generation && entry.age.is_good(params.valid_for, params);
         if !good {
@@ -120,38 +127,46 @@ impl WorkerCache {
             return;
         }
         let (generation, touched) = (params.generation, Cell::new(params.tick));
-        slots.tags[slot / WAYS][slot % WAYS] = hash(token);
+        let set = slots.sets[slot.set].get_or_insert_default();
+        set.tags[slot.way] = hash(token);
         let (token, identity) = (token.into(), identity.clone());
         let entry = Entry { service, token, key, generation, age, touched, identity };
-        slots.entries[slot] = Some(entry);
+        set.entries[slot.way] = Some(entry);
         slots.bytes += bytes;
     }
 }
 
 impl Slots {
-    /// The slots that the token may be in.
+    /// The place of the slots that the token may be in.
     fn set(&self, hash: u64) -> usize {
         // Their number is a power of two.
-        hash as usize & (self.tags.len() - 1)
+        hash as usize & (self.sets.len() - 1)
+    }
+
+    fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.sets[slot.set].as_ref()?.entries[slot.way].as_ref()
     }
 
     /// The slot that the token is in.
-    fn find(&self, service: u64, token: &[u8]) -> Option<usize> {
+    fn find(&self, service: u64, token: &[u8]) -> Option<Slot> {
         let hash = hash(token);
-        let set = self.set(hash);
-        let ways = self.tags[set].iter().enumerate().filter(|(_, tag)| **tag == hash);
-        ways.map(|(way, _)| set * WAYS + way).find(|slot| {
-            self.entries[*slot].as_ref().is_some_and(|entry| entry.is_of(service, token))
-        })
+        let at = self.set(hash);
+        let set = self.sets[at].as_ref()?;
+        let is_it =
+            |entry: &Option<Entry>| entry.as_ref().is_some_and(|it| it.is_of(service, token));
+        let mut ways = set.tags.iter().zip(&set.entries);
+        let way = ways.position(|(tag, entry)| *tag == hash && is_it(entry))?;
+        Some(Slot { set: at, way })
     }
 
     /// A slot for the token that is empty, or whose token is not in use.
-    fn free(&self, token: &[u8], params: &CacheParams) -> Option<usize> {
-        let first = self.set(hash(token)) * WAYS;
+    fn free(&self, token: &[u8], params: &CacheParams) -> Option<Slot> {
+        let at = self.set(hash(token));
+        let Some(set) = &self.sets[at] else { return Some(Slot { set: at, way: 0 }) };
         let is_free = |entry: &Option<Entry>| entry.as_ref().is_none_or(|it| it.is_idle(params));
-        let set = &self.entries[first..first + WAYS];
-        let way = set.iter().position(Option::is_none).or_else(|| set.iter().position(is_free))?;
-        Some(first + way)
+        let empty = set.entries.iter().position(Option::is_none);
+        let way = empty.or_else(|| set.entries.iter().position(is_free))?;
+        Some(Slot { set: at, way })
     }
 
     /// Whether there is room for so many bytes, which tokens that are not in use make.
@@ -160,19 +175,18 @@ impl Slots {
             if self.bytes + bytes <= self.limit {
                 break;
             }
-            let slot = self.hand;
-            self.hand = (self.hand + 1) % self.entries.len();
-            if self.entries[slot].as_ref().is_some_and(|entry| entry.is_idle(params)) {
+            let slot = Slot { set: self.hand / WAYS, way: self.hand % WAYS };
+            self.hand = (self.hand + 1) % (self.sets.len() * WAYS);
+            if self.entry(slot).is_some_and(|entry| entry.is_idle(params)) {
                 self.remove(slot);
             }
         }
         self.bytes + bytes <= self.limit
     }
 
-    fn remove(&mut self, slot: usize) {
-        let bytes = self.entries[slot]
-            .take()
-            .map_or(0, |entry| Entry::bytes(&entry.token, &entry.identity));
+    fn remove(&mut self, slot: Slot) {
+        let entry = self.sets[slot.set].as_mut().and_then(|set| set.entries[slot.way].take());
+        let bytes = entry.map_or(0, |entry| Entry::bytes(&entry.token, &entry.identity));
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 }

@@ -12,11 +12,10 @@ impl RequestId {
     pub fn new(mut random: [u8; 16]) -> Self {
         random[6] = random[6] & 0x0f | 0x40;
         random[8] = random[8] & 0x3f | 0x80;
-        // Without a table, so that the compiler does them all at once.
-        let digit = |half: u8| half + b'0' + if half > 9 { b'a' - b'0' - 10 } else { 0 };
         let mut digits = [0; 32];
-        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(random) {
-            *pair = [digit(byte >> 4), digit(byte & 0xf)];
+        let (words, _) = random.as_chunks();
+        for (eight, word) in digits.as_chunks_mut().0.iter_mut().zip(words) {
+            *eight = hex(u32::from_be_bytes(*word));
         }
         let mut text = *TEMPLATE;
         text[4..12].copy_from_slice(&digits[..8]);
@@ -47,6 +46,18 @@ impl RequestId {
         // It is ASCII, by the two ways to make one.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+}
+
+/// The eight digits of a number, all at once: in a byte each, to which what makes a letter of it is
+/// added where it is over 9.
+fn hex(number: u32) -> [u8; 8] {
+    let mut digits = u64::from(number);
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let is_letter = (digits + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    let letters = is_letter * u64::from(b'a' - b'0' - 10);
+    (digits + 0x3030_3030_3030_3030 + letters).to_be_bytes()
 }
 
 const TEMPLATE: &[u8; LEN] = b"req-hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh";

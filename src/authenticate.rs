@@ -62,7 +62,7 @@ impl Authenticator<'_> {
             Err(refusal) => self.refuse_judged(&refusal, None),
             Ok(TokenClass::Opaque(token)) => self.online(token),
             // It could not be judged here, and Keystone has been asked.
-            Ok(TokenClass::Signed(token)) if self.request_token.validated.borrow().is_some() => {
+            Ok(TokenClass::Signed(token)) if self.request_token.validated().is_some() => {
                 self.online(token)
             }
             Ok(TokenClass::Signed(token)) => self.offline(token),

@@ -189,6 +189,20 @@ impl Count {
         count
     }
 
+    /// Leaves glibc's allocator out: what it takes depends on what lies in the heap.
+    pub fn without_allocator(mut self) -> Self {
+        let is_its =
+            |name: &str| ALLOCATOR.contains(&name.split_once('.').map_or(name, |(name, _)| name));
+        self.functions.retain(|name, own| match is_its(name) {
+            true => {
+                self.total -= *own;
+                false
+            }
+            false => true,
+        });
+        self
+    }
+
     /// What is more than in another count.
     pub fn less(mut self, other: &Self) -> Self {
         self.total = self.total.saturating_sub(other.total);
@@ -226,6 +240,23 @@ fn print(now: &Counts, before: &Counts) {
         }
     }
 }
+
+/// The functions of glibc's allocator, without what the compiler adds to their names.
+const ALLOCATOR: [&str; 13] = [
+    "_int_free",
+    "_int_malloc",
+    "_int_realloc",
+    "_mid_memalign",
+    "calloc",
+    "free",
+    "malloc",
+    "malloc_consolidate",
+    "posix_memalign",
+    "realloc",
+    "sysmalloc",
+    "systrim",
+    "unlink_chunk",
+];
 
 /// In per cent.
 const MOST_RISE: u64 = 3;

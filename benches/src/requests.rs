@@ -147,7 +147,7 @@ impl Callgrind {
             let text = fs::read_to_string(Path::new(&out)).unwrap_or_default();
             text.contains("\ntotals: ").then_some(text)
         })?;
-        Ok(Count::read(&text, COUNTED))
+        Ok(Count::read(&text, COUNTED).without_allocator())
     }
 
     fn tell(&self, what: &str) -> Result<(), Failure> {

@@ -107,7 +107,7 @@ impl Authenticator<'_> {
         let age = self.service.list_age();
         let material = self.service.material();
         let settings = &self.service.service().settings;
-        let refreshed = self.request_token.refreshed.borrow().clone();
+        let refreshed = self.request_token.refreshed();
         if material.signers.is_none() {
             return Err(match refreshed {
                 None if self.service.failed_recently() => MissingMaterial::Missing(
@@ -230,12 +230,12 @@ impl Authenticator<'_> {
 
     /// Whether this request has caused a fetch of certificates that found no other ones.
     fn could_not_look(&self) -> bool {
-        matches!(*self.request_token.rotated.borrow(), Some(Err(_)))
+        matches!(self.request_token.rotated(), Some(Err(_)))
     }
 
     fn may_be_rotation(&self, refusal: &Refusal) -> bool {
         refusal.may_be_rotation()
-            && self.request_token.rotated.borrow().is_none()
+            && self.request_token.rotated().is_none()
             && self.service.may_look_for_rotation()
     }
 }

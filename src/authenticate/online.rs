@@ -16,11 +16,11 @@ use crate::zone::{Answer, Identity};
 impl Authenticator<'_> {
     /// What the identity service says of the token, now or a short while ago.
     pub(super) fn online(&self, token: &[u8]) -> Step {
-        if let Some(validated) = &*self.request_token.validated.borrow() {
+        if let Some(validated) = self.request_token.validated() {
             return match validated {
-                Ok(Answer::Valid(identity)) => Ok(TokenState::Valid(identity.clone())),
-                Ok(Answer::Refused(refusal)) => self.refuse(refusal, None),
-                Err(reason) => self.unavailable(reason),
+                Ok(Answer::Valid(identity)) => Ok(TokenState::Valid(identity)),
+                Ok(Answer::Refused(refusal)) => self.refuse(&refusal, None),
+                Err(reason) => self.unavailable(&reason),
             };
         }
         if let Some(found) = self.look_up_online(token) {

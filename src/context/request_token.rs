@@ -61,12 +61,16 @@ pub struct RequestToken {
     pub cache_status: Cell<Option<CacheStatus>>,
     /// See `TokenCache`.
     pub last_key: Cell<Option<(u64, Key)>>,
-    /// The outcome of the last refresh that the request has waited for.
-    pub refreshed: RefCell<Option<Result<(), Unavailable>>>,
-    /// The outcome of a fetch of other certificates that the request has waited for.
-    pub rotated: RefCell<Option<Result<(), Unavailable>>>,
-    /// What the identity service has said of the token to this request.
-    pub validated: RefCell<Option<Result<Answer, Unavailable>>>,
+    /// What the request has waited for, if it has: most do not, and their context is smaller.
+    waits: RefCell<Option<Box<Waits>>>,
+}
+
+/// The outcome of each thing that a request has waited for.
+#[derive(Default)]
+struct Waits {
+    refreshed: Option<Result<(), Unavailable>>,
+    rotated: Option<Result<(), Unavailable>>,
+    validated: Option<Result<Answer, Unavailable>>,
 }
 
 impl RequestToken {
@@ -81,9 +85,7 @@ impl RequestToken {
             format: Cell::new(None),
             cache_status: Cell::new(None),
             last_key: Cell::new(None),
-            refreshed: RefCell::new(None),
-            rotated: RefCell::new(None),
-            validated: RefCell::new(None),
+            waits: RefCell::new(None),
         }
     }
 
@@ -148,16 +150,35 @@ impl RequestToken {
 
     /// Notes how a refresh of certificates or revocation list has ended.
     pub fn note_refresh(&self, outcome: Result<(), Unavailable>) {
-        self.refreshed.replace(Some(outcome));
+        self.note(|waits| waits.refreshed = Some(outcome));
     }
 
     /// Notes the outcome of a fetch of other certificates.
     pub fn note_rotation(&self, outcome: Result<(), Unavailable>) {
-        self.rotated.replace(Some(outcome));
+        self.note(|waits| waits.rotated = Some(outcome));
     }
 
     /// Notes what the identity service has said.
     pub fn note_validation(&self, outcome: Result<Answer, Unavailable>) {
-        self.validated.replace(Some(outcome));
+        self.note(|waits| waits.validated = Some(outcome));
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Waits)) {
+        note(self.waits.borrow_mut().get_or_insert_default());
+    }
+
+    /// The outcome of the last refresh that the request has waited for.
+    pub fn refreshed(&self) -> Option<Result<(), Unavailable>> {
+        self.waits.borrow().as_ref()?.refreshed.clone()
+    }
+
+    /// The outcome of a fetch of other certificates that the request has waited for.
+    pub fn rotated(&self) -> Option<Result<(), Unavailable>> {
+        self.waits.borrow().as_ref()?.rotated.clone()
+    }
+
+    /// What the identity service has said of the token to this request.
+    pub fn validated(&self) -> Option<Result<Answer, Unavailable>> {
+        self.waits.borrow().as_ref()?.validated.clone()
     }
 }

@@ -334,7 +334,7 @@ mod tests {
             ("PKIZ_\u{e4}", Ok(TokenClass::Signed("PKIZ_\u{e4}".as_bytes()))),
             ("gAAAAABYq", Ok(TokenClass::Opaque(b"gAAAAABYq"))),
             ("a.b.c", Ok(TokenClass::Opaque(b"a.b.c"))),
-            (&too_long[1..], Ok(TokenClass::Opaque(too_long[1..].as_bytes()))),
+            (&too_long[1..], Ok(TokenClass::Opaque(&too_long.as_bytes()[1..]))),
             ("", Err(Refusal::NoToken)),
             ("a b", Err(Malformed::Text.into())),
             ("\u{e4}", Err(Malformed::Text.into())),

@@ -304,7 +304,7 @@ bench-criterion: ## Measure the steps of keystone-token and keystone-zone with C
 	cargo bench --locked -p keystone-bench --bench token --bench zone
 
 .PHONY: bench-instructions
-bench-instructions: with-keystone-bench &
+bench-instructions: with-keystone-bench ## Count the instructions of a token's way, and compare them (1 minute)
 	$(call install_packages,$(INSTRUCTIONS_PACKAGES))
 	@$(call say,Instructions of a new token)
 	$(TARGET)/release/keystone-bench instructions benches/instructions.tsv

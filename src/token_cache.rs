@@ -6,7 +6,7 @@ use std::time::Duration;
 use keystone_gateway::status::cells::CacheLookup;
 use keystone_token::record::Record;
 use keystone_token::result::AuthResult;
-use keystone_zone::{Age, CacheParams, Key, Lookup};
+use keystone_zone::{CacheParams, Key, Lookup};
 
 use crate::conf::server::ServerConf;
 use crate::context::CacheStatus;
@@ -138,19 +138,7 @@ impl TokenCache<'_> {
         hit(CacheLookup::ZoneHit, TokenState::Valid(identity))
     }
 
-    /// Remembers a token that was verified here, in this worker and in the zone, where `params`'s
-    /// rules are to keep it; says whether it is in the zone.
-    pub fn remember(&self, token: &[u8], identity: &Identity, params: &CacheParams) -> bool {
-        let Some(expires) = identity.expires_at().filter(|_| params.valid_for > 0) else {
-            return false;
-        };
-        let (name, key) = (self.name(Source::Offline), self.key(token, Source::Offline));
-        let age = Age { created: params.now, created_tick: params.tick, expires };
-        self.worker.recent.insert(name, token, key, age, identity, params);
-        self.worker.zone.keep_identity(&key, identity, params)
-    }
-
-    /// TokenKind tokens: of which service, with or without their catalog, and from where.
+    /// What names tokens: of which service, with or without their catalog, and from where.
     fn name(&self, source: Source) -> u64 {
         let source = match source {
             Source::Offline => 0,

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::json::Object;
 use crate::time;
-use crate::token::{is_graphic, Refusal};
+use crate::token::{graphic_text, Refusal};
 
 mod redirect;
 mod request;
@@ -160,7 +160,7 @@ pub fn validate(
     token: &str,
     how: Validation,
 ) -> Result<Request, Refusal> {
-    if token.is_empty() || !is_graphic(token.as_bytes()) {
+    if token.is_empty() || graphic_text(token.as_bytes()).is_none() {
         return Err(Refusal::UnknownToken);
     }
     let (path, subject) = match version {

@@ -7,7 +7,7 @@ use crate::format::TokenFormat;
 use crate::identity::{Identity, IdentityError};
 use crate::jws::{Jws, JwsKeys};
 use crate::result::AuthResult;
-use crate::token::{Malformed, Refusal};
+use crate::token::{graphic_text, Malformed, Refusal};
 
 /// The rules for a token that Keystone validates.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,14 +20,17 @@ pub struct OnlineRules<'k> {
     pub jws_keys: Option<&'k JwsKeys>,
 }
 
-/// Refuses a token that claims to be Fernet or JWS and cannot be valid, so that Keystone need not
-/// be asked about it. That a token is not refused says nothing about it.
-pub fn check_form(token: &[u8], rules: &OnlineRules<'_>) -> Result<(), Refusal> {
+/// The token as text for a request to Keystone. Refuses what is not visible ASCII, and a token that
+/// claims to be Fernet or JWS and cannot be valid, so that Keystone need not be asked about it.
+/// That a token is not refused says nothing about it.
+pub fn check_form<'t>(token: &'t [u8], rules: &OnlineRules<'_>) -> Result<&'t str, Refusal> {
+    let text = graphic_text(token).ok_or(Malformed::Text)?;
     match TokenFormat::of(token) {
-        TokenFormat::Fernet => Ok(fernet::check(token, rules.now).map_err(Malformed::Fernet)?),
-        TokenFormat::Jws => check_jws(token, rules),
-        TokenFormat::Pki | TokenFormat::Pkiz | TokenFormat::Unknown | TokenFormat::Uuid => Ok(()),
+        TokenFormat::Fernet => fernet::check(token, rules.now).map_err(Malformed::Fernet)?,
+        TokenFormat::Jws => check_jws(token, rules)?,
+        TokenFormat::Pki | TokenFormat::Pkiz | TokenFormat::Unknown | TokenFormat::Uuid => {}
     }
+    Ok(text)
 }
 
 fn check_jws(token: &[u8], rules: &OnlineRules<'_>) -> Result<(), Refusal> {
@@ -106,7 +109,10 @@ mod tests {
     fn only_what_claims_to_be_fernet_or_jws_is_checked() {
         let rules = OnlineRules::default();
         for token in ["ec6c0710ec2f471498484c1b53ab4f9d", "hello", "eyJh.eyJz", "gAAAA", "MII"] {
-            assert_eq!(check_form(token.as_bytes(), &rules), Ok(()), "{token}");
+            assert_eq!(check_form(token.as_bytes(), &rules), Ok(token), "{token}");
+        }
+        for token in [&b"a b"[..], b"hello\n", b"MII\0", b"\x7f", "\u{e4}".as_bytes(), b"\xff"] {
+            assert_eq!(check_form(token, &rules), Err(Malformed::Text.into()), "{token:?}");
         }
         for token in ["gAAAAABYq", "a.b.c"] {
             let refusal = check_form(token.as_bytes(), &rules).unwrap_err();
@@ -121,15 +127,15 @@ mod tests {
         let key = pem(include_bytes!("jws/vectors/es256.pem"));
         let other = pem(include_bytes!("jws/vectors/other.pem"));
         let check = |now, allow_expired, jws_keys| {
-            check_form(token, &OnlineRules { now, allow_expired, jws_keys })
+            check_form(token, &OnlineRules { now, allow_expired, jws_keys }).map(str::as_bytes)
         };
         let (issued_at, expires_at) = (1_767_225_600, 1_767_229_200);
         let future = Refusal::Malformed(Malformed::Jws(JwsError::Future));
         assert_eq!(check(issued_at - 61, false, None), Err(future));
         for keys in [None, Some(&key)] {
-            assert_eq!(check(issued_at, false, keys), Ok(()));
+            assert_eq!(check(issued_at, false, keys), Ok(&token[..]));
             assert_eq!(check(expires_at, false, keys), Err(Refusal::Expired));
-            assert_eq!(check(expires_at, true, keys), Ok(()));
+            assert_eq!(check(expires_at, true, keys), Ok(&token[..]));
         }
         assert_eq!(check(issued_at, false, Some(&other)), Err(Refusal::BadSignature));
         assert_eq!(check(expires_at, true, Some(&other)), Err(Refusal::BadSignature));

@@ -19,29 +19,27 @@ pub fn classify(token: &[u8]) -> Result<TokenClass<'_>, Refusal> {
     if TokenFormat::of(token).is_signed() {
         return Ok(TokenClass::Signed(token));
     }
-    if token.len() > MAX_UNSIGNED_LEN {
-        return Err(Malformed::TooLong.into());
-    }
-    match is_graphic(token) {
-        true => Ok(TokenClass::Opaque(token)),
-        false => Err(Malformed::Text.into()),
+    match token.len() > MAX_UNSIGNED_LEN {
+        true => Err(Malformed::TooLong.into()),
+        false => Ok(TokenClass::Opaque(token)),
     }
 }
 
-/// Whether a text is visible ASCII.
-pub(crate) fn is_graphic(text: &[u8]) -> bool {
+/// A token as text, if it is visible ASCII, as all of Keystone's are.
+pub(crate) fn graphic_text(token: &[u8]) -> Option<&str> {
     // Up to the end, whatever comes before: so many bytes are looked at together.
-    text.iter().fold(true, |all, byte| all & byte.is_ascii_graphic())
+    let is_graphic = token.iter().fold(true, |all, byte| all & byte.is_ascii_graphic());
+    std::str::from_utf8(token).ok().filter(|_| is_graphic)
 }
 
-/// A token, by who can judge it.
+/// A token, by who can judge it. Of its bytes nothing is known yet: a token that is found in a cache
+/// is not looked through.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TokenClass<'t> {
-    /// UUID, Fernet, JWS or unknown: only Keystone can say whether it is valid. It is visible
-    /// ASCII.
+    /// UUID, Fernet, JWS or unknown: only Keystone can say whether it is valid. It goes to
+    /// [`check_form`](crate::online::check_form).
     Opaque(&'t [u8]),
-    /// PKI or PKIZ: it goes to [`parse`]. Of its bytes nothing is known yet: a token of some
-    /// kilobytes that is found in a cache is not looked through.
+    /// PKI or PKIZ: it goes to [`parse`].
     Signed(&'t [u8]),
 }
 
@@ -336,15 +334,13 @@ mod tests {
             ("a.b.c", Ok(TokenClass::Opaque(b"a.b.c"))),
             (&too_long[1..], Ok(TokenClass::Opaque(&too_long.as_bytes()[1..]))),
             ("", Err(Refusal::NoToken)),
-            ("a b", Err(Malformed::Text.into())),
-            ("\u{e4}", Err(Malformed::Text.into())),
             (&too_long, Err(Malformed::TooLong.into())),
         ] {
             assert_eq!(classify(token.as_bytes()), class, "{token}");
         }
         assert_eq!(classify(b"MII\xff"), Ok(TokenClass::Signed(b"MII\xff")));
         assert!(matches!(parse(b"MII\xff"), Err(Refusal::Malformed(_))));
-        assert_eq!(classify(b"\xff"), Err(Malformed::Text.into()));
+        assert_eq!(classify(b"\xff"), Ok(TokenClass::Opaque(b"\xff")));
         // A line in a log must not show the token.
         assert_eq!(format!("{:?}", classify(b"secret").unwrap()), "Opaque");
     }

@@ -3,7 +3,7 @@
 use keystone_token::api::Validation;
 use keystone_token::online::{self, OnlineRules};
 use keystone_token::record::Record;
-use keystone_token::token::{Malformed, Refusal};
+use keystone_token::token::Refusal;
 use zeroize::Zeroizing;
 
 use super::{Authenticator, Step, Wait};
@@ -28,12 +28,9 @@ impl Authenticator<'_> {
         }
         // Behind the caches, since it costs more than they do. It is not remembered: with other
         // keys a token that is refused now may pass.
-        if let Err(refusal) = self.check_form(token) {
-            return self.refuse_judged(&refusal, None);
-        }
-
-        let Ok(text) = std::str::from_utf8(token) else {
-            return self.refuse_judged(&Malformed::Text.into(), None);
+        let text = match self.check_form(token) {
+            Ok(text) => text,
+            Err(refusal) => return self.refuse_judged(&refusal, None),
         };
 
         self.service.note_online_use();
@@ -58,7 +55,7 @@ impl Authenticator<'_> {
     }
 
     /// Refuses what no identity service would accept, without asking it.
-    fn check_form(&self, token: &[u8]) -> Result<(), Refusal> {
+    fn check_form<'t>(&self, token: &'t [u8]) -> Result<&'t str, Refusal> {
         let rules = OnlineRules {
             now: now_sec(),
             allow_expired: self.allow_expired,

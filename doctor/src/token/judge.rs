@@ -71,7 +71,7 @@ impl<'a> Judge<'a> {
         let verdict = match token::classify(self.token) {
             Err(refusal) => self.refuse("token.form", "form", &refusal),
             Ok(TokenClass::Signed(token)) => self.signed(token),
-            Ok(TokenClass::Opaque(token)) => self.opaque(&String::from_utf8_lossy(token)),
+            Ok(TokenClass::Opaque(token)) => self.opaque(token),
         };
         self.conditions();
         verdict
@@ -96,11 +96,12 @@ impl<'a> Judge<'a> {
         })
     }
 
-    fn opaque(&mut self, text: &str) -> Verdict {
+    fn opaque(&mut self, token: &[u8]) -> Verdict {
         let rules = OnlineRules { now: self.machine.now, ..OnlineRules::default() };
-        if let Err(refusal) = online::check_form(text.as_bytes(), &rules) {
-            return self.refuse("token.form", "form", &refusal);
-        }
+        let text = match online::check_form(token, &rules) {
+            Ok(text) => text,
+            Err(refusal) => return self.refuse("token.form", "form", &refusal),
+        };
         let format = TokenFormat::of(self.token).as_str();
         self.ask(text, &format!("only Keystone can judge a token of format {format}"))
     }

@@ -87,8 +87,11 @@ pub fn check_certificate<'a>(
     mode: &BindMode,
     certificate: impl FnOnce() -> &'a [u8],
 ) -> Result<(), Refusal> {
+    if !record.has_bind() || *mode == BindMode::Disabled {
+        return Ok(());
+    }
     let mut certificates = record.bind().filter(is_certificate).peekable();
-    if certificates.peek().is_none() || *mode == BindMode::Disabled {
+    if certificates.peek().is_none() {
         return Ok(());
     }
     let shown = match certificate() {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{pin, Pin};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -53,7 +53,8 @@ pub struct HttpSettings {
 pub struct HttpClient {
     settings: HttpSettings,
     log: NonNull<ngx_log_t>,
-    pool: Pool<Live>,
+    /// On the heap: a connection is moved out of the pool and back with each request.
+    pool: Pool<Box<Live>>,
 }
 
 impl HttpClient {
@@ -101,7 +102,7 @@ impl HttpClient {
     }
 
     /// Connects to the first address of the endpoint that accepts.
-    async fn open(&self, endpoint: &Endpoint, key: Key) -> Result<Live, NetError> {
+    async fn open(&self, endpoint: &Endpoint, key: Key) -> Result<Box<Live>, NetError> {
         let next_hop = endpoint.proxy().map_or(endpoint, |proxy| proxy.server());
         let addresses = next_hop.addresses(self.log).await?;
         let connect = async |address: &SocketAddr| {
@@ -122,7 +123,7 @@ impl HttpClient {
         endpoint: &Endpoint,
         address: SocketAddr,
         key: &Key,
-    ) -> Result<Live, NetError> {
+    ) -> Result<Box<Live>, NetError> {
         let timeouts = self.settings.timeouts;
         let connect = timeouts.connect;
         let connecting = Timeouts { connect, read: connect, send: connect };
@@ -159,7 +160,8 @@ impl HttpClient {
             .handshake(stream)
             .await
             .map_err(|err| NetError::from_hyper(&err))?;
-        Ok(Live { sender, driver: Some(driver), peer, key: key.clone(), opened: now_msec() })
+        let (key, opened) = (key.clone(), now_msec());
+        Ok(Box::new(Live { sender, driver: Some(driver), peer, key, opened }))
     }
 
     /// Sends the request and reads the response. The caller owns the connection.
@@ -172,7 +174,8 @@ impl HttpClient {
         let Live { sender, driver, peer, .. } = live;
         peer.set_action(Action::Requesting);
 
-        let answer = async {
+        // In place, so that it is not moved from one future to the next.
+        let answer = pin!(async {
             let response = sender
                 .send_request(request.map(Full::new))
                 .await
@@ -180,11 +183,12 @@ impl HttpClient {
             let (head, body) = response.into_parts();
             let body = collect(body, max_body).await?;
             Ok(Response { status: head.status, headers: head.headers, body })
-        };
+        });
 
         let Timeouts { read, send, .. } = self.settings.timeouts;
         let whole = send + read * WHOLE_ANSWER;
-        let result = or_timeout(drive(driver, answer), Timer::new(whole)).await;
+        let driven = pin!(drive(driver, answer));
+        let result = or_timeout(driven, Timer::new(whole)).await;
         let result = result.unwrap_or(Err(NetError::Timeout(Phase::Read)));
         // hyper wraps the time-out of the connection in an error of its own.
         match (result, peer.timed_out()) {
@@ -194,7 +198,7 @@ impl HttpClient {
     }
 
     /// Keeps the connection for the next request, if both sides allow it.
-    fn keep(&self, mut live: Live, headers: &HeaderMap) {
+    fn keep(&self, mut live: Box<Live>, headers: &HeaderMap) {
         let idle_timeout = match keep_alive_timeout(headers) {
             Some(hint) => self.settings.idle_timeout.min(hint.saturating_sub(HINT_MARGIN)),
             None => self.settings.idle_timeout,

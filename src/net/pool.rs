@@ -22,6 +22,12 @@ impl Pooled for PeerConnection {
     }
 }
 
+impl<C: Pooled> Pooled for Box<C> {
+    fn peer(&self) -> &PeerConnection {
+        (**self).peer()
+    }
+}
+
 /// The idle connections of one client in one worker.
 pub struct Pool<C> {
     /// The one that was used last is at the end; at most `capacity`.
@@ -55,7 +61,8 @@ impl<C: Pooled> Pool<C> {
                 outcome => return outcome.map(|outcome| (connection, outcome)),
             }
         }
-        let mut connection = open().await?;
+        // On the heap: it is done rarely, and its state would be a part of each exchange.
+        let mut connection = Box::pin(open()).await?;
         let outcome = exchange(&mut connection).await?;
         Ok((connection, outcome))
     }

@@ -65,17 +65,36 @@ impl HttpClient {
         Self { settings, log, pool }
     }
 
-    /// Sends `request`, whose URI is a path and query, and waits for the whole answer, whose body
-    /// may have up to `max_body` bytes. Redirects are answers like others.
+    /// Sends the request that `make` makes, whose URI is a path and query, and waits for the whole
+    /// answer, whose body may have up to `max_body` bytes. Redirects are answers like others.
     ///
     /// Dropping the future closes the connection. A kept connection that turns out to be closed
-    /// costs one more try on a new one, and is no error.
+    /// costs one more try on a new one, for which the request is made once more, and is no error.
     pub async fn request(
         &self,
         endpoint: &Endpoint,
-        mut request: Request<Bytes>,
+        make: impl Fn() -> Result<Request<Bytes>, NetError>,
         max_body: usize,
     ) -> Result<Response, NetError> {
+        let key = Key::of(endpoint);
+        let (live, response) = self
+            .pool
+            .exchange(
+                |live| live.key == key,
+                async || self.open(endpoint, key.clone()).await,
+                async |live| {
+                    let mut request = make()?;
+                    self.address(&mut request, endpoint)?;
+                    self.exchange(live, request, max_body).await
+                },
+            )
+            .await?;
+        self.keep(live, &response.headers);
+        Ok(response)
+    }
+
+    /// Makes a request one for the endpoint, or for the proxy in front of it.
+    fn address(&self, request: &mut Request<Bytes>, endpoint: &Endpoint) -> Result<(), NetError> {
         let headers = request.headers_mut();
         let host = HeaderValue::from_str(endpoint.authority())
             .map_err(|err| NetError::Request(err.to_string()))?;
@@ -84,21 +103,10 @@ impl HttpClient {
         if self.settings.keepalive == 0 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if let Some(proxy) = endpoint.forwarding_proxy() {
-            proxy.address(&mut request, endpoint)?;
+        match endpoint.forwarding_proxy() {
+            Some(proxy) => proxy.address(request, endpoint),
+            None => Ok(()),
         }
-
-        let key = Key::of(endpoint);
-        let (live, response) = self
-            .pool
-            .exchange(
-                |live| live.key == key,
-                async || self.open(endpoint, key.clone()).await,
-                async |live| self.exchange(live, request.clone(), max_body).await,
-            )
-            .await?;
-        self.keep(live, &response.headers);
-        Ok(response)
     }
 
     /// Connects to the first address of the endpoint that accepts.

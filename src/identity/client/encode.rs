@@ -8,15 +8,18 @@ use keystone_token::api;
 use keystone_token::secret::Secret;
 use zeroize::Zeroizing;
 
+/// The body of a request, which may hold credentials.
+pub(super) fn secret_body(body: String) -> Bytes {
+    Bytes::from_owner(Zeroizing::new(body.into_bytes()))
+}
+
 /// A request for `hyper`, with the service token where it needs one.
 pub(super) fn encode(
     request: &api::Request,
-    body: Option<String>,
+    body: &Bytes,
     token: Option<&Secret>,
 ) -> Result<Request<Bytes>, EncodeError> {
-    let has_body = body.is_some();
-    let body = body.map(|body| Bytes::from_owner(Zeroizing::new(body.into_bytes())));
-    let mut encoded = Request::new(body.unwrap_or_default());
+    let mut encoded = Request::new(body.clone());
     *encoded.method_mut() = match request.method {
         api::Method::Get => Method::GET,
         api::Method::Post => Method::POST,
@@ -31,7 +34,7 @@ pub(super) fn encode(
         headers.insert(X_SUBJECT_TOKEN, secret_value(subject)?);
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    if has_body {
+    if !body.is_empty() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     if let Some(token) = token.filter(|_| request.authenticated) {

@@ -16,7 +16,7 @@ use keystone_token::secret::Secret;
 use nginx_sys::ngx_log_t;
 
 use super::credentials::TokenStore;
-use super::encode::encode;
+use super::encode::{encode, secret_body};
 use super::error::ClientError;
 use super::pause;
 use crate::identity::clock::{millis, millis_since};
@@ -256,8 +256,9 @@ impl Endpoints {
         let max_body = if request.subject.is_some() { MAX_TOKEN } else { MAX_BODY };
         let (kind, started) = (request.kind, Instant::now());
 
-        let body = request.body.take();
-        let encoded = encode(request, body, token).map_err(|error| self.invalid(at, &error))?;
+        let body = request.body.take().map(secret_body).unwrap_or_default();
+        let encoded =
+            || encode(request, &body, token).map_err(|error| NetError::Request(error.to_string()));
         // On the heap: every function that waits for this one would hold its state, some of them
         // more than once, and a task would be started by copying a quarter of a megabyte.
         let result = Box::pin(self.http.request(&state.endpoint, encoded, max_body)).await;

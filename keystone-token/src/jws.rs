@@ -119,6 +119,14 @@ pub enum JwsError {
 /// Keystone's public keys for ES256.
 pub struct JwsKeys(Vec<PKey<Public>>);
 
+impl PartialEq for JwsKeys {
+    /// The same keys in the same order.
+    fn eq(&self, other: &Self) -> bool {
+        let pairs = || self.0.iter().zip(&other.0);
+        self.0.len() == other.0.len() && pairs().all(|(one, other)| one.public_eq(other))
+    }
+}
+
 impl JwsKeys {
     /// Reads the keys of a PEM file, of which there must be one at least.
     pub fn from_pem(pem: &[u8]) -> Result<Self, JwsKeyError> {

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use keystone_token::api::{self, ApiVersion, AuthVersion};
 use keystone_token::cms::Signers;
-use keystone_token::online;
+use keystone_token::format::TokenFormat;
+use keystone_token::online::{self, OnlineRules};
+use keystone_token::token::Refusal;
 use openssl::x509::X509;
 
 use super::files;
@@ -234,6 +236,7 @@ impl<'s> Visit<'s> {
                     None => "by the configured token".to_owned(),
                 };
                 self.checks.push(Check::ok(id, title, detail));
+                self.checks.extend(self.jws_keys(&token));
                 Some(token)
             }
             Err(AskError::NoCredentials) => {
@@ -265,6 +268,31 @@ impl<'s> Visit<'s> {
                 None
             }
         }
+    }
+
+    /// Whether the module would take what Keystone signs now.
+    fn jws_keys(&self, token: &ServiceToken) -> Option<Check> {
+        let (id, title) = ("keystone.jws_keys", "JWS keys");
+        let jws_keys = Some(self.settings.jws_keys.as_deref()?);
+        // A token that was configured may be none of Keystone's.
+        token.expires_at?;
+        let rules = OnlineRules { now: self.now, allow_expired: true, jws_keys };
+        let token = token.id.expose().as_bytes();
+        if TokenFormat::of(token) != TokenFormat::Jws {
+            let detail = "this Keystone issues no JWS tokens: keystone_jws_keys has no effect";
+            return Some(Check::ok(id, title, detail));
+        }
+        Some(match online::check_form(token, &rules) {
+            Err(Refusal::BadSignature) => {
+                Check::fail(id, title, "Keystone signs with a key that keystone_jws_keys lacks")
+                    .meaning("the module refuses every JWS token that is signed with this key: 401")
+                    .fix(
+                        "add Keystone's public key to those of keystone_jws_keys; \
+                         systemctl reload nginx",
+                    )
+            }
+            _ => Check::ok(id, title, "Keystone signs with one of keystone_jws_keys"),
+        })
     }
 
     /// Every user may validate their own token, so the roles must be checked too.

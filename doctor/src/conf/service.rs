@@ -2,9 +2,11 @@
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use keystone_conf::{Credentials, ServiceSettings, ServiceUri, SettingsError};
+use keystone_token::jws::JwsKeys;
 
 use super::level::Level;
 use super::reader::Problem;
@@ -25,6 +27,8 @@ pub struct Settings {
     pub service: ServiceSettings,
     /// `keystone_auth_uri`.
     pub auth_uri: Option<ServiceUri>,
+    /// `keystone_jws_keys`.
+    pub jws_keys: Option<Rc<JwsKeys>>,
     /// How long a valid token is served from the cache.
     pub token_cache_time: Option<Duration>,
     /// The size of one of nginx's header buffers.
@@ -81,6 +85,7 @@ impl Service {
         };
         let settings = Settings {
             auth_uri: level.server.auth_uri.clone(),
+            jws_keys: level.server.jws_keys.clone(),
             token_cache_time: level.server.token_cache_time(),
             header_buffer: level.header_buffer.unwrap_or(DEFAULT_BUFFER),
             open_secrets: level.open_secrets.clone(),

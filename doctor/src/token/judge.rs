@@ -97,13 +97,41 @@ impl<'a> Judge<'a> {
     }
 
     fn opaque(&mut self, token: &[u8]) -> Verdict {
-        let rules = OnlineRules { now: self.machine.now, ..OnlineRules::default() };
+        let jws_keys = self.settings.jws_keys.as_deref();
+        let rules = OnlineRules { now: self.machine.now, jws_keys, ..OnlineRules::default() };
         let text = match online::check_form(token, &rules) {
             Ok(text) => text,
+            // Its form was found to be that of a JWS, which is ASCII.
+            Err(Refusal::BadSignature) => return self.refuse_jws(&String::from_utf8_lossy(token)),
             Err(refusal) => return self.refuse("token.form", "form", &refusal),
         };
         let format = TokenFormat::of(self.token).as_str();
         self.ask(text, &format!("only Keystone can judge a token of format {format}"))
+    }
+
+    /// A JWS that none of the configured keys has signed.
+    fn refuse_jws(&mut self, text: &str) -> Verdict {
+        let refusal = Refusal::BadSignature;
+        let detail = format!("{refusal}: it is of no key of keystone_jws_keys");
+        self.checks.push(
+            Check::fail("token.signature", "signature", detail).meaning(
+                "it was altered or forged, or Keystone signs with a key that is not there",
+            ),
+        );
+        if let Some(Ok(online)) = &self.online {
+            let (id, title) = ("token.keystone", "Keystone");
+            self.checks.push(match online.validate(text) {
+                Ok(Answer::Refused(_)) => Check::ok(id, title, "does not know the token either"),
+                Ok(Answer::Valid(_)) => Check::fail(id, title, "knows the token")
+                    .meaning("the module refuses every token that Keystone signs with this key")
+                    .fix(
+                        "add Keystone's public key to those of keystone_jws_keys; \
+                         systemctl reload nginx",
+                    ),
+                Err(error) => Check::skip(id, title, error.to_string()),
+            });
+        }
+        refused(&refusal)
     }
 
     fn signed(&mut self, token: &'a [u8]) -> Verdict {

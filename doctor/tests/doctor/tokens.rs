@@ -3,7 +3,7 @@
 use std::fs;
 
 use keystone_testbed::identity::Fault;
-use keystone_testbed::mint::{self, new_uuid, Payload, Revoked};
+use keystone_testbed::mint::{self, new_uuid, JwsKey, Payload, Revoked};
 use keystone_testbed::pki::{Pki, Shape};
 use serde_json::json;
 
@@ -161,6 +161,29 @@ fn what_only_keystone_can_judge_is_asked_online() {
     let outcome = gateway.token(&uuid, &["--online"]);
     outcome.verdict(3, "unknown", Some("identity_unavailable"));
     outcome.says("token.keystone", "fail", "cannot");
+}
+
+#[test]
+fn a_jws_of_another_key_is_refused_by_the_module_whatever_keystone_says() {
+    let mut gateway = Gateway::new();
+    let key = JwsKey::new().unwrap();
+    gateway.write("jws.pem", &String::from_utf8(key.public_pem().unwrap()).unwrap());
+    gateway.more = "keystone_jws_keys jws.pem;".into();
+    let (payload, token) = (Payload::v3(), key.token(3600).unwrap());
+    gateway.identity.know(&token, &payload);
+    gateway.token(&token, &[]).verdict(3, "unknown", None);
+    gateway.token(&token, &["--online"]).verdict(0, "accept", Some("ok"));
+
+    let token = JwsKey::new().unwrap().token(3600).unwrap();
+    let outcome = gateway.token(&token, &[]);
+    outcome.verdict(1, "refuse", Some("bad_signature"));
+    outcome.says("token.signature", "fail", "keystone_jws_keys");
+    let outcome = gateway.token(&token, &["--online"]);
+    outcome.verdict(1, "refuse", Some("bad_signature")).says("token.keystone", "ok", "either");
+    gateway.identity.know(&token, &payload);
+    let outcome = gateway.token(&token, &["--online"]);
+    outcome.verdict(1, "refuse", Some("bad_signature"));
+    outcome.says("token.keystone", "fail", "Keystone's public key");
 }
 
 #[test]

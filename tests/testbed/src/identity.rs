@@ -13,7 +13,7 @@ use serde_json::{json, Value};
 
 use crate::clock::iso_micros;
 use crate::cms;
-use crate::mint::{self, Payload, Revoked};
+use crate::mint::{self, JwsKey, Payload, Revoked};
 use crate::pki::{Pair, Pki, TlsFiles};
 use crate::port::Port;
 use crate::serve::{After, Handler, Incoming, Server};
@@ -240,6 +240,8 @@ pub struct State {
     pub fixed_tokens: Vec<String>,
     /// Service tokens that it issued, and when they end.
     pub issued: HashMap<String, i64>,
+    /// Signs the service tokens that it issues, which are UUIDs otherwise.
+    pub jws_key: Option<JwsKey>,
     /// The JSON of each revocation event.
     pub events: Vec<Value>,
     /// Every request that was received.
@@ -315,6 +317,7 @@ impl State {
             faults: Vec::new(),
             fixed_tokens: vec![ADMIN_TOKEN.into()],
             issued: HashMap::new(),
+            jws_key: None,
             events: Vec::new(),
             log: Vec::new(),
             prefix: String::new(),
@@ -365,7 +368,9 @@ impl State {
     }
 
     fn issue(&mut self) -> (String, i64) {
-        let (token, expires) = (mint::new_uuid(), now() + self.token_lifetime);
+        let expires = now() + self.token_lifetime;
+        let signed = self.jws_key.as_ref().and_then(|key| key.token(self.token_lifetime).ok());
+        let token = signed.unwrap_or_else(mint::new_uuid);
         self.issued.insert(token.clone(), expires);
         (token, expires)
     }

@@ -361,6 +361,7 @@ pub fn new_fernet() -> String {
 }
 
 /// A key pair for JWS tokens.
+#[derive(Debug)]
 pub struct JwsKey(PKey<Private>);
 
 impl JwsKey {

@@ -2,6 +2,7 @@
 
 mod configuration;
 pub mod files;
+mod listen;
 mod memcached;
 mod service;
 mod settings;

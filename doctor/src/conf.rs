@@ -15,6 +15,7 @@ use self::level::{is_of_module, Level};
 use self::reader::{Directive, Disk, Problem, ReadError};
 use self::service::Service;
 use crate::nginx::{Nginx, Tested};
+use crate::system::User;
 
 /// A configuration, as far as it has to do with Keystone.
 #[derive(Default)]
@@ -35,6 +36,8 @@ pub struct Conf {
     pub services: Vec<Service>,
     /// How many servers there are, and how many of them ask for tokens.
     pub servers: (usize, usize),
+    /// The addresses of all servers, also those that ask for no tokens.
+    pub listens: Vec<Listen>,
     /// Directives that open a way around what the module promises, or make it refuse what it should
     /// not, where tokens are asked for.
     pub hazards: Vec<Hazard>,
@@ -46,6 +49,46 @@ pub struct Conf {
     prefix: PathBuf,
     /// Where `keystone_signing_dir` is by default; empty where that is not known.
     signing_dir: PathBuf,
+}
+
+/// A `listen` of a server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listen {
+    arguments: Vec<String>,
+    pub position: Position,
+}
+
+impl Listen {
+    /// Those of a server; nginx's default where it has none.
+    fn of(server: &Directive, block: &[Directive]) -> Vec<Self> {
+        let listens = block.iter().filter(|directive| directive.name == "listen");
+        let listens: Vec<_> = listens
+            .map(|it| Self { arguments: it.arguments.clone(), position: it.position.clone() })
+            .collect();
+        let default = if User::current().is_root() { "80" } else { "8000" };
+        match listens.is_empty() {
+            true => vec![Self {
+                arguments: vec![default.to_owned()],
+                position: server.position.clone(),
+            }],
+            false => listens,
+        }
+    }
+
+    /// The address as it is written.
+    pub fn address(&self) -> &str {
+        self.arguments.first().map(String::as_str).unwrap_or_default()
+    }
+
+    /// Whether it is for datagrams.
+    pub fn is_datagram(&self) -> bool {
+        self.has("quic") || self.has("udp")
+    }
+
+    /// Whether it has a parameter.
+    pub fn has(&self, parameter: &str) -> bool {
+        self.arguments.iter().skip(1).any(|word| word == parameter)
+    }
 }
 
 /// A directive that does harm, and where it was found.
@@ -143,7 +186,11 @@ impl Conf {
             directive.name == "load_module" && file.ends_with("ngx_http_keystone_module.so")
         });
         for directive in &tree.directives {
-            match (directive.name.as_str(), directive.block.as_deref()) {
+            let block = directive.block.as_deref();
+            let servers = block.into_iter().flatten().filter(|it| it.name == "server");
+            let servers = servers.filter_map(|server| Some((server, server.block.as_deref()?)));
+            self.listens.extend(servers.flat_map(|(server, block)| Listen::of(server, block)));
+            match (directive.name.as_str(), block) {
                 ("http", Some(block)) => self.http(block),
                 _ => self.refuse_misplaced(directive),
             }

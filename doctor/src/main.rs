@@ -31,7 +31,14 @@ fn main() -> ExitCode {
         Ok(Parsed::Print(text)) => return print(&text, 0),
         Err(error) => return misused(&format!("{error} (--help tells more)")),
     };
-    let nginx = if run.no_nginx { None } else { Nginx::find(run.nginx.clone()) };
+    let nginx = match &run.nginx {
+        _ if run.no_nginx => None,
+        None => Nginx::find(),
+        Some(program) => match Nginx::at(program.clone()) {
+            Ok(nginx) => Some(nginx),
+            Err(error) => return misused(&format!("cannot run {}: {error}", program.display())),
+        },
+    };
     let conf = match &run.source {
         Source::File(path) => match Conf::read(path, nginx.as_ref()) {
             Ok(conf) => conf,

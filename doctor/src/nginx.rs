@@ -17,20 +17,21 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// The program, or the one that is installed; `None` if there is none.
-    pub fn find(program: Option<PathBuf>) -> Option<Self> {
-        let program = program.unwrap_or_else(|| {
-            // Not in the path of every user.
-            let debian = PathBuf::from("/usr/sbin/nginx");
-            if debian.exists() {
-                debian
-            } else {
-                PathBuf::from("nginx")
-            }
-        });
-        let output = Command::new(&program).arg("-V").stdin(Stdio::null()).output().ok()?;
-        let build = Build::parse(&String::from_utf8_lossy(&output.stderr));
-        Some(Self { program, build })
+    /// The program that is installed; `None` if there is none.
+    pub fn find() -> Option<Self> {
+        // Not in the path of every user.
+        let debian = PathBuf::from("/usr/sbin/nginx");
+        Self::at(if debian.exists() { debian } else { PathBuf::from("nginx") }).ok()
+    }
+
+    /// This program.
+    pub fn at(program: PathBuf) -> io::Result<Self> {
+        let output = Command::new(&program).arg("-V").stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        match said.contains("configure arguments:") {
+            true => Ok(Self { program, build: Build::parse(&said) }),
+            false => Err(io::Error::other("it is not nginx")),
+        }
     }
 
     /// Lets nginx test a configuration, and print it if it is good.
@@ -80,7 +81,7 @@ impl Tested {
         let lines = |level: &'static str| {
             said.lines().filter_map(move |line| {
                 let (_, text) = line.split_once(level)?;
-                Some(text.trim().to_owned())
+                Some(without_process(text.trim()).to_owned())
             })
         };
         if accepted {
@@ -92,6 +93,15 @@ impl Tested {
         let is_forbidden = refusal.contains("(13: ");
         Self { is_forbidden, refusal: Some(refusal), ..Self::default() }
     }
+}
+
+/// What an error log has behind the level, without the ids of process and thread.
+fn without_process(text: &str) -> &str {
+    let is_id = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let after = text.split_once(": ").filter(|(ids, _)| {
+        ids.split_once('#').is_some_and(|(process, thread)| is_id(process) && is_id(thread))
+    });
+    after.map_or(text, |(_, text)| text)
 }
 
 /// How nginx was built, as `nginx -V` prints it.
@@ -236,7 +246,7 @@ mod tests {
         let said = "nginx: [warn] a in /x:1\n2026/11/29 [warn] 1#1: b in /x:2\nnginx: the \
                     configuration file /x syntax is ok\n";
         let tested = Tested::new(true, said, b"# configuration file /x:\nevents {}\n");
-        assert_eq!(tested.warnings, ["a in /x:1", "1#1: b in /x:2"]);
+        assert_eq!(tested.warnings, ["a in /x:1", "b in /x:2"]);
         assert!(tested.dump.is_some_and(|dump| dump.has(Path::new("/x"))));
         let said = "nginx: [emerg] unknown directive \"x\" in /x:3\nnginx: configuration file /x \
                     test failed\n";

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use super::listen;
 use crate::conf::reader::Problem;
 use crate::conf::{Conf, Hazard, HazardKind};
 use crate::machine::Machine;
@@ -201,9 +202,11 @@ fn running(path: &Path, conf: &Conf, machine: &Machine) -> Vec<Check> {
     let master = match Master::find(&pid_file) {
         Ok(Some(master)) => master,
         Ok(None) => {
-            return vec![Check::warn(id, title, "it does not run")
+            let taken = listen::checks(&conf.listens);
+            let check = Check::warn(id, title, "it does not run")
                 .meaning(format!("there is no process of nginx's in {}", pid_file.display()))
-                .fix("systemctl start nginx")]
+                .fix("systemctl start nginx");
+            return [check].into_iter().chain(taken).collect();
         }
         Err(error) => {
             return vec![Check::skip(id, title, format!("{}: {error}", pid_file.display()))]

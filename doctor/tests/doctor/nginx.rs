@@ -1,6 +1,7 @@
 //! What nginx says of a configuration, and whether it runs.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -162,4 +163,41 @@ fn whether_nginx_uses_the_files_is_reported() {
     fs::copy(&conf, &copy).unwrap();
     let outcome = gateway.run(&["check", copy.to_str().unwrap(), "--nginx", &program], "");
     outcome.says("configuration.running", "skip", conf.to_str().unwrap());
+}
+
+#[test]
+fn an_address_that_another_program_has_keeps_nginx_from_starting() {
+    if !is_there() {
+        return;
+    }
+    let mut gateway = Gateway::new();
+    gateway.asks_nginx = true;
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    let listen = |address: &str| format!("server {{ listen {address}; }}");
+    gateway.more = listen(&format!("127.0.0.1:{port}"));
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1, "{}", outcome.human);
+    // nginx accepts the configuration, and would not start.
+    outcome.says("configuration.nginx", "ok", "accepts");
+    outcome.says("configuration.listen", "fail", &format!("sport = :{port}"));
+    gateway.more = listen(&format!("{port}"));
+    gateway.check().says("configuration.listen", "fail", "0.0.0.0");
+    drop(other);
+    assert_eq!(gateway.check().find("configuration.listen"), None);
+
+    gateway.write("left.sock", "");
+    gateway.more = listen(&format!("unix:{}", gateway.path("left.sock")));
+    gateway.check().says("configuration.listen", "fail", "left.sock");
+}
+
+#[test]
+fn a_named_program_that_is_no_nginx_is_wrong_usage() {
+    let gateway = Gateway::new();
+    let conf = gateway.conf();
+    for program in ["/nonexistent/nginx", "/bin/true"] {
+        let outcome = gateway.run(&["check", conf.to_str().unwrap(), "--nginx", program], "");
+        assert_eq!(outcome.code, 2, "{}", outcome.human);
+        assert!(outcome.human.contains(program), "{}", outcome.human);
+    }
 }

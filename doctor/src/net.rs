@@ -109,7 +109,7 @@ pub struct Answer {
     pub status: u16,
     /// All header fields.
     pub headers: http::HeaderMap,
-    /// At most 16 MiB.
+    /// At most 64 MiB.
     pub body: Bytes,
 }
 
@@ -443,7 +443,7 @@ impl hyper::rt::Write for Io {
 const MAX_TUNNEL_HEAD: usize = 16 << 10;
 
 /// The same limit as in the module.
-const MAX_BODY: usize = 16 << 20;
+const MAX_BODY: usize = 64 << 20;
 
 /// Of a whole answer, however slowly it comes.
 const LONGEST: Duration = Duration::from_secs(60);

@@ -70,13 +70,22 @@ pub fn closed_parent(path: &Path, user: &User) -> Option<PathBuf> {
 
 /// What test(1) says when `user` asks.
 fn test(question: &str, path: &Path, user: &User) -> io::Result<bool> {
-    let mut command = Command::new("test");
-    command.arg(question).arg(path).current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    if User::current().is_root() {
-        command.uid(user.uid).gid(user.gid);
+    let ask = |mut command: Command| {
+        command.arg(question).arg(path).current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().map(|status| status.success())
+    };
+    let mut alone = Command::new("test");
+    if !User::current().is_root() {
+        return ask(alone);
     }
-    command.status().map(|status| status.success())
+    alone.uid(user.uid).gid(user.gid);
+    // nginx's workers are also in the other groups of their user. Where setpriv(1) is not there to
+    // say what these may do, the user and its group count.
+    let mut with_groups = Command::new("setpriv");
+    with_groups.args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)]);
+    with_groups.args(["--init-groups", "test"]);
+    Ok(ask(alone)? || ask(with_groups).unwrap_or(false))
 }
 
 /// Whether SELinux is at work here.

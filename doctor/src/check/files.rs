@@ -285,8 +285,8 @@ fn anew(directory: &Path) -> String {
     format!("rm -f {} {} {} && systemctl restart nginx", path(SIGNING), path(CA), path(REVOKED))
 }
 
-/// Larger files are not ours.
-const MAX_FILE: u64 = 16 << 20;
+/// The same limit as in the module.
+const MAX_FILE: u64 = 64 << 20;
 
 /// Seconds that a list may lie there without anything being odd: requests are rare at times.
 const OLD: i64 = 3_600;

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statvfs::statvfs;
+
 use crate::conf::service::Settings;
 use crate::machine::Machine;
 use crate::report::{quote, Check};
@@ -34,6 +36,7 @@ pub fn checks(settings: &Settings, machine: &Machine) -> Vec<Check> {
         Some(owner(&path, &directory, machine)),
         Some(mode(&path, &directory, machine)),
         Some(writable(&path, &directory, machine)),
+        space(&path),
         selinux(&path),
     ];
     let name = path.display().to_string();
@@ -184,6 +187,30 @@ fn writable(path: &Path, directory: &Metadata, machine: &Machine) -> Check {
                 .fix(try_it(path, user)),
         },
     }
+}
+
+/// A full file system, which nginx notices only when it has fetched something.
+fn space(path: &Path) -> Option<Check> {
+    let found = statvfs(path).ok()?;
+    let lacks = match () {
+        () if found.blocks() > 0 && found.blocks_available() == 0 => "space",
+        // Some file systems do not count them.
+        () if found.files() > 0 && found.files_available() == 0 => "inodes",
+        () => return None,
+    };
+    let detail = format!("no {lacks} left for nginx's user on its file system");
+    let path = quote(&path.display().to_string());
+    Some(
+        Check::fail("signing_dir.space", "space", detail)
+            .meaning(
+                "the workers cannot keep what they fetch: each restart has to ask Keystone again, \
+                 and means 503 for PKI tokens while Keystone is down",
+            )
+            .fix(match lacks {
+                "inodes" => format!("df -i {path}"),
+                _ => format!("df -h {path}"),
+            }),
+    )
 }
 
 /// A directory above that the user may not enter.

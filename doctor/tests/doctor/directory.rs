@@ -5,7 +5,10 @@ use std::fs::File;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
+use keystone_testbed::identity::ADMIN_TOKEN;
 use keystone_testbed::mint::Revoked;
+use keystone_testbed::mount::Mount;
+use keystone_testbed::nginx::worker_user;
 use keystone_testbed::pki::{Pki, Shape};
 use keystone_testbed::temp::set_mode;
 
@@ -213,4 +216,25 @@ fn a_closed_directory_above_it_is_named() {
     assert_eq!(outcome.code, 1);
     let parent = gateway.dir.path().display().to_string();
     outcome.says("signing_dir.writable", "fail", &format!("{parent} (mode 0700) is closed to"));
+}
+
+#[test]
+fn a_full_file_system_is_reported() {
+    let Some(mount) = Mount::small().unwrap() else { return };
+    let mut gateway = Gateway::new();
+    let directory = mount.path().join("keystone");
+    fs::create_dir(&directory).unwrap();
+    set_mode(&directory, 0o700).unwrap();
+    worker_user().into_iter().for_each(|user| chown(&directory, user));
+    gateway.settings = Some(format!(
+        "keystone_auth_uri {}; keystone_admin_token file:token; keystone_signing_dir {};",
+        gateway.identity.uri(),
+        directory.display()
+    ));
+    gateway.write("token", ADMIN_TOKEN);
+    assert_eq!(gateway.check().find("signing_dir.space"), None);
+    mount.fill_up().unwrap();
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1, "{}", outcome.human);
+    outcome.says("signing_dir.space", "fail", "df -h");
 }

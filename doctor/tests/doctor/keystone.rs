@@ -11,6 +11,8 @@ use keystone_testbed::identity::{
     Fault, Identity, Tls, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET,
 };
 use keystone_testbed::memcached::Memcached;
+use keystone_testbed::mint::JwsKey;
+use keystone_testbed::nginx::worker_user;
 use keystone_testbed::pki::{Pki, Shape, TlsFiles};
 use keystone_testbed::temp::set_mode;
 use openssl::pkey::PKey;
@@ -366,6 +368,51 @@ fn an_expired_certificate_of_keystone_s_is_no_other_certificate() {
 }
 
 #[test]
+fn a_key_that_keystone_signs_with_and_the_gateway_lacks_is_reported() {
+    let mut gateway = Gateway::new();
+    let key = JwsKey::new().unwrap();
+    gateway.write("jws.pem", &String::from_utf8(key.public_pem().unwrap()).unwrap());
+    gateway.more = "keystone_jws_keys jws.pem;".into();
+    gateway.check().says("keystone.jws_keys", "ok", "no JWS tokens");
+    gateway.identity.state().jws_key = Some(key);
+    gateway.check().says("keystone.jws_keys", "ok", "signs with one").is_well();
+    gateway.identity.state().jws_key = Some(JwsKey::new().unwrap());
+    let outcome = gateway.check();
+    assert_eq!(outcome.code, 1, "{}", outcome.human);
+    outcome.says("keystone.jws_keys", "fail", "reload nginx");
+}
+
+/// Debian's administrators put nginx's user into memcached's group.
+#[test]
+fn a_socket_of_a_group_that_nginx_s_user_is_in_is_open_to_it() {
+    let Some(user) = worker_user() else { return };
+    let mut gateway = Gateway::new();
+    let socket = Memcached::start_unix().unwrap();
+    let path = socket.server().trim_start_matches("unix:").to_owned();
+    std::os::unix::fs::chown(&path, Some(0), Some(GROUP)).unwrap();
+    set_mode(Path::new(&path), 0o660).unwrap();
+    gateway.more = format!(
+        "keystone_memcached_servers {}; keystone_memcached_security_strategy mac;
+         keystone_memcached_secret_key s3;",
+        socket.server()
+    );
+    gateway.check().says("memcached.server", "warn", "closed to");
+    let groups = fs::read_to_string("/etc/group").unwrap();
+    gateway.write("group", &format!("{groups}\ntestbed:x:{GROUP}:{user}\n"));
+    // The file is replaced for this program alone.
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/group && exec \"$@\""])
+        .args([&gateway.path("group"), env!("CARGO_BIN_EXE_keystone-doctor"), "check"])
+        .args([&gateway.conf().display().to_string(), "--no-nginx"])
+        .output();
+    let report = output.map(|output| String::from_utf8(output.stdout).unwrap());
+    let Some(report) = report.ok().filter(|report| !report.is_empty()) else {
+        return eprintln!("skipped: /etc/group cannot be replaced here");
+    };
+    assert!(report.contains("answers, version"), "{report}");
+}
+
+#[test]
 fn memcached_is_asked_whether_it_answers() {
     let mut gateway = Gateway::new();
     let memcached = Memcached::start().unwrap();
@@ -399,3 +446,6 @@ fn memcached_is_asked_whether_it_answers() {
         "encrypt",
     );
 }
+
+/// The id of a group that nobody is in.
+const GROUP: u32 = 54_321;

@@ -16,9 +16,8 @@ mod zone;
 use std::ffi::CStr;
 use std::ptr::NonNull;
 
-use nginx_sys::{
-    ngx_conf_t, ngx_core_conf_t, ngx_cycle_t, ngx_module_t, NGX_HTTP_MODULE, NGX_LOG_WARN,
-};
+use keystone_conf::Position;
+use nginx_sys::{ngx_conf_t, ngx_core_conf_t, ngx_cycle_t, ngx_module_t, NGX_HTTP_MODULE};
 use ngx::core::{CoreModuleMainConf, NgxCoreModule};
 
 use self::error::SetupError;
@@ -64,6 +63,12 @@ impl MainConf {
         self.zone.request(cf, self.directives.zone(), main)
     }
 
+    /// Where the size of the zone is set, to follow an error; empty where it is the default.
+    pub fn zone_position(&self) -> String {
+        let position = self.directives.positions.first_of(&["keystone_cache_zone"]);
+        position.map(|position| format!(" in {position}")).unwrap_or_default()
+    }
+
     /// The user that workers will run as.
     pub fn owner(&self) -> Owner {
         // SAFETY: plain system calls without arguments.
@@ -85,6 +90,7 @@ impl MainConf {
         cf: &mut ngx_conf_t,
         server: &ServerConf,
         resolver: Option<Resolver>,
+        auth: &Position,
     ) -> Result<usize, SetupError> {
         let default_dir = directive::full_path(cf, &signing_dir::default_path(), false)
             .ok_or(SetupError::NoMemory)?;
@@ -93,7 +99,9 @@ impl MainConf {
             return Err(error.into());
         }
         if server.memcached.has_idle_secret() {
-            directive::report(cf, NGX_LOG_WARN, IDLE_SECRET);
+            let secret = server.positions.first_of(&["keystone_memcached_secret_key"]);
+            let (log, position) = (cf.log, secret.unwrap_or(auth));
+            log_at!(NGX_LOG_WARN, log, "{IDLE_SECRET} in {position}");
         }
         let is_same = |known: &Service| known.settings == settings && known.resolver == resolver;
         if let Some(index) = self.services.iter().position(|known| is_same(known)) {
@@ -102,7 +110,9 @@ impl MainConf {
         for known in &self.services {
             settings.check_beside(&known.settings)?;
         }
-        let service = Service::new(cf, settings, resolver, &self.services)?;
+        let directory = server.positions.first_of(&["keystone_signing_dir"]).unwrap_or(auth);
+        let mut service = Service::new(cf, settings, resolver, &self.services)?;
+        service.position = directory.clone();
         self.services.push(Box::new(service));
         Ok(self.services.len() - 1)
     }

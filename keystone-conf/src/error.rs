@@ -124,7 +124,10 @@ pub enum SettingsError {
     )]
     NoMemcachedSecret(&'static str),
     /// The certificates of two identity services would overwrite each other.
-    #[error("two identity services share the keystone_signing_dir {}", .0.display())]
+    #[error(
+        "two identity services share the keystone_signing_dir {}, each needs its own",
+        .0.display()
+    )]
     SharedSigningDir(PathBuf),
     /// A role that Swift's rules cannot use.
     #[error("invalid \"{directive}\" directive: {source}")]
@@ -137,6 +140,24 @@ pub enum SettingsError {
     /// `keystone_swift_auth` where no token is demanded.
     #[error("\"keystone_swift_auth\" needs \"keystone_auth\", which is not set")]
     SwiftWithoutAuth,
+}
+
+impl SettingsError {
+    /// The directives that it is about; those that are not set are passed over.
+    pub fn directives(&self) -> Vec<&'static str> {
+        match self {
+            Self::Incomplete(one, other) => vec![one, other, "keystone_project_name"],
+            Self::MixedCredentials => vec![
+                "keystone_application_credential_id",
+                "keystone_application_credential_secret",
+                "keystone_admin_token",
+            ],
+            Self::NoMemcachedSecret(_) => vec!["keystone_memcached_security_strategy"],
+            Self::SharedSigningDir(_) => vec!["keystone_signing_dir"],
+            Self::SwiftRole { directive, .. } => vec![directive],
+            Self::NoAuthUri | Self::SwiftWithoutAuth => Vec::new(),
+        }
+    }
 }
 
 /// An error, and the directive that it is about.

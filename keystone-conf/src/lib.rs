@@ -65,7 +65,7 @@ pub use self::error::{ConfError, ErrorAt, SettingsError};
 pub use self::line::{Host, Line, ValueKind};
 pub use self::location::{Auth, LocationConf, CLIENT_CERTIFICATE};
 pub use self::memcached::{MemcachedConf, MemcachedSettings};
-pub use self::position::Position;
+pub use self::position::{Position, Positions};
 pub use self::proxy::{ProxyError, ProxySettings};
 pub use self::server::ServerConf;
 pub use self::settings::{ServiceSettings, TlsSettings};

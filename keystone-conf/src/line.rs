@@ -83,7 +83,7 @@ impl<'a, V: Clone> Line<'a, V> {
     }
 
     /// File and line of the directive.
-    pub(crate) fn position(&self) -> Position {
+    pub fn position(&self) -> Position {
         self.host.position()
     }
 
@@ -161,9 +161,13 @@ impl<'a, V: Clone> Line<'a, V> {
     where
         T: FromStr + PartialOrd + fmt::Display,
     {
-        let number = |argument: &str| argument.parse().ok().filter(|number| *number >= least);
         self.parsed(|argument| {
-            number(argument).ok_or_else(|| ValueError::Number { least: least.to_string() })
+            let is_number = !argument.is_empty() && argument.bytes().all(|it| it.is_ascii_digit());
+            match argument.parse() {
+                Ok(number) if is_number && number >= least => Ok(number),
+                Err(_) if is_number => Err(ValueError::TooLarge),
+                _ => Err(ValueError::Number { least: least.to_string() }),
+            }
         })
     }
 
@@ -223,9 +227,21 @@ impl<'a, V: Clone> Line<'a, V> {
         Err(self.invalid(list, ValueError::CommaInList { line }))
     }
 
+    /// One of auth_token's modes, or the name of a bind. A mode that is misspelt is no name.
     pub(crate) fn bind_mode(&mut self) -> Read<BindMode> {
-        self.word()?;
-        self.parse_or("a mode")
+        let text = self.word()?;
+        let mode: BindMode = self.parse_or(BIND_MODES)?;
+        let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        let is_mode = matches!(
+            text.to_ascii_lowercase().parse(),
+            Ok(BindMode::Disabled | BindMode::Permissive | BindMode::Strict | BindMode::Required)
+        );
+        match &mode {
+            BindMode::Named(_) if is_mode || !text.bytes().all(is_of_name) => {
+                Err(self.invalid(&text, ValueError::Word(BIND_MODES)))
+            }
+            _ => Ok(mode),
+        }
     }
 
     /// One or more values, none of them twice.
@@ -337,9 +353,21 @@ impl<'a, V: Clone> Line<'a, V> {
         ConfError::File { directive: self.name.to_owned(), path: path.to_owned(), source }
     }
 
-    /// All arguments as values that may hold variables.
-    pub(crate) fn values(&mut self) -> Read<Vec<V>> {
-        self.arguments.iter().map(|text| self.compile(text, ValueKind::Text)).collect()
+    /// Values that must be true. A constant that is would demand nothing: the `$` is missing.
+    pub(crate) fn required_values(&mut self) -> Read<Vec<V>> {
+        let arguments = self.arguments;
+        let is_fine = |text: &str| value::has_variables(text) || matches!(text, "" | "0");
+        match arguments.iter().find(|text| !is_fine(text)) {
+            Some(text) => Err(self.invalid(text, ValueError::AlwaysTrue)),
+            None => arguments.iter().map(|text| self.compile(text, ValueKind::Text)).collect(),
+        }
+    }
+
+    /// The name of a host, or an address.
+    pub(crate) fn host(&mut self) -> Read<String> {
+        let host = self.argument();
+        value::check_host(host).map_err(|reason| self.invalid(host, reason))?;
+        Ok(host.to_owned())
     }
 
     /// A path that may hold variables.
@@ -399,6 +427,9 @@ impl<'a, V: Clone> Line<'a, V> {
         value.ok_or_else(|| self.invalid(text, ValueError::Variables))
     }
 }
+
+const BIND_MODES: &str =
+    "\"disabled\", \"permissive\", \"strict\", \"required\" or the name of a bind";
 
 /// The text without control characters, so that nothing in it can begin a line of its own.
 fn printable(text: &str) -> String {

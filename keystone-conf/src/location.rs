@@ -40,6 +40,8 @@ pub struct LocationConf<V> {
     pub require_roles: Option<Vec<Vec<String>>>,
     /// `keystone_require`: values that must all be true.
     pub require: Option<Vec<V>>,
+    /// The first of the two that this very level sets, and where.
+    pub requirement: Option<(&'static str, Position)>,
     /// `keystone_enforce_token_bind`.
     pub token_bind: Option<BindMode>,
     /// `keystone_client_certificate`.
@@ -78,6 +80,7 @@ impl<V> Default for LocationConf<V> {
             early: None,
             require_roles: None,
             require: None,
+            requirement: None,
             token_bind: None,
             client_certificate: None,
             service_token_roles: None,
@@ -105,6 +108,7 @@ impl<V: Clone> LocationConf<V> {
             early,
             require_roles,
             require,
+            requirement: _,
             token_bind,
             client_certificate,
             service_token_roles,
@@ -142,6 +146,10 @@ impl<V: Clone> LocationConf<V> {
 }
 
 impl<V> LocationConf<V> {
+    pub(crate) fn note_requirement(&mut self, directive: &'static str, position: Position) {
+        self.requirement.get_or_insert((directive, position));
+    }
+
     /// Where the merged location asks for tokens: the position of its `keystone_auth`. `None` where
     /// it does not.
     pub fn protection(&self) -> Result<Option<&Position>, ErrorAt<SettingsError>> {

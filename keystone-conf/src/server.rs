@@ -12,6 +12,7 @@ use crate::credentials::{Credentials, CredentialsConf};
 use crate::error::SettingsError;
 use crate::inherit::inherit;
 use crate::memcached::MemcachedConf;
+use crate::position::Positions;
 use crate::proxy::ProxySettings;
 use crate::settings::{ServiceSettings, TlsSettings};
 use crate::uri::ServiceUri;
@@ -19,6 +20,8 @@ use crate::uri::ServiceUri;
 /// The directives of one level, and, once merged, of all levels around it.
 #[derive(Clone, Default)]
 pub struct ServerConf {
+    /// Where the directives are, for errors that show only when all are known.
+    pub positions: Positions,
     /// `keystone_auth_uri`.
     pub auth_uri: Option<ServiceUri>,
     /// `keystone_identity_uri`.
@@ -83,6 +86,7 @@ impl ServerConf {
     pub fn inherit(&mut self, outer: &Self) {
         // Without "..": a directive that is forgotten here does not compile.
         let Self {
+            positions,
             auth_uri,
             identity_uris,
             auth_version,
@@ -112,6 +116,7 @@ impl ServerConf {
             invalid_cache_time,
             memcached,
         } = self;
+        positions.inherit(&outer.positions);
         inherit(auth_uri, &outer.auth_uri);
         inherit(identity_uris, &outer.identity_uris);
         inherit(auth_version, &outer.auth_version);

@@ -66,6 +66,10 @@ impl FromStr for ServiceUri {
         }
         let colon = authority.find(':').unwrap_or(authority.len());
         let (host, port) = authority.split_at(authority.find(']').map_or(colon, |at| at + 1));
+        // An IPv6 address without brackets, or nginx's way to name a socket.
+        if port.matches(':').count() > 1 || host == "unix" {
+            return Err(UriError::Host);
+        }
         let port = match port.strip_prefix(':') {
             Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(UriError::Port)?,
             None if !port.is_empty() => return Err(UriError::Host),
@@ -78,7 +82,6 @@ impl FromStr for ServiceUri {
         };
         match host {
             "" => Err(UriError::Scheme),
-            "unix" => Err(UriError::Host),
             _ if !is_host => Err(UriError::Host),
             host => Ok(Self {
                 host: host.to_owned(),
@@ -171,7 +174,9 @@ mod tests {
             ("http://[::1]x", UriError::Host),
             ("http://[::g]:80", UriError::Host),
             ("http://unix:80", UriError::Host),
-            ("http://unix:/run/x", UriError::Port),
+            ("http://::1:5000", UriError::Host),
+            ("http://[::1", UriError::Host),
+            ("http://unix:/run/x", UriError::Host),
         ] {
             assert_eq!(text.parse::<ServiceUri>(), Err(error), "{text}");
         }

@@ -1,5 +1,6 @@
 //! Values in nginx's units, and other values that need no file.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use keystone_gateway::memcache::server::ServerError;
@@ -14,6 +15,9 @@ use crate::uri::UriError;
 /// What is wrong with a value. The text follows the value and the directive's name.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ValueError {
+    /// It is a constant that is true for all requests.
+    #[error("it has no variable, so every request meets it")]
+    AlwaysTrue,
     /// It is no ACL of Swift's.
     #[error("it is not an ACL: {0}")]
     Acl(#[from] AclError),
@@ -35,6 +39,9 @@ pub enum ValueError {
     /// It is no server of memcached.
     #[error("{0}")]
     MemcachedServer(#[from] ServerError),
+    /// It is no host.
+    #[error("it must be a host name or an address, without a scheme, a port or a variable")]
+    Host,
     /// The same for all requests.
     #[error("it has no variable, so every request would have this token")]
     NoVariable,
@@ -71,6 +78,9 @@ pub enum ValueError {
     /// It is no URI of an identity service.
     #[error("{0}")]
     Uri(#[from] UriError),
+    /// It is a number that does not fit.
+    #[error("it is too large")]
+    TooLarge,
     /// nginx cannot find the variables in it.
     #[error("it has an invalid variable")]
     Variables,
@@ -161,6 +171,18 @@ pub fn check_word(word: &str) -> Result<(), ValueError> {
     }
 }
 
+/// Checks that a text is the name of a host or an address, which may be in brackets.
+pub fn check_host(text: &str) -> Result<(), ValueError> {
+    check_word(text)?;
+    let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_name = text.len() <= LONGEST_HOST && text.bytes().all(is_of_name);
+    match is_name || address.parse::<Ipv6Addr>().is_ok() {
+        true => Ok(()),
+        false => Err(ValueError::Host),
+    }
+}
+
 /// Takes a secret, by the same rules.
 pub fn secret(mut text: Zeroizing<String>) -> Result<Secret, ValueError> {
     check_word(&text)?;
@@ -183,6 +205,9 @@ pub fn has_valid_variables(text: &str) -> bool {
         None => rest.as_bytes().first().is_some_and(is_name),
     })
 }
+
+/// Bytes of a name in SNI.
+const LONGEST_HOST: usize = 255;
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;

@@ -2,11 +2,14 @@
 
 use std::str::FromStr;
 
+use crate::position::Positions;
 use crate::value::{self, ZoneError};
 
 /// The directives of the http block that no level below it can change.
 #[derive(Clone, Debug, Default)]
 pub struct MainConf {
+    /// Where the directives are.
+    pub positions: Positions,
     /// `keystone_cache_zone`.
     pub zone: Option<ZoneSettings>,
     /// `keystone_worker_cache`, in bytes.

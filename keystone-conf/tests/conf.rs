@@ -299,6 +299,30 @@ fn what_a_directive_refuses_reads_as_nginx_says_it() {
              must be \"none\", \"mac\" or \"encrypt\"",
         ),
         (
+            "keystone_require $x keystone_user_id",
+            "invalid value \"keystone_user_id\" in \"keystone_require\" directive, it has no variable, \
+             so every request meets it",
+        ),
+        (
+            "keystone_enforce_token_bind Strict",
+            "invalid value \"Strict\" in \"keystone_enforce_token_bind\" directive, it must be \
+             \"disabled\", \"permissive\", \"strict\", \"required\" or the name of a bind",
+        ),
+        (
+            "keystone_ssl_name keystone:5000",
+            "invalid value \"keystone:5000\" in \"keystone_ssl_name\" directive, it must be a host name \
+             or an address, without a scheme, a port or a variable",
+        ),
+        (
+            "keystone_keepalive 99999999999999999999",
+            "invalid value \"99999999999999999999\" in \"keystone_keepalive\" directive, it is too large",
+        ),
+        (
+            "keystone_identity_uri http://::1:5000",
+            "invalid value \"http://::1:5000\" in \"keystone_identity_uri\" directive, its host must be \
+             a name, an IPv4 address, or an IPv6 address in brackets",
+        ),
+        (
             "keystone_require $x ${y",
             "invalid value \"${y\" in \"keystone_require\" directive, it has an invalid variable",
         ),
@@ -406,6 +430,7 @@ fn what_does_not_fit_together_is_reported_and_left_out() {
     assert!(one.check_beside(&one).is_ok());
     assert_eq!(
         one.check_beside(&two).unwrap_err().to_string(),
-        "two identity services share the keystone_signing_dir /var/lib/nginx/keystone"
+        "two identity services share the keystone_signing_dir /var/lib/nginx/keystone, each needs its \
+         own"
     );
 }

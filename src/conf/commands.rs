@@ -86,12 +86,16 @@ unsafe extern "C" fn set(
             Setter::Main(set) => {
                 // SAFETY: a main configuration, which the module's create function has made.
                 let conf = unsafe { &mut *conf.cast::<MainConf>() };
-                set(line, &mut conf.directives)
+                set(line, &mut conf.directives)?;
+                conf.directives.positions.note(directive.name(), line.position());
+                Ok(())
             }
             Setter::Server(set) => {
                 // SAFETY: a server's configuration, likewise.
                 let conf = unsafe { &mut *conf.cast::<ServerConf>() };
-                set(line, &mut conf.directives)
+                set(line, &mut conf.directives)?;
+                conf.directives.positions.note(directive.name(), line.position());
+                Ok(())
             }
             Setter::Location(set) => {
                 // SAFETY: a location's configuration, likewise.

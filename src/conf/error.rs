@@ -25,6 +25,18 @@ pub enum SetupError {
     Zone,
 }
 
+impl SetupError {
+    /// The directives that it is about; those that are not set are passed over.
+    pub fn directives(&self) -> Vec<&'static str> {
+        match self {
+            Self::Service(error) => error.directives(),
+            Self::Settings(error) => error.directives(),
+            Self::Zone => vec!["keystone_cache_zone"],
+            Self::NoConfiguration | Self::NoMemory => Vec::new(),
+        }
+    }
+}
+
 /// Why a location cannot be protected.
 #[derive(Debug, Error)]
 pub enum LocationError {
@@ -39,7 +51,7 @@ pub enum LocationError {
     Setup {
         /// What cannot be set up.
         reason: SetupError,
-        /// Position of `keystone_auth`.
+        /// The directive that it is about, or that of `keystone_auth`.
         position: Position,
     },
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_char, c_void};
 
+use keystone_conf::Position;
 use nginx_sys::ngx_conf_t;
 use ngx::core::{Pool, NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::{
@@ -72,7 +73,18 @@ fn finish(
 ) -> Result<(), LocationError> {
     #[cfg(ngx_feature = "http_cache")]
     super::upstream_caches::watch_caches(cf).ok_or(LocationError::Cache)?;
-    let Some(position) = location.protection()? else { return Ok(()) };
+    let Some(position) = location.protection()? else {
+        if let Some((directive, position)) = location.requirement.as_ref().filter(|_| is_leaf(cf)) {
+            let log = cf.log;
+            log_at!(
+                NGX_LOG_WARN,
+                log,
+                "\"{directive}\" in {position} demands nothing, since \"keystone_auth\" is {} there",
+                if location.auth.is_some() { "\"off\"" } else { "not set" }
+            );
+        }
+        return Ok(());
+    };
     if has_swift_settings && location.swift.auth.is_none() {
         let log = cf.log;
         log_at!(NGX_LOG_WARN, log, "{IDLE_SWIFT} {position}");
@@ -97,13 +109,27 @@ fn finish(
             );
         }
     }
-    require_service(cf, location)
-        .map_err(|reason| LocationError::Setup { reason, position: position.clone() })?;
+    if let Err(reason) = require_service(cf, location, position) {
+        let server = HttpKeystoneModule::server_conf(cf);
+        let own = server.and_then(|it| it.positions.first_of(&reason.directives()));
+        let position = own.unwrap_or(position).clone();
+        return Err(LocationError::Setup { reason, position });
+    }
     Ok(location.swift.finish()?)
 }
 
+/// Whether no block is in the location whose configuration is being merged. One that asks for
+/// tokens may be, for which a requirement of the location counts.
+fn is_leaf(cf: &ngx_conf_t) -> bool {
+    NgxHttpCoreModule::location_conf(cf).is_some_and(|core| core.locations.is_null())
+}
+
 /// Sees to the identity service of a location that asks for tokens.
-fn require_service(cf: &mut ngx_conf_t, location: &LocationConf) -> Result<(), SetupError> {
+fn require_service(
+    cf: &mut ngx_conf_t,
+    location: &LocationConf,
+    position: &Position,
+) -> Result<(), SetupError> {
     // While a server's locations are merged, nginx's context holds that server's configuration.
     let main = HttpKeystoneModule::main_conf_mut(cf).ok_or(SetupError::NoConfiguration)?;
     let server = HttpKeystoneModule::server_conf_mut(cf).ok_or(SetupError::NoConfiguration)?;
@@ -117,7 +143,7 @@ fn require_service(cf: &mut ngx_conf_t, location: &LocationConf) -> Result<(), S
     if server.service.is_none() {
         server.challenges = Challenges::new(auth_uri.as_str());
         let resolver = resolver(cf);
-        server.service = Some(main.service(cf, server, resolver)?);
+        server.service = Some(main.service(cf, server, resolver, position)?);
     }
     Ok(())
 }

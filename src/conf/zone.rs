@@ -76,13 +76,14 @@ unsafe extern "C" fn initialize(shm_zone: *mut ngx_shm_zone_t, old: *mut c_void)
             log_at!(
                 NGX_LOG_EMERG,
                 log,
-                "keystone_cache_zone \"{name}\" is too small for {} identity services",
-                main.services.len()
+                "keystone_cache_zone \"{name}\" is too small for {} identity services{}",
+                main.services.len(),
+                main.zone_position()
             );
             return NGX_ERROR as ngx_int_t;
         };
         if let Err(reason) = crate::identity::start(service, main.owner(), &zone, &state, log) {
-            log_at!(NGX_LOG_EMERG, log, "{reason}");
+            log_at!(NGX_LOG_EMERG, log, "{reason} in {}", service.position);
             return NGX_ERROR as ngx_int_t;
         }
     }

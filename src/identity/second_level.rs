@@ -47,6 +47,16 @@ pub enum SetupError {
     Server(#[from] ServerAddressError),
 }
 
+impl SetupError {
+    /// The directive that it is about.
+    pub fn directive(&self) -> &'static str {
+        match self {
+            Self::Secret(_) => "keystone_memcached_secret_key",
+            Self::Server(_) => "keystone_memcached_servers",
+        }
+    }
+}
+
 /// The second level in a worker.
 pub(super) struct SecondLevel {
     setup: &'static Setup,

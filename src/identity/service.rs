@@ -1,10 +1,10 @@
 //! An identity service as it is configured, and what the master prepares for the workers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use keystone_conf::{Credentials, ServiceSettings, ServiceUri};
+use keystone_conf::{Credentials, Position, ServiceSettings, ServiceUri, TlsSettings};
 use keystone_token::cms::{SignedData, Signers};
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
@@ -26,6 +26,8 @@ pub struct Service {
     pub id: u64,
     /// All settings, with their defaults.
     pub settings: ServiceSettings,
+    /// Where its `keystone_signing_dir` is set, or the `keystone_auth` that needs the service.
+    pub position: Position,
     /// nginx's resolver, which looks host names up again as their TTL says.
     pub resolver: Option<Resolver>,
     pub(super) endpoints: Vec<Endpoint>,
@@ -44,7 +46,7 @@ impl Service {
         known: &[Box<Self>],
     ) -> Result<Self, ServiceError> {
         let proxy = settings.proxy.as_ref().map(|proxy| Proxy::new(cf, proxy, resolver));
-        let proxy = proxy.transpose()?.map(Rc::new);
+        let proxy = proxy.transpose().map_err(ServiceError::Proxy)?.map(Rc::new);
         let endpoints = settings
             .identity_uris
             .iter()
@@ -59,10 +61,11 @@ impl Service {
             settings.tls.trusted_certificate.is_some() || settings.tls.certificate.is_some();
         let known = known.iter().filter_map(|known| known.tls.as_ref());
         let tls = (https || has_files).then(|| TlsContext::new(&settings.tls, https, known));
-        let tls = tls.transpose()?;
+        let tls = tls.transpose().map_err(|error| ServiceError::tls(error, &settings.tls))?;
         let memcached =
             settings.memcached.as_ref().map(|memcached| Setup::new(cf, memcached)).transpose()?;
-        Ok(Self { id: id(&settings), settings, resolver, endpoints, tls, memcached })
+        let (id, position) = (id(&settings), Position::default());
+        Ok(Self { id, settings, position, resolver, endpoints, tls, memcached })
     }
 
     /// What the log calls it.
@@ -80,9 +83,45 @@ pub enum ServiceError {
     /// memcached cannot be used.
     #[error(transparent)]
     Memcached(#[from] SetupError),
+    /// The proxy's URI is invalid.
+    #[error(transparent)]
+    Proxy(EndpointError),
     /// TLS cannot be used.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(TlsError),
+    /// A file for TLS cannot be used.
+    #[error("cannot use \"{}\" of \"{directive}\" directive: {reason}", path.display())]
+    TlsFile {
+        /// The directive that names it.
+        directive: &'static str,
+        /// The certificate, the key or the CA bundle.
+        path: PathBuf,
+        /// What the system or OpenSSL says.
+        reason: String,
+    },
+}
+
+impl ServiceError {
+    fn tls(error: TlsError, settings: &TlsSettings) -> Self {
+        let TlsError::File { path, reason } = error else { return Self::Tls(error) };
+        let directive = match Some(&path) {
+            file if file == settings.certificate_key.as_ref() => "keystone_ssl_certificate_key",
+            file if file == settings.certificate.as_ref() => "keystone_ssl_certificate",
+            _ => "keystone_ssl_trusted_certificate",
+        };
+        Self::TlsFile { directive, path, reason }
+    }
+
+    /// The directives that it is about; those that are not set are passed over.
+    pub fn directives(&self) -> Vec<&'static str> {
+        match self {
+            Self::Endpoint(_) => vec!["keystone_identity_uri", "keystone_auth_uri"],
+            Self::Memcached(error) => vec![error.directive()],
+            Self::Proxy(_) => vec!["keystone_proxy"],
+            Self::Tls(_) => Vec::new(),
+            Self::TlsFile { directive, .. } => vec![directive],
+        }
+    }
 }
 
 /// Names the settings, all of them: what workers share belongs to one identity service and one

@@ -177,7 +177,7 @@ impl TlsContext {
 enum Trust {
     /// The CAs of a file.
     File(PathBuf),
-    /// None: certificates are not verified, or no endpoint is `https:`.
+    /// None: certificates are not verified, or no endpoint is `https:`, and no file is named.
     Nothing,
     /// The system's CAs.
     System,
@@ -186,10 +186,9 @@ enum Trust {
 impl Trust {
     fn new(settings: &TlsSettings, https: bool) -> Self {
         match &settings.trusted_certificate {
-            _ if !settings.verify => Self::Nothing,
-            // Read without `https` too: a file that cannot be used is an error in any case.
+            // Read where it is not needed too: a file that cannot be used is an error in any case.
             Some(path) => Self::File(path.clone()),
-            None if https => Self::System,
+            None if https && settings.verify => Self::System,
             None => Self::Nothing,
         }
     }

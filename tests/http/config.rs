@@ -1,5 +1,7 @@
 //! Directives: what `nginx -t` refuses and says, inheritance, and `signing_dir` at the start.
 
+mod errors;
+
 use std::fs;
 use std::os::unix::fs::{chown, symlink, MetadataExt};
 use std::path::Path;
@@ -167,6 +169,8 @@ fn bad_values() {
         "keystone_read_timeout 1x;",
         "keystone_http_request_max_retries -1;",
         "keystone_http_request_max_retries many;",
+        "keystone_http_request_max_retries +3;",
+        "keystone_http_request_max_retries 4294967296;",
         "keystone_keepalive -1;",
         "keystone_max_pending 0;",
         "keystone_max_pending x;",
@@ -189,6 +193,10 @@ fn bad_values() {
         "keystone_revocation_events sometimes;",
         "keystone_ssl_trusted_certificate /nonexistent/ca.pem;",
         "keystone_ssl_verify maybe;",
+        "keystone_ssl_name $host;",
+        "keystone_ssl_name keystone.example.com:5000;",
+        "keystone_ssl_name https://keystone.example.com;",
+        "keystone_ssl_name \"a b\";",
         "keystone_ssl_certificate /nonexistent/client.pem;",
         "keystone_hash_algorithms md4;",
         "keystone_hash_algorithms md5 md5x;",
@@ -210,7 +218,12 @@ fn bad_values() {
         "keystone_require_role;",
         "keystone_require_role \"\";",
         "keystone_require;",
+        "keystone_require keystone_user_id;",
+        "keystone_require $host 1;",
         "keystone_enforce_token_bind;",
+        "keystone_enforce_token_bind Strict;",
+        "keystone_enforce_token_bind $mode;",
+        "keystone_enforce_token_bind kerberos,x509;",
         "keystone_headers maybe;",
         "keystone_include_service_catalog 123;",
         "keystone_forward_token maybe;",

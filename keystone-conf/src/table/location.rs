@@ -42,6 +42,7 @@ impl<V: Clone + 'static> Table<V> {
             "Roles of which one is needed; each further line is a further condition.",
             |l, conf| {
                 conf.require_roles.get_or_insert_default().push(l.names()?);
+                conf.note_requirement("keystone_require_role", l.position());
                 Ok(())
             },
         )
@@ -50,7 +51,8 @@ impl<V: Clone + 'static> Table<V> {
             c"keystone_require",
             "Values that must be neither empty nor \"0\".",
             |l, conf| {
-                conf.require.get_or_insert_default().extend(l.values()?);
+                conf.require.get_or_insert_default().extend(l.required_values()?);
+                conf.note_requirement("keystone_require", l.position());
                 Ok(())
             },
         )

@@ -149,7 +149,7 @@ impl<V: Clone + 'static> Table<V> {
         Directive::server(
             c"keystone_ssl_name",
             "The name to verify and to send as SNI.",
-            |l, conf| l.set(&mut conf.ssl_name, Line::word),
+            |l, conf| l.set(&mut conf.ssl_name, Line::host),
         ),
         Directive::server(
             c"keystone_ssl_certificate",

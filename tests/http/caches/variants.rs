@@ -337,7 +337,7 @@ fn the_documented_keys() {
     let server = server.trim_end().strip_suffix('}').unwrap();
     let mut setup = World::setup()
         .offline()
-        .http(&path.replace("/var/cache/nginx/keystone", "@DIR@/responses"))
+        .http(&path.replace("/var/lib/nginx/responses", "@DIR@/responses"))
         .http("add_header X-Proxy $upstream_cache_status;");
     let (all, locations) = server.split_once("    # Everybody").unwrap();
     let public = public.replace("location /images/", "location /public/");

@@ -13,7 +13,7 @@ use keystone_token::policy::CERTIFICATE;
 
 use self::level::{is_of_module, Level};
 use self::reader::{Directive, Disk, Problem, ReadError};
-use self::service::Service;
+use self::service::{Locations, Service};
 use crate::nginx::{Nginx, Tested};
 use crate::system::User;
 
@@ -225,9 +225,11 @@ impl Conf {
         self.note_hazards(block, true);
         self.note_missing_certificate(http, block);
         let user = format!("server at {}", directive.position);
-        let service = Service::new(&level, &self.signing_dir, user);
+        let mut service = Service::new(&level, &self.signing_dir, user);
+        service.locations = Locations::of(&all_levels(http, block));
         if let Some(known) = self.services.iter_mut().find(|it| it.settings == service.settings) {
             known.users.extend(service.users);
+            known.locations = known.locations.and(service.locations);
             return;
         }
         let clash = self
@@ -318,9 +320,7 @@ impl Conf {
         if verify.is_some_and(|it| first(it) != "off") {
             return;
         }
-        let mut all = Vec::new();
-        http.iter().filter(|it| it.block.is_none()).for_each(|it| all.push(it));
-        collect(block, &mut all);
+        let all = all_levels(http, block);
         let of_nginx = |it: &Directive| match it.name.as_str() {
             CLIENT_CERTIFICATE => first(it).contains("$ssl_client_"),
             "keystone_enforce_token_bind" => {
@@ -336,6 +336,13 @@ impl Conf {
             }
         }
     }
+}
+
+/// The directives of `http` itself, and all of a server.
+fn all_levels<'a>(http: &'a [Directive], server: &'a [Directive]) -> Vec<&'a Directive> {
+    let mut all: Vec<_> = http.iter().filter(|it| it.block.is_none()).collect();
+    collect(server, &mut all);
+    all
 }
 
 /// All directives of a block, and of those in it.

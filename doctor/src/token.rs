@@ -2,6 +2,7 @@
 //!
 //! The token itself is shown nowhere; what names it is its hash, as in the module.
 
+mod conditions;
 mod facts;
 mod judge;
 mod online;
@@ -9,6 +10,7 @@ mod online;
 use std::io::{self, Read};
 
 use keystone_token::format::HashAlgorithm;
+use keystone_token::headers::trim_blanks;
 use zeroize::Zeroizing;
 
 use crate::check::Machine;
@@ -17,7 +19,7 @@ use crate::report::{Decision, Section};
 
 pub use self::facts::Facts;
 
-/// Reads a token, and drops the end of its line.
+/// Reads a token, and drops the end of its line, and blanks as the module drops them.
 pub fn read(input: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut token = Zeroizing::new(Vec::with_capacity(MAX_TOKEN));
     input.take(MAX_TOKEN as u64).read_to_end(&mut token)?;
@@ -26,7 +28,7 @@ pub fn read(input: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
             token.pop();
         }
     }
-    Ok(token)
+    Ok(Zeroizing::new(trim_blanks(&token).to_vec()))
 }
 
 /// Explains the token, for each identity service.

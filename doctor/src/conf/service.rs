@@ -9,7 +9,7 @@ use keystone_conf::{Credentials, ServiceSettings, ServiceUri, SettingsError};
 use keystone_token::jws::JwsKeys;
 
 use super::level::Level;
-use super::reader::Problem;
+use super::reader::{Directive, Problem};
 
 /// An identity service, and who uses it.
 #[derive(Clone, Debug)]
@@ -17,6 +17,45 @@ pub struct Service {
     /// The servers with these settings, as `server at FILE:LINE`.
     pub users: Vec<String>,
     pub settings: Settings,
+    /// What the locations of these servers can do.
+    pub locations: Locations,
+}
+
+/// Whether some location can meet a condition of a token; `None` where no configuration was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Locations {
+    /// `keystone_service_type`, for access rules.
+    pub has_service_type: Option<bool>,
+    /// A client's certificate, or a location in which a bind does not count.
+    pub has_client_certificate: Option<bool>,
+}
+
+impl Locations {
+    /// Those of these directives, of all levels.
+    pub fn of(directives: &[&Directive]) -> Self {
+        let has = |is_one: &dyn Fn(&str, &str) -> bool| {
+            let first = |it: &'_ Directive| it.arguments.first().cloned().unwrap_or_default();
+            Some(directives.iter().any(|it| is_one(&it.name, &first(it))))
+        };
+        Self {
+            has_service_type: has(&|name, _| name == "keystone_service_type"),
+            has_client_certificate: has(&|name, value| match name {
+                "keystone_client_certificate" => true,
+                "keystone_enforce_token_bind" => value == "disabled",
+                "ssl_verify_client" => value != "off",
+                _ => false,
+            }),
+        }
+    }
+
+    /// With those of another server.
+    pub fn and(self, other: Self) -> Self {
+        let or = |one: Option<bool>, other: Option<bool>| Some(one? || other?);
+        Self {
+            has_service_type: or(self.has_service_type, other.has_service_type),
+            has_client_certificate: or(self.has_client_certificate, other.has_client_certificate),
+        }
+    }
 }
 
 /// The module's settings of an identity service, and what else the checks need.
@@ -93,7 +132,7 @@ impl Service {
             unusable_credentials,
             errors,
         };
-        Self { users: vec![user], settings }
+        Self { users: vec![user], settings, locations: Locations::default() }
     }
 
     /// What a report calls it.

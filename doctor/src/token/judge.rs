@@ -4,13 +4,13 @@ use keystone_token::cms::Signers;
 use keystone_token::format::TokenFormat;
 use keystone_token::identity::Identity;
 use keystone_token::online::{self, Answer, OnlineRules};
-use keystone_token::policy::CERTIFICATE;
 use keystone_token::result::AuthResult;
 use keystone_token::revocation::RevocationList;
 use keystone_token::time::format_utc;
 use keystone_token::token::{self, Malformed, ParsedToken, Refusal, TokenClass, VerifiedToken};
 use openssl::x509::X509;
 
+use super::conditions;
 use super::facts::Signature;
 use super::online::{Online, Part};
 use crate::certificate;
@@ -23,6 +23,7 @@ use crate::system;
 /// Judges a token for one identity service.
 pub struct Judge<'a> {
     token: &'a [u8],
+    service: &'a Service,
     settings: &'a Settings,
     machine: &'a Machine,
     /// The size of a header buffer, where the configuration was read.
@@ -47,6 +48,7 @@ impl<'a> Judge<'a> {
         let settings = &service.settings;
         Self {
             token,
+            service,
             settings,
             machine,
             buffer: conf.path.is_some().then_some(settings.header_buffer),
@@ -73,8 +75,10 @@ impl<'a> Judge<'a> {
             Ok(TokenClass::Signed(token)) => self.signed(token),
             Ok(TokenClass::Opaque(token)) => self.opaque(token),
         };
-        self.conditions();
-        verdict
+        let Some(identity) = &self.identity else { return verdict };
+        let (checks, refused) = conditions::of(identity, &self.service.locations);
+        self.checks.extend(checks);
+        refused.filter(|_| verdict.decision == Decision::Accept).unwrap_or(verdict)
     }
 
     fn too_long_for_nginx(&mut self) -> Option<Verdict> {
@@ -397,39 +401,6 @@ impl<'a> Judge<'a> {
             .fix("date -u; openstack token issue"),
         );
         refused(refusal)
-    }
-
-    /// Conditions of the location or of the request, which the token does not show.
-    fn conditions(&mut self) {
-        let Some(identity) = &self.identity else { return };
-        let (id, title) = ("token.conditions", "conditions");
-        if identity.access_rules.is_some() {
-            self.checks.push(Check::warn(id, title, "it has access rules").meaning(
-                "it passes only where keystone_service_type is set and a rule allows the \
-                              request; else the result is access_rules",
-            ));
-        }
-        let binds = || identity.bind.iter().flatten();
-        if binds().any(|(mechanism, _)| mechanism != CERTIFICATE) {
-            self.checks.push(
-                Check::warn(id, title, "it is bound to another authentication").meaning(
-                    "what comes of it depends on keystone_enforce_token_bind: the result may \
-                              be bind_failed",
-                ),
-            );
-        }
-        for (_, thumbprint) in binds().filter(|(mechanism, _)| mechanism == CERTIFICATE) {
-            let detail = format!("it is bound to the client certificate {thumbprint}");
-            self.checks.push(Check::warn(id, title, detail).meaning(
-                "it passes only if nginx sees this certificate (keystone_client_certificate); else \
-                 the result is bind_failed",
-            ));
-        }
-        if identity.roles.is_empty() {
-            self.checks.push(Check::warn(id, title, "it has no roles").meaning(
-                "any keystone_require_role refuses it with 403; get a token for a project",
-            ));
-        }
     }
 }
 

@@ -17,6 +17,7 @@ fn a_valid_token_is_explained() {
         Payload::v3().pkiz(&gateway.pki.signing).unwrap(),
         Payload::v2().pki(&gateway.pki.signing).unwrap(),
     ] {
+        gateway.token(&format!(" {token}\t\r\n"), &[]).verdict(0, "accept", Some("ok"));
         let outcome = gateway.token(&format!("{token}\n"), &[]);
         outcome.verdict(0, "accept", Some("ok"));
         outcome.says("token.signer", "ok", "signing_cert.pem");
@@ -208,7 +209,10 @@ fn without_certificates_or_list_a_signed_token_needs_keystone() {
 
 #[test]
 fn what_the_location_decides_is_named() {
-    let gateway = Gateway::new();
+    let mut gateway = Gateway::new();
+    gateway.more = "keystone_service_type compute;
+        keystone_client_certificate $http_x_ssl_client_cert;"
+        .into();
     let rules = json!([{"service": "compute", "method": "GET", "path": "/**"}]);
     for (payload, text) in [
         (Payload::v3().access_rules(rules), "keystone_service_type"),
@@ -219,6 +223,20 @@ fn what_the_location_decides_is_named() {
         let token = payload.pki(&gateway.pki.signing).unwrap();
         let outcome = gateway.token(&token, &[]);
         outcome.verdict(0, "accept", Some("ok")).says("token.conditions", "warn", text);
+    }
+}
+
+#[test]
+fn a_condition_that_no_location_can_meet_refuses_the_token() {
+    let gateway = Gateway::new();
+    let rules = json!([{"service": "compute", "method": "GET", "path": "/**"}]);
+    for (payload, result, text) in [
+        (Payload::v3().access_rules(rules), "access_rules", "keystone_service_type"),
+        (Payload::v3().bound_to_certificate("PEM"), "bind_failed", "ssl_verify_client"),
+    ] {
+        let token = payload.pki(&gateway.pki.signing).unwrap();
+        let outcome = gateway.token(&token, &[]);
+        outcome.verdict(1, "refuse", Some(result)).says("token.conditions", "fail", text);
     }
 }
 

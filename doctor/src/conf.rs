@@ -9,7 +9,7 @@ pub mod service;
 use std::path::{Component, Path, PathBuf};
 
 use keystone_conf::{ConfError, Position};
-use keystone_token::policy::CERTIFICATE;
+use keystone_token::policy::{BindMode, CERTIFICATE};
 
 use self::level::{is_of_module, Level};
 use self::reader::{Directive, Disk, Problem, ReadError};
@@ -45,6 +45,8 @@ pub struct Conf {
     pub unreadable: Vec<Problem>,
     /// Directives that the module refuses.
     pub refused: Vec<Problem>,
+    /// How the levels of a server that ask for tokens treat binds.
+    bind_modes: Vec<BindMode>,
     /// The directory of `nginx.conf`, where relative paths start.
     prefix: PathBuf,
     /// Where `keystone_signing_dir` is by default; empty where that is not known.
@@ -217,6 +219,7 @@ impl Conf {
     ) {
         self.servers.0 += 1;
         let level = Level::read(block, "server", &self.prefix, &mut self.refused).within(outer);
+        self.bind_modes.clear();
         if !self.asks_for_tokens(block, &level) {
             return;
         }
@@ -226,7 +229,7 @@ impl Conf {
         self.note_missing_certificate(http, block);
         let user = format!("server at {}", directive.position);
         let mut service = Service::new(&level, &self.signing_dir, user);
-        service.locations = Locations::of(&all_levels(http, block));
+        service.locations = Locations::of(&all_levels(http, block), &self.bind_modes);
         if let Some(known) = self.services.iter_mut().find(|it| it.settings == service.settings) {
             known.users.extend(service.users);
             known.locations = known.locations.and(service.locations);
@@ -276,6 +279,7 @@ impl Conf {
         if let Err(error) = level.location.swift.clone().finish() {
             self.refuse(&error.position, error.error.to_string());
         }
+        self.bind_modes.push(level.location.token_bind().clone());
         true
     }
 

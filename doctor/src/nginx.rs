@@ -162,7 +162,9 @@ impl Master {
         };
         let Some(pid) = text.trim().parse().ok() else { return Ok(None) };
         let Some(process) = Process::read(pid) else { return Ok(None) };
-        if !process.title.contains("nginx") {
+        // The id may have been given to another program since, whose arguments can name nginx.
+        let program = process.title.split_whitespace().next().unwrap_or_default();
+        if !program.contains("nginx") {
             return Ok(None);
         }
         let mut words = process.title.split_whitespace();

@@ -5,6 +5,7 @@ use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use keystone_token::cms::{SignatureError, SignedData, Signers};
 use keystone_token::revocation::RevocationList;
@@ -236,14 +237,12 @@ fn revoked(
         (Ok(list), age) => {
             let age = age.unwrap_or(i64::MAX);
             let detail = format!("{} entries, written {} ago", list.len(), span(age));
-            let fresh = i64::try_from(settings.revocation_cache_time.as_secs()).unwrap_or(i64::MAX);
             match age {
-                age if age > fresh.saturating_mul(2).max(OLD) => Check::warn(id, REVOKED, detail)
-                    .meaning(
-                        "it has not been fetched for long: no PKI token came since, or the \
+                age if is_old(age, settings) => Check::warn(id, REVOKED, detail).meaning(
+                    "it has not been fetched for long: no PKI token came since, or the \
                               module cannot get it; its error log tells. The next PKI token waits \
                               for a new list",
-                    ),
+                ),
                 age if age < 0 => Check::warn(id, REVOKED, "it was written in the future")
                     .meaning("the clock has been turned back: the module takes the list for old")
                     .fix("date -u"),
@@ -252,6 +251,13 @@ fn revoked(
         }
     };
     check.about(path.display().to_string())
+}
+
+/// Whether a list of this age has not been fetched for long.
+pub fn is_old(age: i64, settings: &Settings) -> bool {
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let fresh = seconds(settings.revocation_cache_time).saturating_mul(2).max(OLD);
+    age > fresh.saturating_add(seconds(settings.revocation_stale))
 }
 
 /// Why a revocation list cannot be used.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use keystone_conf::{Credentials, ServiceSettings, ServiceUri, SettingsError};
 use keystone_token::jws::JwsKeys;
+use keystone_token::policy::BindMode;
 
 use super::level::Level;
 use super::reader::{Directive, Problem};
@@ -28,11 +29,13 @@ pub struct Locations {
     pub has_service_type: Option<bool>,
     /// A client's certificate, or a location in which a bind does not count.
     pub has_client_certificate: Option<bool>,
+    /// A location that takes tokens without a bind.
+    pub takes_unbound: Option<bool>,
 }
 
 impl Locations {
-    /// Those of these directives, of all levels.
-    pub fn of(directives: &[&Directive]) -> Self {
+    /// Those of these directives, of all levels, and of the modes of those that ask for tokens.
+    pub fn of(directives: &[&Directive], modes: &[BindMode]) -> Self {
         let has = |is_one: &dyn Fn(&str, &str) -> bool| {
             let first = |it: &'_ Directive| it.arguments.first().cloned().unwrap_or_default();
             Some(directives.iter().any(|it| is_one(&it.name, &first(it))))
@@ -45,6 +48,9 @@ impl Locations {
                 "ssl_verify_client" => value != "off",
                 _ => false,
             }),
+            takes_unbound: Some(
+                modes.iter().any(|mode| !matches!(mode, BindMode::Required | BindMode::Named(_))),
+            ),
         }
     }
 
@@ -54,6 +60,7 @@ impl Locations {
         Self {
             has_service_type: or(self.has_service_type, other.has_service_type),
             has_client_certificate: or(self.has_client_certificate, other.has_client_certificate),
+            takes_unbound: or(self.takes_unbound, other.takes_unbound),
         }
     }
 }

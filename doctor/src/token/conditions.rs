@@ -55,6 +55,14 @@ pub fn of(identity: &Identity, locations: &Locations) -> (Vec<Check>, Option<Ver
             verdict = verdict.or(Some(refused(AuthResult::BindFailed, reason)));
         }
     }
+    if binds().next().is_none() && locations.takes_unbound == Some(false) {
+        checks.push(
+            Check::fail(ID, TITLE, "it has no bind")
+                .meaning("every location demands one, by keystone_enforce_token_bind"),
+        );
+        let reason = "it has no bind, and every location demands one";
+        verdict = verdict.or(Some(refused(AuthResult::BindFailed, reason)));
+    }
     if identity.roles.is_empty() {
         checks.push(
             Check::warn(ID, TITLE, "it has no roles").meaning(

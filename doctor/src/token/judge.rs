@@ -267,7 +267,7 @@ impl<'a> Judge<'a> {
 
     fn revoked(&mut self, text: &str, verified: &VerifiedToken<'_>, signers: &Signers) -> Verdict {
         let (id, title) = ("token.revoked", "revoked");
-        let (list, source) = match self.list(signers) {
+        let (list, source, is_old) = match self.list(signers) {
             Ok(found) => found,
             Err(reason) => {
                 self.checks.push(Check::skip(id, title, reason.clone()));
@@ -275,6 +275,14 @@ impl<'a> Judge<'a> {
             }
         };
         match verified.check_revocation(&list, &self.settings.hash_algorithms) {
+            Ok(()) if is_old => {
+                let detail = format!("not by {source}, which the module does not use any more");
+                self.checks.push(Check::skip(id, title, detail));
+                let reason = "the signature holds, and the module fetches a newer revocation list \
+                              before it accepts the token: --online asks for it"
+                    .to_owned();
+                Verdict { decision: Decision::Unknown, result: None, reason }
+            }
             Ok(()) => {
                 let detail = format!("no: it is none of the {} entries of {source}", list.len());
                 self.checks.push(Check::ok(id, title, detail));
@@ -292,15 +300,15 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The newest list that is available, and its source.
-    fn list(&self, signers: &Signers) -> Result<(RevocationList, String), String> {
+    /// The newest list that is available, its source, and whether it is an old one.
+    fn list(&self, signers: &Signers) -> Result<(RevocationList, String, bool), String> {
         if let Some(Ok(online)) = &self.online {
             match online.revocation_list() {
                 Ok(Part::Served(signed)) => {
                     let list = files::list(signed.as_bytes(), Some(signers), self.machine.now);
                     let list =
                         list.map_err(|error| format!("Keystone's revocation list: {error}"))?;
-                    return Ok((list, "Keystone's list".to_owned()));
+                    return Ok((list, "Keystone's list".to_owned(), false));
                 }
                 Ok(Part::Absent) => return Err("Keystone has no revocation list".to_owned()),
                 Err(reason) => return Err(format!("Keystone's revocation list: {reason}")),
@@ -311,8 +319,10 @@ impl<'a> Judge<'a> {
         let (bytes, metadata) = file.map_err(|error| format!("{}: {error}", files::REVOKED))?;
         let list = files::list(&bytes, Some(signers), self.machine.now)
             .map_err(|error| format!("{}: {error}", files::REVOKED))?;
-        let age = system::age_of(&metadata).map_or_else(|| "some time".to_owned(), span);
-        Ok((list, format!("the list on the disk, written {age} ago")))
+        let age = system::age_of(&metadata);
+        let written = age.map_or_else(|| "some time".to_owned(), span);
+        let source = format!("the list on the disk, written {written} ago");
+        Ok((list, source, age.is_none_or(|age| files::is_old(age, self.settings))))
     }
 
     /// Whether Keystone itself would say the same; if not, something is wrong there.

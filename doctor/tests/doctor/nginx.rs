@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use keystone_testbed::nginx::{binary, module, Config, Nginx};
@@ -163,6 +164,23 @@ fn whether_nginx_uses_the_files_is_reported() {
     fs::copy(&conf, &copy).unwrap();
     let outcome = gateway.run(&["check", copy.to_str().unwrap(), "--nginx", &program], "");
     outcome.says("configuration.running", "skip", conf.to_str().unwrap());
+}
+
+#[test]
+fn a_process_that_got_the_id_of_an_nginx_is_none() {
+    let mut gateway = Gateway::new();
+    let mut other = Command::new("sh").args(["-c", "sleep 60; :", "nginx"]).spawn().unwrap();
+    gateway.write("nginx.pid", &other.id().to_string());
+    gateway.asks_nginx = true;
+    let pid = fs::read_to_string(gateway.conf()).unwrap();
+    assert!(pid.contains("nginx.pid"), "{pid}");
+    gateway.asks_nginx = false;
+    gateway.write("nginx.conf", &pid);
+    let conf = gateway.path("nginx.conf");
+    let outcome = gateway.run(&["check", &conf], "");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    outcome.says("configuration.running", "warn", "does not run");
 }
 
 #[test]

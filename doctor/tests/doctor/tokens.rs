@@ -1,6 +1,7 @@
 //! Tokens, and the module's first reason to refuse them.
 
-use std::fs;
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
 
 use keystone_testbed::identity::Fault;
 use keystone_testbed::mint::{self, new_uuid, JwsKey, Payload, Revoked};
@@ -238,6 +239,30 @@ fn a_condition_that_no_location_can_meet_refuses_the_token() {
         let outcome = gateway.token(&token, &[]);
         outcome.verdict(1, "refuse", Some(result)).says("token.conditions", "fail", text);
     }
+    let token = Payload::v3().pki(&gateway.pki.signing).unwrap();
+    let mut gateway = gateway;
+    gateway.more = "keystone_enforce_token_bind required;".into();
+    let outcome = gateway.token(&token, &[]);
+    outcome.verdict(1, "refuse", Some("bind_failed")).says("token.conditions", "fail", "no bind");
+    gateway.more.push_str(
+        "server { listen 127.0.0.1:2; keystone_auth on; keystone_enforce_token_bind strict; }",
+    );
+    gateway.token(&token, &[]).verdict(0, "accept", Some("ok"));
+}
+
+#[test]
+fn an_old_list_does_not_tell_that_a_token_is_good() {
+    let gateway = Gateway::new();
+    let token = Payload::v3().pki(&gateway.pki.signing).unwrap();
+    let revoked = Payload::v3().pki(&gateway.pki.signing).unwrap();
+    gateway.identity.revoke_token(&revoked);
+    gateway.fetch();
+    let list = File::options().append(true).open(gateway.signing_dir().join("revoked.pem"));
+    list.unwrap().set_modified(SystemTime::now() - Duration::from_secs(7_200)).unwrap();
+    gateway.token(&token, &[]).verdict(3, "unknown", None).says("token.revoked", "skip", "written");
+    // What is on it stays on it.
+    gateway.token(&revoked, &[]).verdict(1, "refuse", Some("revoked"));
+    gateway.token(&token, &["--online"]).verdict(0, "accept", Some("ok"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The command `check`: all that operators look at by hand when tokens are refused, and more.
 
+mod clock;
 mod configuration;
 pub mod files;
 mod listen;

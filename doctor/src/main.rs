@@ -16,6 +16,7 @@ mod machine;
 mod net;
 mod nginx;
 mod report;
+mod resolver;
 mod system;
 mod token;
 

@@ -1,6 +1,6 @@
 //! Checks of Keystone, step by step: the first step that fails is the one to repair.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use keystone_token::api::{self, ApiVersion, AuthVersion};
 use keystone_token::cms::Signers;
@@ -9,14 +9,14 @@ use keystone_token::online::{self, OnlineRules};
 use keystone_token::token::Refusal;
 use openssl::x509::X509;
 
-use super::files;
+use super::{clock, files};
 use crate::certificate;
 use crate::conf::service::Settings;
 use crate::explain::{self, Asked};
 use crate::keystone::{AskError, Certificates, Endpoint, Served, ServiceToken, Uri};
-use crate::net::{self, Answer, HttpError};
+use crate::net::{self, HttpError};
 use crate::report::{span, Check, Status};
-use crate::system;
+use crate::resolver::{self, LookupError};
 
 /// Checks every endpoint; what the first that answers serves comes along.
 pub fn checks(settings: &Settings, now: i64) -> (Vec<Check>, Served) {
@@ -48,7 +48,10 @@ struct Visit<'s> {
 impl<'s> Visit<'s> {
     fn endpoint(&mut self, uri: Uri) -> Option<()> {
         let hop = uri.next_hop();
-        let addresses = self.dns(&hop)?;
+        let addresses = match self.resolver(&hop) {
+            Some(addresses) => addresses,
+            None => self.dns(&hop)?,
+        };
         let address = self.tcp(&hop, &addresses)?;
         let mut endpoint = self.tls(uri, address)?;
         let version = self.version(&mut endpoint)?;
@@ -58,6 +61,46 @@ impl<'s> Visit<'s> {
         self.revocation_list(&endpoint, version, &token);
         self.events(&endpoint, version, &token);
         Some(())
+    }
+
+    /// The addresses that nginx's own resolver finds, where it has one and the host is a name.
+    fn resolver(&mut self, uri: &Uri) -> Option<Vec<SocketAddr>> {
+        let servers = &self.settings.name_servers;
+        let (id, title) = ("keystone.resolver", "resolver");
+        if servers.is_empty() || uri.host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+            return None;
+        }
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        let (mut told, mut silent) = (Vec::new(), Vec::new());
+        for server in servers {
+            match resolver::look_up(server, &uri.host) {
+                Ok(found) if found.is_empty() => told.push(format!("{server}: no address")),
+                Ok(found) => {
+                    let found = found.into_iter().map(|it| SocketAddr::new(it, uri.port));
+                    addresses
+                        .extend(found.filter(|it| !addresses.contains(it)).collect::<Vec<_>>());
+                }
+                Err(error @ LookupError::NoAnswer(_)) => silent.push(format!("{server}: {error}")),
+                Err(error) => told.push(format!("{server}: {error}")),
+            }
+        }
+        told.extend(addresses.iter().map(|it| it.ip().to_string()));
+        let check = match (silent.is_empty(), addresses.is_empty()) {
+            // The system may know the name: then what it said at nginx's start counts.
+            (true, _) => Check::ok(id, title, told.join("; ")),
+            (false, false) => Check::warn(id, title, silent.join("; ")),
+            (false, true) => Check::fail(id, title, silent.join("; ")),
+        };
+        self.checks.push(match silent.is_empty() {
+            true => check,
+            false => check
+                .meaning(
+                    "nginx asks its resolver for the name before it connects to Keystone, and waits \
+                     for it, as long as resolver_timeout says: 30 s by default",
+                )
+                .fix("name a server in \"resolver\" that answers, or remove the directive"),
+        });
+        (!addresses.is_empty()).then_some(addresses)
     }
 
     fn dns(&mut self, uri: &Uri) -> Option<Vec<SocketAddr>> {
@@ -167,7 +210,7 @@ impl<'s> Visit<'s> {
                     AuthVersion::Fixed(_) => "as configured",
                 };
                 self.checks.push(Check::ok(id, title, format!("{version}, {how}")));
-                self.checks.push(clock(&answer));
+                self.checks.push(clock::check(&answer));
                 Some(version)
             }
             Err(error) => {
@@ -398,60 +441,5 @@ impl<'s> Visit<'s> {
     fn fail(&mut self, check: Check, error: &AskError, asked: Asked, endpoint: &Endpoint<'_>) {
         let settings = self.settings;
         self.checks.push(explain::failure(check, error, asked, &endpoint.uri, settings));
-    }
-}
-
-/// Whether a token's end is the same moment here and there.
-fn clock(answer: &Answer) -> Check {
-    let (id, title) = ("keystone.clock", "clock");
-    let date = answer.headers.get("date").and_then(|date| date.to_str().ok());
-    let Some(theirs) = date.and_then(http_date) else {
-        return Check::skip(id, title, "Keystone's answers have no Date");
-    };
-    let ahead = system::now() - theirs;
-    match ahead.abs() {
-        0..=1 => Check::ok(id, title, "the same as Keystone's"),
-        2..=60 => Check::ok(id, title, format!("{} from Keystone's", span(ahead))),
-        _ => {
-            let side = if ahead > 0 { "ahead of" } else { "behind" };
-            let detail = format!("{} {side} Keystone's", span(ahead));
-            let check = match ahead.abs() {
-                0..=LARGE_DIFFERENCE => Check::warn(id, title, detail),
-                _ => Check::fail(id, title, detail),
-            };
-            check
-                .meaning(
-                    "a token's expiry is judged by this machine's clock: tokens end too early, \
-                          or count for too long, by that much",
-                )
-                .fix("chronyc tracking (or timedatectl), here and on Keystone's machine")
-        }
-    }
-}
-
-/// Seconds by which clocks may differ without tokens of a short life being over when they come.
-const LARGE_DIFFERENCE: i64 = 300;
-
-/// `Sun, 06 Nov 1994 08:49:37 GMT` in seconds since 1970.
-fn http_date(text: &str) -> Option<i64> {
-    let mut words = text.split_once(", ")?.1.split(' ');
-    let (day, month, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    let month = MONTHS.iter().position(|name| *name == month)? + 1;
-    keystone_token::time::parse(&format!("{year}-{month:02}-{day}T{time}Z")).ok()
-}
-
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
-#[cfg(test)]
-mod tests {
-    use super::http_date;
-
-    #[test]
-    fn the_date_of_an_answer_is_read() {
-        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
-        for text in ["", "Sun, 06 Nov", "1994-11-06T08:49:37Z", "Sun, 06 Foo 1994 08:49:37 GMT"] {
-            assert_eq!(http_date(text), None, "{text}");
-        }
     }
 }

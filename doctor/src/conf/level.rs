@@ -18,6 +18,8 @@ pub struct Level {
     pub location: LocationConf<String>,
     /// The size of one of nginx's header buffers.
     pub header_buffer: Option<u64>,
+    /// The arguments of nginx's `resolver`.
+    pub resolver: Option<Vec<String>>,
     /// Files with secrets that others than their owner can read.
     pub open_secrets: Vec<PathBuf>,
     /// The directives that were refused, by name.
@@ -38,6 +40,9 @@ impl Level {
                 let size = directive.arguments.get(1).and_then(|size| value::size(size));
                 level.header_buffer = size.and_then(|size| u64::try_from(size).ok());
             }
+            if directive.name == "resolver" {
+                level.resolver = Some(directive.arguments.clone());
+            }
             if !is_of_module(directive) {
                 continue;
             }
@@ -53,10 +58,11 @@ impl Level {
 
     /// With what the level around this one sets and this one does not.
     pub fn within(mut self, outer: &Self) -> Self {
-        let Self { server, location, header_buffer, open_secrets, refused } = &mut self;
+        let Self { server, location, header_buffer, resolver, open_secrets, refused } = &mut self;
         server.inherit(&outer.server);
         location.inherit(&outer.location);
         *header_buffer = header_buffer.or(outer.header_buffer);
+        *resolver = resolver.take().or_else(|| outer.resolver.clone());
         open_secrets.extend(outer.open_secrets.iter().cloned());
         refused.extend(outer.refused.iter().cloned());
         self

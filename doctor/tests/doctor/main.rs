@@ -5,6 +5,7 @@ mod gateway;
 mod keystone;
 mod nginx;
 mod proxy;
+mod resolver;
 mod samples;
 mod settings;
 mod tokens;

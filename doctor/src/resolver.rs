@@ -1,0 +1,172 @@
+//! nginx's `resolver`, asked as nginx asks it: a name server by UDP (RFC 1035).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
+
+/// Why a name server has not told an address.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// Nothing comes back from it.
+    #[error("it does not answer: {0}")]
+    NoAnswer(io::Error),
+    /// It has answered that it does not know the name, or cannot tell.
+    #[error("{}", reason(*.0))]
+    Refused(u8),
+}
+
+/// The name servers in the arguments of `resolver`.
+pub fn servers(arguments: &[String]) -> Vec<String> {
+    let is_server = |word: &&String| !word.contains('=') && *word != "off";
+    arguments.iter().filter(is_server).cloned().collect()
+}
+
+/// The addresses of a host, as a name server tells them.
+pub fn look_up(server: &str, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+    let mut found = Vec::new();
+    for kind in [TYPE_A, TYPE_AAAA] {
+        let answer = ask(server, &query(host, kind)).map_err(LookupError::NoAnswer)?;
+        match addresses(&answer) {
+            Some(Ok(addresses)) => found.extend(addresses),
+            Some(Err(code)) => return Err(LookupError::Refused(code)),
+            None => {
+                let error = io::Error::other("its answer is not one of DNS");
+                return Err(LookupError::NoAnswer(error));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn ask(server: &str, query: &[u8]) -> io::Result<Vec<u8>> {
+    let has_port =
+        server.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
+    let address = if has_port { server.to_owned() } else { format!("{server}:53") };
+    let address = address.to_socket_addrs()?.next();
+    let address = address.ok_or_else(|| io::Error::other("its name has no address"))?;
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        SocketAddr::V6(_) => ([0; 16], 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.send(query)?;
+    let mut answer = vec![0; LONGEST];
+    let length = socket.recv(&mut answer).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    })?;
+    answer.truncate(length);
+    Ok(answer)
+}
+
+fn query(host: &str, kind: u16) -> Vec<u8> {
+    // One question, with recursion desired.
+    let mut query = vec![ID[0], ID[1], 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in host.trim_end_matches('.').split('.') {
+        let label = label.as_bytes();
+        query.push(u8::try_from(label.len().min(63)).unwrap_or(63));
+        query.extend(label.iter().take(63));
+    }
+    query.push(0);
+    query.extend(kind.to_be_bytes());
+    query.extend(CLASS_IN.to_be_bytes());
+    query
+}
+
+/// The addresses in an answer, or its code; `None` if it is none.
+fn addresses(answer: &[u8]) -> Option<Result<Vec<IpAddr>, u8>> {
+    let number = |at: usize| Some(u16::from_be_bytes(answer.get(at..at + 2)?.try_into().ok()?));
+    let flags = number(2)?;
+    if !answer.starts_with(&ID) || flags & 0x8000 == 0 {
+        return None;
+    }
+    let code = u8::try_from(flags & 0xf).ok()?;
+    if code != 0 {
+        return Some(Err(code));
+    }
+    let mut at = 12;
+    for _ in 0..number(4)? {
+        at = behind_name(answer, at)? + 4;
+    }
+    let mut found = Vec::new();
+    for _ in 0..number(6)? {
+        at = behind_name(answer, at)?;
+        let (kind, length) = (number(at)?, usize::from(number(at + 8)?));
+        let data = answer.get(at + 10..at + 10 + length)?;
+        match kind {
+            TYPE_A => found.push(IpAddr::from(<[u8; 4]>::try_from(data).ok()?)),
+            TYPE_AAAA => found.push(IpAddr::from(<[u8; 16]>::try_from(data).ok()?)),
+            // Such as the name that it is another one for.
+            _ => {}
+        }
+        at += 10 + length;
+    }
+    Some(Ok(found))
+}
+
+/// Where the name that begins at `at` ends.
+fn behind_name(answer: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *answer.get(at)? {
+            0 => return Some(at + 1),
+            // The rest is elsewhere.
+            0xc0.. => return Some(at + 2),
+            length => at += 1 + usize::from(length),
+        }
+    }
+}
+
+fn reason(code: u8) -> String {
+    match code {
+        2 => "it fails to find the name (SERVFAIL)".to_owned(),
+        3 => "it does not know the name (NXDOMAIN)".to_owned(),
+        5 => "it refuses to answer (REFUSED)".to_owned(),
+        code => format!("it answers with code {code}"),
+    }
+}
+
+const ID: [u8; 2] = *b"kd";
+const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
+const CLASS_IN: u16 = 1;
+
+/// nginx waits 5 seconds before it asks again.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer by UDP.
+const LONGEST: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_addresses_behind_other_records() {
+        let mut answer = query("cloud.example.com", TYPE_A);
+        answer[2] = 0x81;
+        answer[7] = 2;
+        let record = |kind: u16, data: &[u8]| {
+            let head = [[0xc0, 12], kind.to_be_bytes(), [0, 1], [0, 0], [0, 60]].concat();
+            let length = u16::try_from(data.len()).unwrap().to_be_bytes();
+            [head.as_slice(), &length, data].concat()
+        };
+        answer.extend(record(5, b"\xc0\x0c"));
+        answer.extend(record(TYPE_A, &[192, 0, 2, 1]));
+        let expected: IpAddr = "192.0.2.1".parse().unwrap();
+        assert_eq!(addresses(&answer), Some(Ok(vec![expected])));
+        for length in 0..answer.len() {
+            assert!(!matches!(addresses(&answer[..length]), Some(Ok(_))), "{length}");
+        }
+        answer[3] = 3;
+        assert_eq!(addresses(&answer), Some(Err(3)));
+        assert_eq!(addresses(&query("cloud.example.com", TYPE_A)), None);
+    }
+
+    #[test]
+    fn parameters_are_no_servers() {
+        let words = ["127.0.0.1", "[::1]:5353", "valid=30s", "ipv6=off"].map(str::to_owned);
+        assert_eq!(servers(&words), ["127.0.0.1", "[::1]:5353"]);
+    }
+}

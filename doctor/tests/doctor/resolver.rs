@@ -1,0 +1,82 @@
+//! nginx's `resolver`, which nginx asks again and again.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+
+use keystone_testbed::mint::new_uuid;
+
+use super::gateway::Gateway;
+
+/// What a name server does with a question.
+#[derive(Clone, Copy)]
+enum Answer {
+    Address([u8; 4]),
+    Code(u8),
+}
+
+/// A name server that ends with the process.
+fn name_server(answer: Answer) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut bytes = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+            let mut message = bytes[..length].to_vec();
+            message[2] = 0x81;
+            let is_ipv4 = message[length - 3] == 1;
+            match answer {
+                Answer::Address(ip) if is_ipv4 => {
+                    message[7] = 1;
+                    message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+                    message.extend(ip);
+                }
+                Answer::Address(_) => {}
+                Answer::Code(code) => message[3] = code,
+            }
+            socket.send_to(&message, from).unwrap();
+        }
+    });
+    address
+}
+
+/// A gateway whose Keystone has this name, and whose nginx has these name servers.
+fn gateway(name: &str, servers: &[SocketAddr]) -> Gateway {
+    let mut gateway = Gateway::new();
+    let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+    gateway.settings = Some(format!(
+        "resolver {} valid=10s; keystone_auth_uri http://{name}:{};
+         keystone_username gateway; keystone_password file:password;
+         keystone_project_name service; keystone_signing_dir keystone;",
+        servers.join(" "),
+        gateway.identity.address().port()
+    ));
+    gateway
+}
+
+#[test]
+fn nginx_s_own_resolver_is_asked() {
+    let good = name_server(Answer::Address([127, 0, 0, 1]));
+    let outcome = gateway("keystone.invalid", &[good]).check();
+    assert_eq!(outcome.code, 0, "{}", outcome.human);
+    outcome.says("keystone.resolver", "ok", "127.0.0.1").says("keystone.login", "ok", "token");
+    let outcome = gateway("keystone.invalid", &[good]).token(&new_uuid(), &["--online"]);
+    outcome.verdict(1, "refuse", Some("unknown_token"));
+
+    // What it does not know, the system may have known when nginx was started.
+    let ignorant = name_server(Answer::Code(3));
+    let outcome = gateway("localhost", &[ignorant]).check();
+    outcome.is_well().says("keystone.resolver", "ok", "NXDOMAIN");
+    let outcome = gateway("keystone.invalid", &[ignorant]).check();
+    assert_eq!(outcome.code, 1, "{}", outcome.human);
+    outcome.says("keystone.dns", "fail", "not found");
+
+    // Nothing answers on a port that is closed.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let outcome = gateway("localhost", &[silent]).check();
+    assert_eq!(outcome.code, 1, "{}", outcome.human);
+    outcome.says("keystone.resolver", "fail", "resolver_timeout");
+    outcome.says("keystone.login", "ok", "token");
+    let outcome = gateway("localhost", &[silent, good]).check();
+    assert_eq!(outcome.code, 0, "{}", outcome.human);
+    outcome.says("keystone.resolver", "warn", "does not answer");
+}

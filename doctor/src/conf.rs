@@ -26,6 +26,8 @@ pub struct Conf {
     pub tested: Option<Tested>,
     /// All files that were read.
     pub files: Vec<PathBuf>,
+    /// All other files that nginx reads with it for the module: secrets, certificates, keys.
+    pub inputs: Vec<PathBuf>,
     /// `user`, and its group if it names one.
     pub user: Option<(String, Option<String>)>,
     /// `pid` of nginx, as an absolute path.
@@ -177,6 +179,9 @@ impl Conf {
     fn take(&mut self, tree: reader::Tree) {
         self.unreadable = tree.problems;
         self.files = tree.files;
+        let mut all = Vec::new();
+        collect(&tree.directives, &mut all);
+        self.inputs = all.into_iter().flat_map(|it| inputs(it, &self.prefix)).collect();
         let last = |name: &str| tree.directives.iter().rev().find(|it| it.name == name);
         self.user = last("user").and_then(|directive| {
             let mut words = directive.arguments.iter().cloned();
@@ -339,6 +344,29 @@ impl Conf {
                 self.hazards.push(hazard);
             }
         }
+    }
+}
+
+/// The files that nginx reads when it reads a directive. Of a directory, those that are in it.
+fn inputs(directive: &Directive, prefix: &Path) -> Vec<PathBuf> {
+    let arguments = directive.arguments.iter();
+    match directive.name.as_str() {
+        "keystone_ssl_certificate"
+        | "keystone_ssl_certificate_key"
+        | "keystone_ssl_trusted_certificate" => arguments.map(|it| prefix.join(it)).collect(),
+        "keystone_jws_keys" => {
+            let in_directory = |path: &Path| {
+                let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+                entries.map(|entry| entry.path()).collect::<Vec<_>>()
+            };
+            let paths: Vec<_> = arguments.map(|it| prefix.join(it)).collect();
+            paths.iter().flat_map(|it| in_directory(it)).chain(paths.iter().cloned()).collect()
+        }
+        _ if is_of_module(directive) => {
+            let files = arguments.filter_map(|it| it.strip_prefix("file:"));
+            files.map(|it| prefix.join(it)).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

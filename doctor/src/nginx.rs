@@ -90,7 +90,8 @@ impl Tested {
         }
         let refusal = lines("[emerg]").next().or_else(|| said.lines().last().map(str::to_owned));
         let refusal = refusal.unwrap_or_else(|| "it says nothing".to_owned());
-        let is_forbidden = refusal.contains("(13: ");
+        // In nginx's own words, and in those of the module.
+        let is_forbidden = refusal.contains("(13: ") || refusal.contains("(os error 13)");
         Self { is_forbidden, refusal: Some(refusal), ..Self::default() }
     }
 }
@@ -256,6 +257,9 @@ mod tests {
         assert_eq!(tested.refusal.as_deref(), Some("unknown directive \"x\" in /x:3"));
         assert!(!tested.is_forbidden);
         let said = "nginx: [emerg] open() \"/run/nginx.pid\" failed (13: Permission denied)\n";
+        assert!(Tested::new(false, said, b"").is_forbidden);
+        let said = "nginx: [emerg] cannot read \"/p\" of \"keystone_password\" directive: \
+                    Permission denied (os error 13) in /x:3\n";
         assert!(Tested::new(false, said, b"").is_forbidden);
     }
 

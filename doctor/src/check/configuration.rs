@@ -230,11 +230,12 @@ fn unchanged(conf: &Conf, master: &Master) -> Check {
         i64::try_from(since.as_secs()).ok()
     };
     // When nginx was started is known to a second.
-    let changed = conf.files.iter().find(|path| written(path) > Some(master.since + 1));
+    let changed =
+        conf.files.iter().chain(&conf.inputs).find(|path| written(path) > Some(master.since + 1));
     match changed {
         None => Check::ok(id, title, "no file has changed since nginx was started or reloaded"),
         Some(path) => Check::warn(id, title, format!("{} has changed since", path.display()))
-            .meaning("nginx still goes by the configuration that it read before")
+            .meaning("nginx still goes by what it read before, also of secrets and certificates")
             .fix(format!("nginx -t -c {} && systemctl reload nginx", quote_path(conf))),
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use keystone_testbed::identity::ADMIN_TOKEN;
 use keystone_testbed::nginx::{binary, module, Config, Nginx};
 use keystone_testbed::temp::TempDir;
 
@@ -142,16 +143,24 @@ fn whether_nginx_uses_the_files_is_reported() {
     let gateway = Gateway::new();
     let config = Config::protected()
         .set("keystone_auth_uri", &gateway.identity.uri())
+        .set("keystone_admin_token", &format!("file:{}", gateway.path("token")))
         .set("keystone_signing_dir", &gateway.signing_dir().display().to_string());
+    gateway.write("token", ADMIN_TOKEN);
     let nginx = Nginx::start(&config).unwrap();
     let conf = nginx.dir().join("nginx.conf");
     let program = binary().display().to_string();
     let check = || gateway.run(&["check", conf.to_str().unwrap(), "--nginx", &program], "");
     let past = SystemTime::now() - Duration::from_secs(60);
-    let touch = |time: SystemTime| {
-        fs::File::options().append(true).open(&conf).unwrap().set_modified(time).unwrap();
+    let touch_file = |path: &Path, time: SystemTime| {
+        fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
     };
+    let touch = |time: SystemTime| touch_file(&conf, time);
     touch(past);
+    let secret = gateway.dir.join("token");
+    // nginx does not know what was written into it since.
+    touch_file(&secret, SystemTime::now() + Duration::from_secs(60));
+    check().says("configuration.unchanged", "warn", "token has changed");
+    touch_file(&secret, past);
     check().says("configuration.running", "ok", &format!("process {}", nginx.pid())).says(
         "configuration.unchanged",
         "ok",

@@ -17,6 +17,7 @@
 //! nginx computes the variant again when it stores or revalidates a response; a subrequest or a
 //! redirect begins without it (`access::strip`).
 
+use std::collections::HashSet;
 use std::ptr::NonNull;
 
 use nginx_sys::{
@@ -136,9 +137,8 @@ fn put_digests(
 
 /// Removes the digests; `None` where nginx has no memory.
 pub fn strip_digests(request: &Request, digests: &[ngx_table_elt_t]) -> Option<()> {
-    let is_digest = |header: &ngx_table_elt_t| {
-        digests.iter().any(|digest| digest.value.data == header.value.data)
-    };
+    let digests: HashSet<_> = digests.iter().map(|digest| digest.value.data).collect();
+    let is_digest = |header: &ngx_table_elt_t| digests.contains(&header.value.data);
     match request.header_elements().any(is_digest) {
         true => request.replace_headers(|header| !is_digest(header), &[]),
         false => Some(()),

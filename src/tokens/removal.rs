@@ -4,11 +4,13 @@
 //! `keystone_token` looks for them. With `on` it finds the user token in `X-Auth-Token`, wherever it
 //! came from, and the request is otherwise as it was.
 
+use std::collections::HashSet;
 use std::ptr;
 
 use keystone_conf::TokenSource;
 use keystone_gateway::carrier::{is_bearer, Pairs};
 use keystone_token::headers::{self, HeaderName};
+use memchr::memmem::Finder;
 use nginx_sys::{ngx_str_t, ngx_table_elt_t};
 
 use super::{AUTHORIZATION, COOKIE};
@@ -44,15 +46,20 @@ impl Removed {
         self.arguments.iter().map(bytes)
     }
 
-    /// Subrequests have headers in common, of which each may be removed from all.
-    fn add_header(&mut self, header: ngx_table_elt_t) {
-        let is_same = |known: &ngx_table_elt_t| {
-            known.value.data == header.value.data && known.key.data == header.key.data
-        };
-        if !self.headers.iter().any(is_same) {
-            self.headers.push(header);
+    /// Subrequests have headers in common, of which each may be removed from all. A request may have
+    /// any number of headers, so they are not compared one by one.
+    fn add_headers(&mut self, headers: impl IntoIterator<Item = ngx_table_elt_t>) {
+        if self.headers.is_empty() {
+            return self.headers.extend(headers);
         }
+        let known: HashSet<_> = self.headers.iter().map(place).collect();
+        self.headers.extend(headers.into_iter().filter(|header| !known.contains(&place(header))));
     }
+}
+
+/// Where name and value of a header lie: no other header has both there.
+fn place(header: &ngx_table_elt_t) -> (*const u8, *const u8) {
+    (header.key.data, header.value.data)
 }
 
 /// The bytes of a part of a request.
@@ -75,7 +82,7 @@ impl Request {
     ) -> Option<bool> {
         let withheld = Withheld {
             sources: location.token_sources().map(|sources| &sources[..]).unwrap_or_default(),
-            made: context.and_then(Context::made_token),
+            made: context.and_then(Context::made_token).map(Finder::new),
         };
         let mut removed = Removed::default();
         self.withhold_headers(&withheld, &mut removed)?;
@@ -86,12 +93,12 @@ impl Request {
         if let Some(context) = context {
             let mut all = context.removed.borrow_mut();
             all.is_withheld |= self.is_main();
-            removed.headers.into_iter().for_each(|header| all.add_header(header));
+            all.add_headers(removed.headers);
             all.arguments.extend(removed.arguments);
             // For responses that vary by `X-Auth-Token`, which this upstream does not get.
             let elsewhere = context.token_from_elsewhere().filter(|_| self.is_main());
             if let Some(token) = elsewhere {
-                all.add_header(own_header(token));
+                all.add_headers([own_header(token)]);
             }
         }
         Some(has_removed)
@@ -107,11 +114,11 @@ impl Request {
         let mut cookies = Vec::new();
         for header in self.header_elements() {
             if withheld.is_token(header) {
-                removed.add_header(*header);
+                removed.headers.push(*header);
             } else if cuts_cookies && is_cookie(header) {
                 let list = header.value.as_bytes();
                 for pair in Pairs::Cookies.split(list).filter(|pair| is_cut(pair)) {
-                    removed.add_header(ngx_table_elt_t { value: text(pair), ..*header });
+                    removed.headers.push(ngx_table_elt_t { value: text(pair), ..*header });
                 }
                 match Pairs::Cookies.without(list, is_cut) {
                     None => cookies.push(*header),
@@ -192,9 +199,8 @@ impl Request {
             return Some(());
         }
         let is_auth = |header: &ngx_table_elt_t| is_named(header.key.as_bytes(), AUTH_TOKEN);
-        for header in self.header_elements().filter(|header| is_auth(header)) {
-            context.removed.borrow_mut().add_header(*header);
-        }
+        let others = self.header_elements().filter(|header| is_auth(header)).copied();
+        context.removed.borrow_mut().add_headers(others);
         let own = context.user().and_then(|user| user.bytes()).map(own_header);
         self.replace_headers(|header| !is_auth(header), own.as_slice())
     }
@@ -213,7 +219,7 @@ struct Withheld<'a> {
     sources: &'a [TokenSource<Value>],
     /// The token of a value of which it is not known what it is made of: all that holds it is
     /// withheld.
-    made: Option<&'a [u8]>,
+    made: Option<Finder<'a>>,
 }
 
 impl Withheld<'_> {
@@ -248,7 +254,7 @@ impl Withheld<'_> {
     }
 
     fn holds_made(&self, text: &[u8]) -> bool {
-        self.made.is_some_and(|token| text.windows(token.len()).any(|part| part == token))
+        self.made.as_ref().is_some_and(|token| token.find(text).is_some())
     }
 }
 

@@ -1,5 +1,7 @@
 //! `keystone_forward_token off`: nothing of the token goes upstream, and all else does.
 
+use std::time::{Duration, Instant};
+
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::Payload;
@@ -53,6 +55,43 @@ fn a_token_is_withheld_wherever_it_was() {
             world.assert_quiet_log();
         }
     }
+}
+
+#[test]
+fn many_times_the_same_cookie_keep_a_worker_no_longer_than_others() {
+    let world = withholding("$cookie_t")
+        .location("/delay/", "keystone_auth delay; proxy_pass @UPSTREAM@;")
+        .start();
+    let many = |pair: &str| {
+        let cookies = pair.repeat(20_000);
+        let request = Request::get("/delay/").header("Cookie", &cookies);
+        request.header("Cookie", &cookies).header("Cookie", &cookies)
+    };
+    let time = |pair: &str, status| {
+        let start = Instant::now();
+        assert_eq!(world.send(&many(pair)).status, status);
+        start.elapsed()
+    };
+    let others = time("u=;", 200);
+    let took = time("t=;", 400);
+    assert!(took < 5 * others + Duration::from_millis(500), "{took:?}, and {others:?} without it");
+}
+
+#[test]
+fn a_made_token_is_looked_for_in_time_that_its_text_does_not_lengthen() {
+    let lines = "keystone_auth delay; keystone_token $http_a$http_b; proxy_pass @UPSTREAM@;";
+    let world = World::setup().offline().set("keystone_forward_token", "off");
+    let world = world.location("/delay/", lines).start();
+    let time = |byte: &str| {
+        let (token, text) = (["a".repeat(30_000), "b".to_owned()].concat(), byte.repeat(60_000));
+        let request = Request::get("/delay/").header("A", &token);
+        let request = ["C", "D", "E"].iter().fold(request, |it, name| it.header(name, &text));
+        let start = Instant::now();
+        assert_eq!(world.send(&request).status, 200);
+        start.elapsed()
+    };
+    let (other, took) = (time("c"), time("a"));
+    assert!(took < 5 * other + Duration::from_millis(200), "{took:?}, and {other:?} without it");
 }
 
 #[test]

@@ -109,6 +109,11 @@ impl HttpClient {
         }
     }
 
+    /// Closes the idle connections, because what comes on them cannot be relied on.
+    pub fn close_idle(&self) {
+        self.pool.clear();
+    }
+
     /// Connects to the first address of the endpoint that accepts.
     async fn open(&self, endpoint: &Endpoint, key: Key) -> Result<Box<Live>, NetError> {
         let next_hop = endpoint.proxy().map_or(endpoint, |proxy| proxy.server());

@@ -83,6 +83,11 @@ impl<C: Pooled> Pool<C> {
         }
     }
 
+    /// Closes all idle connections.
+    pub fn clear(&self) {
+        drop(self.idle.take());
+    }
+
     fn take(&self, suits: impl Fn(&C) -> bool) -> Option<C> {
         let mut idle = self.idle.borrow_mut();
         let at =

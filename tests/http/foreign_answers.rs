@@ -1,6 +1,8 @@
 //! Answers of something that stands between the gateway and Keystone: 404s and redirects of load
 //! balancers and web servers say nothing about a token.
 
+use std::time::Duration;
+
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::{
@@ -264,6 +266,28 @@ fn other_redirects_are_not_followed_but_told() {
         let second = add_second(&mut world);
         second.know(&token, &payload);
         assert_eq!(world.status(&token), 200);
+    }
+}
+
+#[test]
+fn an_answer_about_another_token_is_none_about_this_one() {
+    for times in 1..3 {
+        let world = World::setup().set("keystone_auth_version", "v3").start();
+        let token_of = |name: &str| world.uuid(&Payload::v3().user(name, name));
+        let (alice, bob, carol) = (token_of("alice"), token_of("bob"), token_of("carol"));
+        // The connection is in use again when the answer about Alice comes once more.
+        let again = Fault::Repeat(Duration::from_millis(300));
+        world.identity.fault_validations_times(times, again);
+        let user = |token: &str| world.seen(&Request::get("/").token(token)).header("X-User-Id");
+        assert_eq!(user(&alice).as_deref(), Some("alice"));
+        assert_eq!(user(&bob).as_deref(), Some("bob"));
+        expect::refused(&world.send(&Request::get("/").token(&new_uuid())));
+        assert_eq!(user(&carol).as_deref(), Some("carol"));
+        let log = world.nginx.error_log();
+        assert_eq!(log.matches("response is about another token, its").count(), 1, "{log}");
+        for token in [alice, bob, carol] {
+            assert!(!log.contains(&token), "{log}");
+        }
     }
 }
 

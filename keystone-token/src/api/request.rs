@@ -42,6 +42,15 @@ impl Request {
         Self { kind, method, path, body, accept, authenticated: false, subject: None }
     }
 
+    /// Whether an answer with this value of `X-Subject-Token` can be one to this request: v3
+    /// repeats there the token that it was asked about.
+    pub fn is_about(&self, answered: &[u8]) -> bool {
+        match &self.subject {
+            Some(Subject::Header(subject)) => subject.as_bytes() == answered,
+            Some(Subject::Path(_)) | None => true,
+        }
+    }
+
     /// A part of the request line, which must not be logged.
     pub fn target(&self) -> Cow<'_, str> {
         match &self.subject {

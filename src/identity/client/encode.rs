@@ -62,4 +62,4 @@ fn secret_value(token: &str) -> Result<HeaderValue, EncodeError> {
 const HEADERS: usize = 6;
 
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
-const X_SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
+pub(super) const X_SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");

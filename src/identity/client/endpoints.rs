@@ -16,9 +16,10 @@ use keystone_token::secret::Secret;
 use nginx_sys::ngx_log_t;
 
 use super::credentials::TokenStore;
-use super::encode::{encode, secret_body};
+use super::encode::{encode, secret_body, X_SUBJECT_TOKEN};
 use super::error::ClientError;
 use super::pause;
+use crate::failure_log::LogRateLimit;
 use crate::identity::clock::{millis, millis_since};
 use crate::identity::service::Service;
 use crate::net::{
@@ -35,6 +36,8 @@ pub(super) struct Endpoints {
     http: HttpClient,
     store: Rc<dyn TokenStore>,
     counters: ServiceCounters,
+    /// Of answers about other tokens.
+    mismatches: LogRateLimit,
     pub(super) log: NonNull<ngx_log_t>,
 }
 
@@ -116,6 +119,7 @@ impl Endpoints {
             http: HttpClient::new(http, log),
             store,
             counters,
+            mismatches: LogRateLimit::default(),
             log,
         }
     }
@@ -277,6 +281,9 @@ impl Endpoints {
         let status = response.status.as_u16();
         debug!(self.log, "keystone: {request:?} at {}: status {status}, {took} ms", state.endpoint);
 
+        if !is_about_subject(request, &response) {
+            return Err(self.mismatched(at));
+        }
         let pause = pause::asked_for(&response);
         if let Some(pause) = pause {
             let until = now_msec().saturating_add(millis(pause));
@@ -295,6 +302,21 @@ impl Endpoints {
             });
         }
         Ok(response)
+    }
+
+    /// An answer is about another token than the one that was asked about. Then the responses on its
+    /// connection no longer belong to the requests (a proxy has mixed them up, or sent one too
+    /// many), and the next one would be taken for the answer to somebody else's question.
+    fn mismatched(&self, at: usize) -> ClientError {
+        self.http.close_idle();
+        let (uri, reason) = (self.uri(at), "response is about another token".to_owned());
+        if self.mismatches.is_due() {
+            warn!(
+                self.log,
+                "keystone: identity service {uri}: {reason}, its connections are closed"
+            );
+        }
+        ClientError::Unavailable { uri, reason, status: None }
     }
 
     /// How much is left of the pause that an endpoint has asked this or another worker for.
@@ -380,6 +402,12 @@ pub(super) type BuildRequest<'a> =
 
 fn location(response: &Response) -> Option<&str> {
     response.headers.get(LOCATION).and_then(|location| location.to_str().ok())
+}
+
+/// Whether the answer names no other token than the one that the request asks about.
+fn is_about_subject(request: &api::Request, response: &Response) -> bool {
+    let mut named = response.headers.get_all(X_SUBJECT_TOKEN).iter();
+    named.all(|token| request.is_about(token.as_bytes()))
 }
 
 /// How an exchange ended, in a word.

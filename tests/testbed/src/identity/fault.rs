@@ -34,6 +34,8 @@ pub enum Fault {
     Hold(Gate),
     /// The connection is reset before anything is answered.
     Reset,
+    /// After this time, the answer comes once more, which nobody has asked for.
+    Repeat(Duration),
     /// Nothing is ever answered; the connection stays open.
     Silence,
     /// Another status, with a body that fits it.
@@ -119,6 +121,7 @@ pub(super) fn send(
     stream: &mut Stream,
 ) -> After {
     let (mut chunked, mut error, mut half, mut pause) = (false, 0, false, None);
+    let mut repeat = None;
     let mut after = After::Keep;
     for fault in faults {
         match fault {
@@ -135,6 +138,7 @@ pub(super) fn send(
             Fault::Half => half = true,
             Fault::Hold(gate) => gate.pass(),
             Fault::Header(name, value) => answer.headers.push((name, value.clone())),
+            Fault::Repeat(time) => repeat = Some(*time),
             Fault::Reset => {
                 serve::reset(stream);
                 return After::Close;
@@ -182,6 +186,10 @@ pub(super) fn send(
     };
     if sent == After::Close {
         return sent;
+    }
+    if let Some(time) = repeat {
+        std::thread::sleep(time);
+        return serve::send(stream, &message);
     }
     after
 }

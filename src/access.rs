@@ -284,8 +284,8 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
             return forbid(authz, &user, &missing);
         }
     }
-    if destination::leads_elsewhere(request, location) {
-        return forbid(authz, &user, &"Destination is not known to be in the same location");
+    if let Err(elsewhere) = destination::check(request, location) {
+        return forbid(authz, &user, &elsewhere);
     }
     let passes = match swift::authorize(authz, &user, &service) {
         None => user.is_valid(),

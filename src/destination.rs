@@ -1,12 +1,13 @@
-//! `Destination`: where `COPY` and `MOVE` of ngx_http_dav_module write.
+//! What `COPY`, `MOVE` and `DELETE` of ngx_http_dav_module use besides the path of the request: the
+//! path in `Destination`, and all that is in a directory.
 //!
-//! nginx serves these methods in the location of the request, and writes to the path in the header
-//! without asking an access module about it. So it must be a path whose requests would be judged as
-//! this one is: one for which nginx finds the same location. nginx has no function that tells; the
-//! search here is as `ngx_http_core_find_location()`, and gives up where regular expressions take
-//! part.
+//! nginx serves these methods in the location of the request, and asks no access module about the
+//! other paths. So they must be paths whose requests would be judged as this one is: those for which
+//! nginx finds the same location. nginx has no function that tells; the search here is as
+//! `ngx_http_core_find_location()`, and gives up where regular expressions take part.
 
 use std::cmp::Ordering;
+use std::{ptr, slice};
 
 use keystone_token::access_rules::decode_plain;
 use nginx_sys::{ngx_http_core_loc_conf_t, ngx_http_location_tree_node_t};
@@ -16,19 +17,44 @@ use crate::conf::location::LocationConf;
 use crate::request::Request;
 use crate::HttpKeystoneModule;
 
-/// Whether nginx itself would write to a path that is not known to belong to this location.
-pub fn leads_elsewhere(request: &Request, location: &LocationConf) -> bool {
-    if !request.is_copy_or_move() || request.has_content_handler() {
-        return false;
+/// A path that nginx itself would use, and that is not known to belong to the location.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum Elsewhere {
+    #[error("Destination is not known to be in the same location")]
+    Destination,
+    #[error("the directory is not known to be in the same location as a whole")]
+    Directory,
+}
+
+/// An error if nginx itself would use a path that is not known to belong to this location.
+pub fn check(request: &Request, location: &LocationConf) -> Result<(), Elsewhere> {
+    let is_copy_or_move = request.is_copy_or_move();
+    if request.has_content_handler() || !is_copy_or_move && !deletes_tree(request, location) {
+        return Ok(());
+    }
+    let is_tree = request.path().ends_with(b"/");
+    if is_tree && !is_whole(request, location, request.path()) {
+        return Err(Elsewhere::Directory);
     }
     let mut values = request.headers().filter(|(name, _)| is_destination(name));
-    let Some((_, value)) = values.next() else {
-        // nginx refuses the request.
-        return false;
+    let Some((_, value)) = values.next().filter(|_| is_copy_or_move) else {
+        // There is none, or nginx refuses the request.
+        return Ok(());
     };
     let path = path(value).filter(|_| values.next().is_none()).and_then(decode_plain);
-    let found = path.and_then(|path| find(request, &path));
-    !found.is_some_and(|found| std::ptr::eq(found, location))
+    let Some(path) = path else { return Err(Elsewhere::Destination) };
+    let is_here = match is_tree {
+        true => is_whole(request, location, &path),
+        false => find(request, &path).is_some_and(|found| ptr::eq(found, location)),
+    };
+    is_here.then_some(()).ok_or(Elsewhere::Destination)
+}
+
+/// Whether ngx_http_dav_module would delete a directory with all that is in it. Accounts are
+/// authorised by what is in their paths, and containers deleted only if they are empty.
+fn deletes_tree(request: &Request, location: &LocationConf) -> bool {
+    let is_swift = location.swift().is_some() || location.swift.deletes_containers();
+    request.method() == "DELETE" && request.path().ends_with(b"/") && !is_swift
 }
 
 fn is_destination(name: &[u8]) -> bool {
@@ -45,13 +71,63 @@ fn path(value: &[u8]) -> Option<&[u8]> {
     path.split(|byte| *byte == b'?').next()
 }
 
+/// Whether all paths in a directory are known to belong to this location.
+fn is_whole(request: &Request, location: &LocationConf, path: &[u8]) -> bool {
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    // A name that no location has stands for all that no location is made for.
+    let unnamed = [path, b"/\xff"].concat();
+    let is_here = |found: Option<&LocationConf>| found.is_some_and(|it| ptr::eq(it, location));
+    if !is_here(find(request, &unnamed)) {
+        return false;
+    }
+    let is_inner = |name: &[u8]| name.strip_prefix(path).is_some_and(|rest| rest.starts_with(b"/"));
+    let mut has_other = false;
+    let mut level = outer(request);
+    while let Some(locations) = level {
+        // SAFETY: null, or the tree of the locations in this one.
+        let tree = unsafe { locations.static_locations.as_ref() };
+        visit(tree, &mut Vec::new(), &mut |name, inner| {
+            has_other |= is_inner(name) && !is_here(conf_of(request, inner));
+        });
+        level = match find_static(tree, &unnamed) {
+            Some(Found::Prefix(inner)) => Some(inner),
+            _ => None,
+        };
+    }
+    !has_other
+}
+
+/// Calls `see` with each location of a tree and its name.
+fn visit(
+    node: Option<&'static ngx_http_location_tree_node_t>,
+    name: &mut Vec<u8>,
+    see: &mut impl FnMut(&[u8], &'static ngx_http_core_loc_conf_t),
+) {
+    let Some(node) = node else { return };
+    let len = name.len();
+    let Links { left, right, tree, exact, inclusive } = Links::of(node);
+    visit(left, name, see);
+    visit(right, name, see);
+    name.extend(name_of(node));
+    [exact, inclusive].into_iter().flatten().for_each(|location| see(name, location));
+    visit(tree, name, see);
+    name.truncate(len);
+}
+
 /// What applies to a request with this method for this path; `None` if that cannot be told.
 fn find(request: &Request, path: &[u8]) -> Option<&'static LocationConf> {
+    conf_of(request, find_location(outer(request)?, path)?)
+}
+
+/// The location that all others of the server are in.
+fn outer(request: &Request) -> Option<&'static ngx_http_core_loc_conf_t> {
     let server = NgxHttpCoreModule::server_conf(request.get())?;
     // SAFETY: nginx keeps the context of a server, which lives as long as the configuration.
-    let outer: &ngx_http_core_loc_conf_t =
-        NgxHttpCoreModule::location_conf(unsafe { &*server.ctx })?;
-    let core = find_location(outer, path)?;
+    NgxHttpCoreModule::location_conf(unsafe { &*server.ctx })
+}
+
+/// The module's configuration of a location for requests with this method.
+fn conf_of(request: &Request, core: &ngx_http_core_loc_conf_t) -> Option<&'static LocationConf> {
     let is_limited = request.get().method & core.limit_except as usize != 0;
     let conf = if is_limited { core.limit_except_loc_conf } else { core.loc_conf };
     if conf.is_null() {
@@ -105,18 +181,8 @@ fn find_static(
 ) -> Option<Found> {
     let (mut found, mut rest) = (Found::Nothing, path);
     while let Some(here) = node {
-        // SAFETY: a node has its name behind it, of this length.
-        let name = unsafe { std::slice::from_raw_parts(here.name.as_ptr(), usize::from(here.len)) };
-        // SAFETY: each is null or lives as long as the configuration.
-        let (left, right, tree, exact, inclusive) = unsafe {
-            (
-                here.left.as_ref(),
-                here.right.as_ref(),
-                here.tree.as_ref(),
-                here.exact.as_ref(),
-                here.inclusive.as_ref(),
-            )
-        };
+        let name = name_of(here);
+        let Links { left, right, tree, exact, inclusive } = Links::of(here);
         let common = rest.len().min(name.len());
         node = match rest[..common].cmp(&name[..common]) {
             Ordering::Less => left,
@@ -139,4 +205,34 @@ fn find_static(
         };
     }
     Some(found)
+}
+
+/// What a node of a tree of locations leads to.
+struct Links {
+    left: Option<&'static ngx_http_location_tree_node_t>,
+    right: Option<&'static ngx_http_location_tree_node_t>,
+    /// The nodes whose names begin with that of this one, without it.
+    tree: Option<&'static ngx_http_location_tree_node_t>,
+    exact: Option<&'static ngx_http_core_loc_conf_t>,
+    inclusive: Option<&'static ngx_http_core_loc_conf_t>,
+}
+
+impl Links {
+    fn of(node: &'static ngx_http_location_tree_node_t) -> Self {
+        // SAFETY: each is null or lives as long as the configuration.
+        unsafe {
+            Self {
+                left: node.left.as_ref(),
+                right: node.right.as_ref(),
+                tree: node.tree.as_ref(),
+                exact: node.exact.as_ref(),
+                inclusive: node.inclusive.as_ref(),
+            }
+        }
+    }
+}
+
+fn name_of(node: &'static ngx_http_location_tree_node_t) -> &'static [u8] {
+    // SAFETY: a node has its name behind it, of this length.
+    unsafe { slice::from_raw_parts(node.name.as_ptr(), usize::from(node.len)) }
 }

@@ -468,6 +468,18 @@ fn webdav() {
     assert_eq!(fs::read_to_string(html.join("shared/d")).unwrap(), "shared/file");
     assert_eq!(send(&editor, "MOVE", "/shared/a", "/shared/moved"), 204);
     assert!(!html.join("shared/a").exists() && html.join("shared/moved").exists());
+    // A directory is copied, moved and deleted with all that is in it.
+    assert_eq!(send(&editor, "COPY", "/shared/folder/", "/shared/copied/"), 201);
+    assert_eq!(send(&editor, "MOVE", "/shared/copied/", "/shared/new/"), 201);
+    assert_eq!(send(&editor, "DELETE", "/shared/new/", ""), 204);
+    assert!(!html.join("shared/copied").exists() && !html.join("shared/new").exists());
+    for (from, to) in [("/shared/", "/shared/x/"), ("/shared/folder/", "/shared/")] {
+        assert_eq!(send(&editor, "COPY", from, to), 403, "{from} to {to}");
+        assert_eq!(send(&editor, "MOVE", from, to), 403, "{from} to {to}");
+    }
+    assert_eq!(send(&editor, "DELETE", "/shared/", ""), 403);
+    world.nginx.wait_for_log("forbidden: the directory is not known").unwrap();
+    assert!(html.join("shared/folder/x").exists() && !html.join("shared/x").exists());
     let admin = world.pki(&Payload::v3().roles(&["admin"]));
     assert_eq!(send(&admin, "COPY", "/other/file", "/other/copy"), 403, "the server has a regex");
     let put = Request::new("PUT", "/shared/put").token(&editor).body(b"put");

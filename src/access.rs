@@ -213,8 +213,24 @@ pub fn check_passed(request: &Request) -> isize {
         }
         return answer::INTERNAL_SERVER_ERROR;
     }
+    if let Some(code) = forbid_elsewhere(request, location) {
+        return code;
+    }
     // The preaccess phase may have been skipped as well.
     strip_tokens(request, location)
+}
+
+/// The code for nginx where another module has granted access, so that [`decide`] has not looked
+/// what else the request would use.
+fn forbid_elsewhere(request: &Request, location: &'static LocationConf) -> Option<isize> {
+    let context = Context::of_location(request).filter(|_| request.is_main())?;
+    if location.auth() == Auth::Off || context.has_passed(location) {
+        return None;
+    }
+    let elsewhere = destination::check(request, location).err()?;
+    info!(request, "keystone: forbidden: {elsewhere}");
+    context.result.set(Some(AuthResult::Forbidden));
+    Some(answer::forbidden(context))
 }
 
 /// Whether the access phase has let the request pass: this module, or another one where one is

@@ -403,14 +403,21 @@ fn webdav() {
             "keystone_auth on; keystone_require_role admin; dav_methods PUT COPY;",
         )
         .location("~ \\.odd$", "keystone_auth on; dav_methods PUT COPY MOVE;")
+        .location(
+            "^~ /any/",
+            "satisfy any; allow all; keystone_auth on; dav_methods COPY MOVE DELETE;",
+        )
+        .location("^~ /any/admin/", "keystone_auth on; keystone_require_role admin;")
         .files(|dir| {
             let (user, group) = worker_ids();
-            for name in ["shared", "other", "shared/deeper", "shared/folder"] {
+            for name in ["shared", "other", "shared/deeper", "shared/folder", "any", "any/admin"] {
                 let path = dir.join("html").join(name);
                 fs::create_dir_all(&path).unwrap();
                 chown(&path, Some(user), Some(group)).unwrap();
             }
-            for name in ["shared/file", "other/file", "shared/file.odd", "shared/folder/x"] {
+            for name in
+                ["shared/file", "other/file", "shared/file.odd", "shared/folder/x", "any/file"]
+            {
                 fs::write(dir.join("html").join(name), name).unwrap();
                 chown(dir.join("html").join(name), Some(user), Some(group)).unwrap();
             }
@@ -480,6 +487,14 @@ fn webdav() {
     assert_eq!(send(&editor, "DELETE", "/shared/", ""), 403);
     world.nginx.wait_for_log("forbidden: the directory is not known").unwrap();
     assert!(html.join("shared/folder/x").exists() && !html.join("shared/x").exists());
+    // Another module grants access there.
+    let anonymous = |method: &str, from: &str, to: &str| {
+        world.send(&Request::new(method, from).header("Destination", to))
+    };
+    expect::forbidden(&anonymous("COPY", "/any/file", "/other/x"));
+    expect::forbidden(&anonymous("MOVE", "/any/file", "/any/admin/x"));
+    expect::forbidden(&anonymous("DELETE", "/any/", ""));
+    assert_eq!(anonymous("COPY", "/any/file", "/any/copy").status, 204);
     let admin = world.pki(&Payload::v3().roles(&["admin"]));
     assert_eq!(send(&admin, "COPY", "/other/file", "/other/copy"), 403, "the server has a regex");
     let put = Request::new("PUT", "/shared/put").token(&editor).body(b"put");

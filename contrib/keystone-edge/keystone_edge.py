@@ -157,8 +157,10 @@ def _remove(environ, names):
 def token_info(environ):
     """The part of Keystone's answer about a token that the identity headers tell.
 
-    In the form of API v3, or of v2.0 for a token without any domain, as auth_token
-    leaves it in `keystone.token_info`.
+    In the form of API v3, or of v2.0 for a token with a project and without any
+    domain, as auth_token leaves it in `keystone.token_info`. keystoneauth ignores
+    all domains of a token of v2.0: one of v3 stays one of v3 if its user is
+    federated and has no domain.
     """
     def value(name):
         header = environ.get(f'HTTP_X_{name}')
@@ -174,9 +176,8 @@ def token_info(environ):
 
     roles = [{'name': name} for name in (value('ROLES') or '').split(',') if name]
     user, project = thing('USER'), thing('PROJECT')
-    if 'domain' not in user:
-        token = {'tenant': project} if project else {}
-        return {'access': {'token': token, 'user': {**user, 'roles': roles}}}
+    if project and 'domain' not in user and 'domain' not in project:
+        return {'access': {'token': {'tenant': project}, 'user': {**user, 'roles': roles}}}
     token = {'user': user, 'roles': roles}
     if project:
         token['project'] = project

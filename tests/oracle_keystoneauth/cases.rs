@@ -134,6 +134,17 @@ impl Case {
     }
 }
 
+/// A user, perhaps with a service, behind whatever tells keystoneauth of them.
+pub fn edge_question(random: &mut Random) -> Value {
+    let mut user = Who::new(random, &["admin", "Member", "ΟΔΟΣ", "Ops Team"]);
+    // As a federated user of v3.
+    if random.percent(20) {
+        (user.identity.user_domain_id, user.identity.user_domain_name) = (None, None);
+    }
+    let service = random.percent(50).then(|| Who::new(random, &["service", "glance"]));
+    json!({"ask": "edge", "user": user.told(), "service": service.as_ref().map(Who::told)})
+}
+
 impl Who {
     fn new(random: &mut Random, roles: &[&str]) -> Self {
         let own = |text: &str| Some(text.to_owned());

@@ -86,6 +86,16 @@ fn the_acl_that_counts_is_the_one_that_the_controllers_ask_with() {
     assert_eq!(known, paths.len() * 6);
 }
 
+#[test]
+fn keystone_edge_gives_keystoneauth_the_identity_that_authtoken_gives() {
+    let mut random = Random::new(number("KEYSTONE_ORACLE_SEED", SEED) + 2);
+    let questions: Vec<_> = (0..5000).map(|_| cases::edge_question(&mut random)).collect();
+    for (question, answer) in questions.iter().zip(oracle::ask(&questions).answers) {
+        assert!(answer["behind_authtoken"].is_object(), "{answer}");
+        assert_eq!(answer["behind_edge"], answer["behind_authtoken"], "{question}");
+    }
+}
+
 /// Those before the last of 3.11.
 fn is_read_by_older_pythons(referer: &[u8]) -> bool {
     referer.iter().any(|byte| matches!(byte, b'[' | b']')) || referer.first() <= Some(&b' ')

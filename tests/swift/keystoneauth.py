@@ -18,8 +18,11 @@ then being the one without any referrer allowed.
     {"ask": "split", "path": ...}
     {"ask": "host", "referer": ...}
     {"ask": "acl", "method": ..., "path": ...}
+    {"ask": "edge", "user": {...}, "service": {...}}
 
-The last is for the ACL that the controllers of the proxy want to be asked with.
+"acl" is for the ACL that the controllers of the proxy want to be asked with,
+"edge" for the identity that keystoneauth finds `behind_authtoken`, and that
+`behind_edge`: behind contrib/keystone-edge, which has the same from headers.
 
 Everything is real but the metadata of accounts, all of which exist and have
 none, and what lies behind the controllers.
@@ -27,6 +30,7 @@ none, and what lies behind the controllers.
 
 import json
 import logging
+import pathlib
 import sys
 import urllib.parse
 import warnings
@@ -34,6 +38,9 @@ from unittest import mock
 
 warnings.simplefilter('ignore')  # eventlet says that it is old
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / 'contrib/keystone-edge'))
+
+import keystone_edge
 from swift.common import swob, utils
 from swift.common.middleware import acl as swift_acl
 from swift.common.middleware import keystoneauth
@@ -188,6 +195,31 @@ def acl(question, filters):
     return {'acl': asked[-1], 'is_known': True}
 
 
+def edge(question, filters):
+    question = {'method': 'GET', 'path': '/', 'acl': None, 'referer': None, **question}
+    behind_authtoken, behind_edge = environ_of(question), environ_of(question)
+    del behind_edge['keystone.token_info']
+    for name in [name for name in behind_edge if name.startswith('HTTP_')]:
+        value = behind_edge.pop(name)
+        if value is not None:
+            behind_edge[name] = swob.str_to_wsgi(value)
+    behind_edge['REMOTE_ADDR'] = '192.0.2.1'
+    gateway = keystone_edge.filter_factory({}, gateway_addresses='192.0.2.1')
+    gateway(lambda environ, start_response: None)(behind_edge, None)
+
+    def of_wsgi(value):
+        if isinstance(value, str):
+            return swob.wsgi_to_str(value)
+        return [of_wsgi(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    identity = filters({})._keystone_identity
+    found = identity(behind_edge)
+    return {
+        'behind_authtoken': identity(behind_authtoken),
+        'behind_edge': {name: of_wsgi(value) for name, value in found.items()},
+    }
+
+
 def main():
     logging.disable()
     keystoneauth.get_account_info = account_info
@@ -196,8 +228,8 @@ def main():
     print(json.dumps({'is_strict': hasattr(urllib.parse, '_check_bracketed_netloc')}))
     for line in sys.stdin:
         question = json.loads(line)
-        answer = {'acl': acl, 'authorize': authorize, 'host': host, 'split': split}[question['ask']]
-        print(json.dumps(answer(question, filters)))
+        answers = {'acl': acl, 'authorize': authorize, 'edge': edge, 'host': host, 'split': split}
+        print(json.dumps(answers[question['ask']](question, filters)))
 
 
 if __name__ == '__main__':

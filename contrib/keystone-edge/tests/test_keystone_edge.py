@@ -72,6 +72,19 @@ class FromTheGateway(Case):
             'user': {'id': 'u1', 'name': 'alice', 'roles': [{'name': 'member'}, {'name': 'reader'}]},
         }})
 
+    def test_a_user_without_a_domain_does_not_hide_the_domain_of_the_project(self):
+        headers = {name: value for name, value in ALICE.items() if 'USER_DOMAIN' not in name}
+        info = self.through({'REMOTE_ADDR': GATEWAY, **headers})['keystone.token_info']
+        self.assertEqual(info['token']['user'], {'id': 'u1', 'name': 'alice'})
+        self.assertEqual(info['token']['project']['domain'], {'id': 'default', 'name': 'Default'})
+
+    def test_a_token_without_a_project_is_one_of_v3(self):
+        headers = {name: value for name, value in ALICE.items()
+                   if 'DOMAIN' not in name and 'PROJECT' not in name and 'TENANT' not in name}
+        for scope in [{}, {'HTTP_X_DOMAIN_ID': 'd1'}, {'HTTP_OPENSTACK_SYSTEM_SCOPE': 'all'}]:
+            info = self.through({'REMOTE_ADDR': GATEWAY, **headers, **scope})['keystone.token_info']
+            self.assertEqual(info['token']['user'], {'id': 'u1', 'name': 'alice'})
+
     def test_names_in_any_script(self):
         name = 'größe'.encode().decode('latin-1')
         info = self.through({'REMOTE_ADDR': GATEWAY, **ALICE, 'HTTP_X_USER_NAME': name})['keystone.token_info']

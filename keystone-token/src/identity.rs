@@ -186,7 +186,8 @@ fn check_present(members: &[(&'static str, Option<&String>)]) -> Result<(), Iden
 struct Access<'a> {
     token: Object<AccessToken>,
     user: Object<AccessUser>,
-    metadata: Option<Object<Metadata>>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
     #[serde(borrow)]
     service_catalog: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -224,6 +225,14 @@ struct AccessUser {
 #[derive(Deserialize)]
 struct Metadata {
     roles: Option<Vec<MetadataRole>>,
+}
+
+impl Metadata {
+    /// auth_token does not look at the metadata: what cannot be read is no error but not known.
+    fn roles(json: &RawValue) -> Option<Vec<MetadataRole>> {
+        let Object(Self { roles }) = serde_json::from_str(json.get()).ok()?;
+        roles
+    }
 }
 
 /// A role in the metadata is a mere id or name in all that Keystone wrote.
@@ -274,7 +283,7 @@ impl Access<'_> {
         if project_id.as_deref().is_none_or(str::is_empty) {
             return Err(IdentityError::NoTenant);
         }
-        let metadata_roles = metadata.and_then(|Object(it)| it.roles);
+        let metadata_roles = metadata.and_then(Metadata::roles);
         let role_ids = match (&user.roles, &metadata_roles) {
             (Some(roles), Some(ids)) if roles.len() == ids.len() => bare_ids(ids),
             _ => None,

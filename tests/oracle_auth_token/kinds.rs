@@ -29,6 +29,7 @@ pub const KINDS: &[Kind] = &[
     ("of essex", of_essex),
     ("with a username", |m| v2_with(m, "/user/name", Value::Null)),
     ("with roles in the metadata", roles_in_metadata),
+    ("with odd metadata", odd_metadata),
     ("federated", federated),
     ("without a user id", |m| token_of(m, |p| p.without("/user/id"))),
     ("without a user name", |m| v3_without(m, "/user/name")),
@@ -158,6 +159,18 @@ fn roles_in_metadata(m: &mut Maker<'_>) -> String {
     m.roles(&["role1", "role2"]);
     let payload = m.v2().without("/user/roles").with("/metadata/roles", json!(["role1", "role2"]));
     m.token(&payload)
+}
+
+/// auth_token does not read it.
+fn odd_metadata(m: &mut Maker<'_>) -> String {
+    let metadata = match m.random.below(5) {
+        0 => json!("none"),
+        1 => json!([]),
+        2 => json!({"roles": 1}),
+        3 => json!({"roles": [{"id": "1"}]}),
+        _ => json!({"roles": [1, 2], "is_admin": 0}),
+    };
+    v2_with(m, "/metadata", metadata)
 }
 
 fn federated(m: &mut Maker<'_>) -> String {

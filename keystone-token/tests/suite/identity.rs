@@ -207,6 +207,13 @@ fn tokens_of_old_keystones_are_read() {
     assert_eq!(self::identity(&objects).unwrap().roles, ["x", "y"]);
     let none = with(v2(), "/access/user/roles", json!([]));
     assert_eq!(self::identity(&none).unwrap().roles, Vec::<String>::new());
+    // Otherwise nothing reads the metadata, and whatever is there does no harm.
+    for odd in [json!(5), json!("x"), json!({"roles": 1}), json!({"roles": [1, {"id": "2"}]})] {
+        let document = with(v2(), "/access/metadata", odd);
+        assert_eq!(self::identity(&document).unwrap().roles, self::identity(&v2()).unwrap().roles);
+        let document = without(document, "/access/user/roles");
+        assert_eq!(self::identity(&document).unwrap().roles, Vec::<String>::new());
+    }
     // The user's name under its older name.
     for document in [without(v2(), "/access/user/name"), with(v2(), "/access/user/name", json!(""))]
     {

@@ -10,13 +10,13 @@ use keystone_testbed::upstream::Upstream;
 use crate::cloud::{cloud, Cloud};
 
 /// A gateway that leaves the decision to Swift, and one that decides.
-struct Both {
-    cloud: Arc<Cloud>,
-    swift: Nginx,
-    ours: Nginx,
+pub struct Both {
+    pub cloud: Arc<Cloud>,
+    pub swift: Nginx,
+    pub ours: Nginx,
     _upstream: Upstream,
     /// Nobody, and users with a token of their first project.
-    users: Vec<(&'static str, Option<String>)>,
+    pub users: Vec<(&'static str, Option<String>)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Verdict {
 }
 
 impl Both {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let cloud = cloud();
         let sample = Sample::swift_edge(&cloud.keystone, cloud.swift.address());
 
@@ -87,7 +87,7 @@ impl Both {
     }
 
     /// A container of project demo, with an object in it.
-    fn container(&self, name: &str) -> String {
+    pub fn container(&self, name: &str) -> String {
         let path = format!("{}/{name}", self.cloud.account("demo"));
         let alice = self.cloud.token("alice");
         for target in [path.clone(), format!("{path}/o")] {

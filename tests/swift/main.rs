@@ -7,4 +7,5 @@ mod cloud;
 mod edge;
 mod filter;
 mod on_disk;
+mod paths;
 mod store;

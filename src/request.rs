@@ -124,10 +124,21 @@ impl Request {
     /// The path as the client sent it, without the query. `None` after a rewrite, when `proxy_pass`
     /// does not send it.
     pub fn raw_path(&self) -> Option<&[u8]> {
+        self.raw_path_and_query().map(|(path, _)| path)
+    }
+
+    /// The query as the client sent it, where `proxy_pass` sends it; nginx ends its own at a `#`.
+    pub fn raw_query(&self) -> &[u8] {
+        self.raw_path_and_query().map(|(_, query)| query).unwrap_or_default()
+    }
+
+    fn raw_path_and_query(&self) -> Option<(&[u8], &[u8])> {
         if self.get().valid_unparsed_uri() == 0 {
             return None;
         }
-        self.get().unparsed_uri.as_bytes().split(|byte| *byte == b'?').next()
+        let uri = self.get().unparsed_uri.as_bytes();
+        let path = uri.split(|byte| *byte == b'?').next()?;
+        Some((path, uri.get(path.len() + 1..).unwrap_or_default()))
     }
 
     /// The query, as rewrites and redirects have left it.

@@ -29,7 +29,10 @@ fuzz_target!(|input: &[u8]| {
         raw_path: Some(raw),
         path,
         service_path: None,
+        queries: [raw, b""],
     };
+    // Takes whatever there is.
+    action.is_bulk();
     let permitted = AccessRules::from_json(rules).permit(&action);
     assert!(!permitted || rules.contains("object-store") || rules.contains('\\'));
 });

@@ -16,7 +16,7 @@ use std::mem;
 
 use serde_json::Value;
 
-use crate::text::escaped;
+use crate::text::{escaped, unquote};
 
 pub use plain_path::{decode_plain, has_plain_segments, is_plain_path};
 
@@ -37,6 +37,9 @@ pub struct Action<'a> {
     /// The path that the service behind gets, decoded, where that is not `path`: a gateway may map
     /// one to another.
     pub service_path: Option<&'a [u8]>,
+    /// The query, in all forms in which the service behind may get it: as the client wrote it, and
+    /// as nginx knows it.
+    pub queries: [&'a [u8]; 2],
 }
 
 impl Action<'_> {
@@ -52,6 +55,20 @@ impl Action<'_> {
             None => has_plain_segments(self.path),
         };
         is_plain && self.service_path.is_none_or(has_plain_segments)
+    }
+
+    /// Whether it is a request of Swift's `bulk` middleware, which acts on the objects that the body
+    /// names, and not on the path. That middleware stands in front of authtoken, which then judges a
+    /// request for each of these objects; here there is only this one to judge.
+    pub fn is_bulk(&self) -> bool {
+        self.service_types.iter().any(|it| it == OBJECT_STORE)
+            // Old releases of Python end a parameter at a semicolon too.
+            && self.queries.iter().flat_map(|it| it.split(|byte| matches!(byte, b'&' | b';'))).any(
+                |parameter| {
+                    let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
+                    matches!(&*unquote(name), b"bulk-delete" | b"extract-archive")
+                },
+            )
     }
 }
 
@@ -210,6 +227,9 @@ fn within_segments(path: &[u8], starts: &[usize]) -> Vec<usize> {
     }
     reached
 }
+
+/// The type of Swift in the catalog.
+const OBJECT_STORE: &str = "object-store";
 
 /// Where Keystone validates tokens, below any base path.
 const VALIDATION: &[u8] = b"/v3/auth/tokens";

@@ -124,7 +124,8 @@ fn refuse(failure: BindFailure) -> Result<(), Refusal> {
 /// to know the service behind: where no type is given, the token is refused. Unlike auth_token,
 /// this does not look whether the catalog knows that type, for a record need not have the catalog.
 ///
-/// A path that somebody may read otherwise than nginx does ([`Action::is_plain`]) is refused.
+/// A path that somebody may read otherwise than nginx does ([`Action::is_plain`]) is refused, and so
+/// is a request that acts on something else than its path ([`Action::is_bulk`]).
 pub fn check_access_rules<'r>(
     record: &Record<'_>,
     action: impl FnOnce() -> Action<'r>,
@@ -138,7 +139,7 @@ pub fn check_access_rules<'r>(
     if has_service_token {
         return Ok(());
     }
-    if !action.is_plain() || !AccessRules::from_json(rules).permit(&action) {
+    if !action.is_plain() || action.is_bulk() || !AccessRules::from_json(rules).permit(&action) {
         return Err(Refusal::AccessRules);
     }
     Ok(())
@@ -336,6 +337,7 @@ mod tests {
             raw_path: raw_path.map(str::as_bytes),
             path: path.as_bytes(),
             service_path: service_path.map(str::as_bytes),
+            queries: [b""; 2],
         };
         let checked =
             check_access_rules(&Record::new(&record).unwrap(), || action, has_service_token);
@@ -387,6 +389,27 @@ mod tests {
             assert!(may_get(RULES, Some("image"), path, true));
             assert!(may_get(Some("[]"), SWIFT, path, true));
         }
+    }
+
+    #[test]
+    fn a_request_of_more_than_its_path_is_refused_with_access_rules() {
+        let record = Identity { access_rules: RULES.map(str::to_owned), ..Identity::default() };
+        let record = record.to_record(false);
+        let service_types = SWIFT.map(str::to_owned).into_iter().collect::<Vec<_>>();
+        let check = |query: &'static str, has_service_token| {
+            let action = || Action {
+                service_types: &service_types,
+                method: "GET",
+                raw_path: None,
+                path: WITHIN.1.as_bytes(),
+                service_path: None,
+                queries: [query.as_bytes(), b""],
+            };
+            check_access_rules(&Record::new(&record).unwrap(), action, has_service_token)
+        };
+        assert_eq!(check("format=json", false), Ok(()));
+        assert_eq!(check("bulk-delete", false), Err(Refusal::AccessRules));
+        assert_eq!(check("bulk-delete", true), Ok(()));
     }
 
     #[test]

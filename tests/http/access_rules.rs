@@ -255,3 +255,34 @@ fn a_service_path_that_is_none_allows_nothing_to_a_token_with_rules() {
         assert_eq!(ask(&world, &pub_only, "GET", target).status, status, "{target}");
     }
 }
+
+/// Swift acts on the objects that the body names. Behind authtoken it asks for each of them; a
+/// gateway in front of it sees this request alone.
+#[test]
+fn a_bulk_request_of_swift_is_not_for_its_path() {
+    let lines = "keystone_auth on; keystone_service_type object-store;";
+    let world = services()
+        .location("/same/", &format!("{lines}\nproxy_pass @UPSTREAM@/same/;"))
+        .location(
+            "/rewritten/",
+            &format!("{lines}\nrewrite ^ /v1/a break;\nproxy_pass @UPSTREAM@;"),
+        )
+        .start();
+    let image = json!({"id": "2", "service": "image", "method": "POST", "path": "/**"});
+    let token = world.pki(&with_rules(&json!([rule("POST", "/**"), image])));
+    let paths = ["/v1/AUTH_x", "/same/AUTH_x", "/rewritten/AUTH_x", "/both/AUTH_x"];
+    for path in paths {
+        for query in ["bulk-delete", "a=b&bulk-delete=", "extract-archive=tar", "%62ulk-delete"] {
+            refused(&world, &token, "POST", &format!("{path}?{query}"));
+        }
+    }
+    // nginx passes this on as it is, and Swift finds two parameters.
+    refused(&world, &token, "POST", "/v1/AUTH_x?a#&bulk-delete");
+    for path in paths {
+        let target = format!("{path}?a=bulk-delete");
+        assert_eq!(ask(&world, &token, "POST", &target).status, 200, "{path}");
+    }
+    assert_eq!(ask(&world, &token, "POST", "/images/x?bulk-delete").status, 200);
+    let unrestricted = world.pki(&Payload::v3());
+    assert_eq!(ask(&world, &unrestricted, "POST", "/v1/AUTH_x?bulk-delete").status, 200);
+}

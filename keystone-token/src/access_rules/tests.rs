@@ -7,8 +7,14 @@ fn matches(path: &str, pattern: &str) -> bool {
 fn permit(rules: &str, service_types: &[&str], method: &str, path: &str) -> bool {
     let service_types: Vec<_> = service_types.iter().map(|it| (*it).to_owned()).collect();
     let path = path.as_bytes();
-    let action =
-        Action { service_types: &service_types, method, raw_path: None, path, service_path: None };
+    let action = Action {
+        service_types: &service_types,
+        method,
+        raw_path: None,
+        path,
+        service_path: None,
+        queries: [b""; 2],
+    };
     AccessRules::from_json(rules).permit(&action)
 }
 
@@ -210,4 +216,38 @@ fn rules_that_would_take_long_permit_nothing() {
     rules.extend((0..40).map(|n| rule(&format!("/**/{n}"))));
     rules.push(rule("/**"));
     assert!(permit(&list(&rules), &["image"], "GET", &long));
+}
+
+#[test]
+fn a_request_of_swifts_bulk_middleware_is_told_by_its_query() {
+    let is_bulk = |service_type: &str, queries: [&str; 2]| {
+        let service_types = ["image".to_owned(), service_type.to_owned()];
+        let action = Action {
+            service_types: &service_types,
+            method: "POST",
+            raw_path: None,
+            path: b"/v1/a",
+            service_path: None,
+            queries: queries.map(str::as_bytes),
+        };
+        action.is_bulk()
+    };
+    for query in [
+        "bulk-delete",
+        "bulk-delete=true",
+        "extract-archive=tar.gz",
+        "format=json&bulk-delete",
+        "&&bulk-delete&",
+        "a;bulk-delete",
+        "bulk%2Ddelete",
+        "%65xtract-archive=",
+        "a#&bulk-delete",
+    ] {
+        assert!(is_bulk("object-store", [query, ""]), "{query}");
+        assert!(is_bulk("object-store", ["a", query]), "{query}");
+        assert!(!is_bulk("volume", [query, query]), "{query}");
+    }
+    for query in ["", "bulk", "bulk-delete2", "a=bulk-delete", "Bulk-Delete", "bulk+delete"] {
+        assert!(!is_bulk("object-store", [query, query]), "{query}");
+    }
 }

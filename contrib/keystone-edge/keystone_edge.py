@@ -126,6 +126,22 @@ class KeystoneEdge:
             environ['keystone.token_info'] = token_info(environ)
         else:
             environ.pop('keystone.token_info', None)
+        _decode(environ)
+
+
+def _decode(environ):
+    """Makes of the bytes of the headers (PEP 3333) the text that auth_token leaves in them.
+
+    keystoneauth compares it with the text of ACLs and settings. What Latin-1 does not have stays as
+    it is: Swift answers 503 to such text, also behind auth_token.
+    """
+    for name in _IDENTITY_HEADERS.intersection(environ):
+        try:
+            text = environ[name].encode('latin-1').decode('utf-8')
+            text.encode('latin-1')
+        except UnicodeError:
+            continue
+        environ[name] = text
 
 
 def _keep(environ):

@@ -136,7 +136,7 @@ impl Case {
 
 /// A user, perhaps with a service, behind whatever tells keystoneauth of them.
 pub fn edge_question(random: &mut Random) -> Value {
-    let mut user = Who::new(random, &["admin", "Member", "ΟΔΟΣ", "Ops Team"]);
+    let mut user = Who::new(random, &["admin", "Member", "Rôle", "voilà", "Ops Team"]);
     // As a federated user of v3.
     if random.percent(20) {
         (user.identity.user_domain_id, user.identity.user_domain_name) = (None, None);

@@ -161,6 +161,17 @@ fn an_acl_by_names_admits_its_user_and_no_namesake() {
 }
 
 #[test]
+fn an_acl_may_have_names_beyond_ascii() {
+    let (edge, _filtered) = start(|_| {});
+    let path = edge.container("accents");
+    let object = format!("{path}/o");
+    assert_eq!(edge.status(Some("norole"), &object), 403);
+    edge.share(&path, "Rôle-été");
+    assert_eq!(edge.status(Some("norole"), &object), 200);
+    assert_eq!(edge.status(Some("carol"), &object), 403);
+}
+
+#[test]
 fn the_account_knows_its_domain() {
     let (edge, _filtered) = start(|_| {});
     edge.container("domain");

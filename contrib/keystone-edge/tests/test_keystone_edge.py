@@ -90,6 +90,20 @@ class FromTheGateway(Case):
         info = self.through({'REMOTE_ADDR': GATEWAY, **ALICE, 'HTTP_X_USER_NAME': name})['keystone.token_info']
         self.assertEqual(info['token']['user']['name'], 'größe')
 
+    def test_headers_have_the_text_that_auth_token_leaves_in_them(self):
+        for name, text in [('alice', 'alice'), ('größe', 'größe'), ('Ã©', 'Ã©'), ('voilà', 'voilà'),
+                           ('Žofie', 'Žofie'.encode().decode('latin-1'))]:
+            value = name.encode().decode('latin-1')
+            seen = self.through({'REMOTE_ADDR': GATEWAY, **ALICE, **GLANCE, 'HTTP_X_USER_NAME': value,
+                                 'HTTP_X_SERVICE_ROLES': value, 'HTTP_X_OTHER': value})
+            self.assertEqual(seen['HTTP_X_USER_NAME'], text)
+            self.assertEqual(seen['HTTP_X_SERVICE_ROLES'], text)
+            self.assertEqual(seen['HTTP_X_OTHER'], value)
+            made = {**subrequest(seen), 'HTTP_X_AUTH_TOKEN': keystone_edge._PLACEHOLDER}
+            self.assertEqual(self.through(made)['HTTP_X_USER_NAME'], text)
+        seen = self.through({'REMOTE_ADDR': GATEWAY, **ALICE, 'HTTP_X_USER_NAME': '\xff'})
+        self.assertEqual(seen['HTTP_X_USER_NAME'], '\xff')
+
     def test_scopes_of_a_domain_and_of_the_system(self):
         headers = {name: value for name, value in ALICE.items() if 'PROJECT' not in name and 'TENANT' not in name}
         domain = self.through({'REMOTE_ADDR': GATEWAY, **headers, 'HTTP_X_DOMAIN_ID': 'd1'})

@@ -184,7 +184,7 @@ fn find_static(
         let name = name_of(here);
         let Links { left, right, tree, exact, inclusive } = Links::of(here);
         let common = rest.len().min(name.len());
-        node = match rest[..common].cmp(&name[..common]) {
+        node = match compare(&rest[..common], &name[..common]) {
             Ordering::Less => left,
             Ordering::Greater => right,
             Ordering::Equal if rest.len() > name.len() => match inclusive {
@@ -235,4 +235,10 @@ impl Links {
 fn name_of(node: &'static ngx_http_location_tree_node_t) -> &'static [u8] {
     // SAFETY: a node has its name behind it, of this length.
     unsafe { slice::from_raw_parts(node.name.as_ptr(), usize::from(node.len)) }
+}
+
+/// As `ngx_filename_cmp()`, by which nginx sorts the tree: the slash is the lowest character.
+fn compare(one: &[u8], other: &[u8]) -> Ordering {
+    let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    one.iter().map(rank).cmp(other.iter().map(rank))
 }

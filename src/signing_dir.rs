@@ -123,9 +123,8 @@ fn check(path: &Path, owner: Owner) -> Result<u32, Reason> {
         return Err(Reason::ReadOnly { mode, uid, worker });
     }
     // The mode may promise what the file system does not keep (mounted read-only, say).
-    let probe = path.join(temporary_name("probe"));
-    create_new(&probe).map_err(Reason::Write)?;
-    let _ = fs::remove_file(&probe);
+    // Dropped at once, it leaves nothing behind.
+    drop(Replacement::begin(path, "probe").map_err(Reason::Write)?);
     Ok(mode)
 }
 
@@ -250,7 +249,7 @@ impl Replacement {
                 DirBuilder::new().mode(0o700).create(path)?;
                 create_new(&temporary)
             }
-            // A worker with this process id died here before.
+            // A process with this id died here before.
             io::ErrorKind::AlreadyExists => {
                 fs::remove_file(&temporary)?;
                 create_new(&temporary)

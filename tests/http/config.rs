@@ -458,6 +458,17 @@ fn a_missing_signing_dir_is_made() {
 }
 
 #[test]
+fn a_file_that_a_killed_process_with_the_same_id_left_in_the_signing_dir() {
+    let dir = TempDir::new("left").unwrap();
+    make_signing_dir(&dir.join("keystone")).unwrap();
+    // `-p DIR` follows nginx's path.
+    let leave = "touch \"$3/keystone/.probe.$$\" && exec \"$@\"";
+    let check = check_in(&dir, &Config::protected().under(&["sh", "-c", leave, "sh"])).unwrap();
+    assert!(check.ok, "{}", check.text);
+    assert_eq!(fs::read_dir(dir.join("keystone")).unwrap().count(), 0);
+}
+
+#[test]
 fn a_signing_dir_that_cannot_be_made() {
     let config = Config::protected().set("keystone_signing_dir", "/proc/keystone");
     let check = check(&config).unwrap();

@@ -170,7 +170,7 @@ impl ServiceClient {
                 std::thread::yield_now();
                 continue;
             };
-            let known = Rc::new(match (loaded.first_chunk(), loaded.get(HEAD..)) {
+            let loaded = Rc::new(match (loaded.first_chunk(), loaded.get(HEAD..)) {
                 (Some(generation), Some(json)) => {
                     // Nothing at all is no JSON either.
                     let events = RevocationEvents::from_json(json).map(Box::new);
@@ -181,8 +181,12 @@ impl ServiceClient {
                 // None were fetched yet.
                 _ => Known { generation, ..Known::default() },
             });
-            *self.events.known.borrow_mut() = known.clone();
-            return known;
+            // As for the material.
+            if !self.is_current() {
+                return known;
+            }
+            *self.events.known.borrow_mut() = loaded.clone();
+            return loaded;
         }
         // A writer died while it published: no answer is known to be valid until the next fetch.
         Rc::new(Known { generation, were_had: false, events: Revoked::Any })

@@ -130,6 +130,10 @@ impl ServiceClient {
                 std::thread::yield_now();
                 continue;
             };
+            // Checked after the snapshot was read: a state changes its number first.
+            if !self.is_current() {
+                return Rc::default();
+            }
             *self.material.borrow_mut() = material.clone();
             return material;
         }

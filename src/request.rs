@@ -37,8 +37,10 @@ pub use phases::PhaseHandler;
 
 /// A request that nginx processes.
 ///
-/// All copies refer to the same request. None may outlive it; the
-/// module's context of the request may keep one, because nginx destroys it with the request.
+/// All copies refer to the same request. None may outlive it; the module's context of the request
+/// may keep one, because nginx destroys it with the request. What a method returns for a lifetime of
+/// its caller's choice (`'r`) lies in the memory of the request: it lives as long as the request, and
+/// not only as long as the value that was asked for it.
 #[derive(Clone, Copy)]
 pub struct Request(NonNull<ngx_http_request_t>);
 
@@ -51,8 +53,8 @@ impl AsLog for Request {
 
 impl Request {
     /// # Safety
-    /// `r` is the request that nginx hands to a handler, and the value is used only until the
-    /// request ends.
+    /// `r` is the request that nginx hands to a handler. The value, its copies, and what their
+    /// methods return are used only until the request ends.
     pub unsafe fn new(r: *mut ngx_http_request_t) -> Option<Self> {
         NonNull::new(r).map(Self)
     }

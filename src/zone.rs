@@ -60,8 +60,9 @@ impl Zone {
     /// configuration has left in it.
     ///
     /// # Safety
-    /// Called by the master only, with a zone whose memory is mapped and stays so while the
-    /// configuration is in use.
+    /// The zone's memory is mapped, and stays so while the configuration is in use. The first call
+    /// for a zone, which lays it out, is the master's, before it starts a worker of the
+    /// configuration; later ones may come from any process.
     pub unsafe fn open(shm_zone: &ngx_shm_zone_t, services: usize) -> Result<Self, ZoneError> {
         let name = String::from_utf8_lossy(shm_zone.shm.name.as_bytes());
         let too_small = || ZoneError::TooSmall { name: name.to_string() };
@@ -103,7 +104,7 @@ impl Zone {
         root.claims.store(claims.cast(), Ordering::Relaxed);
         root.claims_words.store(claims_words, Ordering::Relaxed);
         root.layout.store(LAYOUT, Ordering::Release);
-        // SAFETY: no other process knows of the zone yet.
+        // SAFETY: this is the first call, and no other process uses the zone yet.
         unsafe { (*pool.as_ptr()).data = std::ptr::from_ref(root).cast_mut().cast() };
         Ok(Self { pool, root })
     }

@@ -29,7 +29,8 @@ impl ZoneConf {
     ) -> Result<(), SetupError> {
         let mut name = pool_string(cf, &settings.name).ok_or(SetupError::NoMemory)?;
         let tag = std::ptr::from_ref(HttpKeystoneModule::module()).cast_mut().cast();
-        // SAFETY: `cf` and `name` are valid; nginx copies neither but keeps both in its pool.
+        // SAFETY: `cf` is valid, and so is `name`. nginx keeps the address of the name's bytes, which
+        // lie in the configuration's pool.
         let shm_zone = unsafe { ngx_shared_memory_add(cf, &mut name, settings.size, tag) };
         let mut shm_zone = NonNull::new(shm_zone).ok_or(SetupError::Zone)?;
         // SAFETY: nginx has just made it, and nobody else uses it while the configuration is read.
@@ -44,7 +45,7 @@ impl ZoneConf {
     pub fn open(&self) -> Option<Zone> {
         // SAFETY: nginx's description of the zone lives as long as the configuration.
         let shm_zone = unsafe { self.shm_zone?.as_ref() };
-        // SAFETY: `initialize` has laid the zone out, so this only finds the layout.
+        // SAFETY: the zone is mapped, and `initialize` has laid it out in the master.
         unsafe { Zone::open(shm_zone, 0) }.ok()
     }
 }

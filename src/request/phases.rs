@@ -69,10 +69,10 @@ impl Request {
     fn phase_index(&self, handler: PhaseHandler) -> Option<ngx_int_t> {
         let engine = &NgxHttpCoreModule::main_conf(self.get())?.phase_engine;
         (0..)
-            // SAFETY: the engine's handlers end with one without a checker, of which nothing but
-            // the checker is there, and this looks no further.
+            // SAFETY: behind the handlers of the engine is one pointer more, the null checker of a
+            // handler that is not whole (`ngx_http_init_phase_handlers()`), and this stops there.
             .map(|index| (index, unsafe { engine.handlers.offset(index) }))
-            // SAFETY: as above.
+            // SAFETY: as above; the checker is the first member of a handler.
             .take_while(|(_, phase)| unsafe { (**phase).checker }.is_some())
             .find(|(_, phase)| is_handler(*phase, handler))
             .map(|(index, _)| index)

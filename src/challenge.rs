@@ -73,7 +73,7 @@ pub fn announce(request: &Request, challenges: &Challenges, result: AuthResult) 
 /// Adds the challenges that a 401 of an upstream, or of another module, does not have.
 pub fn complete(request: &Request) {
     let (Some(location), Some(server)) = (request.location(), request.server()) else { return };
-    if LocationConf::auth(location) == Auth::Off {
+    if location.auth() == Auth::Off {
         return;
     }
     let bearer = takes_bearer(request).then(|| server.challenges.bearer(None));

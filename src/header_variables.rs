@@ -8,24 +8,40 @@ use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 use crate::conf::directive::bytes;
 use crate::headers_in::is_token_header;
 
-/// The indices of these variables, as far as the configuration uses them. `of_tokens` are the names
-/// of those that show what `keystone_token` takes.
-pub fn indices(of_tokens: &[String]) -> Vec<usize> {
-    // SAFETY: nginx's current cycle lives as long as the process serves it.
-    let cycle = unsafe { &*nginx_sys::ngx_cycle };
-    let Some(core) = NgxHttpCoreModule::main_conf(cycle) else { return Vec::new() };
-    // SAFETY: nginx keeps the indexed variables in this array.
-    let variables: &[ngx_http_variable_t] = unsafe { core.variables.as_slice() };
-    let may_change = |variable: &ngx_http_variable_t| {
-        // SAFETY: the name lies in the configuration's pool.
-        let name = unsafe { bytes(&variable.name) };
-        let header = name.strip_prefix(b"http_");
-        let changes = |header: &[u8]| {
-            headers::is_stripped(header)
-                || headers::has_request_id(header)
-                || is_token_header(header)
+/// These variables, as far as the configuration uses them.
+pub struct HeaderVariables {
+    /// Each below the number of variables that the configuration has indexed.
+    indices: Vec<usize>,
+}
+
+impl HeaderVariables {
+    /// Those of the configuration that the process serves. `of_tokens` are the names of those that
+    /// show what `keystone_token` takes.
+    pub fn of_cycle(of_tokens: &[String]) -> Self {
+        // SAFETY: nginx's current cycle lives as long as the process serves it.
+        let cycle = unsafe { &*nginx_sys::ngx_cycle };
+        let Some(core) = NgxHttpCoreModule::main_conf(cycle) else {
+            return Self { indices: Vec::new() };
         };
-        header.is_some_and(changes) || of_tokens.iter().any(|known| known.as_bytes() == name)
-    };
-    (0..variables.len()).filter(|index| may_change(&variables[*index])).collect()
+        // SAFETY: nginx keeps the indexed variables in this array.
+        let variables: &[ngx_http_variable_t] = unsafe { core.variables.as_slice() };
+        let may_change = |variable: &ngx_http_variable_t| {
+            // SAFETY: the name lies in the configuration's pool.
+            let name = unsafe { bytes(&variable.name) };
+            let header = name.strip_prefix(b"http_");
+            let changes = |header: &[u8]| {
+                headers::is_stripped(header)
+                    || headers::has_request_id(header)
+                    || is_token_header(header)
+            };
+            header.is_some_and(changes) || of_tokens.iter().any(|known| known.as_bytes() == name)
+        };
+        let indices = (0..variables.len()).filter(|index| may_change(&variables[*index])).collect();
+        Self { indices }
+    }
+
+    /// Their indices.
+    pub fn indices(&self) -> &[usize] {
+        &self.indices
+    }
 }

@@ -29,6 +29,7 @@ use ngx::core::Pool;
 use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
 
 use crate::client_address::ClientAddress;
+use crate::header_variables::HeaderVariables;
 use crate::log::AsLog;
 
 mod phases;
@@ -407,11 +408,12 @@ impl Request {
             .map(|header| (header.key.as_bytes(), header.value.as_bytes()))
     }
 
-    /// Removes the values that nginx has cached for these variables (by their indices).
-    pub fn forget_variables(&self, indices: &[usize]) {
-        for index in indices {
+    /// Removes the values that nginx has cached for these variables.
+    pub fn forget_variables(&self, variables: &HeaderVariables) {
+        for index in variables.indices() {
             // SAFETY: nginx keeps as many values in a request as the configuration has indexed
-            // variables, of which these are some.
+            // variables, of which these are some: a process serves one configuration, and
+            // `of_cycle` has read the indices from it.
             let value = unsafe { &mut *(*self.as_ptr()).variables.add(*index) };
             value.set_valid(0);
             value.set_not_found(0);

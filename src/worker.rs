@@ -9,7 +9,7 @@ use keystone_zone::{Cache, Row};
 use ngx::async_::Task;
 
 use crate::conf::MainConf;
-use crate::header_variables;
+use crate::header_variables::HeaderVariables;
 use crate::identity;
 use crate::worker_cache::WorkerCache;
 use crate::zone::Zone;
@@ -27,8 +27,8 @@ pub struct Worker {
     pub row: Row<'static>,
     /// Valid tokens that this worker has seen last.
     pub recent: WorkerCache,
-    /// The indices of nginx's variables that show what the module changes of a request.
-    pub header_variables: Vec<usize>,
+    /// nginx's variables that show what the module changes of a request.
+    pub header_variables: HeaderVariables,
     /// Dropped, and so ended, with the worker.
     _tasks: Vec<Task<()>>,
 }
@@ -81,7 +81,7 @@ impl Worker {
             cache: zone.cache(),
             row,
             recent: WorkerCache::new(main.directives.worker_cache()),
-            header_variables: header_variables::indices(&main.token_variables),
+            header_variables: HeaderVariables::of_cycle(&main.token_variables),
             _tasks: tasks,
         });
         WORKER.set(Some(worker));

@@ -121,11 +121,13 @@ static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
 
 unsafe extern "C" fn install_cache_control(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx passes its own `cf`. The servers' configurations have been merged.
-    let main = HttpKeystoneModule::main_conf(unsafe { &*cf });
-    if main.is_some_and(conf::MainConf::is_used) {
-        cache_control::install_filter();
-    }
-    OK
+    let cf = unsafe { &*cf };
+    conf::refuse_on_panic(ERROR, || {
+        if HttpKeystoneModule::main_conf(cf).is_some_and(conf::MainConf::is_used) {
+            cache_control::install_filter();
+        }
+        OK
+    })
 }
 
 /// nginx finds it by this name.
@@ -165,33 +167,39 @@ impl HttpModule for HttpKeystoneModule {
     unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx passes its own `cf`.
         let cf = unsafe { &mut *cf };
-        #[cfg(ngx_feature = "http_cache")]
-        if cache_variant::add_variable(cf).is_none() {
-            return ERROR;
-        }
-        code(variables::add(cf))
+        conf::refuse_on_panic(ERROR, || code(add_variables(cf)))
     }
 
     unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx passes its own `cf`.
         let cf = unsafe { &mut *cf };
-        let Some(main) = HttpKeystoneModule::main_conf_mut(cf) else { return ERROR };
-        if worker::Worker::is_running() {
-            // With "master_process off", nginx reads another configuration in the process that
-            // serves requests, and unmaps the zone that they use. It would not serve any after
-            // that.
-            let reason = "with \"master_process off\" nginx cannot be reloaded: restart it";
-            conf::directive::report(cf, NGX_LOG_EMERG, reason);
-            return ERROR;
-        }
-        if let Err(reason) = main.finish(cf) {
-            conf::directive::report(cf, NGX_LOG_EMERG, &reason.to_string());
-            return ERROR;
-        }
-        match main.is_used() {
-            true => code(install_handlers(cf)),
-            false => OK,
-        }
+        conf::refuse_on_panic(ERROR, || finish(cf))
+    }
+}
+
+fn add_variables(cf: &mut ngx_conf_t) -> Option<()> {
+    #[cfg(ngx_feature = "http_cache")]
+    cache_variant::add_variable(cf)?;
+    variables::add(cf)
+}
+
+/// The http block has been read.
+fn finish(cf: &mut ngx_conf_t) -> ngx_int_t {
+    let Some(main) = HttpKeystoneModule::main_conf_mut(cf) else { return ERROR };
+    if worker::Worker::is_running() {
+        // With "master_process off", nginx reads another configuration in the process that serves
+        // requests, and unmaps the zone that they use. It would not serve any after that.
+        let reason = "with \"master_process off\" nginx cannot be reloaded: restart it";
+        conf::directive::report(cf, NGX_LOG_EMERG, reason);
+        return ERROR;
+    }
+    if let Err(reason) = main.finish(cf) {
+        conf::directive::report(cf, NGX_LOG_EMERG, &reason.to_string());
+        return ERROR;
+    }
+    match main.is_used() {
+        true => code(install_handlers(cf)),
+        false => OK,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_void, CStr};
 
-use keystone_conf::{count_names, directives, Arguments, Contexts, Directive, Setter};
+use keystone_conf::{count_names, directives, Arguments, Contexts, Directive, Line, Setter};
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_FLAG,
     NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF,
@@ -14,7 +14,7 @@ use ngx::core::NGX_CONF_ERROR;
 use super::directive::{self, Value};
 use super::location::LocationConf;
 use super::server::ServerConf;
-use super::MainConf;
+use super::{refuse_on_panic, MainConf};
 
 /// All directives under each of their names, and nginx's end of the list.
 pub static mut COMMANDS: [ngx_command_t; COUNT + 1] = commands();
@@ -80,28 +80,27 @@ unsafe extern "C" fn set(
 ) -> *mut c_char {
     // SAFETY: nginx passes its own `cf`, which nothing else uses meanwhile.
     let Some(cf) = (unsafe { cf.as_mut() }) else { return NGX_CONF_ERROR };
-    directive::read(cf, |directive, line| {
-        // nginx passes, as `conf`, what the offset of the command selects.
-        match directive.setter {
-            Setter::Main(set) => {
-                // SAFETY: a main configuration, which the module's create function has made.
-                let conf = unsafe { &mut *conf.cast::<MainConf>() };
-                set(line, &mut conf.directives)?;
-                conf.directives.positions.note(directive.name(), line.position());
-                Ok(())
-            }
-            Setter::Server(set) => {
-                // SAFETY: a server's configuration, likewise.
-                let conf = unsafe { &mut *conf.cast::<ServerConf>() };
-                set(line, &mut conf.directives)?;
-                conf.directives.positions.note(directive.name(), line.position());
-                Ok(())
-            }
-            Setter::Location(set) => {
-                // SAFETY: a location's configuration, likewise.
-                let conf = unsafe { &mut *conf.cast::<LocationConf>() };
-                set(line, conf)
-            }
+    // nginx passes, as `conf`, what the offset of the command selects.
+    let set = |directive: &Directive<Value>, line: &mut Line<'_, Value>| match directive.setter {
+        Setter::Main(set) => {
+            // SAFETY: a main configuration, which the module's create function has made.
+            let conf = unsafe { &mut *conf.cast::<MainConf>() };
+            set(line, &mut conf.directives)?;
+            conf.directives.positions.note(directive.name(), line.position());
+            Ok(())
         }
-    })
+        Setter::Server(set) => {
+            // SAFETY: a server's configuration, likewise.
+            let conf = unsafe { &mut *conf.cast::<ServerConf>() };
+            set(line, &mut conf.directives)?;
+            conf.directives.positions.note(directive.name(), line.position());
+            Ok(())
+        }
+        Setter::Location(set) => {
+            // SAFETY: a location's configuration, likewise.
+            let conf = unsafe { &mut *conf.cast::<LocationConf>() };
+            set(line, conf)
+        }
+    };
+    refuse_on_panic(NGX_CONF_ERROR, || directive::read(cf, set))
 }

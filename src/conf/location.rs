@@ -13,6 +13,7 @@ use super::directive::{self, Value};
 use super::early_return::location_that_returns;
 use super::error::{LocationError, SetupError};
 use super::limits::{idle_limits, IdleLimit};
+use super::refuse_on_panic;
 use crate::challenge::Challenges;
 use crate::net::Resolver;
 use crate::HttpKeystoneModule;
@@ -51,18 +52,20 @@ pub unsafe extern "C" fn merge_location(
     // SAFETY: the configurations were made by the module's create function, and are two.
     let (outer, conf) =
         unsafe { (&*outer.cast::<LocationConf>(), &mut *conf.cast::<LocationConf>()) };
-    let has_swift_settings = conf.swift.has_settings();
-    conf.inherit(outer);
     // SAFETY: nginx hands over its own `cf`.
     let cf = unsafe { &mut *cf };
-    match finish(cf, conf, has_swift_settings) {
-        Ok(()) => NGX_CONF_OK,
-        Err(reason) => {
-            let log = cf.log;
-            log_at!(NGX_LOG_EMERG, log, "{reason}");
-            NGX_CONF_ERROR
+    refuse_on_panic(NGX_CONF_ERROR, || {
+        let has_swift_settings = conf.swift.has_settings();
+        conf.inherit(outer);
+        match finish(cf, conf, has_swift_settings) {
+            Ok(()) => NGX_CONF_OK,
+            Err(reason) => {
+                let log = cf.log;
+                log_at!(NGX_LOG_EMERG, log, "{reason}");
+                NGX_CONF_ERROR
+            }
         }
-    }
+    })
 }
 
 /// `has_swift_settings` is whether this very level says anything about Swift's accounts.

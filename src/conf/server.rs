@@ -4,8 +4,9 @@ use std::ffi::{c_char, c_void};
 use std::ops::Deref;
 
 use nginx_sys::ngx_conf_t;
-use ngx::core::NGX_CONF_OK;
+use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
+use super::refuse_on_panic;
 use crate::challenge::Challenges;
 
 /// The configuration of a server.
@@ -38,6 +39,8 @@ pub unsafe extern "C" fn merge_server(
 ) -> *mut c_char {
     // SAFETY: both were made by the module's create function, and are two.
     let (outer, conf) = unsafe { (&*outer.cast::<ServerConf>(), &mut *conf.cast::<ServerConf>()) };
-    conf.directives.inherit(&outer.directives);
-    NGX_CONF_OK
+    refuse_on_panic(NGX_CONF_ERROR, || {
+        conf.directives.inherit(&outer.directives);
+        NGX_CONF_OK
+    })
 }

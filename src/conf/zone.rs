@@ -9,7 +9,7 @@ use ngx::http::HttpModule;
 
 use super::directive::pool_string;
 use super::error::SetupError;
-use super::MainConf;
+use super::{refuse_on_panic, MainConf};
 use crate::zone::{ServiceState, Zone};
 use crate::HttpKeystoneModule;
 
@@ -50,18 +50,26 @@ impl ZoneConf {
     }
 }
 
-/// Lays the zone out and starts every identity service in it.
 unsafe extern "C" fn initialize(shm_zone: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int_t {
     // SAFETY: nginx passes the zone that `request` has set up, mapped, in the master; its data is
     // the main configuration of the cycle that is being started.
     let (shm_zone, main) = unsafe { (&*shm_zone, &*(*shm_zone).data.cast::<MainConf>()) };
-    let log = shm_zone.shm.log;
     // SAFETY: null, or the data of the zone in the configuration before, which is still alive.
     let old = unsafe { old.cast::<MainConf>().as_ref() };
+    // SAFETY: as above.
+    refuse_on_panic(NGX_ERROR as ngx_int_t, || unsafe { start(shm_zone, main, old) })
+}
+
+/// Lays the zone out and starts every identity service in it. `old` is the configuration before.
+///
+/// # Safety
+/// The zone is mapped, and this is the master.
+unsafe fn start(shm_zone: &ngx_shm_zone_t, main: &MainConf, old: Option<&MainConf>) -> ngx_int_t {
+    let log = shm_zone.shm.log;
     let services = main.services.iter().chain(old.iter().flat_map(|old| &old.services));
     let in_use: Vec<u64> = services.map(|service| service.id).collect();
 
-    // SAFETY: as above.
+    // SAFETY: by this function's contract.
     let zone = match unsafe { Zone::open(shm_zone, main.services.len()) } {
         Ok(zone) => zone,
         Err(reason) => {

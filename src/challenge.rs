@@ -15,6 +15,7 @@ use crate::conf::location::{Auth, LocationConf};
 #[cfg(not(nginx1_23_0))]
 use crate::request::element_pointers;
 use crate::request::Request;
+use crate::string::string;
 
 /// The challenges of a server.
 #[derive(Default)]
@@ -120,7 +121,7 @@ fn takes_bearer(request: &Request) -> bool {
 
 fn value(challenge: &str) -> ngx_str_t {
     // The configuration outlives every request that it serves.
-    ngx_str_t { len: challenge.len(), data: challenge.as_ptr().cast_mut() }
+    string(challenge.as_bytes())
 }
 
 const NAME: &CStr = c"WWW-Authenticate";

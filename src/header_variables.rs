@@ -5,8 +5,8 @@ use keystone_token::headers;
 use nginx_sys::ngx_http_variable_t;
 use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 
-use crate::conf::directive::bytes;
 use crate::headers_in::is_token_header;
+use crate::string::bytes;
 
 /// These variables, as far as the configuration uses them.
 pub struct HeaderVariables {

@@ -29,6 +29,7 @@ mod request;
 mod request_id;
 mod signing_dir;
 mod status;
+mod string;
 mod swift;
 mod token_cache;
 mod token_state;

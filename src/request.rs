@@ -31,6 +31,7 @@ use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
 use crate::client_address::ClientAddress;
 use crate::header_variables::HeaderVariables;
 use crate::log::AsLog;
+use crate::string::{bytes, string};
 
 mod phases;
 
@@ -147,19 +148,19 @@ impl Request {
     /// The query, as rewrites and redirects have left it.
     pub fn arguments<'r>(&self) -> &'r [u8] {
         // SAFETY: the bytes live as long as the request.
-        unsafe { &*ptr::from_ref(self.get().args.as_bytes()) }
+        unsafe { bytes(&self.get().args) }
     }
 
     /// The URI as the client sent it, with the query.
     pub fn unparsed_uri<'r>(&self) -> &'r [u8] {
         // SAFETY: as above.
-        unsafe { &*ptr::from_ref(self.get().unparsed_uri.as_bytes()) }
+        unsafe { bytes(&self.get().unparsed_uri) }
     }
 
     /// The request line, for logs.
     pub fn request_line<'r>(&self) -> &'r [u8] {
         // SAFETY: as above.
-        unsafe { &*ptr::from_ref(self.get().request_line.as_bytes()) }
+        unsafe { bytes(&self.get().request_line) }
     }
 
     /// Puts another one, which lies in the request's pool, in its place.
@@ -327,7 +328,7 @@ impl Request {
         // SAFETY: the request and the value are valid; nginx changes neither.
         let rc = unsafe { ngx_http_complex_value(self.as_ptr(), value, &mut text) };
         // SAFETY: the bytes lie in the request's pool or in the configuration, not in `text`.
-        (rc == NGX_OK as isize).then(|| unsafe { &*ptr::from_ref(text.as_bytes()) })
+        (rc == NGX_OK as isize).then(|| unsafe { bytes(&text) })
     }
 
     /// The value of a variable, looked up by its name in lower case; `None` where it has none.
@@ -482,7 +483,7 @@ pub fn make_list(list: &mut ngx_list_t, pool: &Pool) -> Option<()> {
 
 /// A static string as an `ngx_str_t`.
 pub fn static_string(text: &'static str) -> ngx_str_t {
-    ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
+    string(text.as_bytes())
 }
 
 /// The name of a header as an `ngx_str_t`; nginx expects the NUL behind it.

@@ -7,12 +7,13 @@ use std::ptr::NonNull;
 
 use keystone_gateway::request_id::RequestId;
 use keystone_token::headers::{has_request_id, GLOBAL_REQUEST_ID, REQUEST_ID};
-use nginx_sys::{ngx_str_t, ngx_table_elt_t};
+use nginx_sys::ngx_table_elt_t;
 
 use crate::context::Context;
 use crate::headers_in::NewHeaders;
 use crate::random;
 use crate::request::Request;
+use crate::string::string;
 
 /// Gives a main request its id: the client's if that has the form of one, or a new one; `None`
 /// where nginx has no memory, or the system no random bytes.
@@ -57,7 +58,6 @@ pub fn answer(request: &Request, context: &Context) {
         return;
     }
     // The text lives as long as the request.
-    let value = ngx_str_t { len: id.len(), data: id.as_ptr().cast_mut() };
     // Without memory nginx fails to send the answer anyway.
-    let _: Option<NonNull<ngx_table_elt_t>> = request.add_response_header(name, value);
+    let _: Option<NonNull<ngx_table_elt_t>> = request.add_response_header(name, string(id));
 }

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use keystone_conf::TokenSource;
 use keystone_gateway::carrier::{bearer, Pairs};
 use keystone_token::headers::trim_blanks;
-use nginx_sys::{ngx_str_t, ngx_table_elt_t};
+use nginx_sys::ngx_table_elt_t;
 
 use self::removal::Removed;
 use crate::conf::directive::Value;
@@ -22,6 +22,7 @@ use crate::headers_in::{
     is_named, token_header, AUTH_TOKEN, SERVICE_TOKEN, STORAGE_TOKEN, TOKEN_HEADERS,
 };
 use crate::request::{element_pointers, Request};
+use crate::string::{bytes, string};
 
 /// The tokens of a request, without blanks and tabs around them; none is empty. They lie in the
 /// request's memory.
@@ -229,8 +230,8 @@ fn once<T, E>(
 /// or buffers, not in the header.
 fn trim<'r>(header: &mut ngx_table_elt_t) -> &'r [u8] {
     // SAFETY: the value's bytes live as long as the request.
-    let value = trim_blanks(unsafe { &*std::ptr::from_ref(header.value.as_bytes()) });
-    header.value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
+    let value = trim_blanks(unsafe { bytes(&header.value) });
+    header.value = string(value);
     value
 }
 

@@ -15,10 +15,11 @@ use nginx_sys::{
     NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_NOHASH, NGX_HTTP_VAR_PREFIX, NGX_OK,
 };
 
-use crate::conf::directive::{bytes, pool_string};
+use crate::conf::directive::pool_string;
 use crate::context::{Context, RequestToken};
 use crate::net::catch_panic;
 use crate::request::{static_string, Request};
+use crate::string::bytes;
 use crate::swift;
 
 /// The source of a variable's value.

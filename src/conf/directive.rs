@@ -12,6 +12,8 @@ use nginx_sys::{
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
 
+use crate::string::bytes;
+
 /// A value that may hold variables.
 pub type Value = ngx_http_complex_value_t;
 
@@ -140,16 +142,4 @@ pub fn pool_string(cf: &mut ngx_conf_t, text: &str) -> Option<ngx_str_t> {
         data.add(text.len()).write(0);
     }
     Some(ngx_str_t { len: text.len(), data })
-}
-
-/// The bytes of an nginx string.
-///
-/// # Safety
-/// The string is valid, and its bytes stay where they are for `'s`.
-pub unsafe fn bytes<'s>(text: &ngx_str_t) -> &'s [u8] {
-    match text.len {
-        0 => &[],
-        // SAFETY: by this function's contract.
-        len => unsafe { std::slice::from_raw_parts(text.data, len) },
-    }
 }

@@ -11,8 +11,8 @@ use nginx_sys::{ngx_http_complex_value_t, ngx_str_t};
 
 use super::complain;
 use super::open::open_cached;
-use crate::conf::directive::bytes;
 use crate::request::Request;
+use crate::string::bytes;
 
 /// The text of the container's ACL; `None` where there is no file, or it does not say.
 ///

@@ -19,6 +19,7 @@ use crate::conf::location::LocationConf;
 use crate::context::Context;
 use crate::headers_in::{element, is_named, is_token_header, AUTH_TOKEN};
 use crate::request::Request;
+use crate::string::{bytes, string};
 
 /// What was removed from a request: a later location may take its token from it, and nginx's caches
 /// tell variants apart by it.
@@ -38,12 +39,12 @@ impl Removed {
         let is_clients = move |header: &&ngx_table_elt_t| {
             !is_own(header) && is_named(header.key.as_bytes(), &name)
         };
-        self.headers.iter().filter(is_clients).map(|header| bytes(&header.value))
+        self.headers.iter().filter(is_clients).map(|header| part(&header.value))
     }
 
     /// The arguments, with their names.
     pub fn arguments<'r>(&self) -> impl Iterator<Item = &'r [u8]> + use<'_, 'r> {
-        self.arguments.iter().map(bytes)
+        self.arguments.iter().map(part)
     }
 
     /// Subrequests have headers in common, of which each may be removed from all. A request may have
@@ -63,13 +64,9 @@ fn place(header: &ngx_table_elt_t) -> (*const u8, *const u8) {
 }
 
 /// The bytes of a part of a request.
-fn bytes<'r>(text: &ngx_str_t) -> &'r [u8] {
+fn part<'r>(text: &ngx_str_t) -> &'r [u8] {
     // SAFETY: the bytes live as long as the request.
-    unsafe { &*ptr::from_ref(text.as_bytes()) }
-}
-
-fn text(bytes: &[u8]) -> ngx_str_t {
-    ngx_str_t { len: bytes.len(), data: bytes.as_ptr().cast_mut() }
+    unsafe { bytes(text) }
 }
 
 impl Request {
@@ -118,7 +115,7 @@ impl Request {
             } else if cuts_cookies && is_cookie(header) {
                 let list = header.value.as_bytes();
                 for pair in Pairs::Cookies.split(list).filter(|pair| is_cut(pair)) {
-                    removed.headers.push(ngx_table_elt_t { value: text(pair), ..*header });
+                    removed.headers.push(ngx_table_elt_t { value: string(pair), ..*header });
                 }
                 match Pairs::Cookies.without(list, is_cut) {
                     None => cookies.push(*header),
@@ -150,7 +147,7 @@ impl Request {
         let arguments = self.arguments();
         if let Some(rest) = Pairs::Arguments.without(arguments, is_cut) {
             let cut = Pairs::Arguments.split(arguments).filter(|pair| is_cut(pair));
-            removed.arguments.extend(cut.map(text));
+            removed.arguments.extend(cut.map(string));
             self.set_arguments(self.copy_bytes(&rest)?);
         }
         let unparsed = self.unparsed_uri();

@@ -15,7 +15,6 @@ mod names;
 mod pace;
 mod pending;
 mod refresh;
-mod report;
 mod revocation_list;
 mod second_level;
 mod service;
@@ -23,6 +22,7 @@ mod service_client;
 mod shared_token;
 mod single_flight;
 mod snapshot;
+mod status;
 mod validation;
 
 pub use self::pending::{PendingLimit, RefreshReason, Unavailable, ValidationRequest};

@@ -1,7 +1,7 @@
-//! `keystone_status`: what the module counts, and what workers know, as a page of nginx's.
+//! `keystone_status`: the counters and the state of the module, as a response of nginx's.
 //!
-//! One worker reports for all: their counters are in the zone. Who may read it is decided as for
-//! any location, by `allow` and `deny` for one.
+//! One worker reports for all, because their counters are in the zone. Access is restricted as for
+//! any location, for example with `allow` and `deny`.
 
 use std::ffi::CStr;
 
@@ -46,7 +46,7 @@ fn report(worker: Option<&Worker>) -> Report {
     let services = worker.services();
     let names = distinct(services.iter().map(|service| service.service().name()));
     report.services =
-        services.iter().zip(names).map(|(service, name)| service.tell(name)).collect();
+        services.iter().zip(names).map(|(service, name)| service.status(name)).collect();
     report
 }
 

@@ -14,17 +14,17 @@ use crate::net::now_sec;
 use crate::zone::ServiceCounters;
 
 /// The second level as it is configured: servers that are looked up, keys that are made.
-pub(super) struct Setup {
+pub(super) struct SecondLevelConf {
     servers: Vec<ServerAddresses>,
     seal: Seal,
 }
 
-impl Setup {
+impl SecondLevelConf {
     /// Looks up the servers at configuration time.
     pub(super) fn new(
         cf: &mut ngx_conf_t,
         settings: &MemcachedSettings,
-    ) -> Result<Self, SetupError> {
+    ) -> Result<Self, SecondLevelError> {
         let servers = settings
             .servers
             .iter()
@@ -38,7 +38,7 @@ impl Setup {
 
 /// Why the second level cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
-pub enum SetupError {
+pub enum SecondLevelError {
     /// The secret key is missing.
     #[error("keystone_memcached_secret_key: {0}")]
     Secret(#[from] SealError),
@@ -47,7 +47,7 @@ pub enum SetupError {
     Server(#[from] ServerAddressError),
 }
 
-impl SetupError {
+impl SecondLevelError {
     /// The directive that it is about.
     pub fn directive(&self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl SetupError {
 
 /// The second level in a worker.
 pub(super) struct SecondLevel {
-    setup: &'static Setup,
+    conf: &'static SecondLevelConf,
     memcached: Memcached,
     scope: Vec<u8>,
     log: NonNull<ngx_log_t>,
@@ -67,15 +67,15 @@ pub(super) struct SecondLevel {
 
 impl SecondLevel {
     pub(super) fn new(
-        setup: &'static Setup,
+        conf: &'static SecondLevelConf,
         settings: &ServiceSettings,
         keeps_catalog: bool,
         counters: ServiceCounters,
         log: NonNull<ngx_log_t>,
     ) -> Self {
         Self {
-            setup,
-            memcached: Memcached::new(&setup.servers, counters, log),
+            conf,
+            memcached: Memcached::new(&conf.servers, counters, log),
             scope: scope(settings, keeps_catalog),
             log,
         }
@@ -85,7 +85,7 @@ impl SecondLevel {
     /// `max_age` ago. It is authentic, it is about this token, and it has not expired; the token
     /// may have been revoked since `made_at`.
     pub(super) async fn get(&self, token: &[u8], max_age: Duration) -> Option<Content> {
-        let entry = self.setup.seal.entry(&self.scope, token);
+        let entry = self.conf.seal.entry(&self.scope, token);
         let entry = entry.inspect_err(|reason| self.complain("named", reason)).ok()?;
         // On the heap, as an exchange over HTTP is (`Endpoints::send`).
         let value = Box::pin(self.memcached.get(entry.name())).await?;
@@ -102,7 +102,7 @@ impl SecondLevel {
         let left = until.saturating_sub(now_sec()).clamp(0, u32::MAX.into());
         let Some(ttl) = u32::try_from(left).ok().and_then(NonZeroU32::new) else { return };
         let sealed = self
-            .setup
+            .conf
             .seal
             .entry(&self.scope, token)
             .and_then(|entry| entry.seal(content).map(|value| (entry, value)));

@@ -12,7 +12,7 @@ use super::fetch::RefreshError;
 use super::names::{digest, PublishedList, TableBuilder};
 use super::pace::{at_once, Pace};
 use super::revocation_list::ListError;
-use super::second_level::{Setup, SetupError};
+use super::second_level::{SecondLevelConf, SecondLevelError};
 use super::snapshot::{List, Snapshot};
 use crate::net::{
     now_msec, now_sec, Endpoint, EndpointError, Proxy, Resolver, TlsContext, TlsError,
@@ -33,7 +33,7 @@ pub struct Service {
     pub(super) endpoints: Vec<Endpoint>,
     /// For `https` endpoints.
     pub(super) tls: Option<TlsContext>,
-    pub(super) memcached: Option<Setup>,
+    pub(super) memcached: Option<SecondLevelConf>,
 }
 
 impl Service {
@@ -62,8 +62,11 @@ impl Service {
         let known = known.iter().filter_map(|known| known.tls.as_ref());
         let tls = (https || has_files).then(|| TlsContext::new(&settings.tls, https, known));
         let tls = tls.transpose().map_err(|error| ServiceError::tls(error, &settings.tls))?;
-        let memcached =
-            settings.memcached.as_ref().map(|memcached| Setup::new(cf, memcached)).transpose()?;
+        let memcached = settings
+            .memcached
+            .as_ref()
+            .map(|memcached| SecondLevelConf::new(cf, memcached))
+            .transpose()?;
         let (id, position) = (id(&settings), Position::default());
         Ok(Self { id, settings, position, resolver, endpoints, tls, memcached })
     }
@@ -82,7 +85,7 @@ pub enum ServiceError {
     Endpoint(#[from] EndpointError),
     /// memcached cannot be used.
     #[error(transparent)]
-    Memcached(#[from] SetupError),
+    Memcached(#[from] SecondLevelError),
     /// The proxy's URI is invalid.
     #[error(transparent)]
     Proxy(EndpointError),

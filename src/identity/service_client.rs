@@ -65,7 +65,7 @@ impl ServiceClient {
         let memcached = service
             .memcached
             .as_ref()
-            .map(|setup| SecondLevel::new(setup, &service.settings, keeps_catalog, counters, log));
+            .map(|conf| SecondLevel::new(conf, &service.settings, keeps_catalog, counters, log));
         Some(Self {
             service,
             zone,

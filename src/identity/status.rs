@@ -1,4 +1,4 @@
-//! What an operator may want to know of an identity service: `keystone_status`.
+//! The state of an identity service, as `keystone_status` shows it.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use super::snapshot::Revocations;
 use crate::net::{now_msec, now_sec};
 
 impl ServiceClient {
-    /// How the service does, under this name.
-    pub fn tell(&self, name: String) -> Service {
+    /// The state and the counters of the service, which is called `name`.
+    pub fn status(&self, name: String) -> Service {
         let settings = &self.service.settings;
         let mut report = Service { service: name, ..Service::default() };
-        // What a worker that has outlived two configurations finds is another service's.
+        // A worker that has outlived two configurations finds the state of another service.
         if !self.is_current() {
             return report;
         }
@@ -34,22 +34,22 @@ impl ServiceClient {
         report.pending = self.zone.pending(&self.state);
         let [max_pending, max_pending_per_address] = self.state.limited();
         report.limited = Limited { max_pending, max_pending_per_address };
-        report.service_token = self.report_service_token();
-        report.revocation_events = self.report_events_known();
-        self.report_material(&mut report);
+        report.service_token = self.service_token_status();
+        report.revocation_events = self.events_status();
+        self.add_material(&mut report);
         report
     }
 
-    fn report_service_token(&self) -> Option<ServiceToken> {
+    fn service_token_status(&self) -> Option<ServiceToken> {
         let tokens = SharedToken { zone: self.zone, state: self.state, service: self.service.id };
-        // One that is configured has no end that is known.
-        let is_had = !matches!(self.service.settings.credentials, Credentials::Token(_));
-        let token = tokens.load().filter(|_| is_had)?;
+        // It is not known when a configured token ends.
+        let is_obtained = !matches!(self.service.settings.credentials, Credentials::Token(_));
+        let token = tokens.load().filter(|_| is_obtained)?;
         let seconds_left = token.expires_at.saturating_sub(now_sec());
         Some(ServiceToken { expires_at: token.expires_at, seconds_left })
     }
 
-    fn report_material(&self, report: &mut Service) {
+    fn add_material(&self, report: &mut Service) {
         let settings = &self.service.settings;
         let material = self.material();
         let (state, entries) = match &material.revocations {
@@ -81,7 +81,7 @@ impl ServiceClient {
             certificates.map(|it| SigningCertificate::new(&it, now)).collect();
     }
 
-    fn report_events_known(&self) -> Option<Events> {
+    fn events_status(&self) -> Option<Events> {
         let interval = self.service.settings.revocation_events?;
         let known = self.known_events();
         let entries = match &known.events {

@@ -1,4 +1,4 @@
-//! What a 401 announces: how a client gets in.
+//! The challenges of a 401, in `WWW-Authenticate`.
 //!
 //! OpenStack's clients look for `Keystone uri="..."`, which every location announces. One that takes
 //! Bearer tokens announces the scheme of RFC 6750 as well, in a second header: clients of either

@@ -1,4 +1,4 @@
-//! The address of a client, by which its share of what is scarce is counted.
+//! The address of a client, for `keystone_max_pending_per_address`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

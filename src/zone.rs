@@ -216,8 +216,9 @@ pub fn own_process() -> u32 {
 }
 
 /// The words of the cache in a zone of `size` bytes. The rest is for the counters, the claims and the
-/// states of identity services: for twice as many services as now, since a reload with changed settings needs a
-/// second state while the first is in use, but for no more than fit into two fifths of the zone.
+/// states of identity services: for twice as many services as now, since a reload with changed
+/// settings needs a second state while the first is in use, but for no more than fit into two fifths
+/// of the zone.
 fn cache_words(size: usize, services: usize) -> usize {
     let of_pages = |words: usize| (words * WORD).next_multiple_of(PAGE);
     let state = of_pages(ServiceState::words(size));

@@ -1,4 +1,4 @@
-//! What was found: the same for eyes and for programs.
+//! The report of a run, for people and as JSON for programs.
 
 use std::fmt::{self, Write as _};
 
@@ -150,7 +150,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The same for programs and for eyes.
+    /// The members for programs, and the text for people.
     pub fn new(members: &impl Serialize, human: String) -> Self {
         Self { members: serde_json::to_value(members).unwrap_or_default(), human }
     }
@@ -191,7 +191,7 @@ impl Report {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
-    /// The report for eyes, with colours if the terminal has them.
+    /// The report for people, with colours if the terminal has them.
     pub fn human(&self, color: bool) -> String {
         let mut page = Page { text: String::new(), color };
         if let Some(facts) = &self.token {
@@ -212,7 +212,7 @@ impl Report {
     }
 }
 
-/// A report for eyes that is being written.
+/// A report for people that is being written.
 struct Page {
     text: String,
     color: bool,

@@ -1,11 +1,10 @@
 //! A second level of the cache, in memcached, that a fleet of gateways shares: all of it but the
 //! sockets.
 //!
-//! memcached trusts every client. So an entry counts only as far as it proves
-//! itself: [`seal`] names an entry without telling anything of its token, and opens one only if it
-//! is whole, was made for this very token with the same secret, and is fresh enough. [`protocol`]
-//! reads a server's answers without trusting them, [`ring`] chooses the server, [`server`] is its
-//! address as it is configured.
+//! memcached trusts every client, so an entry of it is not trusted: [`seal`] gives entries names that
+//! tell nothing of their tokens, and opens an entry only if it is whole, was made for this very token
+//! with the same secret, and is fresh enough. [`protocol`] reads a server's answers without trusting
+//! them, [`ring`] chooses the server, [`server`] is its address as it is configured.
 
 pub mod protocol;
 pub mod ring;

@@ -3,8 +3,8 @@
 //! Keystone names a revoked token by the hash of its text, and since 2015 by its audit id too. The
 //! text is what the client happens to send, so the list is searched for the hash of every text that
 //! the same signed content can have had: as PKI and as PKIZ, with NULL and with absent digest
-//! parameters. That is dear, and needless where the audit id decides: it is done only if the list
-//! has an entry without one, or the token has none.
+//! parameters. That is expensive, and unnecessary where the audit id decides: it is done
+//! only if the list has an entry without an audit id, or the token has none.
 
 mod message;
 mod names;

@@ -2,8 +2,8 @@ use crate::atomic::{AtomicU64, Ordering};
 
 use crate::LINE;
 
-/// Numbers that only grow, for all processes together. Nothing is read off their order: every
-/// access is relaxed, and a process that dies between two additions has made the first.
+/// Numbers that only grow, for all processes together. Every access is relaxed: the counters say
+/// nothing about the order of events. A process that dies between two additions has made the first.
 #[derive(Clone, Copy)]
 pub struct Counters<'z>(&'z [AtomicU64]);
 
@@ -90,9 +90,9 @@ impl<'z> Rows<'z> {
         (0..this.len()).map(move |index| this.row(index))
     }
 
-    /// A row for the process `me`, which gives back those of dead ones first, and its own, which is
-    /// that of a dead one of the same number. `freed` hears of each of them. The caller holds the
-    /// zone's mutex.
+    /// Takes a row for the process `me`. Rows of dead processes are freed first, and so is a row that
+    /// has the number `me` already: a dead process had the same number. `freed` is called with the
+    /// index of each of them. The caller holds the zone's mutex.
     pub fn take(
         &self,
         me: u32,

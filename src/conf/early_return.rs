@@ -2,8 +2,8 @@
 //!
 //! `return` runs in the rewrite phase, and tokens are judged in the access phase. An operator who
 //! writes both in a location may believe that what it returns is protected. nginx has compiled the
-//! directives of ngx_http_rewrite_module to code, in which the functions of its script engine tell
-//! what is what.
+//! directives of ngx_http_rewrite_module to structures, one behind the other. Each begins with the
+//! address of its function of the script engine, by which it is recognised here.
 
 use nginx_sys::{
     ngx_array_t, ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,

@@ -1,9 +1,10 @@
-//! Limits that count by who asks, where that is not known yet.
+//! Limits whose key is the identity of the user, in locations where it is not known yet.
 //!
-//! `limit_req` and `limit_conn` look at their key in the preaccess phase, and count nothing where it
-//! is empty. Without `keystone_early`, a key of the module's variables is, and the limit does nothing
-//! without a word. nginx shows the key to nobody: it is in the data of the zone, behind pointers that
-//! are the same in every version that was looked at, and in no other version is it read.
+//! `limit_req` and `limit_conn` evaluate their key in the preaccess phase, and count nothing if it is
+//! empty. Without `keystone_early`, a key that is made of the module's variables is empty then: the
+//! limit has no effect, and nginx logs nothing. No function of nginx gives the key. It is in the data
+//! of the limit's zone, at an offset that is the same in all versions of nginx that were examined.
+//! With any other version, the key is not read.
 
 use std::ffi::CStr;
 
@@ -15,7 +16,7 @@ use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
 
 use super::module_index;
 
-/// A limit that never limits.
+/// A limit that has no effect.
 #[derive(Debug)]
 pub struct IdleLimit {
     /// `limit_req` or `limit_conn`.

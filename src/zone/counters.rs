@@ -1,10 +1,10 @@
 //! The counters of the zone.
 //!
-//! Each worker has a row of its own for what counts with every request, also one that the cache
-//! answers: counting there takes no cache line from another worker. What counts once for a token
-//! that is validated, or for an exchange with another server, is rare next to what it stands for,
-//! and has one place for all workers. How many rows there are goes by the size of the zone: who
-//! has many workers has no small one.
+//! Each worker has a row of its own for the counters that change with every request, also with one
+//! that the cache answers: counting there takes no cache line from another worker. All workers share
+//! the counters of validations and of exchanges with other servers, which change rarely compared
+//! with the work that they count. The number of rows depends on the size of the zone: a gateway with
+//! many workers has a large one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

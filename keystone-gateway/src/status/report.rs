@@ -126,7 +126,7 @@ pub struct Limited {
 pub struct Exchange {
     /// The URI of the endpoint.
     pub endpoint: String,
-    /// The kind of request, such as `validation`.
+    /// The kind of request: a word of [`Kind::as_str`], such as `token`.
     pub request: &'static str,
     /// The status of the answer, or what there was instead.
     pub status: &'static str,
@@ -139,7 +139,7 @@ pub struct Exchange {
 pub struct Durations {
     /// The URI of the endpoint.
     pub endpoint: String,
-    /// The kind of request, such as `validation`.
+    /// The kind of request: a word of [`Kind::as_str`], such as `token`.
     pub request: &'static str,
     /// Since the zone was created.
     pub count: u64,

@@ -177,10 +177,10 @@ pub struct NewHeaders<'v> {
 }
 
 impl<'v> NewHeaders<'v> {
-    /// One more.
+    /// One more. There is room for each header that the module may set, once.
     pub fn push(&mut self, name: &'static HeaderName, value: &'v [u8]) {
-        // There is room for all of them.
-        let _ = self.others.try_push(element(name, value));
+        let pushed = self.others.try_push(element(name, value));
+        debug_assert!(pushed.is_ok());
     }
 
     /// Some more.

@@ -138,7 +138,8 @@ impl TokenCache<'_> {
         hit(CacheLookup::ZoneHit, TokenState::Valid(identity))
     }
 
-    /// What names tokens: of which service, with or without their catalog, and from where.
+    /// What names the entries of tokens besides the token: of which service, with or without their
+    /// catalog, and from which source.
     fn name(&self, source: Source) -> u64 {
         let source = match source {
             Source::Offline => 0,

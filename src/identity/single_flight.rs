@@ -22,7 +22,7 @@ type Calls<K, T, E> = BTreeMap<K, Rc<Call<T, E>>>;
 
 /// Work that ended without an outcome: by a panic, or with the worker.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("it was given up")]
+#[error("the request was given up")]
 pub(super) struct Abandoned;
 
 impl<K, T, E> Default for SingleFlight<K, T, E> {

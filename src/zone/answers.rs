@@ -30,10 +30,13 @@ impl Identity {
     /// Takes the bytes for an identity if they are a record.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let record = OwnedRecord::new(bytes).ok()?;
-        let view = record.view();
+        let mut shared = Rc::new(Shared { record, headers: ArrayVec::new() });
+        // Of the record where it stays.
+        let view = shared.record.view();
         let headers = user_headers(&view).map(|(name, value)| element(name, value.as_bytes()));
         let headers = headers.collect();
-        Some(Self(Rc::new(Shared { record, headers })))
+        Rc::get_mut(&mut shared)?.headers = headers;
+        Some(Self(shared))
     }
 
     /// The bytes of the record.

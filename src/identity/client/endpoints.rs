@@ -131,6 +131,7 @@ impl Endpoints {
         build: &BuildRequest<'_>,
         token: Option<&Secret>,
     ) -> Result<Answer, ClientError> {
+        // Not zero: without a URI there is no service.
         let count = self.endpoints.len();
         let first = self.current.get();
         // Every endpoint is tried, even if some are down.
@@ -146,7 +147,7 @@ impl Endpoints {
                 }
                 continue;
             }
-            if n >= count && n % count == 0 || count == 1 && n > 0 {
+            if n > 0 && n % count == 0 {
                 Timer::new(pause(n / count)).await;
             }
 
@@ -373,7 +374,7 @@ impl Endpoints {
     fn held(&self, at: usize) -> ClientError {
         ClientError::Unavailable {
             uri: self.uri(at),
-            reason: "has asked for a pause".to_owned(),
+            reason: "it has asked for a pause".to_owned(),
             status: Some(429),
         }
     }

@@ -19,7 +19,7 @@ use nginx_sys::{
 use crate::challenge;
 use crate::conf::server::ServerConf;
 use crate::context::Context;
-use crate::net::catch_panic;
+use crate::panic::catch_panic;
 use crate::request::{static_string, Request};
 use crate::request_id;
 
@@ -93,7 +93,7 @@ static NEXT_HEADER: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 static NEXT_BODY: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    catch_panic(|| {
+    catch_panic((), || {
         // SAFETY: nginx passes a request that is alive.
         if let Some(request) = unsafe { Request::new(r) } {
             prepare_header(&request);
@@ -110,12 +110,9 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
-    let mut out = chain;
-    catch_panic(|| {
+    let out = catch_panic(chain, || {
         // SAFETY: nginx passes a request that is alive, and its own chain.
-        if let Some(request) = unsafe { Request::new(r) } {
-            out = replace_body(&request, chain);
-        }
+        unsafe { Request::new(r) }.map_or(chain, |request| replace_body(&request, chain))
     });
     let next = NEXT_BODY.load(Ordering::Relaxed);
     // SAFETY: `install_filters` has stored a function of this type, or null.

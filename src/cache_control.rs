@@ -21,7 +21,7 @@ use crate::access;
 use crate::conf::location::LocationConf;
 use crate::context::Context;
 use crate::headers_in::{AUTH_TOKEN, SERVICE_TOKEN};
-use crate::net::catch_panic;
+use crate::panic::catch_panic;
 use crate::request::{static_string, Request};
 use crate::tokens::headers_of;
 
@@ -39,10 +39,9 @@ pub fn install_filter() {
 static NEXT: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    let mut done = None;
-    catch_panic(|| {
+    let done = catch_panic(None, || {
         // SAFETY: nginx passes a request that is alive.
-        done = unsafe { Request::new(r) }.and_then(|request| add_headers(&request));
+        unsafe { Request::new(r) }.and_then(|request| add_headers(&request))
     });
     let next = NEXT.load(Ordering::Relaxed);
     // SAFETY: `install_filter` has stored a function of this type, or null.

@@ -28,7 +28,7 @@ use nginx_sys::{
 use crate::conf::directive::pool_string;
 use crate::conf::upstream_caches::VARIABLE;
 use crate::context::Context;
-use crate::net::catch_panic;
+use crate::panic::catch_panic;
 use crate::request::Request;
 
 /// Adds the variable; `None` where nginx refuses it.
@@ -48,10 +48,9 @@ unsafe extern "C" fn evaluate(
     v: *mut ngx_variable_value_t,
     _data: usize,
 ) -> ngx_int_t {
-    let mut done = None;
-    catch_panic(|| {
+    let done = catch_panic(None, || {
         // SAFETY: nginx passes a request that is alive.
-        done = unsafe { Request::new(r) }.and_then(|request| add_digests(&request));
+        unsafe { Request::new(r) }.and_then(|request| add_digests(&request))
     });
     let text = if done.is_some() { "" } else { "1" };
     // SAFETY: nginx passes a value to be filled, and a request that is alive.
@@ -95,14 +94,11 @@ fn add_digests(request: &Request) -> Option<()> {
 
 /// Makes the request for the upstream without the digests.
 unsafe extern "C" fn create_request(r: *mut ngx_http_request_t) -> ngx_int_t {
-    let mut code = NGX_ERROR as ngx_int_t;
-    catch_panic(|| {
+    let code = catch_panic(None, || {
         // SAFETY: nginx passes a request that is alive.
-        if let Some(request) = unsafe { Request::new(r) } {
-            code = create_without_digests(&request).unwrap_or(code);
-        }
+        unsafe { Request::new(r) }.and_then(|request| create_without_digests(&request))
     });
-    code
+    code.unwrap_or(NGX_ERROR as ngx_int_t)
 }
 
 fn create_without_digests(request: &Request) -> Option<ngx_int_t> {

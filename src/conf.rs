@@ -14,13 +14,11 @@ pub mod upstream_caches;
 mod zone;
 
 use std::ffi::CStr;
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
 
 use keystone_conf::Position;
 use nginx_sys::{ngx_conf_t, ngx_core_conf_t, ngx_cycle_t, ngx_module_t, NGX_HTTP_MODULE};
 use ngx::core::{CoreModuleMainConf, NgxCoreModule};
-use ngx::log::ngx_cycle_log;
 
 use self::error::SetupError;
 use self::server::ServerConf;
@@ -118,17 +116,6 @@ impl MainConf {
         self.services.push(Box::new(service));
         Ok(self.services.len() - 1)
     }
-}
-
-/// Runs what nginx calls while it reads a configuration. A panic gives `refused`, by which nginx
-/// refuses the configuration: otherwise it would end the process, which may be a master that reloads,
-/// and leave its workers without one.
-pub fn refuse_on_panic<T>(refused: T, body: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        let log = ngx_cycle_log();
-        log_at!(NGX_LOG_EMERG, log, "keystone: panic while the configuration is read");
-        refused
-    })
 }
 
 /// The index of a module's configurations; `None` where nginx was built without it.

@@ -28,7 +28,7 @@ use self::taken::TakenTokens;
 use self::variant::Variant;
 use crate::conf::location::LocationConf;
 use crate::log::AsLog;
-use crate::net::catch_panic;
+use crate::panic::catch_panic;
 use crate::request::{PhaseHandler, Request};
 use crate::tokens::removal::Removed;
 use crate::tokens::{take_alike, Duplicate, Tokens};
@@ -340,7 +340,7 @@ impl Drop for Context {
 }
 
 unsafe extern "C" fn resume(event: *mut ngx_event_t) {
-    catch_panic(|| {
+    catch_panic((), || {
         // SAFETY: the event lies in the context that its data points to; were that gone, the event
         // would not be in the queue any more.
         let (request, handler) = unsafe {
@@ -359,7 +359,7 @@ unsafe extern "C" fn resume(event: *mut ngx_event_t) {
 static DESTROY: unsafe extern "C" fn(*mut c_void) = destroy;
 
 unsafe extern "C" fn destroy(data: *mut c_void) {
-    catch_panic(|| {
+    catch_panic((), || {
         // SAFETY: nginx runs this once, when the pool goes, with what `create` has written.
         unsafe { data.cast::<Context>().drop_in_place() };
     });

@@ -54,7 +54,7 @@ pub fn check(request: &Request, location: &LocationConf) -> Result<(), Elsewhere
 /// authorised by what is in their paths, and containers deleted only if they are empty.
 fn deletes_tree(request: &Request, location: &LocationConf) -> bool {
     let is_swift = location.swift().is_some() || location.swift.deletes_containers();
-    request.method() == "DELETE" && request.path().ends_with(b"/") && !is_swift
+    request.is_delete() && request.path().ends_with(b"/") && !is_swift
 }
 
 fn is_destination(name: &[u8]) -> bool {

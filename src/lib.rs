@@ -24,6 +24,7 @@ mod headers_in;
 mod identity;
 mod memcached;
 mod net;
+mod panic;
 mod random;
 mod request;
 mod request_id;
@@ -39,7 +40,6 @@ mod worker;
 mod worker_cache;
 mod zone;
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 
 use nginx_sys::{
@@ -55,6 +55,7 @@ use ngx::http::{
     HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
 };
 
+use crate::panic::{catch_panic, catch_panic_of};
 use crate::request::{PhaseHandler, Request};
 
 struct HttpKeystoneModule;
@@ -123,7 +124,7 @@ static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
 unsafe extern "C" fn install_cache_control(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx passes its own `cf`. The servers' configurations have been merged.
     let cf = unsafe { &*cf };
-    conf::refuse_on_panic(ERROR, || {
+    catch_panic(ERROR, || {
         if HttpKeystoneModule::main_conf(cf).is_some_and(conf::MainConf::is_used) {
             cache_control::install_filter();
         }
@@ -168,13 +169,13 @@ impl HttpModule for HttpKeystoneModule {
     unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx passes its own `cf`.
         let cf = unsafe { &mut *cf };
-        conf::refuse_on_panic(ERROR, || code(add_variables(cf)))
+        catch_panic(ERROR, || code(add_variables(cf)))
     }
 
     unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx passes its own `cf`.
         let cf = unsafe { &mut *cf };
-        conf::refuse_on_panic(ERROR, || finish(cf))
+        catch_panic(ERROR, || finish(cf))
     }
 }
 
@@ -283,10 +284,8 @@ unsafe extern "C" fn show_status(r: *mut ngx_http_request_t) -> ngx_int_t {
 unsafe fn handle(r: *mut ngx_http_request_t, handler: fn(&Request) -> isize) -> ngx_int_t {
     // SAFETY: by this function's contract.
     let Some(request) = (unsafe { Request::new(r) }) else { return ERROR };
-    catch_unwind(AssertUnwindSafe(|| handler(&request))).unwrap_or_else(|_| {
-        error!(request, "keystone: panic in a phase handler");
-        NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t
-    })
+    let error = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    catch_panic_of(&request, error, || handler(&request))
 }
 
 /// The configuration has been read, and no process serves it yet.
@@ -311,8 +310,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         // The processes that look after a disk cache come by here too.
         return OK;
     }
-    let started = catch_unwind(AssertUnwindSafe(|| worker::Worker::start(main)));
-    match started.unwrap_or(Err(worker::StartError::Panic)) {
+    match catch_panic(Err(worker::StartError::Panic), || worker::Worker::start(main)) {
         Ok(()) => OK,
         Err(reason) => {
             error!(ngx::log::ngx_cycle_log(), "keystone: the worker cannot start: {reason}");
@@ -322,7 +320,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
-    net::catch_panic(|| {
+    catch_panic((), || {
         worker::Worker::stop();
         net::drop_woken();
     });

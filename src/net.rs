@@ -13,6 +13,8 @@
 //!   an idle connection has no task, only an nginx event that closes it when the peer does.
 //! - No panic crosses into C: event handlers run inside [`catch_panic`], and tasks are started with
 //!   [`spawn`].
+//!
+//! [`catch_panic`]: crate::panic::catch_panic
 
 mod connection;
 mod driver;
@@ -20,7 +22,6 @@ mod endpoint;
 mod error;
 mod event;
 mod http;
-mod panic;
 mod peer;
 mod pool;
 mod proxy;
@@ -33,7 +34,6 @@ pub use self::connection::{PeerConnection, Timeouts};
 pub use self::endpoint::{look_up, Endpoint, EndpointError, LookupError, Proxy, Resolver};
 pub use self::error::{ExchangeError, NetError, Phase};
 pub use self::http::{HttpClient, HttpSettings, Response};
-pub use self::panic::catch_panic;
 pub use self::peer::{Peer, PeerAddr};
 pub use self::pool::Pool;
 pub use self::task::{drop_woken, next_round, spawn};

@@ -22,8 +22,8 @@ use nginx_sys::{
     ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_discard_request_body,
     ngx_http_get_variable, ngx_http_map_uri_to_path, ngx_http_output_filter, ngx_http_request_t,
     ngx_http_send_header, ngx_list_part_t, ngx_list_push, ngx_list_t, ngx_log_t, ngx_palloc,
-    ngx_str_t, ngx_table_elt_t, NGX_ERROR, NGX_HTTP_COPY, NGX_HTTP_INTERNAL_SERVER_ERROR,
-    NGX_HTTP_MOVE, NGX_HTTP_OK, NGX_HTTP_SATISFY_ANY, NGX_OK,
+    ngx_str_t, ngx_table_elt_t, NGX_ERROR, NGX_HTTP_COPY, NGX_HTTP_DELETE,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MOVE, NGX_HTTP_OK, NGX_HTTP_SATISFY_ANY, NGX_OK,
 };
 use ngx::core::Pool;
 use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
@@ -118,6 +118,11 @@ impl Request {
     /// Whether the method is `COPY` or `MOVE`.
     pub fn is_copy_or_move(&self) -> bool {
         self.get().method & (NGX_HTTP_COPY | NGX_HTTP_MOVE) as usize != 0
+    }
+
+    /// Whether the method is `DELETE`.
+    pub fn is_delete(&self) -> bool {
+        self.get().method == NGX_HTTP_DELETE as usize
     }
 
     /// The path, decoded and normalised, as rewrites and redirects have left it.

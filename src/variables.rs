@@ -17,7 +17,7 @@ use nginx_sys::{
 
 use crate::conf::directive::pool_string;
 use crate::context::{Context, RequestToken};
-use crate::net::catch_panic;
+use crate::panic::catch_panic;
 use crate::request::{static_string, Request};
 use crate::string::bytes;
 use crate::swift;
@@ -141,7 +141,7 @@ unsafe fn fill(
     v: *mut ngx_variable_value_t,
     variable: Option<&(&str, Variable)>,
 ) -> ngx_int_t {
-    catch_panic(|| {
+    catch_panic((), || {
         // SAFETY: nginx passes a request that is alive.
         let request = unsafe { Request::new(r) };
         let text = request

@@ -14,7 +14,8 @@ use ngx::core::NGX_CONF_ERROR;
 use super::directive::{self, Value};
 use super::location::LocationConf;
 use super::server::ServerConf;
-use super::{refuse_on_panic, MainConf};
+use super::MainConf;
+use crate::panic::catch_panic;
 
 /// All directives under each of their names, and nginx's end of the list.
 pub static mut COMMANDS: [ngx_command_t; COUNT + 1] = commands();
@@ -102,5 +103,5 @@ unsafe extern "C" fn set(
             set(line, conf)
         }
     };
-    refuse_on_panic(NGX_CONF_ERROR, || directive::read(cf, set))
+    catch_panic(NGX_CONF_ERROR, || directive::read(cf, set))
 }

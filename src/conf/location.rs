@@ -13,9 +13,9 @@ use super::directive::{self, Value};
 use super::early_return::location_that_returns;
 use super::error::{LocationError, SetupError};
 use super::limits::{idle_limits, IdleLimit};
-use super::refuse_on_panic;
 use crate::challenge::Challenges;
 use crate::net::Resolver;
+use crate::panic::catch_panic;
 use crate::HttpKeystoneModule;
 
 pub use keystone_conf::{Auth, CLIENT_CERTIFICATE};
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn merge_location(
         unsafe { (&*outer.cast::<LocationConf>(), &mut *conf.cast::<LocationConf>()) };
     // SAFETY: nginx hands over its own `cf`.
     let cf = unsafe { &mut *cf };
-    refuse_on_panic(NGX_CONF_ERROR, || {
+    catch_panic(NGX_CONF_ERROR, || {
         let has_swift_settings = conf.swift.has_settings();
         conf.inherit(outer);
         match finish(cf, conf, has_swift_settings) {

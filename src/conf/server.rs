@@ -6,8 +6,8 @@ use std::ops::Deref;
 use nginx_sys::ngx_conf_t;
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
-use super::refuse_on_panic;
 use crate::challenge::Challenges;
+use crate::panic::catch_panic;
 
 /// The configuration of a server.
 #[derive(Default)]
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn merge_server(
 ) -> *mut c_char {
     // SAFETY: both were made by the module's create function, and are two.
     let (outer, conf) = unsafe { (&*outer.cast::<ServerConf>(), &mut *conf.cast::<ServerConf>()) };
-    refuse_on_panic(NGX_CONF_ERROR, || {
+    catch_panic(NGX_CONF_ERROR, || {
         conf.directives.inherit(&outer.directives);
         NGX_CONF_OK
     })

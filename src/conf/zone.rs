@@ -9,7 +9,8 @@ use ngx::http::HttpModule;
 
 use super::directive::pool_string;
 use super::error::SetupError;
-use super::{refuse_on_panic, MainConf};
+use super::MainConf;
+use crate::panic::catch_panic;
 use crate::zone::{ServiceState, Zone};
 use crate::HttpKeystoneModule;
 
@@ -57,7 +58,7 @@ unsafe extern "C" fn initialize(shm_zone: *mut ngx_shm_zone_t, old: *mut c_void)
     // SAFETY: null, or the data of the zone in the configuration before, which is still alive.
     let old = unsafe { old.cast::<MainConf>().as_ref() };
     // SAFETY: as above.
-    refuse_on_panic(NGX_ERROR as ngx_int_t, || unsafe { start(shm_zone, main, old) })
+    catch_panic(NGX_ERROR as ngx_int_t, || unsafe { start(shm_zone, main, old) })
 }
 
 /// Lays the zone out and starts every identity service in it. `old` is the configuration before.

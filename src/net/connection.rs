@@ -28,9 +28,9 @@ use ngx::core::Status;
 use socket2::{SockAddr, SockRef};
 
 use super::error::{NetError, Phase};
-use super::panic::catch_panic;
 use super::peer::{Peer, PeerAddr};
 use super::timer::to_msec;
+use crate::panic::catch_panic;
 
 mod log;
 mod plain;
@@ -485,5 +485,5 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
     // a connection whose own `data` is an Inner in an Rc, live as long as the connection is open
     // and nobody drops it: what the handler does runs no task.
     let inner = unsafe { &*(*(*event).data.cast::<ngx_connection_t>()).data.cast::<Inner>() };
-    catch_panic(|| inner.on_event());
+    catch_panic((), || inner.on_event());
 }

@@ -10,7 +10,7 @@ use nginx_sys::{
 };
 use ngx::log::ngx_cycle_log;
 
-use super::panic::catch_panic;
+use crate::panic::catch_panic;
 
 /// An event that nginx handles when its timer expires, or with the events that are posted.
 pub(super) struct OwnEvent {
@@ -155,7 +155,7 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
             Action::Wake(waker) => Action::Wake(waker.take()),
         }
     };
-    catch_panic(|| match action {
+    catch_panic((), || match action {
         Action::Call(function) => function(),
         Action::Wake(waker) => waker.into_iter().for_each(Waker::wake),
     });

@@ -19,7 +19,7 @@ use std::task::Poll;
 use async_task::{Runnable, ScheduleInfo, Task, WithInfo};
 
 use super::event::{Action, OwnEvent};
-use super::panic::catch_panic;
+use crate::panic::catch_panic;
 
 /// Starts `future` on nginx's event loop; dropping the returned task cancels it.
 ///
@@ -59,7 +59,7 @@ pub fn drop_woken() {
             return;
         }
         // Each may wake others.
-        woken.into_iter().for_each(|runnable| catch_panic(|| drop(runnable)));
+        woken.into_iter().for_each(|runnable| catch_panic((), || drop(runnable)));
     }
 }
 
@@ -111,7 +111,7 @@ fn run_woken() {
 }
 
 fn run(runnable: Runnable) {
-    catch_panic(|| {
+    catch_panic((), || {
         runnable.run();
     });
 }

@@ -21,7 +21,7 @@ use crate::request::Request;
 /// Content phase: deletes the container that the request is for, if the location says so.
 pub fn delete(request: &Request) -> isize {
     let deletes = |it: &LocationConf| it.swift.deletes_containers() && it.auth() != Auth::Off;
-    if request.method() != "DELETE" || !request.location().is_some_and(deletes) {
+    if !request.is_delete() || !request.location().is_some_and(deletes) {
         return NGX_DECLINED as isize;
     }
     let Some(AccountPath { account: Some(_), container: Some(_), object: None, .. }) =

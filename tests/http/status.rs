@@ -16,6 +16,7 @@ use keystone_testbed::world::{stranger, Setup, World};
 mod counts;
 mod documents;
 mod prometheus;
+mod shortcuts;
 mod worker_cache;
 mod workers;
 

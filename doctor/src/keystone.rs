@@ -337,49 +337,20 @@ impl<'s> Endpoint<'s> {
 
     /// Gets a token for the module's own credentials.
     pub fn log_in(&self, version: ApiVersion) -> Result<ServiceToken, AskError> {
-        let login = match &self.settings.credentials {
-            Credentials::None => return Err(AskError::NoCredentials),
-            Credentials::Token(id) => return Ok(ServiceToken { id: id.clone(), expires_at: None }),
-            Credentials::ApplicationCredential { id, secret } => {
-                Login::ApplicationCredential { id, secret: secret.expose() }
-            }
-            Credentials::Password {
-                username,
-                password,
-                project_name,
-                user_domain_name,
-                project_domain_name,
-            } => Login::Password {
-                username,
-                password: password.expose(),
-                project_name: project_name.as_deref(),
-                user_domain_name,
-                project_domain_name,
-            },
-        };
+        let credentials = &self.settings.credentials;
+        if let Credentials::Token(id) = credentials {
+            return Ok(ServiceToken { id: id.clone(), expires_at: None });
+        }
+        let login = credentials.login().ok_or(AskError::NoCredentials)?;
         self.log_in_with(version, &login)
     }
 
     /// Whether the user and the password are right, whatever the user may do: a login without a
     /// project gets a token for them. `None` for other credentials.
     pub fn knows_password(&self, version: ApiVersion) -> Option<bool> {
-        let Credentials::Password {
-            username,
-            password,
-            project_name: Some(_),
-            user_domain_name,
-            project_domain_name,
-        } = &self.settings.credentials
-        else {
-            return None;
-        };
-        let login = Login::Password {
-            username,
-            password: password.expose(),
-            project_name: None,
-            user_domain_name,
-            project_domain_name,
-        };
+        let mut login = self.settings.credentials.login()?;
+        let Login::Password { project_name, .. } = &mut login else { return None };
+        project_name.take()?;
         match self.log_in_with(version, &login) {
             Ok(_) => Some(true),
             Err(AskError::Status(401)) => Some(false),

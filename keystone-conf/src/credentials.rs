@@ -1,5 +1,6 @@
 //! Who the module is to Keystone.
 
+use keystone_token::api::Login;
 use keystone_token::secret::Secret;
 
 use crate::error::SettingsError;
@@ -32,6 +33,32 @@ pub enum Credentials {
     },
     /// With a token that was given.
     Token(Secret),
+}
+
+impl Credentials {
+    /// What a token is obtained with; `None` where there is one already, or nothing to obtain it
+    /// with.
+    pub fn login(&self) -> Option<Login<'_>> {
+        match self {
+            Self::ApplicationCredential { id, secret } => {
+                Some(Login::ApplicationCredential { id, secret: secret.expose() })
+            }
+            Self::None | Self::Token(_) => None,
+            Self::Password {
+                username,
+                password,
+                project_name,
+                user_domain_name,
+                project_domain_name,
+            } => Some(Login::Password {
+                username,
+                password: password.expose(),
+                project_name: project_name.as_deref(),
+                user_domain_name,
+                project_domain_name,
+            }),
+        }
+    }
 }
 
 /// The directives that make credentials, of which there are three kinds. A level that sets a

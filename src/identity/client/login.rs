@@ -187,26 +187,8 @@ impl Login {
     }
 
     fn build(&self, base: &str, version: ApiVersion) -> Result<api::Request, ClientError> {
-        let login = match self.credentials {
-            Credentials::ApplicationCredential { id, secret } => {
-                api::Login::ApplicationCredential { id, secret: secret.expose() }
-            }
-            Credentials::Password {
-                username,
-                password,
-                project_name,
-                user_domain_name,
-                project_domain_name,
-            } => api::Login::Password {
-                username,
-                password: password.expose(),
-                project_name: project_name.as_deref(),
-                user_domain_name,
-                project_domain_name,
-            },
-            Credentials::None | Credentials::Token(_) => {
-                return Err(self.refused("no service credentials are configured".to_owned()))
-            }
+        let Some(login) = self.credentials.login() else {
+            return Err(self.refused("no service credentials are configured".to_owned()));
         };
         api::authenticate(base, version, &login).map_err(|err| self.refused(err.to_string()))
     }

@@ -152,7 +152,10 @@ impl<'a, V: Clone> Line<'a, V> {
     pub(crate) fn time_or_off(&mut self) -> Read<Option<Duration>> {
         match self.argument() {
             "off" => Ok(None),
-            _ => self.positive_time().map(Some),
+            argument => match self.time()? {
+                Duration::ZERO => Err(self.invalid(argument, ValueError::Word(POSITIVE_OR_OFF))),
+                time => Ok(Some(time)),
+            },
         }
     }
 
@@ -427,6 +430,8 @@ impl<'a, V: Clone> Line<'a, V> {
         value.ok_or_else(|| self.invalid(text, ValueError::Variables))
     }
 }
+
+const POSITIVE_OR_OFF: &str = "longer than 0, or \"off\"";
 
 const BIND_MODES: &str =
     "\"disabled\", \"permissive\", \"strict\", \"required\" or the name of a bind";

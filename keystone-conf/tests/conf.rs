@@ -314,6 +314,11 @@ fn what_a_directive_refuses_reads_as_nginx_says_it() {
              or an address, without a scheme, a port or a variable",
         ),
         (
+            "keystone_token_cache_time 0",
+            "invalid value \"0\" in \"keystone_token_cache_time\" directive, it must be longer than 0, \
+             or \"off\"",
+        ),
+        (
             "keystone_keepalive 99999999999999999999",
             "invalid value \"99999999999999999999\" in \"keystone_keepalive\" directive, it is too large",
         ),

@@ -13,6 +13,8 @@ use std::time::{Duration, SystemTime};
 
 use nginx_sys::NGX_HTTP_PROXY_TEMP_PATH;
 
+use crate::zone::own_process;
+
 /// auth_token's names of the files.
 pub const SIGNING_CERTIFICATE: &str = "signing_cert.pem";
 /// File name of the CA's certificates.
@@ -313,5 +315,5 @@ fn create_new(path: &Path) -> io::Result<File> {
 }
 
 fn temporary_name(name: &str) -> PathBuf {
-    PathBuf::from(format!(".{name}.{}", std::process::id()))
+    PathBuf::from(format!(".{name}.{}", own_process()))
 }

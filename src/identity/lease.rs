@@ -5,10 +5,10 @@ use std::time::Duration;
 use keystone_zone::{Lease, LeaseGuard};
 
 use crate::net::{exiting, now_msec, Timer};
-use crate::zone::is_alive;
+use crate::zone::{is_alive, own_process};
 
 /// The outcome of waiting for a lease.
-pub(super) enum Claim<T> {
+pub(super) enum Acquired<T> {
     /// The work is this worker's. Without the lease only in a worker that is to exit, where
     /// no other worker does it.
     Mine(Option<LeaseGuard<'static>>),
@@ -20,22 +20,22 @@ pub(super) enum Claim<T> {
 ///
 /// A worker that is to exit takes no lease: it may be gone before the work ends. Its own requests
 /// wait for what another worker does, and where none does it, as when nginx quits, for this one.
-pub(super) async fn claim<T>(
+pub(super) async fn acquire<T>(
     lease: Lease<'static>,
     mut outcome: impl FnMut() -> Option<T>,
-) -> Claim<T> {
+) -> Acquired<T> {
     let mut left = GRACE;
     loop {
         let guard = take(lease);
         // Checked while the lease is held: its last holder has published the outcome by then.
         if let Some(outcome) = outcome() {
-            return Claim::Done(outcome);
+            return Acquired::Done(outcome);
         }
         if guard.is_some() {
-            return Claim::Mine(guard);
+            return Acquired::Mine(guard);
         }
         left = match exiting() && is_free(lease) {
-            true if left.is_zero() => return Claim::Mine(None),
+            true if left.is_zero() => return Acquired::Mine(None),
             true => left.saturating_sub(POLL),
             false => GRACE,
         };
@@ -47,7 +47,7 @@ pub(super) async fn claim<T>(
 pub(super) fn take(lease: Lease<'static>) -> Option<LeaseGuard<'static>> {
     match exiting() {
         true => None,
-        false => lease.try_take(std::process::id(), now_msec(), LEASE, is_alive),
+        false => lease.try_take(own_process(), now_msec(), LEASE, is_alive),
     }
 }
 

@@ -12,7 +12,7 @@ use ngx::log::ngx_cycle_log;
 
 use super::clock::{millis, millis_since};
 use super::fetch::RefreshError;
-use super::lease::{claim, is_free, Claim};
+use super::lease::{acquire, is_free, Acquired};
 use super::pending::{RefreshCall, RefreshReason, RefreshTask, Unavailable};
 use super::service_client::ServiceClient;
 use super::snapshot::Revocations;
@@ -266,9 +266,9 @@ impl ServiceClient {
             // It may have asked too early.
             false => self.serves(RefreshReason::List, started).then_some(Ok(())),
         };
-        let _lease = match claim(self.state.lease(), outcome_of_another).await {
-            Claim::Done(outcome) => return outcome,
-            Claim::Mine(lease) => lease,
+        let _lease = match acquire(self.state.lease(), outcome_of_another).await {
+            Acquired::Done(outcome) => return outcome,
+            Acquired::Mine(lease) => lease,
         };
         let outcome = self.fetch_list().await;
         self.note_outcome(&outcome);
@@ -280,9 +280,9 @@ impl ServiceClient {
         if !self.is_current() {
             return Err(RefreshError::Retired);
         }
-        let _lease = match claim(self.state.rotation_lease(), || None).await {
-            Claim::Done(()) => return Ok(()),
-            Claim::Mine(lease) => lease,
+        let _lease = match acquire(self.state.rotation_lease(), || None).await {
+            Acquired::Done(()) => return Ok(()),
+            Acquired::Mine(lease) => lease,
         };
         // The worker that had the lease before may have fetched them.
         if !self.time_to_rotation().is_zero() {

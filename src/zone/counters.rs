@@ -14,7 +14,7 @@ use keystone_token::format::TokenFormat;
 use keystone_token::result::AuthResult;
 use keystone_zone::{Counters, Row, Rows};
 
-use super::{is_alive, ServiceState, Zone};
+use super::{is_alive, own_process, ServiceState, Zone};
 
 /// How many words the counters take in a zone of `zone_size` bytes: rows first, for they begin
 /// where the memory does, at a cache line, and then what workers share.
@@ -46,7 +46,7 @@ impl Zone {
     /// A row for this process. What a dead process had pending is reset.
     pub fn take_row(&self) -> Row<'static> {
         let freed = |index| self.services().for_each(|state| state.set_pending(index, 0));
-        self.locked(|| self.rows().take(std::process::id(), is_alive, freed))
+        self.locked(|| self.rows().take(own_process(), is_alive, freed))
     }
 
     /// The requests to a service that are pending in live processes.

@@ -12,7 +12,7 @@ use keystone_token::secret::Secret;
 use super::credentials::{ServiceToken, TokenStore};
 use super::endpoints::Endpoints;
 use super::error::ClientError;
-use crate::identity::lease::{claim, Claim};
+use crate::identity::lease::{acquire, Acquired};
 use crate::identity::single_flight::SingleFlight;
 use crate::net::{now_msec, now_sec};
 
@@ -110,9 +110,9 @@ impl Login {
         let _lease = match self.store.login_lease() {
             None => None,
             // The worker that had the lease before may have got a token, or a refusal.
-            Some(lease) => match claim(lease, || self.known()).await {
-                Claim::Done(token) => return Ok(token),
-                Claim::Mine(lease) => lease,
+            Some(lease) => match acquire(lease, || self.known()).await {
+                Acquired::Done(token) => return Ok(token),
+                Acquired::Mine(lease) => lease,
             },
         };
         if let Some(held) = self.hold() {

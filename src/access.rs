@@ -228,7 +228,7 @@ fn forbid_elsewhere(request: &Request, location: &'static LocationConf) -> Optio
         return None;
     }
     let elsewhere = destination::check(request, location).err()?;
-    info!(request, "keystone: forbidden: {elsewhere}");
+    info!(request, "keystone: forbidden: {elsewhere}, token: -, user: -");
     context.result.set(Some(AuthResult::Forbidden));
     Some(answer::forbidden(context))
 }

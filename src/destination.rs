@@ -15,6 +15,7 @@ use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleServerConf, NgxHtt
 
 use crate::conf::location::LocationConf;
 use crate::request::Request;
+use crate::swift::is_container_deleted;
 use crate::HttpKeystoneModule;
 
 /// A path that nginx itself would use, and that is not known to belong to the location.
@@ -29,11 +30,11 @@ pub enum Elsewhere {
 /// An error if nginx itself would use a path that is not known to belong to this location.
 pub fn check(request: &Request, location: &LocationConf) -> Result<(), Elsewhere> {
     let is_copy_or_move = request.is_copy_or_move();
-    if request.has_content_handler() || !is_copy_or_move && !deletes_tree(request, location) {
+    if !is_copy_or_move && !request.is_delete() || request.has_content_handler() {
         return Ok(());
     }
     let is_tree = request.path().ends_with(b"/");
-    if is_tree && !is_whole(request, location, request.path()) {
+    if is_tree && !has_directory(request, location) {
         return Err(Elsewhere::Directory);
     }
     let mut values = request.headers().filter(|(name, _)| is_destination(name));
@@ -43,18 +44,22 @@ pub fn check(request: &Request, location: &LocationConf) -> Result<(), Elsewhere
     };
     let path = path(value).filter(|_| values.next().is_none()).and_then(decode_plain);
     let Some(path) = path else { return Err(Elsewhere::Destination) };
-    let is_here = match is_tree {
-        true => is_whole(request, location, &path),
-        false => find(request, &path).is_some_and(|found| ptr::eq(found, location)),
-    };
+    // nginx writes to the path without its slash, and removes first what is there.
+    let bare = path.strip_suffix(b"/").filter(|bare| !bare.is_empty()).unwrap_or(&path);
+    let is_here = find(request, bare).is_some_and(|found| ptr::eq(found, location))
+        && (!is_tree || is_whole(request, location, &path));
     is_here.then_some(()).ok_or(Elsewhere::Destination)
 }
 
-/// Whether ngx_http_dav_module would delete a directory with all that is in it. Accounts are
-/// authorised by what is in their paths, and containers deleted only if they are empty.
-fn deletes_tree(request: &Request, location: &LocationConf) -> bool {
-    let is_swift = location.swift().is_some() || location.swift.deletes_containers();
-    request.is_delete() && request.path().ends_with(b"/") && !is_swift
+/// Whether the location has all that is in the directory of the request.
+fn has_directory(request: &Request, location: &LocationConf) -> bool {
+    match location.swift() {
+        // Deleted only if it is empty.
+        _ if request.is_delete() && is_container_deleted(request, location) => true,
+        // Accounts are mostly served by locations with regular expressions, which all authorise them.
+        Some(_) if request.is_delete() => !has_inner(request, location, request.path()),
+        _ => is_whole(request, location, request.path()),
+    }
 }
 
 fn is_destination(name: &[u8]) -> bool {
@@ -76,25 +81,29 @@ fn is_whole(request: &Request, location: &LocationConf, path: &[u8]) -> bool {
     let path = path.strip_suffix(b"/").unwrap_or(path);
     // A name that no location has stands for all that no location is made for.
     let unnamed = [path, b"/\xff"].concat();
-    let is_here = |found: Option<&LocationConf>| found.is_some_and(|it| ptr::eq(it, location));
-    if !is_here(find(request, &unnamed)) {
-        return false;
-    }
-    let is_inner = |name: &[u8]| name.strip_prefix(path).is_some_and(|rest| rest.starts_with(b"/"));
+    find(request, &unnamed).is_some_and(|found| ptr::eq(found, location))
+        && !has_inner(request, location, path)
+}
+
+/// Whether a path in a directory has a location of its own, not counting regular expressions.
+fn has_inner(request: &Request, location: &LocationConf, path: &[u8]) -> bool {
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    let inside = [path, b"/"].concat();
+    let is_here = |inner| conf_of(request, inner).is_some_and(|it| ptr::eq(it, location));
     let mut has_other = false;
     let mut level = outer(request);
     while let Some(locations) = level {
         // SAFETY: null, or the tree of the locations in this one.
         let tree = unsafe { locations.static_locations.as_ref() };
         visit(tree, &mut Vec::new(), &mut |name, inner| {
-            has_other |= is_inner(name) && !is_here(conf_of(request, inner));
+            has_other |= name.starts_with(&inside) && !is_here(inner);
         });
-        level = match find_static(tree, &unnamed) {
+        level = match find_static(tree, &[&inside, &b"\xff"[..]].concat()) {
             Some(Found::Prefix(inner)) => Some(inner),
             _ => None,
         };
     }
-    !has_other
+    has_other
 }
 
 /// Calls `see` with each location of a tree and its name.

@@ -7,7 +7,7 @@ mod acl_file;
 mod container;
 mod open;
 
-pub use container::delete;
+pub use container::{delete, is_container_deleted};
 
 use std::fmt::Arguments;
 

@@ -20,15 +20,10 @@ use crate::request::Request;
 
 /// Content phase: deletes the container that the request is for, if the location says so.
 pub fn delete(request: &Request) -> isize {
-    let deletes = |it: &LocationConf| it.swift.deletes_containers() && it.auth() != Auth::Off;
+    let deletes = |it: &LocationConf| is_container_deleted(request, it);
     if !request.is_delete() || !request.location().is_some_and(deletes) {
         return NGX_DECLINED as isize;
     }
-    let Some(AccountPath { account: Some(_), container: Some(_), object: None, .. }) =
-        AccountPath::split(request.path())
-    else {
-        return NGX_DECLINED as isize;
-    };
     if let Err(code) = request.discard_body() {
         return code;
     }
@@ -37,6 +32,16 @@ pub fn delete(request: &Request) -> isize {
         Err(error) => status(request, &error),
     };
     status as isize
+}
+
+/// Whether the location says so, and the path is that of a container.
+pub fn is_container_deleted(request: &Request, location: &LocationConf) -> bool {
+    location.swift.deletes_containers()
+        && location.auth() != Auth::Off
+        && matches!(
+            AccountPath::split(request.path()),
+            Some(AccountPath { account: Some(_), container: Some(_), object: None, .. })
+        )
 }
 
 fn remove(request: &Request) -> io::Result<()> {

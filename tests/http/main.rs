@@ -52,4 +52,5 @@ mod swift;
 mod token_form;
 mod token_sources;
 mod variables;
+mod webdav;
 mod who_may_pass;

@@ -1,0 +1,114 @@
+//! What `COPY`, `MOVE` and `DELETE` of ngx_http_dav_module use besides the path of the request.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+use keystone_testbed::http::Request;
+use keystone_testbed::mint::Payload;
+use keystone_testbed::nginx::{was_built_with, worker_ids};
+use keystone_testbed::world::{Setup, World};
+
+const METHODS: &str = "keystone_auth on; dav_methods PUT DELETE COPY MOVE;";
+const ADMINS: &str =
+    "keystone_auth on; keystone_require_role admin; dav_methods PUT DELETE COPY MOVE;";
+
+/// With these files, whose text is their path, in directories of the workers' user; `None` where
+/// nginx has no such methods.
+fn files(setup: Setup, paths: &'static [&str]) -> Option<World> {
+    let fill = |dir: &Path| {
+        let (user, group) = worker_ids();
+        for path in paths {
+            let file = dir.join("html").join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, path).unwrap();
+            let all = Path::new(path).ancestors();
+            for path in all.filter(|path| path.as_os_str() != "") {
+                chown(dir.join("html").join(path), Some(user), Some(group)).unwrap();
+            }
+        }
+    };
+    was_built_with("--with-http_dav_module").then(|| setup.offline().files(fill).start())
+}
+
+fn send(world: &World, token: &str, method: &str, from: &str, to: &str) -> u16 {
+    let request = Request::new(method, from).token(token).header("Destination", to);
+    world.send(&request).status
+}
+
+fn text(world: &World, path: &str) -> Option<String> {
+    fs::read_to_string(world.nginx.dir().join("html").join(path)).ok()
+}
+
+#[test]
+fn a_location_has_a_slash_where_the_next_has_a_lower_character() {
+    // nginx sorts locations with the slash as the lowest character.
+    let others = ["/data/x/", "/data-x/", "/data.x/"];
+    let setup = World::setup().location("/", METHODS);
+    let setup = others.iter().fold(setup, |setup, name| setup.location(name, ADMINS));
+    let paths = &["file", "data/file", "data/x/file", "data-x/file", "data.x/file"];
+    let Some(world) = files(setup, paths) else { return };
+    let token = world.pki(&Payload::v3());
+    for name in others {
+        let stolen = format!("{name}stolen");
+        assert_eq!(send(&world, &token, "COPY", "/file", &stolen), 403, "{name}");
+    }
+    assert_eq!(send(&world, &token, "COPY", "/file", "/data/y"), 204);
+}
+
+#[test]
+fn a_file_with_a_location_of_its_own_is_no_destination() {
+    let setup = World::setup().location("/data/", METHODS).location("= /data/config", ADMINS);
+    let Some(world) = files(setup, &["data/config", "data/mine", "data/folder/x"]) else { return };
+    let (token, admin) = (world.pki(&Payload::v3()), world.pki(&Payload::v3().roles(&["admin"])));
+    // nginx writes to the path without its slash, and removes the file for a directory.
+    for (from, to) in [
+        ("/data/mine", "/data/config"),
+        ("/data/mine", "/data/config/?x"),
+        ("/data/mine", "/data/config%2F"),
+        ("/data/mine", "/data/x/../config%2F"),
+        ("/data/folder/", "/data/config/"),
+        ("/data/folder/", "/data/config?/"),
+    ] {
+        for method in ["COPY", "MOVE"] {
+            let status = send(&world, &token, method, from, to);
+            assert_eq!(status, 403, "{method} {from} to {to}");
+        }
+        assert_eq!(text(&world, "data/config").as_deref(), Some("data/config"));
+    }
+    assert_eq!(send(&world, &token, "COPY", "/data/folder/", "/data/other/"), 201);
+    assert_eq!(text(&world, "data/other/x").as_deref(), Some("data/folder/x"));
+    assert_eq!(send(&world, &admin, "DELETE", "/data/config", ""), 204);
+}
+
+#[test]
+fn deleting_containers_does_not_open_other_directories() {
+    let setup = World::setup()
+        .config(|config| config.http("keystone_swift_delete_containers on;"))
+        .location("/shared/", METHODS)
+        .location("/shared/folder/deeper/", ADMINS);
+    let Some(world) = files(setup, &["shared/folder/deeper/x", "shared/free/x"]) else { return };
+    let token = world.pki(&Payload::v3());
+    for path in ["/shared/", "/shared/folder/"] {
+        assert_eq!(send(&world, &token, "DELETE", path, ""), 403, "{path}");
+    }
+    assert!(text(&world, "shared/folder/deeper/x").is_some());
+    assert_eq!(send(&world, &token, "DELETE", "/shared/free/", ""), 204);
+}
+
+#[test]
+fn a_part_of_an_account_may_have_a_location_of_its_own() {
+    let accounts =
+        format!("keystone_swift_auth on; keystone_swift_operator_roles role1; {METHODS}");
+    let setup = World::setup()
+        .location("~ ^/v1/", &accounts)
+        .location("^~ /v1/AUTH_tenant_id1/c/kept/", &format!("{ADMINS} keystone_swift_auth on;"));
+    let paths = &["v1/AUTH_tenant_id1/c/kept/x", "v1/AUTH_tenant_id1/c/free/x"];
+    let Some(world) = files(setup, paths) else { return };
+    let token = world.pki(&Payload::v3());
+    for path in ["/v1/AUTH_tenant_id1/c/", "/v1/AUTH_tenant_id1/"] {
+        assert_eq!(send(&world, &token, "DELETE", path, ""), 403, "{path}");
+    }
+    assert!(text(&world, "v1/AUTH_tenant_id1/c/kept/x").is_some());
+    assert_eq!(send(&world, &token, "DELETE", "/v1/AUTH_tenant_id1/c/free/", ""), 204);
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use keystone_gateway::status::cells::CacheLookup;
 use keystone_token::record::Record;
 use keystone_token::result::AuthResult;
-use keystone_zone::{CacheParams, Key, Lookup};
+use keystone_zone::{Age, CacheParams, Key, Lookup};
 
 use crate::conf::server::ServerConf;
 use crate::context::CacheStatus;
@@ -136,6 +136,24 @@ impl TokenCache<'_> {
         }
         self.worker.recent.insert(name, token, key, age, &identity, &params);
         hit(CacheLookup::ZoneHit, TokenState::Valid(identity))
+    }
+
+    /// Remembers a token that was verified here in the zone, where `params`'s rules are to keep it;
+    /// says whether it is there. This worker remembers it when it comes again: many tokens come
+    /// once, and to write each into memory that is in none of the processor's caches takes longer
+    /// than to find in the zone those that come again. What has no place in the zone is remembered
+    /// here at once.
+    pub fn remember(&self, token: &[u8], identity: &Identity, params: &CacheParams) -> bool {
+        let Some(expires) = identity.expires_at().filter(|_| params.valid_for > 0) else {
+            return false;
+        };
+        let (name, key) = (self.name(Source::Offline), self.key(token, Source::Offline));
+        let is_kept = self.worker.zone.keep_identity(&key, identity, params);
+        if !is_kept {
+            let age = Age { created: params.now, created_tick: params.tick, expires };
+            self.worker.recent.insert(name, token, key, age, identity, params);
+        }
+        is_kept
     }
 
     /// What names the entries of tokens besides the token: of which service, with or without their

@@ -207,11 +207,7 @@ impl Authenticator<'_> {
         self.service.report_omissions(omitted);
         let identity = Identity::new(&record)?;
         let params = CacheParams { generation, ..self.cache().params(Source::Offline) };
-        // This worker remembers the token itself when it comes again: many tokens come once, and to
-        // write each into memory that is in none of the processor's caches takes longer than to
-        // find in the zone those that come again.
-        let key = self.cache().key(token, Source::Offline);
-        let kept = self.worker.zone.keep_identity(&key, &identity, &params);
+        let kept = self.cache().remember(token, &identity, &params);
         let put = if kept { "put into" } else { "not put into" };
         debug!(request, "keystone: {put} the cache");
         self.count_judged(AuthResult::Ok);

@@ -196,7 +196,8 @@ fn finish(cf: &mut ngx_conf_t) -> ngx_int_t {
         return ERROR;
     }
     if let Err(reason) = main.finish(cf) {
-        conf::directive::report(cf, NGX_LOG_EMERG, &reason.to_string());
+        let log = cf.log;
+        log_at!(NGX_LOG_EMERG, log, "{reason}{}", main.zone_position());
         return ERROR;
     }
     match main.is_used() {
@@ -291,11 +292,12 @@ unsafe fn handle(r: *mut ngx_http_request_t, handler: fn(&Request) -> isize) -> 
 /// The configuration has been read, and no process serves it yet.
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the cycle that it has just made.
-    match NgxHttpCoreModule::main_conf_mut(unsafe { &*cycle }) {
+    let cycle = unsafe { &*cycle };
+    catch_panic(ERROR, || match NgxHttpCoreModule::main_conf_mut(cycle) {
         Some(core) => code(variables::add_prefix(core)),
         // There is no http block.
         None => OK,
-    }
+    })
 }
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {

@@ -11,7 +11,7 @@ use keystone_token::record::Field;
 use keystone_token::swift::AccountPath;
 use nginx_sys::{
     ngx_array_push, ngx_conf_t, ngx_http_add_variable, ngx_http_core_main_conf_t,
-    ngx_http_request_t, ngx_http_variable_t, ngx_int_t, ngx_str_t, ngx_variable_value_t,
+    ngx_http_request_t, ngx_http_variable_t, ngx_int_t, ngx_str_t, ngx_variable_value_t, NGX_ERROR,
     NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_NOHASH, NGX_HTTP_VAR_PREFIX, NGX_OK,
 };
 
@@ -141,7 +141,7 @@ unsafe fn fill(
     v: *mut ngx_variable_value_t,
     variable: Option<&(&str, Variable)>,
 ) -> ngx_int_t {
-    catch_panic((), || {
+    catch_panic(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx passes a request that is alive.
         let request = unsafe { Request::new(r) };
         let text = request
@@ -154,15 +154,15 @@ unsafe fn fill(
         let Some(text) = text else {
             value.set_valid(0);
             value.set_not_found(1);
-            return;
+            return NGX_OK as ngx_int_t;
         };
         value.set_valid(1);
         value.set_not_found(0);
         // A token's identity is never as long as the 28 bits that nginx has for a length.
         value.set_len(text.len() as u32);
         value.data = text.as_ptr().cast_mut();
-    });
-    NGX_OK as ngx_int_t
+        NGX_OK as ngx_int_t
+    })
 }
 
 impl Variable {

@@ -1,6 +1,7 @@
 //! What a location asks of a request: its merge, and the identity service that it needs.
 
 use std::ffi::{c_char, c_void};
+use std::ptr;
 
 use keystone_conf::Position;
 use nginx_sys::ngx_conf_t;
@@ -34,9 +35,12 @@ pub type AclValue = keystone_conf::AclValue<Value>;
 /// # Safety
 /// nginx's contract for `create_loc_conf`.
 pub unsafe extern "C" fn create_location(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx hands over its own `cf`, with a pool.
-    let (begins, pool) = unsafe { (directive::position(&*cf), Pool::from_ngx_pool((*cf).pool)) };
-    pool.allocate(LocationConf { begins, ..LocationConf::default() }).cast()
+    catch_panic(ptr::null_mut(), || {
+        // SAFETY: nginx hands over its own `cf`, with a pool.
+        let (begins, pool) =
+            unsafe { (directive::position(&*cf), Pool::from_ngx_pool((*cf).pool)) };
+        pool.allocate(LocationConf { begins, ..LocationConf::default() }).cast()
+    })
 }
 
 /// Merges the directives of a location into those around it, and sees to the identity service

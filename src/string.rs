@@ -4,7 +4,7 @@ use std::ptr;
 
 use nginx_sys::ngx_str_t;
 
-/// The bytes of a string; none where its pointer is null.
+/// The bytes of a string; none where its length is zero.
 ///
 /// # Safety
 /// The string is valid, and its bytes stay where they are for `'s`.

@@ -61,8 +61,8 @@ impl Zone {
     ///
     /// # Safety
     /// The zone's memory is mapped, and stays so while the configuration is in use. The first call
-    /// for a zone, which lays it out, is the master's, before it starts a worker of the
-    /// configuration; later ones may come from any process.
+    /// for a zone, which lays it out, is that of the process that reads the configuration, before
+    /// any request is served with it; later ones may come from any process.
     pub unsafe fn open(shm_zone: &ngx_shm_zone_t, services: usize) -> Result<Self, ZoneError> {
         let name = String::from_utf8_lossy(shm_zone.shm.name.as_bytes());
         let too_small = || ZoneError::TooSmall { name: name.to_string() };

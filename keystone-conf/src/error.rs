@@ -154,8 +154,7 @@ impl SettingsError {
             ],
             Self::NoMemcachedSecret(_) => vec!["keystone_memcached_security_strategy"],
             Self::SharedSigningDir(_) => vec!["keystone_signing_dir"],
-            Self::SwiftRole { directive, .. } => vec![directive],
-            Self::NoAuthUri | Self::SwiftWithoutAuth => Vec::new(),
+            Self::NoAuthUri | Self::SwiftRole { .. } | Self::SwiftWithoutAuth => Vec::new(),
         }
     }
 }

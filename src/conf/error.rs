@@ -31,8 +31,7 @@ impl SetupError {
         match self {
             Self::Service(error) => error.directives(),
             Self::Settings(error) => error.directives(),
-            Self::Zone => vec!["keystone_cache_zone"],
-            Self::NoConfiguration | Self::NoMemory => Vec::new(),
+            Self::NoConfiguration | Self::NoMemory | Self::Zone => Vec::new(),
         }
     }
 }

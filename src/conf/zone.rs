@@ -46,14 +46,15 @@ impl ZoneConf {
     pub fn open(&self) -> Option<Zone> {
         // SAFETY: nginx's description of the zone lives as long as the configuration.
         let shm_zone = unsafe { self.shm_zone?.as_ref() };
-        // SAFETY: the zone is mapped, and `initialize` has laid it out in the master.
+        // SAFETY: the zone is mapped, and `initialize` has laid it out when the configuration was
+        // read.
         unsafe { Zone::open(shm_zone, 0) }.ok()
     }
 }
 
 unsafe extern "C" fn initialize(shm_zone: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int_t {
-    // SAFETY: nginx passes the zone that `request` has set up, mapped, in the master; its data is
-    // the main configuration of the cycle that is being started.
+    // SAFETY: nginx passes the zone that `request` has set up, mapped, in the process that reads the
+    // configuration; its data is the main configuration of the cycle that is being started.
     let (shm_zone, main) = unsafe { (&*shm_zone, &*(*shm_zone).data.cast::<MainConf>()) };
     // SAFETY: null, or the data of the zone in the configuration before, which is still alive.
     let old = unsafe { old.cast::<MainConf>().as_ref() };
@@ -64,7 +65,7 @@ unsafe extern "C" fn initialize(shm_zone: *mut ngx_shm_zone_t, old: *mut c_void)
 /// Lays the zone out and starts every identity service in it. `old` is the configuration before.
 ///
 /// # Safety
-/// The zone is mapped, and this is the master.
+/// The zone is mapped, and this is the process that reads the configuration.
 unsafe fn start(shm_zone: &ngx_shm_zone_t, main: &MainConf, old: Option<&MainConf>) -> ngx_int_t {
     let log = shm_zone.shm.log;
     let services = main.services.iter().chain(old.iter().flat_map(|old| &old.services));

@@ -2,6 +2,7 @@
 
 use keystone_testbed::http::Request;
 use keystone_testbed::mint::Payload;
+use serde_json::json;
 
 use super::{after, setup};
 
@@ -37,6 +38,24 @@ fn what_does_not_fit_is_found_in_the_zone() {
     let (worker, zone) = hits(Some("64k"), TOKENS);
     assert!(zone >= 500.0 && worker + zone == 2.0 * TOKENS as f64, "{worker} {zone}");
     assert_eq!(hits(Some("64k"), 1), (1.0, 1.0));
+}
+
+#[test]
+fn what_has_no_place_in_the_zone_is_there_at_once() {
+    let world = setup().offline().set("keystone_include_service_catalog", "on").start();
+    // Compressed, it fits into a header.
+    let services: Vec<_> = (0..680)
+        .map(|n| json!({"type": format!("type{n}"), "name": "n".repeat(60), "endpoints": []}))
+        .collect();
+    let token = world.pkiz(&Payload::v3().with("/catalog", json!(services)));
+    for _ in 0..3 {
+        assert_eq!(world.status(&token), 200);
+    }
+    let metrics = after(&world, 3);
+    let validations = metrics.sum("keystone_token_validations_total", &[]);
+    let labels = [("level", "worker"), ("status", "hit")];
+    let hits = metrics.sum("keystone_cache_lookups_total", &labels);
+    assert_eq!((validations, hits), (1.0, 2.0));
 }
 
 #[test]

@@ -49,6 +49,8 @@ struct EndpointState {
     named_version: Option<ApiVersion>,
     /// No request before this time (of `now_msec`), as far as this worker knows.
     held_until: Cell<u64>,
+    /// Whether its answers about tokens name those that it was asked about, as Keystone's do.
+    names_tokens: Cell<bool>,
 }
 
 impl EndpointState {
@@ -110,6 +112,7 @@ impl Endpoints {
             named_version: api::split_base_path(endpoint.base_path()).1,
             discovered: RefCell::default(),
             held_until: Cell::new(0),
+            names_tokens: Cell::new(false),
             endpoint: endpoint.clone(),
         };
         Self {
@@ -282,8 +285,12 @@ impl Endpoints {
         let status = response.status.as_u16();
         debug!(self.log, "keystone: {request:?} at {}: status {status}, {took} ms", state.endpoint);
 
-        if !is_about_subject(request, &response) {
-            return Err(self.mismatched(at));
+        match names_subject(request, &response) {
+            Some(false) if !response.is_first && state.names_tokens.get() => {
+                return Err(self.mismatched(at));
+            }
+            Some(names) => state.names_tokens.set(names),
+            None => {}
         }
         let pause = pause::asked_for(&response);
         if let Some(pause) = pause {
@@ -305,9 +312,10 @@ impl Endpoints {
         Ok(response)
     }
 
-    /// An answer is about another token than the one that was asked about. Then the responses on its
-    /// connection no longer belong to the requests (a proxy has mixed them up, or sent one too
-    /// many), and the next one would be taken for the answer to somebody else's question.
+    /// An answer is about another token than the one that was asked about, and the endpoint has named
+    /// the right one before. Then the responses on its connection no longer belong to the requests
+    /// (a proxy has mixed them up, or sent one too many), and the next one would be taken for the
+    /// answer to somebody else's question.
     fn mismatched(&self, at: usize) -> ClientError {
         self.http.close_idle();
         let (uri, reason) = (self.uri(at), "response is about another token".to_owned());
@@ -405,10 +413,13 @@ fn location(response: &Response) -> Option<&str> {
     response.headers.get(LOCATION).and_then(|location| location.to_str().ok())
 }
 
-/// Whether the answer names no other token than the one that the request asks about.
-fn is_about_subject(request: &api::Request, response: &Response) -> bool {
-    let mut named = response.headers.get_all(X_SUBJECT_TOKEN).iter();
-    named.all(|token| request.is_about(token.as_bytes()))
+/// Whether the answer names the token that the request asks about, and no other one; `None` if it
+/// names none, or the request asks about none.
+fn names_subject(request: &api::Request, response: &Response) -> Option<bool> {
+    request.subject.as_ref()?;
+    let named = response.headers.get_all(X_SUBJECT_TOKEN);
+    named.iter().next()?;
+    Some(named.iter().all(|token| request.is_about(token.as_bytes())))
 }
 
 /// How an exchange ended, in a word.

@@ -334,7 +334,11 @@ impl<'s> Visit<'s> {
                          systemctl reload nginx",
                     )
             }
-            _ => Check::ok(id, title, "Keystone signs with one of keystone_jws_keys"),
+            // The signature is looked at last.
+            Err(refusal) => {
+                Check::skip(id, title, format!("the signature was not verified: {refusal}"))
+            }
+            Ok(_) => Check::ok(id, title, "Keystone signs with one of keystone_jws_keys"),
         })
     }
 

@@ -11,13 +11,14 @@ use keystone_testbed::identity::{
     Fault, Identity, Tls, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET,
 };
 use keystone_testbed::memcached::Memcached;
-use keystone_testbed::mint::JwsKey;
+use keystone_testbed::mint::{jws_claims, JwsKey, Payload};
 use keystone_testbed::nginx::worker_user;
 use keystone_testbed::pki::{Pki, Shape, TlsFiles};
 use keystone_testbed::temp::set_mode;
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslFiletype, SslMethod, SslVerifyMode};
 use openssl::symm::Cipher;
+use serde_json::Value;
 
 use super::gateway::{is_root, Gateway};
 
@@ -380,6 +381,23 @@ fn a_key_that_keystone_signs_with_and_the_gateway_lacks_is_reported() {
     let outcome = gateway.check();
     assert_eq!(outcome.code, 1, "{}", outcome.human);
     outcome.says("keystone.jws_keys", "fail", "reload nginx");
+}
+
+#[test]
+fn a_signature_that_was_not_looked_at_is_not_said_to_be_good() {
+    let mut gateway = Gateway::new();
+    let (key, other) = (JwsKey::new().unwrap(), JwsKey::new().unwrap());
+    gateway.write("jws.pem", &String::from_utf8(key.public_pem().unwrap()).unwrap());
+    gateway.more = "keystone_jws_keys jws.pem;".into();
+    // As it looks to a machine whose clock is two minutes behind.
+    let mut claims: Value = serde_json::from_str(&jws_claims(3600)).unwrap();
+    claims["iat"] = (keystone_testbed::now() + 120).into();
+    let token = other.token_of(r#"{"alg":"ES256","typ":"JWT"}"#, &claims.to_string()).unwrap();
+    let mut answer: Value = serde_json::from_str(&Payload::v2().json()).unwrap();
+    answer["access"]["token"]["id"] = token.into();
+    gateway.identity.state().v3 = false;
+    gateway.identity.fault_logins(Fault::Body(answer.to_string().into_bytes()));
+    gateway.check().says("keystone.jws_keys", "skip", "check the clocks");
 }
 
 /// Debian's administrators put nginx's user into memcached's group.

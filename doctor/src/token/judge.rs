@@ -78,7 +78,7 @@ impl<'a> Judge<'a> {
         let Some(identity) = &self.identity else { return verdict };
         let (checks, refused) = conditions::of(identity, &self.service.locations);
         self.checks.extend(checks);
-        refused.filter(|_| verdict.decision == Decision::Accept).unwrap_or(verdict)
+        refused.filter(|_| verdict.decision != Decision::Refuse).unwrap_or(verdict)
     }
 
     fn too_long_for_nginx(&mut self) -> Option<Verdict> {

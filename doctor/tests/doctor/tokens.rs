@@ -263,6 +263,15 @@ fn an_old_list_does_not_tell_that_a_token_is_good() {
     // What is on it stays on it.
     gateway.token(&revoked, &[]).verdict(1, "refuse", Some("revoked"));
     gateway.token(&token, &["--online"]).verdict(0, "accept", Some("ok"));
+    // Nor does it matter to one that no location can accept.
+    let rules = json!([{"service": "compute", "method": "GET", "path": "/**"}]);
+    for (payload, result) in [
+        (Payload::v3().access_rules(rules), "access_rules"),
+        (Payload::v3().bound_to_certificate("PEM"), "bind_failed"),
+    ] {
+        let token = payload.pki(&gateway.pki.signing).unwrap();
+        gateway.token(&token, &[]).verdict(1, "refuse", Some(result));
+    }
 }
 
 #[test]

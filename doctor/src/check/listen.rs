@@ -13,13 +13,14 @@ use crate::report::{quote, Check};
 
 /// Whether the addresses are free. Asked only while nginx does not run, for it has them then.
 pub fn checks(listens: &[Listen]) -> Vec<Check> {
+    let shared = shared(listens);
     let mut taken: Vec<(String, Check)> = Vec::new();
     for listen in listens {
         let found = match listen.address().strip_prefix("unix:") {
             Some(path) => socket_file(path),
             None => addresses(listen.address())
                 .into_iter()
-                .find(|address| is_taken(*address, listen))
+                .find(|address| is_taken(*address, listen, &shared))
                 .map(|address| (address.to_string(), taken_by(address, listen))),
         };
         let Some((address, check)) = found else { continue };
@@ -49,17 +50,36 @@ fn socket_file(path: &str) -> Option<(String, Check)> {
     Some((path.to_owned(), check))
 }
 
+/// The sockets with `reuseport`: one `listen` sets it for the address, whatever others say.
+fn shared(listens: &[Listen]) -> Vec<(SocketAddr, Type)> {
+    let is_shared = |it: &&Listen| it.has("reuseport") && !it.address().starts_with("unix:");
+    let shared = listens.iter().filter(is_shared);
+    shared
+        .flat_map(|listen| addresses(listen.address()).into_iter().map(|it| (it, kind(listen))))
+        .collect()
+}
+
+fn kind(listen: &Listen) -> Type {
+    match listen.is_datagram() {
+        true => Type::DGRAM,
+        false => Type::STREAM,
+    }
+}
+
 /// Other errors are for `nginx -t` to tell.
-fn is_taken(address: SocketAddr, listen: &Listen) -> bool {
-    let bound = bind(address, listen);
+fn is_taken(address: SocketAddr, listen: &Listen, shared: &[(SocketAddr, Type)]) -> bool {
+    let bound = bind(address, listen, shared.contains(&(address, kind(listen))));
     bound.is_err_and(|error| error.raw_os_error() == Some(Errno::EADDRINUSE as i32))
 }
 
-/// Binds a socket as nginx does, and closes it.
-fn bind(address: SocketAddr, listen: &Listen) -> io::Result<()> {
-    let kind = if listen.is_datagram() { Type::DGRAM } else { Type::STREAM };
-    let socket = Socket::new(Domain::for_address(address), kind, None)?;
-    socket.set_reuse_address(!listen.is_datagram())?;
+/// Binds a socket as nginx does at its start, and closes it.
+fn bind(address: SocketAddr, listen: &Listen, is_shared: bool) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), kind(listen), None)?;
+    // Also for datagrams, where only `nginx -t` does without.
+    socket.set_reuse_address(true)?;
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
     if address.is_ipv6() {
         socket.set_only_v6(!listen.has("ipv6only=off"))?;
     }

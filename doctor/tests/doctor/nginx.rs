@@ -1,7 +1,7 @@
 //! What nginx says of a configuration, and whether it runs.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use keystone_testbed::identity::ADMIN_TOKEN;
 use keystone_testbed::nginx::{binary, module, Config, Nginx};
 use keystone_testbed::temp::TempDir;
+use socket2::{Domain, Socket, Type};
 
 use super::gateway::{Gateway, Outcome};
 
@@ -216,6 +217,48 @@ fn an_address_that_another_program_has_keeps_nginx_from_starting() {
     gateway.write("left.sock", "");
     gateway.more = listen(&format!("unix:{}", gateway.path("left.sock")));
     gateway.check().says("configuration.listen", "fail", "left.sock");
+}
+
+/// nginx itself is not asked: many know neither `quic` nor `reuseport`.
+#[test]
+fn an_address_that_nginx_can_share_is_free() {
+    let mut gateway = Gateway::new();
+    let mut check = |listens: String| {
+        gateway.more = format!("server {{ {listens} }}");
+        gateway.asks_nginx = true;
+        let conf = gateway.conf();
+        gateway.asks_nginx = false;
+        gateway.run(&["check", conf.to_str().unwrap()], "")
+    };
+    for (kind, word) in [(Type::DGRAM, "quic"), (Type::STREAM, "")] {
+        let other = Socket::new(Domain::IPV4, kind, None).unwrap();
+        other.set_reuse_port(true).unwrap();
+        other.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        if kind == Type::STREAM {
+            other.listen(1).unwrap();
+        }
+        let address = other.local_addr().unwrap().as_socket().unwrap();
+        let outcome = check(format!("listen {address} {word};"));
+        outcome.says("configuration.listen", "fail", &address.to_string());
+        // It is a matter of the address: one "listen" sets it for all servers.
+        let outcome = check(format!(
+            "listen {address} {word}; }} server {{ listen {address} {word} reuseport;"
+        ));
+        assert_eq!(outcome.find("configuration.listen"), None, "{}", outcome.human);
+    }
+    let other = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    other.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = other.local_addr().unwrap().as_socket().unwrap();
+    let outcome = check(format!("listen {address} quic reuseport;"));
+    outcome.says(
+        "configuration.listen",
+        "fail",
+        &format!("ss -lunp 'sport = :{}'", address.port()),
+    );
+    // Sockets for datagrams share an address if all of them say so, as those of nginx do.
+    other.set_reuse_address(true).unwrap();
+    let outcome = check(format!("listen {address} quic;"));
+    assert_eq!(outcome.find("configuration.listen"), None, "{}", outcome.human);
 }
 
 #[test]

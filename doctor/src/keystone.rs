@@ -18,7 +18,6 @@ use zeroize::Zeroizing;
 
 use crate::conf::service::Settings;
 use crate::net::{self, Answer, HttpError, Stream};
-use crate::resolver;
 
 /// A URI of the identity service, taken apart.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -167,9 +166,9 @@ impl<'s> Endpoint<'s> {
         let hop = uri.next_hop();
         let addresses = net::resolve(&hop.host, hop.port).or_else(|error| {
             // A name that nginx's own resolver knows alone.
-            let mut servers = settings.name_servers.iter();
+            let mut servers = settings.resolver.servers.iter();
             let found = servers.find_map(|server| {
-                let found = resolver::look_up(server, &hop.host).ok()?;
+                let found = settings.resolver.look_up(server, &hop.host).ok()?;
                 (!found.is_empty()).then_some(found)
             });
             let found = found.ok_or(HttpError::Connect(error))?;

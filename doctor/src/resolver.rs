@@ -13,29 +13,54 @@ pub enum LookupError {
     /// It has answered that it does not know the name, or cannot tell.
     #[error("{}", reason(*.0))]
     Refused(u8),
+    /// The answer does not fit into a datagram.
+    #[error("its answer is truncated, and nginx asks it again by TCP")]
+    Truncated,
 }
 
-/// The name servers in the arguments of `resolver`.
-pub fn servers(arguments: &[String]) -> Vec<String> {
-    let is_server = |word: &&String| !word.contains('=') && *word != "off";
-    arguments.iter().filter(is_server).cloned().collect()
+/// nginx's `resolver`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Resolver {
+    /// The name servers; none where it is not set.
+    pub servers: Vec<String>,
+    /// The kinds of addresses that they are asked for.
+    kinds: Vec<u16>,
 }
 
-/// The addresses of a host, as a name server tells them.
-pub fn look_up(server: &str, host: &str) -> Result<Vec<IpAddr>, LookupError> {
-    let mut found = Vec::new();
-    for kind in [TYPE_A, TYPE_AAAA] {
-        let answer = ask(server, &query(host, kind)).map_err(LookupError::NoAnswer)?;
-        match addresses(&answer) {
-            Some(Ok(addresses)) => found.extend(addresses),
-            Some(Err(code)) => return Err(LookupError::Refused(code)),
-            None => {
-                let error = io::Error::other("its answer is not one of DNS");
-                return Err(LookupError::NoAnswer(error));
-            }
+impl Resolver {
+    /// That of the arguments of `resolver`.
+    pub fn new(arguments: &[String]) -> Self {
+        let is_server = |word: &&String| !word.contains('=') && *word != "off";
+        let is_wanted = |name: &str| {
+            let mut values = arguments.iter().filter_map(|word| word.strip_prefix(name));
+            values.next_back() != Some("off")
+        };
+        let kinds = [("ipv4=", TYPE_A), ("ipv6=", TYPE_AAAA)].into_iter();
+        Self {
+            servers: arguments.iter().filter(is_server).cloned().collect(),
+            kinds: kinds.filter(|(name, _)| is_wanted(name)).map(|(_, kind)| kind).collect(),
         }
     }
-    Ok(found)
+
+    /// The addresses of a host, as one of the name servers tells them.
+    pub fn look_up(&self, server: &str, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        let mut found = Vec::new();
+        for kind in &self.kinds {
+            let answer = ask(server, &query(host, *kind)).map_err(LookupError::NoAnswer)?;
+            if is_truncated(&answer) {
+                return Err(LookupError::Truncated);
+            }
+            match addresses(&answer) {
+                Some(Ok(addresses)) => found.extend(addresses),
+                Some(Err(code)) => return Err(LookupError::Refused(code)),
+                None => {
+                    let error = io::Error::other("its answer is not one of DNS");
+                    return Err(LookupError::NoAnswer(error));
+                }
+            }
+        }
+        Ok(found)
+    }
 }
 
 fn ask(server: &str, query: &[u8]) -> io::Result<Vec<u8>> {
@@ -73,6 +98,11 @@ fn query(host: &str, kind: u16) -> Vec<u8> {
     query.extend(kind.to_be_bytes());
     query.extend(CLASS_IN.to_be_bytes());
     query
+}
+
+/// Whether an answer says that it is not all of it (TC).
+fn is_truncated(answer: &[u8]) -> bool {
+    answer.starts_with(&ID) && answer.get(2).is_some_and(|flags| flags & 0x82 == 0x82)
 }
 
 /// The addresses in an answer, or its code; `None` if it is none.
@@ -162,11 +192,24 @@ mod tests {
         answer[3] = 3;
         assert_eq!(addresses(&answer), Some(Err(3)));
         assert_eq!(addresses(&query("cloud.example.com", TYPE_A)), None);
+        assert!(!is_truncated(&answer));
+        answer[2] |= 2;
+        assert!(is_truncated(&answer[..3]));
     }
 
     #[test]
     fn parameters_are_no_servers() {
         let words = ["127.0.0.1", "[::1]:5353", "valid=30s", "ipv6=off"].map(str::to_owned);
-        assert_eq!(servers(&words), ["127.0.0.1", "[::1]:5353"]);
+        let resolver = Resolver::new(&words);
+        assert_eq!(resolver.servers, ["127.0.0.1", "[::1]:5353"]);
+        assert_eq!(resolver.kinds, [TYPE_A]);
+        let kinds = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            Resolver::new(&words).kinds
+        };
+        assert_eq!(kinds(&["::1"]), [TYPE_A, TYPE_AAAA]);
+        assert_eq!(kinds(&["::1", "ipv4=off", "ipv6=on"]), [TYPE_AAAA]);
+        // nginx goes by the last.
+        assert_eq!(kinds(&["::1", "ipv6=off", "ipv6=on"]), [TYPE_A, TYPE_AAAA]);
     }
 }

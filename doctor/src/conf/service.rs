@@ -11,7 +11,7 @@ use keystone_token::policy::BindMode;
 
 use super::level::Level;
 use super::reader::{Directive, Problem};
-use crate::resolver;
+use crate::resolver::Resolver;
 
 /// An identity service, and who uses it.
 #[derive(Clone, Debug)]
@@ -78,8 +78,8 @@ pub struct Settings {
     pub jws_keys: Option<Rc<JwsKeys>>,
     /// How long a valid token is served from the cache.
     pub token_cache_time: Option<Duration>,
-    /// The name servers of nginx's `resolver`, which looks names up again and again.
-    pub name_servers: Vec<String>,
+    /// nginx's `resolver`, which looks names up again and again.
+    pub resolver: Resolver,
     /// The size of one of nginx's header buffers.
     pub header_buffer: u64,
     /// Files with secrets that others than their owner can read.
@@ -136,7 +136,7 @@ impl Service {
             auth_uri: level.server.auth_uri.clone(),
             jws_keys: level.server.jws_keys.clone(),
             token_cache_time: level.server.token_cache_time(),
-            name_servers: resolver::servers(level.resolver.as_deref().unwrap_or_default()),
+            resolver: Resolver::new(level.resolver.as_deref().unwrap_or_default()),
             header_buffer: level.header_buffer.unwrap_or(DEFAULT_BUFFER),
             open_secrets: level.open_secrets.clone(),
             service,

@@ -12,6 +12,10 @@ use super::gateway::Gateway;
 enum Answer {
     Address([u8; 4]),
     Code(u8),
+    /// An address of IPv4; asked for others, it fails.
+    FailsIpv6([u8; 4]),
+    /// What does not fit, and comes by TCP.
+    Truncated,
 }
 
 /// A name server that ends with the process.
@@ -25,13 +29,15 @@ fn name_server(answer: Answer) -> SocketAddr {
             message[2] = 0x81;
             let is_ipv4 = message[length - 3] == 1;
             match answer {
-                Answer::Address(ip) if is_ipv4 => {
+                Answer::Address(ip) | Answer::FailsIpv6(ip) if is_ipv4 => {
                     message[7] = 1;
                     message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
                     message.extend(ip);
                 }
                 Answer::Address(_) => {}
                 Answer::Code(code) => message[3] = code,
+                Answer::FailsIpv6(_) => message[3] = 2,
+                Answer::Truncated => message[2] |= 2,
             }
             socket.send_to(&message, from).unwrap();
         }
@@ -41,13 +47,17 @@ fn name_server(answer: Answer) -> SocketAddr {
 
 /// A gateway whose Keystone has this name, and whose nginx has these name servers.
 fn gateway(name: &str, servers: &[SocketAddr]) -> Gateway {
-    let mut gateway = Gateway::new();
     let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+    gateway_with(name, &servers.join(" "))
+}
+
+/// The same with any arguments of `resolver`.
+fn gateway_with(name: &str, resolver: &str) -> Gateway {
+    let mut gateway = Gateway::new();
     gateway.settings = Some(format!(
-        "resolver {} valid=10s; keystone_auth_uri http://{name}:{};
+        "resolver {resolver} valid=10s; keystone_auth_uri http://{name}:{};
          keystone_username gateway; keystone_password file:password;
          keystone_project_name service; keystone_signing_dir keystone;",
-        servers.join(" "),
         gateway.identity.address().port()
     ));
     gateway
@@ -79,4 +89,26 @@ fn nginx_s_own_resolver_is_asked() {
     let outcome = gateway("localhost", &[silent, good]).check();
     assert_eq!(outcome.code, 0, "{}", outcome.human);
     outcome.says("keystone.resolver", "warn", "does not answer");
+}
+
+#[test]
+fn only_addresses_that_nginx_wants_are_asked_for() {
+    let server = name_server(Answer::FailsIpv6([127, 0, 0, 1]));
+    let outcome = gateway_with("keystone.invalid", &format!("{server} ipv6=off")).check();
+    assert_eq!(outcome.code, 0, "{}", outcome.human);
+    outcome.says("keystone.resolver", "ok", "127.0.0.1").says("keystone.login", "ok", "token");
+    for parameter in ["ipv4=off", "ipv6=on"] {
+        let outcome = gateway_with("localhost", &format!("{server} {parameter}")).check();
+        outcome.says("keystone.resolver", "ok", "SERVFAIL");
+    }
+}
+
+#[test]
+fn a_truncated_answer_does_not_tell_that_there_is_no_address() {
+    let server = name_server(Answer::Truncated);
+    let outcome = gateway("localhost", &[server]).check();
+    outcome.says("keystone.resolver", "skip", "truncated").says("keystone.login", "ok", "token");
+    let good = name_server(Answer::Address([127, 0, 0, 1]));
+    let outcome = gateway("keystone.invalid", &[server, good]).check();
+    outcome.says("keystone.resolver", "ok", "truncated").says("keystone.login", "ok", "token");
 }

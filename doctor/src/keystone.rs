@@ -164,16 +164,8 @@ impl<'s> Endpoint<'s> {
     /// Takes all steps to an endpoint at once: its first address that can be connected to.
     pub fn reach(uri: Uri, settings: &'s Settings) -> Result<Self, HttpError> {
         let hop = uri.next_hop();
-        let addresses = net::resolve(&hop.host, hop.port).or_else(|error| {
-            // A name that nginx's own resolver knows alone.
-            let mut servers = settings.resolver.servers.iter();
-            let found = servers.find_map(|server| {
-                let found = settings.resolver.look_up(server, &hop.host).ok()?;
-                (!found.is_empty()).then_some(found)
-            });
-            let found = found.ok_or(HttpError::Connect(error))?;
-            Ok(found.into_iter().map(|address| (address, hop.port).into()).collect())
-        })?;
+        let lookup = settings.resolver.look_up(&hop.host, hop.port);
+        let addresses = lookup.addresses.map_err(HttpError::Connect)?;
         let mut failure = HttpError::Timeout(net::Phase::Connect);
         for address in addresses {
             match net::connect(&address, settings.connect_timeout) {

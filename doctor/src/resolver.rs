@@ -4,6 +4,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
+use crate::net;
+
 /// Why a name server has not told an address.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
@@ -22,7 +24,7 @@ pub enum LookupError {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Resolver {
     /// The name servers; none where it is not set.
-    pub servers: Vec<String>,
+    servers: Vec<String>,
     /// The kinds of addresses that they are asked for.
     kinds: Vec<u16>,
 }
@@ -42,11 +44,30 @@ impl Resolver {
         }
     }
 
+    /// Looks a host up as nginx does: the name servers first, if there are any and it is a name.
+    pub fn look_up(&self, host: &str, port: u16) -> Lookup<'_> {
+        let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let servers = self.servers.iter().filter(|_| !is_address);
+        let answers: Vec<_> =
+            servers.map(|server| (server.as_str(), self.ask(server, host))).collect();
+        let mut found: Vec<SocketAddr> = Vec::new();
+        for ip in answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).flatten() {
+            let address = SocketAddr::new(*ip, port);
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+        // The system may know the name: then what it said at nginx's start counts.
+        let is_of_system = found.is_empty();
+        let addresses = if is_of_system { net::resolve(host, port) } else { Ok(found) };
+        Lookup { answers, is_of_system, addresses }
+    }
+
     /// The addresses of a host, as one of the name servers tells them.
-    pub fn look_up(&self, server: &str, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+    fn ask(&self, server: &str, host: &str) -> Result<Vec<IpAddr>, LookupError> {
         let mut found = Vec::new();
         for kind in &self.kinds {
-            let answer = ask(server, &query(host, *kind)).map_err(LookupError::NoAnswer)?;
+            let answer = exchange(server, &query(host, *kind)).map_err(LookupError::NoAnswer)?;
             if is_truncated(&answer) {
                 return Err(LookupError::Truncated);
             }
@@ -63,7 +84,20 @@ impl Resolver {
     }
 }
 
-fn ask(server: &str, query: &[u8]) -> io::Result<Vec<u8>> {
+/// A name server, and what it has said.
+pub type ServerAnswer<'r> = (&'r str, Result<Vec<IpAddr>, LookupError>);
+
+/// What has become of a host's name.
+pub struct Lookup<'r> {
+    /// What the name servers have said, where they were asked.
+    pub answers: Vec<ServerAnswer<'r>>,
+    /// Whether the addresses are those of the system, for no name server tells one.
+    pub is_of_system: bool,
+    /// Where to connect to: at least one address.
+    pub addresses: io::Result<Vec<SocketAddr>>,
+}
+
+fn exchange(server: &str, query: &[u8]) -> io::Result<Vec<u8>> {
     let has_port =
         server.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
     let address = if has_port { server.to_owned() } else { format!("{server}:53") };

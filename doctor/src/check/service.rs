@@ -1,6 +1,7 @@
 //! Checks of Keystone, step by step: the first step that fails is the one to repair.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 
 use keystone_token::api::{self, ApiVersion, AuthVersion};
 use keystone_token::cms::Signers;
@@ -16,7 +17,7 @@ use crate::explain::{self, Asked};
 use crate::keystone::{AskError, Certificates, Endpoint, Served, ServiceToken, Uri};
 use crate::net::{self, HttpError};
 use crate::report::{span, Check, Status};
-use crate::resolver::LookupError;
+use crate::resolver::{LookupError, ServerAnswer};
 
 /// Checks every endpoint; what the first that answers serves comes along.
 pub fn checks(settings: &Settings, now: i64) -> (Vec<Check>, Served) {
@@ -48,10 +49,7 @@ struct Visit<'s> {
 impl<'s> Visit<'s> {
     fn endpoint(&mut self, uri: Uri) -> Option<()> {
         let hop = uri.next_hop();
-        let addresses = match self.resolver(&hop) {
-            Some(addresses) => addresses,
-            None => self.dns(&hop)?,
-        };
+        let addresses = self.addresses(&hop)?;
         let address = self.tcp(&hop, &addresses)?;
         let mut endpoint = self.tls(uri, address)?;
         let version = self.version(&mut endpoint)?;
@@ -63,26 +61,28 @@ impl<'s> Visit<'s> {
         Some(())
     }
 
-    /// The addresses that nginx's own resolver finds, where it has one and the host is a name.
-    fn resolver(&mut self, uri: &Uri) -> Option<Vec<SocketAddr>> {
-        let resolver = &self.settings.resolver;
-        let (id, title) = ("keystone.resolver", "resolver");
-        if resolver.servers.is_empty()
-            || uri.host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
-        {
-            return None;
+    /// The addresses that nginx finds.
+    fn addresses(&mut self, uri: &Uri) -> Option<Vec<SocketAddr>> {
+        let lookup = self.settings.resolver.look_up(&uri.host, uri.port);
+        let found = lookup.addresses.as_deref().unwrap_or_default();
+        if !lookup.answers.is_empty() {
+            self.resolver(&lookup.answers, if lookup.is_of_system { &[] } else { found });
         }
-        let mut addresses: Vec<SocketAddr> = Vec::new();
+        if lookup.is_of_system {
+            self.dns(uri, &lookup.addresses);
+        }
+        lookup.addresses.ok()
+    }
+
+    /// What nginx's own resolver does, and the addresses that its servers tell.
+    fn resolver(&mut self, answers: &[ServerAnswer<'_>], addresses: &[SocketAddr]) {
+        let (id, title) = ("keystone.resolver", "resolver");
         let (mut told, mut silent) = (Vec::new(), Vec::new());
         let mut is_truncated = false;
-        for server in &resolver.servers {
-            match resolver.look_up(server, &uri.host) {
+        for (server, answer) in answers {
+            match answer {
                 Ok(found) if found.is_empty() => told.push(format!("{server}: no address")),
-                Ok(found) => {
-                    let found = found.into_iter().map(|it| SocketAddr::new(it, uri.port));
-                    addresses
-                        .extend(found.filter(|it| !addresses.contains(it)).collect::<Vec<_>>());
-                }
+                Ok(_) => {}
                 Err(error @ LookupError::NoAnswer(_)) => silent.push(format!("{server}: {error}")),
                 Err(error) => {
                     is_truncated |= matches!(error, LookupError::Truncated);
@@ -93,7 +93,6 @@ impl<'s> Visit<'s> {
         told.extend(addresses.iter().map(|it| it.ip().to_string()));
         let check = match (silent.is_empty(), addresses.is_empty()) {
             (true, true) if is_truncated => Check::skip(id, title, told.join("; ")),
-            // The system may know the name: then what it said at nginx's start counts.
             (true, _) => Check::ok(id, title, told.join("; ")),
             (false, false) => Check::warn(id, title, silent.join("; ")),
             (false, true) => Check::fail(id, title, silent.join("; ")),
@@ -107,27 +106,20 @@ impl<'s> Visit<'s> {
                 )
                 .fix("name a server in \"resolver\" that answers, or remove the directive"),
         });
-        (!addresses.is_empty()).then_some(addresses)
     }
 
-    fn dns(&mut self, uri: &Uri) -> Option<Vec<SocketAddr>> {
+    /// What the system finds.
+    fn dns(&mut self, uri: &Uri, addresses: &io::Result<Vec<SocketAddr>>) {
         let (id, title) = ("keystone.dns", "name");
-        match net::resolve(&uri.host, uri.port) {
+        self.checks.push(match addresses {
             Ok(addresses) => {
                 let texts: Vec<String> = addresses.iter().map(|it| it.ip().to_string()).collect();
-                self.checks.push(Check::ok(id, title, texts.join(", ")));
-                Some(addresses)
+                Check::ok(id, title, texts.join(", "))
             }
-            Err(error) => {
-                let check = Check::fail(id, title, format!("{} is not found: {error}", uri.host))
-                    .meaning(
-                        "nginx does not start, unless its resolver is set: it looks names up then",
-                    )
-                    .fix(format!("getent ahosts {}", crate::report::quote(&uri.host)));
-                self.checks.push(check);
-                None
-            }
-        }
+            Err(error) => Check::fail(id, title, format!("{} is not found: {error}", uri.host))
+                .meaning("nginx does not start, unless its resolver is set: it looks names up then")
+                .fix(format!("getent ahosts {}", crate::report::quote(&uri.host))),
+        });
     }
 
     fn tcp(&mut self, uri: &Uri, addresses: &[SocketAddr]) -> Option<SocketAddr> {

@@ -112,3 +112,19 @@ fn a_truncated_answer_does_not_tell_that_there_is_no_address() {
     let outcome = gateway("keystone.invalid", &[server, good]).check();
     outcome.says("keystone.resolver", "ok", "truncated").says("keystone.login", "ok", "token");
 }
+
+#[test]
+fn both_commands_ask_the_keystone_that_nginx_asks() {
+    // The system knows the name too, and says where Keystone does answer.
+    let elsewhere = name_server(Answer::Address([127, 0, 0, 2]));
+    let gateway = gateway("localhost", &[elsewhere]);
+    let outcome = gateway.check();
+    outcome.says("keystone.tcp", "fail", "127.0.0.2").says(
+        "keystone.tcp",
+        "fail",
+        "nothing listens",
+    );
+    let outcome = gateway.token(&new_uuid(), &["--online"]);
+    outcome.verdict(3, "unknown", Some("identity_unavailable"));
+    assert_eq!(gateway.identity.count("/"), 0);
+}

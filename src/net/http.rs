@@ -1,7 +1,6 @@
 //! HTTP requests over pooled connections.
 
 use std::future::Future;
-use std::mem;
 use std::net::SocketAddr;
 use std::pin::{pin, Pin};
 use std::ptr::NonNull;
@@ -33,8 +32,6 @@ pub struct Response {
     pub headers: HeaderMap,
     /// Complete, within the limit of the request.
     pub body: Bytes,
-    /// Whether it is the first one of its connection, so that no other request can have caused it.
-    pub is_first: bool,
 }
 
 /// The settings of a client.
@@ -177,8 +174,7 @@ impl HttpClient {
             .await
             .map_err(|err| NetError::from_hyper(&err))?;
         let (key, opened) = (key.clone(), now_msec());
-        let driver = Some(driver);
-        Ok(Box::new(Live { sender, driver, peer, key, opened, is_new: true }))
+        Ok(Box::new(Live { sender, driver: Some(driver), peer, key, opened }))
     }
 
     /// Sends the request and reads the response. The caller owns the connection.
@@ -188,7 +184,6 @@ impl HttpClient {
         request: Request<Bytes>,
         max_body: usize,
     ) -> Result<Response, NetError> {
-        let is_first = mem::replace(&mut live.is_new, false);
         let Live { sender, driver, peer, .. } = live;
         peer.set_action(Action::Requesting);
 
@@ -200,7 +195,7 @@ impl HttpClient {
                 .map_err(|err| NetError::from_hyper(&err))?;
             let (head, body) = response.into_parts();
             let body = collect(body, max_body).await?;
-            Ok(Response { status: head.status, headers: head.headers, body, is_first })
+            Ok(Response { status: head.status, headers: head.headers, body })
         });
 
         let Timeouts { read, send, .. } = self.settings.timeouts;
@@ -238,8 +233,6 @@ struct Live {
     key: Key,
     /// When it was opened, in nginx's milliseconds.
     opened: u64,
-    /// Whether it had no request yet.
-    is_new: bool,
 }
 
 impl Pooled for Live {

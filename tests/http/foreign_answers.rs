@@ -291,4 +291,23 @@ fn an_answer_about_another_token_is_none_about_this_one() {
     }
 }
 
+#[test]
+fn an_endpoint_that_has_named_a_token_must_name_the_right_one() {
+    let world = World::setup().set("keystone_auth_version", "v3").start();
+    let other = Fault::Header("X-Subject-Token", "another".into());
+    // A stand-in of Keystone may never name the right one.
+    let token = world.uuid(&Payload::v3());
+    world.identity.fault_validations(other.clone());
+    assert_eq!(world.status(&token), 200);
+    world.identity.heal();
+    assert_eq!(world.status(&world.uuid(&Payload::v3())), 200);
+    world.identity.fault_validations(other);
+    for _ in 0..2 {
+        // Also on a new connection.
+        expect::unavailable(&world.send(&Request::get("/").token(&world.uuid(&Payload::v3()))));
+    }
+    world.identity.heal();
+    assert_eq!(world.status(&world.uuid(&Payload::v3())), 200);
+}
+
 const LIST: &str = "/v3/auth/tokens/OS-PKI/revoked";

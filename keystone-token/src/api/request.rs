@@ -42,12 +42,12 @@ impl Request {
         Self { kind, method, path, body, accept, authenticated: false, subject: None }
     }
 
-    /// Whether an answer with this value of `X-Subject-Token` can be one to this request: v3
-    /// repeats there the token that it was asked about.
-    pub fn is_about(&self, answered: &[u8]) -> bool {
+    /// Whether an answer with this value of `X-Subject-Token` is about the token of the request: v3
+    /// repeats there the token that it was asked about. `None` for other requests.
+    pub fn is_about(&self, answered: &[u8]) -> Option<bool> {
         match &self.subject {
-            Some(Subject::Header(subject)) => subject.as_bytes() == answered,
-            Some(Subject::Path(_)) | None => true,
+            Some(Subject::Header(subject)) => Some(subject.as_bytes() == answered),
+            Some(Subject::Path(_)) | None => None,
         }
     }
 

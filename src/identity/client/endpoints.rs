@@ -49,7 +49,7 @@ struct EndpointState {
     named_version: Option<ApiVersion>,
     /// No request before this time (of `now_msec`), as far as this worker knows.
     held_until: Cell<u64>,
-    /// Whether its answers about tokens name those that it was asked about, as Keystone's do.
+    /// Whether an answer about a token has named this one, as Keystone's do. A stand-in may not.
     names_tokens: Cell<bool>,
 }
 
@@ -286,11 +286,9 @@ impl Endpoints {
         debug!(self.log, "keystone: {request:?} at {}: status {status}, {took} ms", state.endpoint);
 
         match names_subject(request, &response) {
-            Some(false) if !response.is_first && state.names_tokens.get() => {
-                return Err(self.mismatched(at));
-            }
-            Some(names) => state.names_tokens.set(names),
-            None => {}
+            Some(false) if state.names_tokens.get() => return Err(self.mismatched(at)),
+            Some(true) => state.names_tokens.set(true),
+            Some(false) | None => {}
         }
         let pause = pause::asked_for(&response);
         if let Some(pause) = pause {
@@ -414,12 +412,11 @@ fn location(response: &Response) -> Option<&str> {
 }
 
 /// Whether the answer names the token that the request asks about, and no other one; `None` if it
-/// names none, or the request asks about none.
+/// names none, or need not name this one.
 fn names_subject(request: &api::Request, response: &Response) -> Option<bool> {
-    request.subject.as_ref()?;
-    let named = response.headers.get_all(X_SUBJECT_TOKEN);
-    named.iter().next()?;
-    Some(named.iter().all(|token| request.is_about(token.as_bytes())))
+    let named = response.headers.get_all(X_SUBJECT_TOKEN).iter();
+    let is_it = named.map(|token| request.is_about(token.as_bytes()));
+    is_it.reduce(|one, other| Some(one? && other?))?
 }
 
 /// How an exchange ended, in a word.

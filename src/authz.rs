@@ -88,6 +88,7 @@ impl<'a> AuthzContext<'a> {
             path: request.path(),
             // Without memory it is empty, which no rule is for.
             service_path: service_path.map(|path| request.evaluate(path).unwrap_or_default()),
+            has_destination: request.is_copy_or_move() && !request.has_content_handler(),
             queries: [request.raw_query(), request.arguments()],
         }
     }

@@ -29,6 +29,7 @@ fuzz_target!(|input: &[u8]| {
         raw_path: Some(raw),
         path,
         service_path: None,
+        has_destination: false,
         queries: [raw, b""],
     };
     // Takes whatever there is.

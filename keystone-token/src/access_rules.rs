@@ -37,6 +37,8 @@ pub struct Action<'a> {
     /// The path that the service behind gets, decoded, where that is not `path`: a gateway may map
     /// one to another.
     pub service_path: Option<&'a [u8]>,
+    /// Whether the request uses another path too, as `COPY` and `MOVE` do.
+    pub has_destination: bool,
     /// The query, in all forms in which the service behind may get it: as the client wrote it, and
     /// as nginx knows it.
     pub queries: [&'a [u8]; 2],

@@ -125,7 +125,8 @@ fn refuse(failure: BindFailure) -> Result<(), Refusal> {
 /// this does not look whether the catalog knows that type, for a record need not have the catalog.
 ///
 /// A path that somebody may read otherwise than nginx does ([`Action::is_plain`]) is refused, and so
-/// is a request that acts on something else than its path ([`Action::is_bulk`]).
+/// is a request that acts on something else than its path ([`Action::is_bulk`],
+/// [`Action::has_destination`]).
 pub fn check_access_rules<'r>(
     record: &Record<'_>,
     action: impl FnOnce() -> Action<'r>,
@@ -139,7 +140,8 @@ pub fn check_access_rules<'r>(
     if has_service_token {
         return Ok(());
     }
-    if !action.is_plain() || action.is_bulk() || !AccessRules::from_json(rules).permit(&action) {
+    let is_path_all = !action.has_destination && !action.is_bulk();
+    if !is_path_all || !action.is_plain() || !AccessRules::from_json(rules).permit(&action) {
         return Err(Refusal::AccessRules);
     }
     Ok(())
@@ -337,6 +339,7 @@ mod tests {
             raw_path: raw_path.map(str::as_bytes),
             path: path.as_bytes(),
             service_path: service_path.map(str::as_bytes),
+            has_destination: false,
             queries: [b""; 2],
         };
         let checked =
@@ -396,20 +399,23 @@ mod tests {
         let record = Identity { access_rules: RULES.map(str::to_owned), ..Identity::default() };
         let record = record.to_record(false);
         let service_types = SWIFT.map(str::to_owned).into_iter().collect::<Vec<_>>();
-        let check = |query: &'static str, has_service_token| {
+        let check = |query: &'static str, has_destination, has_service_token| {
             let action = || Action {
                 service_types: &service_types,
                 method: "GET",
                 raw_path: None,
                 path: WITHIN.1.as_bytes(),
                 service_path: None,
+                has_destination,
                 queries: [query.as_bytes(), b""],
             };
             check_access_rules(&Record::new(&record).unwrap(), action, has_service_token)
         };
-        assert_eq!(check("format=json", false), Ok(()));
-        assert_eq!(check("bulk-delete", false), Err(Refusal::AccessRules));
-        assert_eq!(check("bulk-delete", true), Ok(()));
+        assert_eq!(check("format=json", false, false), Ok(()));
+        for (query, has_destination) in [("bulk-delete", false), ("", true)] {
+            assert_eq!(check(query, has_destination, false), Err(Refusal::AccessRules));
+            assert_eq!(check(query, has_destination, true), Ok(()));
+        }
     }
 
     #[test]

@@ -256,6 +256,22 @@ fn a_service_path_that_is_none_allows_nothing_to_a_token_with_rules() {
     }
 }
 
+/// nginx itself writes to the path in `Destination`; an upstream looks after its own.
+#[test]
+fn copy_and_move_use_another_path_too() {
+    let world = services()
+        .location(
+            "/files/",
+            "keystone_auth on; keystone_service_type object-store; dav_methods COPY MOVE;",
+        )
+        .start();
+    let token = world.pki(&with_rules(&json!([rule("COPY", "/**"), rule("MOVE", "/**")])));
+    for method in ["COPY", "MOVE"] {
+        refused(&world, &token, method, "/files/hello.txt");
+    }
+    assert_eq!(ask(&world, &token, "COPY", "/v1/AUTH_x/o").status, 200);
+}
+
 /// Swift acts on the objects that the body names. Behind authtoken it asks for each of them; a
 /// gateway in front of it sees this request alone.
 #[test]

@@ -13,6 +13,7 @@ fn permit(rules: &str, service_types: &[&str], method: &str, path: &str) -> bool
         raw_path: None,
         path,
         service_path: None,
+        has_destination: false,
         queries: [b""; 2],
     };
     AccessRules::from_json(rules).permit(&action)
@@ -228,6 +229,7 @@ fn a_request_of_swifts_bulk_middleware_is_told_by_its_query() {
             raw_path: None,
             path: b"/v1/a",
             service_path: None,
+            has_destination: false,
             queries: queries.map(str::as_bytes),
         };
         action.is_bulk()

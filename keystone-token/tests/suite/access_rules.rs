@@ -16,6 +16,7 @@ fn permits(pattern: &str, path: &[u8]) -> bool {
         raw_path: None,
         path,
         service_path: None,
+        has_destination: false,
         queries: [b""; 2],
     };
     AccessRules::from_json(&rules).permit(&action)
@@ -104,7 +105,7 @@ proptest! {
         path in vec(any::<u8>(), 0..40),
     ) {
         let _ = permits(&pattern, &path);
-        let action = Action { service_types: &[], method: "GET", raw_path: None, path: &path, service_path: None, queries: [b""; 2] };
+        let action = Action { service_types: &[], method: "GET", raw_path: None, path: &path, service_path: None, has_destination: false, queries: [b""; 2] };
         prop_assert!(!AccessRules::from_json(&rules).permit(&action));
     }
 

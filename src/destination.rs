@@ -34,7 +34,9 @@ pub fn check(request: &Request, location: &LocationConf) -> Result<(), Elsewhere
         return Ok(());
     }
     let is_tree = request.path().ends_with(b"/");
-    if is_tree && !has_directory(request, location) {
+    // Where slashes are not merged, no location is found for what a path with two means.
+    let is_plain = !request.path().windows(2).any(|pair| pair == b"//");
+    if is_tree && !(is_plain && has_directory(request, location)) {
         return Err(Elsewhere::Directory);
     }
     let mut values = request.headers().filter(|(name, _)| is_destination(name));
@@ -57,7 +59,9 @@ fn has_directory(request: &Request, location: &LocationConf) -> bool {
         // Deleted only if it is empty.
         _ if request.is_delete() && is_container_deleted(request, location) => true,
         // Accounts are mostly served by locations with regular expressions, which all authorise them.
-        Some(_) if request.is_delete() => !has_inner(request, location, request.path()),
+        Some(_) if request.is_delete() && is_regex(request) => {
+            !has_inner(request, location, request.path())
+        }
         _ => is_whole(request, location, request.path()),
     }
 }
@@ -163,6 +167,17 @@ fn find_location(
             Found::Prefix(_) | Found::Nothing => return None,
         }
     }
+}
+
+/// Whether the request's own location has a regular expression.
+#[cfg(ngx_feature = "pcre")]
+fn is_regex(request: &Request) -> bool {
+    request.core_location().is_some_and(|core| !core.regex.is_null())
+}
+
+#[cfg(not(ngx_feature = "pcre"))]
+fn is_regex(_: &Request) -> bool {
+    false
 }
 
 #[cfg(ngx_feature = "pcre")]

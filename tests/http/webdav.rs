@@ -97,6 +97,20 @@ fn deleting_containers_does_not_open_other_directories() {
 }
 
 #[test]
+fn where_slashes_are_not_merged_a_directory_with_two_is_no_part_of_a_location() {
+    let setup = World::setup()
+        .config(|config| config.http("merge_slashes off;"))
+        .location("/data/", METHODS)
+        .location("/data/kept/", ADMINS);
+    let Some(world) = files(setup, &["data/kept/x", "data/free/x"]) else { return };
+    let token = world.pki(&Payload::v3());
+    assert_eq!(send(&world, &token, "DELETE", "/data//kept/", ""), 403);
+    assert_eq!(send(&world, &token, "MOVE", "/data//kept/", "/data/mine/"), 403);
+    assert!(text(&world, "data/kept/x").is_some());
+    assert_eq!(send(&world, &token, "DELETE", "/data/free/", ""), 204);
+}
+
+#[test]
 fn a_part_of_an_account_may_have_a_location_of_its_own() {
     let accounts =
         format!("keystone_swift_auth on; keystone_swift_operator_roles role1; {METHODS}");
@@ -111,4 +125,17 @@ fn a_part_of_an_account_may_have_a_location_of_its_own() {
     }
     assert!(text(&world, "v1/AUTH_tenant_id1/c/kept/x").is_some());
     assert_eq!(send(&world, &token, "DELETE", "/v1/AUTH_tenant_id1/c/free/", ""), 204);
+}
+
+#[test]
+fn a_directory_of_an_account_may_have_a_location_that_its_files_have_not() {
+    let accounts =
+        format!("keystone_swift_auth on; keystone_swift_operator_roles role1; {METHODS}");
+    let setup = World::setup()
+        .location("= /v1/AUTH_tenant_id1/c/", &accounts)
+        .location("/v1/", &format!("{accounts} keystone_require_role admin;"));
+    let Some(world) = files(setup, &["v1/AUTH_tenant_id1/c/x"]) else { return };
+    let token = world.pki(&Payload::v3());
+    assert_eq!(send(&world, &token, "DELETE", "/v1/AUTH_tenant_id1/c/", ""), 403);
+    assert!(text(&world, "v1/AUTH_tenant_id1/c/x").is_some());
 }

@@ -68,7 +68,11 @@ impl<'s> Visit<'s> {
         if !lookup.answers.is_empty() {
             self.resolver(&lookup.answers, if lookup.is_of_system { &[] } else { found });
         }
-        if lookup.is_of_system {
+        // nginx asks again by TCP then, and may find what the system does not know.
+        let is_truncated =
+            |(_, answer): &ServerAnswer<'_>| matches!(answer, Err(LookupError::Truncated));
+        let is_unknown = lookup.addresses.is_err() && lookup.answers.iter().any(is_truncated);
+        if lookup.is_of_system && !is_unknown {
             self.dns(uri, &lookup.addresses);
         }
         lookup.addresses.ok()

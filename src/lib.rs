@@ -196,8 +196,7 @@ fn finish(cf: &mut ngx_conf_t) -> ngx_int_t {
         return ERROR;
     }
     if let Err(reason) = main.finish(cf) {
-        let log = cf.log;
-        log_at!(NGX_LOG_EMERG, log, "{reason}{}", main.zone_position());
+        conf::directive::report(cf, NGX_LOG_EMERG, &reason.to_string());
         return ERROR;
     }
     match main.is_used() {

@@ -21,7 +21,7 @@ pub enum SetupError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// nginx refuses the zone of shared memory.
-    #[error("the cache zone cannot be added")]
+    #[error("the zone of \"keystone_cache_zone\" cannot be added")]
     Zone,
 }
 

@@ -15,8 +15,8 @@ use keystone_conf::TokenSource;
 use keystone_gateway::request_id::RequestId;
 use keystone_token::result::AuthResult;
 use nginx_sys::{
-    ngx_delete_posted_event, ngx_event_t, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_post_event,
-    ngx_posted_events,
+    ngx_delete_posted_event, ngx_event_t, ngx_http_request_t, ngx_pool_cleanup_add,
+    ngx_pool_cleanup_t, ngx_post_event, ngx_posted_events,
 };
 use ngx::async_::Task;
 use ngx::http::HttpModule;
@@ -82,7 +82,10 @@ impl Context {
     /// The context of this request, also after an internal redirect (which makes nginx forget it),
     /// and of a subrequest's main request.
     pub fn find(request: &Request) -> Option<&Self> {
-        if let Some(context) = Self::of_location(request) {
+        // SAFETY: the main request lives as long as its subrequests.
+        let main = unsafe { Self::attached((*request.as_ptr()).main) };
+        // A main request may have as many cleanups as there are slices of a response.
+        if let Some(context) = Self::of_location(request).or(main) {
             return Some(context);
         }
         let mut cleanup = request.pool().as_ref().cleanup;
@@ -100,11 +103,19 @@ impl Context {
 
     /// The context, if the request has not been redirected since it was attached.
     pub fn of_location(request: &Request) -> Option<&Self> {
+        // SAFETY: the request is alive, and so is its context.
+        unsafe { Self::attached(request.as_ptr()) }
+    }
+
+    /// The context that is attached to a request.
+    ///
+    /// # Safety
+    /// The request is alive, and stays so for `'r`.
+    unsafe fn attached<'r>(r: *mut ngx_http_request_t) -> Option<&'r Self> {
         let index = HttpKeystoneModule::module().ctx_index;
-        // SAFETY: nginx keeps a pointer for each module in a request.
-        let slot = unsafe { *(*request.as_ptr()).ctx.add(index) };
-        // SAFETY: it is null, or what `attach` has stored; see `find`.
-        unsafe { slot.cast::<Self>().as_ref() }
+        // SAFETY: nginx keeps a pointer for each module in a request. It is null, or what `attach` has
+        // stored; see `find`.
+        unsafe { (*(*r).ctx.add(index)).cast::<Self>().as_ref() }
     }
 
     /// The context of a main request, made if there is none; `None` where nginx has no memory.

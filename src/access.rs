@@ -44,6 +44,12 @@ pub fn strip(request: &Request) -> isize {
     if strip_digests(request).is_none() || early::undo(request, location).is_none() {
         return ERROR;
     }
+    if request.is_main() && request.is_internal() {
+        if let Some(context) = Context::find(request) {
+            // For another location, as when the client of a request with `post_action` has left.
+            context.stop_waiting();
+        }
+    }
     if location.auth() == Auth::Off {
         return DECLINED;
     }
@@ -215,6 +221,10 @@ pub fn check_passed(request: &Request) -> isize {
     }
     if let Some(code) = forbid_elsewhere(request, location) {
         return code;
+    }
+    if let Some(context) = Context::of_location(request).filter(|_| request.is_main()) {
+        // Another module has granted access, and no page for a refusal follows.
+        context.refusal.set(None);
     }
     // The preaccess phase may have been skipped as well.
     strip_tokens(request, location)

@@ -1,6 +1,10 @@
 //! What nginx users expect of an access module.
 
+use std::net::TcpListener;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
@@ -9,6 +13,7 @@ use keystone_testbed::nginx::{can_try_http_2, check, was_built_with};
 use keystone_testbed::pki::TlsFiles;
 use keystone_testbed::port::Port;
 use keystone_testbed::upstream::Seen;
+use keystone_testbed::wait_for;
 use keystone_testbed::world::{World, AUTH_URI};
 
 #[test]
@@ -399,4 +404,41 @@ fn configurations_that_make_no_sense_are_reported_and_do_not_crash() {
     ] {
         check(&odd).unwrap();
     }
+}
+
+/// nginx leads a request whose client has left to the location of `post_action`. The answer that it
+/// has waited for must not lead it back, which would ask the upstream of that location twice.
+#[test]
+fn a_request_that_post_action_has_taken_waits_no_longer() {
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let done = format!("internal; proxy_pass http://{};", slow.local_addr().unwrap());
+    let world = World::setup()
+        .location("/api/", "keystone_auth on; post_action /done; proxy_pass @UPSTREAM@;")
+        .location("= /done", &done)
+        .start();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    // Ends with the process.
+    std::thread::spawn(move || {
+        for stream in slow.incoming() {
+            count.fetch_add(1, Ordering::SeqCst);
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_secs(2));
+                drop(stream);
+            });
+        }
+    });
+    let gate = world.identity.hold_validations();
+    let mut client = world.nginx.connect().unwrap();
+    let token = world.uuid(&Payload::v3());
+    client.write(&Request::get("/api/x").token(&token).bytes()).unwrap();
+    world.wait_for_validations(1);
+    drop(client);
+    let once = || (asked.load(Ordering::SeqCst) == 1).then_some(());
+    wait_for("the location of post_action", once).unwrap();
+    gate.open();
+    world.identity.heal();
+    assert_eq!(world.status(&token), 200);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }

@@ -4,6 +4,7 @@
 mod as_auth_basic;
 mod hostile;
 mod in_use;
+mod overruled;
 mod phases;
 mod token_sources;
 

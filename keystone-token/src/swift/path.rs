@@ -91,6 +91,9 @@ const MAX_OBJECT_NAME: usize = 1024;
 /// What differs within the object only, such as `a%2Fb`, `x/../y` or `a//b`, is the same place. In
 /// what comes before, nothing but escapes may differ, and none may stand for a slash or NUL.
 pub fn names_the_same(raw: &[u8], normalised: &[u8]) -> bool {
+    if may_climb(raw) {
+        return false;
+    }
     // As almost always.
     if raw == normalised && !raw.contains(&b'%') {
         return AccountPath::split(normalised).is_none_or(|path| path.has_plain_names());
@@ -106,6 +109,20 @@ pub fn names_the_same(raw: &[u8], normalised: &[u8]) -> bool {
         && unquotes_to(raw_path.account.unwrap_or_default(), path.account.unwrap_or_default())
         && unquotes_to(raw_path.container.unwrap_or_default(), path.container.unwrap_or_default())
         && raw_path.object.is_some() == path.object.is_some()
+}
+
+/// Whether a server might leave the account by a `..` that nginx does not take for one: behind a `#`,
+/// at which nginx's path ends and that of others does not, or with parameters (`..;x`), which Java's
+/// servers take off.
+fn may_climb(raw: &[u8]) -> bool {
+    let mut is_behind = false;
+    raw.split(|byte| *byte == b'/').any(|segment| {
+        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+        let has_parameters = name.len() < segment.len();
+        let climbs = (is_behind || has_parameters) && *unquote(name) == *b"..";
+        is_behind |= segment.contains(&b'#');
+        climbs
+    })
 }
 
 /// Whether all escapes in `raw` are whole, and it is `plain` without them.

@@ -13,7 +13,11 @@ use super::{accounts, ask, forbidden, member, passes, put, stays_out, stranger};
 
 /// What Swift would find something else in than nginx does: an account, a container, or whether
 /// there is an object.
-const AMBIGUOUS: [&str; 34] = [
+const AMBIGUOUS: [&str; 38] = [
+    "/v1/AUTH_mine/c/o#/../../../AUTH_other/c/o",
+    "/v1/AUTH_mine/c/o#x/%2e%2e/y",
+    "/v1/AUTH_mine/..;/AUTH_other/c/o",
+    "/v1/AUTH_mine/c/..;x=1/..;/%2e%2e;/AUTH_other/c/o",
     "/v1/AUTH_other/../AUTH_mine/c/o",
     "/v1/AUTH_mine/../AUTH_other/c/o",
     "/v1/AUTH_other/c/../../AUTH_mine/c/o",

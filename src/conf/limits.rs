@@ -85,7 +85,8 @@ fn keys(cf: &ngx_conf_t, module: &Limit) -> Option<Vec<String>> {
 fn is_of_identity(key: &str) -> bool {
     key.split('$').skip(1).any(|rest| {
         let rest = rest.strip_prefix('{').unwrap_or(rest).to_ascii_lowercase();
-        let is_early = rest.starts_with("keystone_bearer") || rest.starts_with("keystone_swift_");
+        let early = ["keystone_bearer", "keystone_request_id", "keystone_swift_"];
+        let is_early = early.iter().any(|known| rest.starts_with(known));
         rest.starts_with("keystone_") && !is_early
     })
 }

@@ -16,7 +16,7 @@ pub struct HeaderVariables {
 
 impl HeaderVariables {
     /// Those of the configuration that the process serves. `of_tokens` are the names of those that
-    /// show what `keystone_token` takes.
+    /// show what `keystone_token` takes, as [`keystone_conf::TokenSource::variables`] has them.
     pub fn of_cycle(of_tokens: &[String]) -> Self {
         // SAFETY: nginx's current cycle lives as long as the process serves it.
         let cycle = unsafe { &*nginx_sys::ngx_cycle };
@@ -34,7 +34,11 @@ impl HeaderVariables {
                     || headers::has_request_id(header)
                     || is_token_header(header)
             };
-            header.is_some_and(changes) || of_tokens.iter().any(|known| known.as_bytes() == name)
+            let shows_token = |known: &String| match known.strip_suffix('*') {
+                Some(beginning) => name.starts_with(beginning.as_bytes()),
+                None => known.as_bytes() == name,
+            };
+            header.is_some_and(changes) || of_tokens.iter().any(shows_token)
         };
         let indices = (0..variables.len()).filter(|index| may_change(&variables[*index])).collect();
         Self { indices }

@@ -50,7 +50,7 @@ impl<V> TokenSource<V> {
     }
 
     /// The names of nginx's variables that show the part of a request which the token is taken
-    /// from.
+    /// from. `*` stands for any end of a name.
     pub fn variables(&self) -> Vec<String> {
         match self {
             // Its value is not kept by nginx, but those of the whole URI and line are.
@@ -58,9 +58,8 @@ impl<V> TokenSource<V> {
             Self::Bearer => vec!["http_authorization".to_owned()],
             Self::Cookie(name) => vec![format!("cookie_{name}"), "http_cookie".to_owned()],
             Self::Header(name) => vec![format!("http_{}", name.replace('-', "_"))],
-            Self::Value(_) => {
-                ["request_uri", "http_authorization", "http_cookie"].map(str::to_owned).into()
-            }
+            // It may be made of any of them.
+            Self::Value(_) => ["request_uri", "http_*", "cookie_*"].map(str::to_owned).into(),
         }
     }
 }

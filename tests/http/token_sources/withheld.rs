@@ -30,6 +30,28 @@ fn assert_without(seen: &Seen, token: &str) {
     assert!(!format!("{seen:?}").contains(token), "{seen:?}");
 }
 
+/// nginx keeps the values of these variables, which the map has asked for.
+#[test]
+fn variables_that_a_value_was_made_of_show_the_token_no_more() {
+    let map = "map $cookie_k$http_x_custom $tok { \"~^(Token )?(?<mine>.+)$\" $mine; }";
+    let world = withholding("$tok")
+        .config(|config| config.http(map))
+        .location(
+            "/named/",
+            "keystone_auth on; proxy_pass @UPSTREAM@; proxy_set_header X-K \"[$cookie_k]\";
+             proxy_set_header X-Custom \"[$http_x_custom]\";",
+        )
+        .start();
+    let token = world.pki(&Payload::v3());
+    for (name, value) in [("Cookie", format!("k={token}")), ("X-Custom", format!("Token {token}"))]
+    {
+        let seen = world.seen(&Request::get("/named/x").header(name, value));
+        expect::v3_user(&seen);
+        assert_without(&seen, &token);
+        assert_eq!(seen.header("X-K").as_deref(), Some("[]"), "{name}");
+    }
+}
+
 #[test]
 fn a_token_is_withheld_wherever_it_was() {
     for (value, request) in WAYS {

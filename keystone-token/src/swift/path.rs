@@ -115,6 +115,9 @@ pub fn names_the_same(raw: &[u8], normalised: &[u8]) -> bool {
 /// at which nginx's path ends and that of others does not, or with parameters (`..;x`), which Java's
 /// servers take off.
 fn may_climb(raw: &[u8]) -> bool {
+    if !raw.contains(&b'#') && !raw.contains(&b';') {
+        return false;
+    }
     let mut is_behind = false;
     raw.split(|byte| *byte == b'/').any(|segment| {
         let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();

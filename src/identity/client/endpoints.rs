@@ -36,7 +36,7 @@ pub(super) struct Endpoints {
     http: HttpClient,
     store: Rc<dyn TokenStore>,
     counters: ServiceCounters,
-    /// Of answers about other tokens.
+    /// Limits the log lines about answers that name another token.
     mismatches: LogRateLimit,
     pub(super) log: NonNull<ngx_log_t>,
 }

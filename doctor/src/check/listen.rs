@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
@@ -66,10 +68,24 @@ fn kind(listen: &Listen) -> Type {
     }
 }
 
-/// Other errors are for `nginx -t` to tell.
+/// Whether the address is taken. Other errors are for `nginx -t` to tell.
 fn is_taken(address: SocketAddr, listen: &Listen, shared: &[(SocketAddr, Type)]) -> bool {
-    let bound = bind(address, listen, shared.contains(&(address, kind(listen))));
-    bound.is_err_and(|error| error.raw_os_error() == Some(Errno::EADDRINUSE as i32))
+    let is_shared = shared.contains(&(address, kind(listen)));
+    lasts(|| {
+        let bound = bind(address, listen, is_shared);
+        bound.is_err_and(|error| error.raw_os_error() == Some(Errno::EADDRINUSE as i32))
+    })
+}
+
+/// Whether something is so for a while: a `nginx -t` listens for a moment too, and nginx tries again
+/// when it starts.
+fn lasts(mut is_so: impl FnMut() -> bool) -> bool {
+    (0..TRIES).all(|number| {
+        if number > 0 {
+            thread::sleep(PAUSE);
+        }
+        is_so()
+    })
 }
 
 /// Binds a socket as nginx does at its start, and closes it.
@@ -112,12 +128,33 @@ fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
     }
 }
 
+/// nginx itself tries five times, in two seconds.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(200);
+
 const ID: &str = "configuration.listen";
 const TITLE: &str = "listen";
 
 #[cfg(test)]
 mod tests {
-    use super::addresses;
+    use std::net::TcpListener;
+
+    use super::{addresses, lasts};
+
+    #[test]
+    fn an_address_that_is_free_a_moment_later_is_not_taken() {
+        let mut other = TcpListener::bind("127.0.0.1:0").ok();
+        let address = other.as_ref().and_then(|it| it.local_addr().ok()).expect("bound");
+        let mut tries = 0;
+        assert!(!lasts(|| {
+            tries += 1;
+            if tries == 3 {
+                other = None;
+            }
+            TcpListener::bind(address).is_err()
+        }));
+        assert_eq!(tries, 3);
+    }
 
     #[test]
     fn addresses_are_read_as_nginx_reads_them() {

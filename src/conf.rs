@@ -23,6 +23,7 @@ use ngx::core::{CoreModuleMainConf, NgxCoreModule};
 use self::error::SetupError;
 use self::server::ServerConf;
 use self::zone::ZoneConf;
+use crate::header_variables::defined_by_directives;
 use crate::identity::Service;
 use crate::net::Resolver;
 use crate::signing_dir::{self, Owner};
@@ -44,6 +45,8 @@ pub struct MainConf {
     pub keeps_catalog: bool,
     /// The names of nginx's variables that show what locations take for tokens.
     pub token_variables: Vec<String>,
+    /// The names of variables that show something else, though one would think so.
+    pub defined_variables: Vec<Vec<u8>>,
     cycle: Option<NonNull<ngx_cycle_t>>,
 }
 
@@ -58,6 +61,7 @@ impl MainConf {
         if !self.is_used() {
             return Ok(());
         }
+        self.defined_variables = defined_by_directives(cf);
         self.cycle = NonNull::new(cf.cycle);
         let main: *mut Self = self;
         self.zone.request(cf, self.directives.zone(), main)

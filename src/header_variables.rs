@@ -2,7 +2,9 @@
 //! set, what carries tokens, which it trims or removes, and the ids of requests.
 
 use keystone_token::headers;
-use nginx_sys::ngx_http_variable_t;
+use nginx_sys::{
+    ngx_conf_t, ngx_hash_key_t, ngx_http_variable_t, ngx_uint_t, NGX_HTTP_VAR_CHANGEABLE,
+};
 use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 
 use crate::headers_in::is_token_header;
@@ -16,8 +18,9 @@ pub struct HeaderVariables {
 
 impl HeaderVariables {
     /// Those of the configuration that the process serves. `of_tokens` are the names of those that
-    /// show what `keystone_token` takes, as [`keystone_conf::TokenSource::variables`] has them.
-    pub fn of_cycle(of_tokens: &[String]) -> Self {
+    /// show what `keystone_token` takes, as [`keystone_conf::TokenSource::variables`] has them, and
+    /// `defined` are those that show something else, of [`defined_by_directives`].
+    pub fn of_cycle(of_tokens: &[String], defined: &[Vec<u8>]) -> Self {
         // SAFETY: nginx's current cycle lives as long as the process serves it.
         let cycle = unsafe { &*nginx_sys::ngx_cycle };
         let Some(core) = NgxHttpCoreModule::main_conf(cycle) else {
@@ -38,7 +41,8 @@ impl HeaderVariables {
                 Some(beginning) => name.starts_with(beginning.as_bytes()),
                 None => known.as_bytes() == name,
             };
-            header.is_some_and(changes) || of_tokens.iter().any(shows_token)
+            let is_defined = || defined.iter().any(|known| known == name);
+            header.is_some_and(changes) || of_tokens.iter().any(shows_token) && !is_defined()
         };
         let indices = (0..variables.len()).filter(|index| may_change(&variables[*index])).collect();
         Self { indices }
@@ -48,4 +52,28 @@ impl HeaderVariables {
     pub fn indices(&self) -> &[usize] {
         &self.indices
     }
+}
+
+/// The names of variables that begin as those of a request's headers and cookies do, and that
+/// directives such as `set` and `map` define: what they show is not the request's. Known until the
+/// http block is complete.
+pub fn defined_by_directives(cf: &ngx_conf_t) -> Vec<Vec<u8>> {
+    let keys = NgxHttpCoreModule::main_conf(cf).map(|core| core.variables_keys);
+    // SAFETY: null, or the structure, which nginx keeps while it reads the configuration.
+    let Some(keys) = keys.and_then(|keys| unsafe { keys.as_ref() }) else { return Vec::new() };
+    // SAFETY: nginx keeps the keys of its variables in this array.
+    let keys: &[ngx_hash_key_t] = unsafe { keys.keys.as_slice() };
+    let is_defined = |key: &&ngx_hash_key_t| {
+        // SAFETY: the value of a key is its variable.
+        let variable = unsafe { &*key.value.cast::<ngx_http_variable_t>() };
+        // nginx's own cannot be changed.
+        variable.flags & NGX_HTTP_VAR_CHANGEABLE as ngx_uint_t != 0
+    };
+    keys.iter()
+        .filter(is_defined)
+        // SAFETY: the name lies in the configuration's pool.
+        .map(|key| unsafe { bytes(&key.key) })
+        .filter(|name| name.starts_with(b"http_") || name.starts_with(b"cookie_"))
+        .map(<[u8]>::to_vec)
+        .collect()
 }

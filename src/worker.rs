@@ -81,7 +81,10 @@ impl Worker {
             cache: zone.cache(),
             row,
             recent: WorkerCache::new(main.directives.worker_cache()),
-            header_variables: HeaderVariables::of_cycle(&main.token_variables),
+            header_variables: HeaderVariables::of_cycle(
+                &main.token_variables,
+                &main.defined_variables,
+            ),
             _tasks: tasks,
         });
         WORKER.set(Some(worker));

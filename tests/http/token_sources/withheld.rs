@@ -52,6 +52,28 @@ fn variables_that_a_value_was_made_of_show_the_token_no_more() {
     }
 }
 
+/// `set` may define a variable with the name of a header.
+#[test]
+fn variables_that_directives_define_keep_their_values() {
+    let own = "set $http_x_client_zone external; set $cookie_zone external;
+               if ($http_x_forwarded_proto = \"\") { set $http_x_forwarded_proto $scheme; }";
+    let world = withholding("$tok")
+        .config(|config| config.http("map $http_x_custom $tok { \"~(?<mine>.+)$\" $mine; }"))
+        .config(|config| config.server(own))
+        .location(
+            "/named/",
+            "keystone_auth on; proxy_pass @UPSTREAM@; proxy_set_header X-Client-Zone
+             \"$http_x_client_zone $cookie_zone $http_x_forwarded_proto\";",
+        )
+        .start();
+    let token = world.pki(&Payload::v3());
+    let request = Request::get("/named/x").header("X-Custom", &token);
+    let request = request.header("X-Client-Zone", "internal").header("Cookie", "zone=internal");
+    let seen = world.seen(&request);
+    assert_without(&seen, &token);
+    assert_eq!(seen.header("X-Client-Zone").as_deref(), Some("external external http"));
+}
+
 #[test]
 fn a_token_is_withheld_wherever_it_was() {
     for (value, request) in WAYS {

@@ -230,14 +230,17 @@ pub fn check_passed(request: &Request) -> isize {
     strip_tokens(request, location)
 }
 
-/// The code for nginx where another module has granted access, so that [`decide`] has not looked
-/// what else the request would use.
+/// The code for nginx where [`decide`] has not looked what else the request would use: another module
+/// has granted access, or the location asks for no token and a redirect has led to it from one that
+/// does, as `try_files` does.
 fn forbid_elsewhere(request: &Request, location: &'static LocationConf) -> Option<isize> {
-    let context = Context::of_location(request).filter(|_| request.is_main())?;
-    if location.auth() == Auth::Off || context.has_passed(location) {
-        return None;
-    }
-    let elsewhere = destination::check(request, location).err()?;
+    let context = Context::find(request).filter(|_| request.is_main())?;
+    let judged = match location.auth() {
+        Auth::Off => context.passed()?,
+        _ if context.has_passed(location) => return None,
+        _ => location,
+    };
+    let elsewhere = destination::check_redirected(request, judged).err()?;
     info!(request, "keystone: forbidden: {elsewhere}, token: -, user: -");
     context.result.set(Some(AuthResult::Forbidden));
     Some(answer::forbidden(context))

@@ -124,11 +124,15 @@ impl MainConf {
 
 /// The index of a module's configurations; `None` where nginx was built without it.
 pub fn module_index(cf: &ngx_conf_t, name: &CStr) -> Option<usize> {
+    // SAFETY: the cycle that a configuration is read for lives as long as that.
+    module_index_of_cycle(unsafe { &*cf.cycle }, name)
+}
+
+/// The same for a cycle.
+pub fn module_index_of_cycle(cycle: &ngx_cycle_t, name: &CStr) -> Option<usize> {
     // SAFETY: the cycle's modules are an array of as many pointers.
-    let modules: &[*mut ngx_module_t] = unsafe {
-        let cycle = &*cf.cycle;
-        std::slice::from_raw_parts(cycle.modules, cycle.modules_n)
-    };
+    let modules: &[*mut ngx_module_t] =
+        unsafe { std::slice::from_raw_parts(cycle.modules, cycle.modules_n) };
     modules.iter().find_map(|module| {
         // SAFETY: modules are never freed, and their names end with NUL.
         let module = unsafe { &**module };

@@ -9,7 +9,7 @@ mod variant;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ffi::c_void;
 use std::future::Future;
-use std::ptr::{fn_addr_eq, NonNull};
+use std::ptr::{self, fn_addr_eq, NonNull};
 
 use keystone_conf::TokenSource;
 use keystone_gateway::request_id::RequestId;
@@ -71,7 +71,7 @@ pub struct Context {
     /// The identity headers that no access phase has let pass.
     early_headers: RefCell<Option<EarlyHeaders>>,
     /// The location in which the access phase has let the request pass.
-    passed: Cell<Option<NonNull<LocationConf>>>,
+    passed: Cell<Option<&'static LocationConf>>,
     demanded_token: Cell<bool>,
     /// What nginx's cache knows of tokens that were removed.
     #[cfg(ngx_feature = "http_cache")]
@@ -278,12 +278,17 @@ impl Context {
     /// Notes that the access phase has let the request pass in this location.
     pub fn pass(&self, location: &'static LocationConf) {
         self.early_headers.take();
-        self.passed.set(Some(NonNull::from(location)));
+        self.passed.set(Some(location));
+    }
+
+    /// The last location in which it has done so, if no location that asks for tokens came since.
+    pub fn passed(&self) -> Option<&'static LocationConf> {
+        self.passed.get()
     }
 
     /// Whether it has done so, and the request was not redirected since.
     pub fn has_passed(&self, location: &'static LocationConf) -> bool {
-        self.passed.get() == Some(NonNull::from(location))
+        self.passed.get().is_some_and(|passed| ptr::eq(passed, location))
     }
 
     /// Says which handler goes on with the request when it waits.

@@ -7,13 +7,16 @@
 //! `ngx_http_core_find_location()`, and gives up where regular expressions take part.
 
 use std::cmp::Ordering;
-use std::{ptr, slice};
+use std::ffi::CStr;
+use std::ptr::{self, NonNull};
+use std::{iter, slice};
 
-use keystone_token::access_rules::decode_plain;
-use nginx_sys::{ngx_http_core_loc_conf_t, ngx_http_location_tree_node_t};
+use keystone_gateway::destination::destination_path;
+use nginx_sys::{ngx_http_core_loc_conf_t, ngx_http_location_tree_node_t, ngx_uint_t};
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleServerConf, NgxHttpCoreModule};
 
 use crate::conf::location::LocationConf;
+use crate::conf::module_index_of_cycle;
 use crate::request::Request;
 use crate::swift::is_container_deleted;
 use crate::HttpKeystoneModule;
@@ -27,10 +30,39 @@ pub enum Elsewhere {
     Directory,
 }
 
-/// An error if nginx itself would use a path that is not known to belong to this location.
+/// Whether ngx_http_dav_module would serve the request: nothing else is there to do it, and
+/// `dav_methods` of the location that the request is in now has its method.
+fn is_served_by_dav(request: &Request) -> bool {
+    // The module's configuration begins with the methods.
+    let methods = || first_word(request, c"ngx_http_dav_module");
+    !request.has_content_handler() && methods() & request.get().method != 0
+}
+
+/// Whether `try_files` may lead a request with this method to another location, since nothing serves
+/// it in this one.
+pub fn is_led_on(request: &Request) -> bool {
+    // The module's configuration begins with a pointer to what the directive says.
+    let try_files = || first_word(request, c"ngx_http_try_files_module");
+    !request.has_content_handler() && !is_served_by_dav(request) && try_files() != 0
+}
+
+/// The first word of a module's configuration of the location that the request is in now; 0 where
+/// nginx was built without the module.
+fn first_word(request: &Request, module: &CStr) -> ngx_uint_t {
+    // SAFETY: nginx's current cycle lives as long as the process serves it.
+    let index = module_index_of_cycle(unsafe { &*nginx_sys::ngx_cycle }, module);
+    let word = index.and_then(|index| {
+        // SAFETY: nginx keeps a configuration for each http module at its index. Those of the modules
+        // that are asked for are structures of at least a word.
+        unsafe { (*request.get().loc_conf.add(index)).cast::<ngx_uint_t>().as_ref() }
+    });
+    word.copied().unwrap_or_default()
+}
+
+/// An error if ngx_http_dav_module would use a path that is not known to belong to this location.
 pub fn check(request: &Request, location: &LocationConf) -> Result<(), Elsewhere> {
     let is_copy_or_move = request.is_copy_or_move();
-    if !is_copy_or_move && !request.is_delete() || request.has_content_handler() {
+    if !is_copy_or_move && !request.is_delete() || !is_served_by_dav(request) {
         return Ok(());
     }
     let is_tree = request.path().ends_with(b"/");
@@ -44,7 +76,7 @@ pub fn check(request: &Request, location: &LocationConf) -> Result<(), Elsewhere
         // There is none, or nginx refuses the request.
         return Ok(());
     };
-    let path = path(value).filter(|_| values.next().is_none()).and_then(decode_plain);
+    let path = destination_path(value).filter(|_| values.next().is_none());
     let Some(path) = path else { return Err(Elsewhere::Destination) };
     // nginx writes to the path without its slash, and removes first what is there.
     let bare = path.strip_suffix(b"/").filter(|bare| !bare.is_empty()).unwrap_or(&path);
@@ -53,31 +85,35 @@ pub fn check(request: &Request, location: &LocationConf) -> Result<(), Elsewhere
     is_here.then_some(()).ok_or(Elsewhere::Destination)
 }
 
+/// The same where the request may be in another location now than in this one, which has judged it.
+pub fn check_redirected(request: &Request, judged: &LocationConf) -> Result<(), Elsewhere> {
+    let has_owners = judged.swift().is_some();
+    if has_owners && request.is_copy_or_move() && is_served_by_dav(request) {
+        return Err(Elsewhere::Destination);
+    }
+    check(request, judged)
+}
+
 /// Whether the location has all that is in the directory of the request.
 fn has_directory(request: &Request, location: &LocationConf) -> bool {
     match location.swift() {
         // Deleted only if it is empty.
-        _ if request.is_delete() && is_container_deleted(request, location) => true,
+        _ if request.is_delete() && deletes_container(request) => true,
         // Accounts are mostly served by locations with regular expressions, which all authorise them.
-        Some(_) if request.is_delete() && is_regex(request) => {
+        Some(_) if request.is_delete() && is_regex(request, location) => {
             !has_inner(request, location, request.path())
         }
         _ => is_whole(request, location, request.path()),
     }
 }
 
-fn is_destination(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"Destination")
+/// Whether the module itself deletes the container that the request is for.
+fn deletes_container(request: &Request) -> bool {
+    request.location().is_some_and(|here| is_container_deleted(request, here))
 }
 
-/// The path as it is written in a URI or in its place, without the query.
-fn path(value: &[u8]) -> Option<&[u8]> {
-    let rest = [&b"http://"[..], b"https://"].iter().find_map(|scheme| value.strip_prefix(*scheme));
-    let path = match rest {
-        Some(rest) => &rest[rest.iter().position(|byte| *byte == b'/')?..],
-        None => value,
-    };
-    path.split(|byte| *byte == b'?').next()
+fn is_destination(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"Destination")
 }
 
 /// Whether all paths in a directory are known to belong to this location.
@@ -95,19 +131,32 @@ fn has_inner(request: &Request, location: &LocationConf, path: &[u8]) -> bool {
     let inside = [path, b"/"].concat();
     let is_here = |inner| conf_of(request, inner).is_some_and(|it| ptr::eq(it, location));
     let mut has_other = false;
-    let mut level = outer(request);
-    while let Some(locations) = level {
-        // SAFETY: null, or the tree of the locations in this one.
-        let tree = unsafe { locations.static_locations.as_ref() };
-        visit(tree, &mut Vec::new(), &mut |name, inner| {
+    for level in levels(request, &[&inside, &b"\xff"[..]].concat()) {
+        visit(tree(level), &mut Vec::new(), &mut |name, inner| {
             has_other |= name.starts_with(&inside) && !is_here(inner);
         });
-        level = match find_static(tree, &[&inside, &b"\xff"[..]].concat()) {
-            Some(Found::Prefix(inner)) => Some(inner),
-            _ => None,
-        };
     }
     has_other
+}
+
+/// The location that all others of the server are in, the one with a prefix in it that the path
+/// belongs to, the one in that, and so on.
+fn levels<'p>(
+    request: &Request,
+    path: &'p [u8],
+) -> impl Iterator<Item = &'static ngx_http_core_loc_conf_t> + 'p {
+    iter::successors(outer(request), move |level| match find_static(tree(level), path) {
+        Some(Found::Prefix(inner)) => Some(inner),
+        _ => None,
+    })
+}
+
+/// The locations in this one that have no regular expression.
+fn tree(
+    level: &'static ngx_http_core_loc_conf_t,
+) -> Option<&'static ngx_http_location_tree_node_t> {
+    // SAFETY: null, or the tree, which lives as long as the configuration.
+    unsafe { level.static_locations.as_ref() }
 }
 
 /// Calls `see` with each location of a tree and its name.
@@ -156,9 +205,7 @@ fn find_location(
 ) -> Option<&'static ngx_http_core_loc_conf_t> {
     let mut level = outer;
     loop {
-        // SAFETY: null, or the tree of the locations in this one.
-        let found = find_static(unsafe { level.static_locations.as_ref() }, path)?;
-        match found {
+        match find_static(tree(level), path)? {
             Found::Exact(location) => return Some(location),
             Found::Prefix(location) if location.noregex() != 0 || !has_regex(level) => {
                 level = location;
@@ -169,14 +216,20 @@ fn find_location(
     }
 }
 
-/// Whether the request's own location has a regular expression.
+/// Whether this location, which the request is in, has a regular expression.
 #[cfg(ngx_feature = "pcre")]
-fn is_regex(request: &Request) -> bool {
-    request.core_location().is_some_and(|core| !core.regex.is_null())
+fn is_regex(request: &Request, location: &LocationConf) -> bool {
+    let is_here = |inner| conf_of(request, inner).is_some_and(|it| ptr::eq(it, location));
+    levels(request, request.path()).any(|level| {
+        let Some(first) = NonNull::new(level.regex_locations) else { return false };
+        // SAFETY: the array ends with null, and what it points to lives as long as the
+        // configuration.
+        (0..).map_while(|at| unsafe { (*first.add(at).as_ptr()).as_ref() }).any(is_here)
+    })
 }
 
 #[cfg(not(ngx_feature = "pcre"))]
-fn is_regex(_: &Request) -> bool {
+fn is_regex(_: &Request, _: &LocationConf) -> bool {
     false
 }
 

@@ -191,10 +191,11 @@ impl Request {
         NgxHttpCoreModule::location_conf(self.get())
     }
 
-    /// Whether the location has a handler of its own, such as that of `proxy_pass`; files are
-    /// served, and changed, by handlers that all locations without one share.
+    /// Whether the content comes from a handler of the location's own, such as that of `proxy_pass`;
+    /// files are served, and changed, by handlers that all locations without one share. An `if` of
+    /// the location keeps its handler.
     pub fn has_content_handler(&self) -> bool {
-        self.core_location().is_some_and(|core| core.handler.is_some())
+        self.get().content_handler.is_some()
     }
 
     /// The first `Referer`.

@@ -4,7 +4,8 @@
 //! protocol of memcached. [`status`] is what a gateway reports of its work: the cells of its
 //! counters, and the report as JSON and in the text format of Prometheus. [`addresses`] says which
 //! address of a server is tried first. [`carrier`] finds tokens in cookies, arguments and
-//! `Authorization`. [`request_id`] makes ids of requests, and [`vary`] completes a response header.
+//! `Authorization`. [`destination`] is the path of a request for WebDAV besides its own,
+//! [`request_id`] makes ids of requests, and [`vary`] completes a response header.
 //!
 //! As in `keystone-token`, everything here is a pure function of its arguments. There is no I/O, no
 //! clock and no nginx.
@@ -13,6 +14,7 @@
 
 pub mod addresses;
 pub mod carrier;
+pub mod destination;
 pub mod memcache;
 pub mod request_id;
 pub mod status;

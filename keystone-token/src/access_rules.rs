@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::text::{escaped, unquote};
 
-pub use plain_path::{decode_plain, has_plain_segments, is_plain_path};
+pub use plain_path::{has_plain_segments, is_plain_path};
 
 mod plain_path;
 

@@ -60,7 +60,6 @@
 
 mod der;
 mod openssl_error;
-mod text;
 
 #[cfg(test)]
 mod messages;
@@ -83,6 +82,7 @@ pub mod revocation;
 pub mod revocation_events;
 pub mod secret;
 pub mod swift;
+pub mod text;
 pub mod thumbprint;
 pub mod time;
 pub mod token;

@@ -51,6 +51,22 @@ pub(crate) fn escaped(text: &[u8]) -> Option<u8> {
     u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
 }
 
+/// The bytes with each escape decoded, once; `None` where an escape is incomplete (RFC 3986,
+/// section 2.1).
+pub fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        let (byte, after) = match byte {
+            b'%' => (escaped(rest)?, rest.get(3..)?),
+            byte => (byte, after),
+        };
+        decoded.push(byte);
+        rest = after;
+    }
+    Some(decoded)
+}
+
 /// Python's `unquote_to_bytes`: what is no whole escape means itself.
 pub(crate) fn unquote(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.contains(&b'%') {

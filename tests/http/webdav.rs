@@ -139,3 +139,99 @@ fn a_directory_of_an_account_may_have_a_location_that_its_files_have_not() {
     assert_eq!(send(&world, &token, "DELETE", "/v1/AUTH_tenant_id1/c/", ""), 403);
     assert!(text(&world, "v1/AUTH_tenant_id1/c/x").is_some());
 }
+
+#[test]
+fn paths_of_proxied_requests_are_their_upstreams_matter() {
+    // A matching `if` has a configuration of its own, and the handler of the location.
+    let with_if = "keystone_auth on; if ($arg_x) { set $y 1; } proxy_pass @UPSTREAM@;";
+    let accounts = "keystone_swift_auth on; keystone_swift_operator_roles role1;";
+    let world = World::setup()
+        .offline()
+        .location("~ [.]css$", "return 200;")
+        .location("/api/", with_if)
+        .location("/v1/", &format!("{accounts} {with_if}"))
+        .location(
+            "/v1/AUTH_tenant_id1/led/",
+            &format!("{accounts} keystone_auth on; try_files /.none @app;"),
+        )
+        .location("/", "keystone_auth on; try_files /.none @app;")
+        .location("@app", "keystone_auth off; proxy_pass @UPSTREAM@;")
+        .start();
+    let token = world.pki(&Payload::v3());
+    for folder in
+        ["/api/d/", "/things/5/", "/v1/AUTH_tenant_id1/c/d/", "/v1/AUTH_tenant_id1/led/d/"]
+    {
+        for query in ["", "?x=1"] {
+            let from = format!("{folder}{query}");
+            assert_eq!(send(&world, &token, "DELETE", &from, ""), 200, "{from}");
+            let from = format!("{folder}x{query}");
+            for method in ["COPY", "MOVE"] {
+                let status = send(&world, &token, method, &from, "/elsewhere/x");
+                assert_eq!(status, 200, "{method} {from}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_location_that_another_leads_to_uses_only_what_that_one_may() {
+    let swift = "keystone_auth on; keystone_swift_auth on; keystone_swift_operator_roles role1;";
+    let leads = "keystone_auth on; try_files /.none @dav;";
+    let dav = "keystone_auth off; dav_methods DELETE COPY MOVE;";
+    let setup = World::setup()
+        .location("/data/", leads)
+        .location("/data/kept/", ADMINS)
+        .location("/v1/", &format!("{swift} try_files /.none @dav;"))
+        .location("/path/", "keystone_auth on; try_files /.none /data/kept/x/;")
+        .location("@dav", dav);
+    let paths = &[
+        "data/x",
+        "data/kept/x",
+        "data/free/x",
+        "v1/AUTH_tenant_id1/c/x",
+        "v1/AUTH_tenant_id1/c/d/x",
+    ];
+    let Some(world) = files(setup, paths) else { return };
+    let token = world.pki(&Payload::v3());
+    for (method, from, to, status) in [
+        ("COPY", "/data/x", "/data/kept/y", 403),
+        ("MOVE", "/data/x", "/other/y", 403),
+        ("COPY", "/data/x", "/data/y", 204),
+        ("DELETE", "/data/", "", 403),
+        ("DELETE", "/path/", "", 403),
+        ("COPY", "/v1/AUTH_tenant_id1/c/x", "/v1/AUTH_tenant_id1/c/y", 403),
+        ("DELETE", "/v1/AUTH_tenant_id1/c/d/", "", 204),
+        ("DELETE", "/data/free/", "", 204),
+    ] {
+        assert_eq!(send(&world, &token, method, from, to), status, "{method} {from} to {to}");
+    }
+    assert!(text(&world, "data/kept/x").is_some());
+}
+
+#[test]
+fn accounts_of_a_regular_expression_are_the_same_with_limits_of_methods() {
+    let accounts = format!(
+        "keystone_swift_auth on; keystone_swift_operator_roles role1; {METHODS}
+         limit_except GET PUT {{ keystone_require_role role2; }}"
+    );
+    let setup = World::setup().location("~ ^/v1/", &accounts);
+    let Some(world) = files(setup, &["v1/AUTH_tenant_id1/c/d/x"]) else { return };
+    let token = world.pki(&Payload::v3());
+    assert_eq!(send(&world, &token, "DELETE", "/v1/AUTH_tenant_id1/c/d/", ""), 204);
+}
+
+#[test]
+fn a_destination_may_have_any_name_that_a_file_has() {
+    let Some(world) = files(World::setup().location("/data/", METHODS), &["data/x"]) else {
+        return;
+    };
+    let token = world.pki(&Payload::v3());
+    for (to, name) in [
+        ("/data/Smith%3B%20John.pdf", "data/Smith; John.pdf"),
+        ("/data/a;b\\c", "data/a;b\\c"),
+        ("/data/%2541", "data/%41"),
+    ] {
+        assert_eq!(send(&world, &token, "COPY", "/data/x", to), 204, "{to}");
+        assert_eq!(text(&world, name).as_deref(), Some("data/x"), "{to}");
+    }
+}

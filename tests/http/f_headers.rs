@@ -131,7 +131,7 @@ fn f01_a_request_of_which_no_header_stays() {
         let forged = "X-User-Id: forged\r\n".repeat(forged);
         let request = format!("GET /hidden/x HTTP/1.0\r\n{forged}{}\r\n", tokens.concat());
         for _ in 0..20 {
-            let answer = world.nginx.exchange(request.as_bytes()).unwrap();
+            let answer = world.nginx.exchange_one(request.as_bytes()).unwrap();
             let answer = String::from_utf8_lossy(&answer);
             assert!(answer.contains(r#"["X-Service-Identity-Status","Invalid"]"#), "{answer}");
             assert!(!answer.contains("forged") && !answer.contains("-Token"), "{answer}");

@@ -86,16 +86,16 @@ fn a_request_of_http_0_9() {
     let workers = world.nginx.worker_pids();
     for target in TARGETS {
         for line in [format!("GET {target}\r\n"), format!("GET {target}\n")] {
-            let answer = world.nginx.exchange(line.as_bytes()).unwrap();
+            let answer = world.nginx.exchange_one(line.as_bytes()).unwrap();
             assert!(!answer.is_empty(), "{line:?}");
             assert_alive(&world, &workers, line.as_bytes());
         }
     }
     // HTTP/0.9 has no headers, so the request has no identity, and the upstream sees this.
-    let answer = world.nginx.exchange(b"GET /delay/x\r\n").unwrap();
+    let answer = world.nginx.exchange_one(b"GET /delay/x\r\n").unwrap();
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.contains(r#"["X-Identity-Status","Invalid"]"#), "{answer}");
-    let refused = world.nginx.exchange(b"GET /files/hello.txt\r\n").unwrap();
+    let refused = world.nginx.exchange_one(b"GET /files/hello.txt\r\n").unwrap();
     assert!(String::from_utf8_lossy(&refused).contains("requires authentication"));
     let headers = world.upstream.requests().last().map(|request| request.headers.clone()).unwrap();
     assert_eq!(headers.text("X-Identity-Status"), Some("Invalid"));
@@ -106,7 +106,7 @@ fn headers_behind_a_line_of_http_0_9_are_ignored() {
     let world = setup().start();
     let workers = world.nginx.worker_pids();
     let bytes = b"GET /delay/x\r\nX-User-Id: evil\r\nX-Identity-Status: Confirmed\r\n\r\n";
-    let answer = world.nginx.exchange(bytes).unwrap();
+    let answer = world.nginx.exchange_one(bytes).unwrap();
     assert!(!String::from_utf8_lossy(&answer).contains("evil"));
     assert_alive(&world, &workers, bytes);
 }

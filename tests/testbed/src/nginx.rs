@@ -182,6 +182,12 @@ impl Nginx {
         exchange(self.address(), bytes)
     }
 
+    /// The same with a request that nginx answers and then closes the connection by itself, as it
+    /// does in HTTP/0.9 and HTTP/1.0. However long the answer takes, the client's side stays open.
+    pub fn exchange_one(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        exchange_bytes(self.address(), bytes, false)
+    }
+
     /// Writes another configuration, which nginx does not read before it is told to.
     pub fn write_config(&self, config: &Config) -> Result<()> {
         write_config(&self.dir, &self.port, config)
@@ -256,18 +262,24 @@ impl Drop for Nginx {
 /// The client ends its side when an answer begins, or none does for a while: nginx takes a request
 /// for abandoned when that comes earlier.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Result<Vec<u8>> {
+    exchange_bytes(address, bytes, true)
+}
+
+fn exchange_bytes(address: SocketAddr, bytes: &[u8], client_ends: bool) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).during("connecting")?;
-    let mut answer = vec![0; 4096];
+    let mut answer = Vec::new();
     let mut exchanged = || {
-        stream.set_read_timeout(Some(ANSWER_BEGINS))?;
         stream.write_all(bytes)?;
-        let begun = match stream.read(&mut answer) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            begun => begun?,
-        };
-        answer.truncate(begun);
-        stream.set_read_timeout(Some(EXCHANGE))?;
-        stream.shutdown(Shutdown::Write)?;
+        if client_ends {
+            stream.set_read_timeout(Some(ANSWER_BEGINS))?;
+            let mut begun = [0; 4096];
+            match stream.read(&mut begun) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read => answer.extend(&begun[..read?]),
+            }
+            stream.shutdown(Shutdown::Write)?;
+        }
+        stream.set_read_timeout(Some(patience(EXCHANGE)))?;
         stream.read_to_end(&mut answer)
     };
     match exchanged() {

@@ -15,13 +15,11 @@ use keystone_testbed::pki::{Pki, Shape};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{make_signing_dir, put, shared_pki, stranger, Setup, World};
 
-/// A world in which time-outs are short and nothing is tried twice.
+use crate::e_online_faults::until_silence_ends;
+
+/// A world in which nothing is tried twice.
 fn impatient() -> Setup {
-    World::setup()
-        .set("keystone_connect_timeout", "1s")
-        .set("keystone_send_timeout", "1s")
-        .set("keystone_read_timeout", "1s")
-        .set("keystone_http_request_max_retries", "0")
+    World::setup().set("keystone_http_request_max_retries", "0")
 }
 
 #[test]
@@ -99,7 +97,8 @@ fn answers_that_are_broken() {
         ["/v3/OS-SIMPLE-CERT/certificates", "/v3/OS-SIMPLE-CERT/ca", "/v3/auth/tokens/OS-PKI"];
     for fault in &faults {
         for path in paths {
-            let world = impatient().set("keystone_auth_version", "v3").start();
+            let setup = impatient().set("keystone_auth_version", "v3");
+            let world = until_silence_ends(setup, fault).start();
             let what = format!("{path} {fault:?}");
             world.identity.fault(path, fault.clone());
             world.judges_signed_tokens_online(what.get(..100).unwrap_or(&what));
@@ -428,7 +427,8 @@ fn a_clock_before_the_certificates_time() {
 
 #[test]
 fn a_flood_of_new_tokens_while_the_identity_service_hangs() {
-    let world = impatient().set("keystone_max_pending", "4").start();
+    let setup = impatient().set("keystone_max_pending", "4");
+    let world = until_silence_ends(setup, &Fault::Silence).start();
     world.identity.fault("/", Fault::Silence);
     let start = Instant::now();
     std::thread::scope(|scope| {

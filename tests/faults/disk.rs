@@ -27,6 +27,8 @@ fn the_disk_of_signing_dir_is_full_and_has_room_again() {
         .set("keystone_revocation_cache_time", "1s")
         .start();
     let tokens: Vec<_> = (0..100).map(|_| world.pki(&Payload::v3())).collect();
+    // Where a list is replaced while a token is verified, the identity service judges the token.
+    tokens.iter().for_each(|token| world.identity.know(token, &Payload::v3()));
     let list = directory.join("revoked.pem");
     let request = |number: usize| Request::get("/").token(&tokens[number % tokens.len()]);
     let load = Load::on(world.nginx.address());

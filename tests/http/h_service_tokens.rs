@@ -197,7 +197,7 @@ fn h13_a_service_token_that_is_over() {
 fn h13_a_service_token_that_ends_in_the_cache() {
     let world = World::setup().start();
     let token = world.uuid(&Payload::v3());
-    let service_token = world.uuid(&Payload::v3_service().expires_in(2));
+    let service_token = world.uuid(&Payload::v3_service().expires_in(4));
     assert_eq!(world.send(&with("/", &token, &service_token)).status, 200);
     wait_for("the service token to end", || {
         (world.send(&with("/", &token, &service_token)).status == 401).then_some(())

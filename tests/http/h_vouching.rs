@@ -183,7 +183,7 @@ fn the_first_request_without_a_service_token_asks_for_itself() {
 fn a_token_that_ends_in_the_cache() {
     let world = World::setup().start();
     let service_token = world.uuid(&Payload::v3_service());
-    let token = world.uuid(&Payload::v3().expires_in(2));
+    let token = world.uuid(&Payload::v3().expires_in(4));
     assert_eq!(world.status(&token), 200);
     assert_eq!(world.send(&with("/", &token, &service_token)).status, 200);
     wait_for("the token to end", || (world.status(&token) == 401).then_some(())).unwrap();

@@ -1,6 +1,8 @@
 //! `keystone_revocation_events`: an answer of the identity service counts until an event covers its
 //! token.
 
+use std::time::{Duration, Instant};
+
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::Fault;
@@ -109,13 +111,16 @@ fn what_no_event_covers_stays_cached() {
 #[test]
 fn one_worker_asks_for_all_and_only_when_it_is_of_use() {
     let world = watchful().workers(2).start();
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(1));
     assert_eq!(world.identity.requests(), [""; 0]);
     assert_eq!(world.status(&known(&world, &Payload::v3())), 200);
+    let start = Instant::now();
     world.identity.forget_requests();
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     let asked = world.identity.count(EVENTS);
-    assert!((3..=11).contains(&asked), "{asked} times in two seconds");
+    // An eighth of the time may be left out between two questions.
+    let most = start.elapsed().as_secs_f64() / 0.175 + 1.0;
+    assert!(asked >= 3 && asked as f64 <= most, "{asked} times in two seconds, not {most}");
 }
 
 #[test]
@@ -174,7 +179,7 @@ fn an_answer_from_before_an_event_does_not_count_after_it() {
     let world = watchful().start();
     assert_eq!(world.status(&known(&world, &Payload::v3())), 200);
     let token = known(&world, &Payload::v3());
-    let slow = Fault::Delay(std::time::Duration::from_secs(2));
+    let slow = Fault::Delay(Duration::from_secs(2));
     world.identity.fault_times(1, "/v3/auth/tokens", slow);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| world.status(&token));

@@ -112,7 +112,7 @@ fn entries_that_were_damaged() {
 fn an_entry_that_was_kept_for_too_long() {
     unhurried(|| {
         let fleets = STRATEGIES.map(Fleet::start);
-        let ends = now() + 6;
+        let ends = now() + 8;
         let told = |fleet: &Fleet| {
             let token = fleet.told(&Payload::v3().expires_at(ends));
             // memcached would have forgotten it by itself.

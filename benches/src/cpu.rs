@@ -4,6 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use keystone_testbed::process::processor_time;
+
 use crate::Failure;
 
 /// Which processor does what, so that the client does not take the worker's time.
@@ -79,7 +81,7 @@ pub fn used_by(pid: i32) -> Result<Duration, Failure> {
     let nanoseconds = schedstat.split_whitespace().next().and_then(|first| first.parse().ok());
     match nanoseconds {
         Some(nanoseconds @ 1..) => Ok(Duration::from_nanos(nanoseconds)),
-        _ => used(&pid.to_string(), UTIME),
+        _ => Ok(processor_time(&pid.to_string())?.own),
     }
 }
 
@@ -90,8 +92,8 @@ pub fn used_by_all(pids: &[i32]) -> Result<Duration, Failure> {
 
 /// The processor time of a process and of all that it has started and waited for.
 pub fn used_with_children(pid: i32) -> Result<Duration, Failure> {
-    let process = pid.to_string();
-    Ok(used(&process, UTIME)? + used(&process, CUTIME)?)
+    let time = processor_time(&pid.to_string())?;
+    Ok(time.own + time.of_children)
 }
 
 /// The processes that a process has started.
@@ -112,7 +114,7 @@ pub fn children(parent: i32) -> Result<Vec<i32>, Failure> {
 
 /// The processor time of all processes that this one has started and waited for.
 pub fn used_by_children() -> Result<Duration, Failure> {
-    used("self", CUTIME)
+    Ok(processor_time("self")?.of_children)
 }
 
 /// The load average of the last minute.
@@ -121,25 +123,8 @@ pub fn load() -> String {
     text.split_whitespace().next().unwrap_or("unknown").to_owned()
 }
 
-/// The sum of two neighbours among the numbers of `/proc/PID/stat`: time in user space and in the
-/// kernel.
-fn used(process: &str, at: usize) -> Result<Duration, Failure> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The second field, in brackets, is a name that may hold anything.
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    let fields: Vec<&str> = fields.collect();
-    let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
-    let ticks = number(at).zip(number(at + 1)).map(|(user, system)| user + system);
-    let ticks = ticks.ok_or("an odd /proc/PID/stat")?;
-    // SAFETY: sysconf touches no memory.
-    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
-}
-
-/// Where the numbers are, counted from the first field after the name.
+/// Where the parent is in `/proc/PID/stat`, counted from the first field after the name.
 const PARENT: usize = 1;
-const UTIME: usize = 11;
-const CUTIME: usize = 13;
 
 #[cfg(test)]
 mod tests {

@@ -50,6 +50,35 @@ pub fn private_memory(pid: i32) -> Result<u64> {
     size.ok_or_else(|| Error::Nginx(format!("{path} has no RssAnon")))
 }
 
+/// Processor time, in user space and in the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessorTime {
+    /// That of the process itself.
+    pub own: Duration,
+    /// That of the processes that it has started and waited for.
+    pub of_children: Duration,
+}
+
+/// The processor time that a process has used, as `/proc/PID/stat` has it: in hundredths of a
+/// second. `process` may be `self`.
+pub fn processor_time(process: &str) -> Result<ProcessorTime> {
+    let path = format!("/proc/{process}/stat");
+    let stat = std::fs::read_to_string(&path).during(format!("reading {path}"))?;
+    // The second field, in brackets, is a name that may hold anything.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let ticks: Vec<u32> = fields.skip(TIMES).map_while(|ticks| ticks.parse().ok()).collect();
+    let [user, system, childrens_user, childrens_system, ..] = ticks[..] else {
+        return Err(Error::Nginx(format!("{path} has no times")));
+    };
+    // SAFETY: sysconf touches no memory.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    let time = |ticks: u32| Duration::from_secs_f64(f64::from(ticks) / per_second as f64);
+    Ok(ProcessorTime {
+        own: time(user + system),
+        of_children: time(childrens_user + childrens_system),
+    })
+}
+
 /// How many descriptors a process has open.
 pub fn descriptors(pid: i32) -> Result<usize> {
     let path = format!("/proc/{pid}/fd");
@@ -63,3 +92,5 @@ pub fn at_exit(last: extern "C" fn()) {
 }
 
 const STOP: Duration = Duration::from_secs(5);
+/// How many fields of `/proc/PID/stat` come after the name and before the times.
+const TIMES: usize = 11;

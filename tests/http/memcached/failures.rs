@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use keystone_testbed::memcached::Memcached;
 use keystone_testbed::mint::Payload;
 use keystone_testbed::nginx::Nginx;
-use keystone_testbed::wait_for;
 use keystone_testbed::world::World;
+use keystone_testbed::{wait_for, wait_within};
 
 use super::fleet::{asked, hurry, known, knows, shares, unhurried, user_at, Fleet};
 
@@ -28,18 +28,6 @@ fn is_right(world: &World, gateway: &Nginx) {
     let took = start.elapsed();
     assert!(took < PATIENCE, "it took {took:?}");
     assert_eq!(asked(world, &token), 1);
-}
-
-#[track_caller]
-fn in_time<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        match probe() {
-            Some(value) => return value,
-            None => assert!(start.elapsed() < limit, "no {what} in {limit:?}"),
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
 }
 
 /// The level of the first line in the error log with these words.
@@ -76,14 +64,15 @@ fn it_is_killed() {
         }
 
         fleet.memcached.restart().unwrap();
-        in_time(PAUSE, "sharing", || {
+        wait_within(PAUSE, "sharing", || {
             let token = known(&fleet.world, &Payload::v3());
             assert_eq!(user_at(&fleet.world.nginx, &token), "user_id1");
             // It is stored after the request was answered.
             thread::sleep(Duration::from_millis(100));
             assert_eq!(user_at(&fleet.second, &token), "user_id1");
             (asked(&fleet.world, &token) == 1).then_some(())
-        });
+        })
+        .unwrap();
         for gateway in [&fleet.world.nginx, &fleet.second] {
             gateway.wait_for_log("is back").unwrap();
             assert_eq!(level_of(gateway, "is back"), "[notice]");
@@ -136,16 +125,18 @@ fn it_is_stuck() {
         assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 
         fleet.memcached.thaw().unwrap();
-        in_time(PAUSE, "return", || {
+        wait_within(PAUSE, "return", || {
             is_right(&fleet.world, &fleet.second);
             fleet.second.error_log().contains("is back").then_some(())
-        });
+        })
+        .unwrap();
         // An answer that came too late is not used.
         fleet.memcached.flush().unwrap();
-        in_time(PAUSE, "entry", || {
+        wait_within(PAUSE, "entry", || {
             is_right(&fleet.world, &fleet.second);
             (!fleet.memcached.names().unwrap().is_empty()).then_some(())
-        });
+        })
+        .unwrap();
         is_right(&fleet.world, &fleet.world.nginx);
     });
 }
@@ -225,10 +216,11 @@ fn one_of_several_is_killed() {
         }
 
         servers[0].restart().unwrap();
-        in_time(PAUSE, "entry on the server that came back", || {
+        wait_within(PAUSE, "entry on the server that came back", || {
             is_right(&world, &gateway);
             (counts(&servers)[0] > 0).then_some(())
-        });
+        })
+        .unwrap();
         gateway.wait_for_log("is back").unwrap();
     });
 }

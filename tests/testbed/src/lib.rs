@@ -105,8 +105,17 @@ pub fn now() -> i64 {
 }
 
 /// Asks `probe` again and again until it has an answer, for ten seconds at most ([`patience`]).
-pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
-    let deadline = Instant::now() + patience(WAIT);
+pub fn wait_for<T>(what: &str, probe: impl FnMut() -> Option<T>) -> Result<T> {
+    wait_within(WAIT, what, probe)
+}
+
+/// The same for what may take longer or less than ten seconds.
+pub fn wait_within<T>(
+    time: Duration,
+    what: &str,
+    mut probe: impl FnMut() -> Option<T>,
+) -> Result<T> {
+    let deadline = Instant::now() + patience(time);
     loop {
         if let Some(value) = probe() {
             return Ok(value);

@@ -4,13 +4,14 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::http::{send, Request};
 use crate::port::Port;
 use crate::temp::TempDir;
-use crate::{wait_for, During, Error, Result};
+use crate::{wait_within, During, Error, Result};
 
 /// A running Prometheus; dropping it ends it.
 pub struct Prometheus {
@@ -55,7 +56,7 @@ impl Prometheus {
             .stderr(Stdio::null());
         let child = command.spawn().during("starting prometheus")?;
         let prometheus = Self { port, child, _dir: dir };
-        wait_for("Prometheus to be ready", || {
+        wait_within(READY, "Prometheus to be ready", || {
             let answer = send(prometheus.port.address(), &Request::get("/-/ready")).ok()?;
             (answer.status == 200).then_some(())
         })?;
@@ -135,3 +136,5 @@ fn wrong(what: &str) -> Error {
 fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |encoded, byte| encoded + &format!("%{byte:02X}"))
 }
+
+const READY: Duration = Duration::from_secs(60);

@@ -189,7 +189,7 @@ as_another_user() {
 ends_gracefully() {
     open_root graceful
     [ "$(inspect .Docker.Config.StopSignal)" = SIGQUIT ] || fail "the image asks for another signal"
-    head -c 500000 /dev/zero >"$image_root/srv/files/large"
+    head -c 1500000 /dev/zero >"$image_root/srv/files/large"
     begin_container
     curl -s -m 30 -o "$work/large" -H "X-Auth-Token: $token" "$url/slow/large" &
     local client=$!

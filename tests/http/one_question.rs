@@ -25,12 +25,12 @@ impl Crowd {
     fn start(world: &World, request: &Request) -> Self {
         let pids = world.nginx.worker_pids();
         assert_eq!(pids.len(), WORKERS);
-        let mut clients = Vec::new();
-        for pid in &pids {
-            let mut client = world.nginx.connect_worker(*pid).unwrap();
+        let connect = |pid: &i32| world.nginx.connect_worker(*pid).unwrap();
+        // A connection to a certain worker may take many tries: all are there before one asks.
+        let mut clients: Vec<_> = pids.iter().map(connect).collect();
+        for (at, client) in clients.iter_mut().enumerate() {
             client.write(&request.bytes()).unwrap();
-            clients.push(client);
-            if clients.len() == 1 {
+            if at == 0 {
                 world.wait_for_validations(1);
             }
         }

@@ -116,8 +116,9 @@ fn many_times_the_same_cookie_keep_a_worker_no_longer_than_others() {
         assert_eq!(world.send(&many(pair)).status, status);
         start.elapsed()
     };
-    let others = time("u=;", 200);
-    let took = time("t=;", 400);
+    let shortest = |pair, status| (0..3).map(|_| time(pair, status)).min().unwrap();
+    let others = shortest("u=;", 200);
+    let took = shortest("t=;", 400);
     assert!(took < 5 * others + Duration::from_millis(500), "{took:?}, and {others:?} without it");
 }
 
@@ -134,7 +135,8 @@ fn a_made_token_is_looked_for_in_time_that_its_text_does_not_lengthen() {
         assert_eq!(world.send(&request).status, 200);
         start.elapsed()
     };
-    let (other, took) = (time("c"), time("a"));
+    let shortest = |byte| (0..3).map(|_| time(byte)).min().unwrap();
+    let (other, took) = (shortest("c"), shortest("a"));
     assert!(took < 5 * other + Duration::from_millis(200), "{took:?}, and {other:?} without it");
 }
 

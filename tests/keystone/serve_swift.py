@@ -64,6 +64,10 @@ recon_cache_path = {directory}
 log_name = {server}
 log_level = WARNING
 log_address = {directory}/no-syslog
+# On a busy machine a server is late, not gone. Nobody brings listings up to date later.
+conn_timeout = 10
+node_timeout = 30
+container_update_timeout = 10
 '''
 
 STORAGE = '''

@@ -368,7 +368,7 @@ fn certificates_outside_their_time() {
 fn a_certificate_that_ends_while_it_is_used() {
     let Pki { authority, signing } = shared_pki().unwrap().clone();
     let mut shape = Shape::signing();
-    shape.not_after = now() + 3;
+    shape.not_after = now() + 5;
     let signing = authority.renew(&signing, &shape).unwrap();
     let world = World::setup().pki(Pki { authority, signing }).offline().start();
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);

@@ -213,14 +213,14 @@ fn e20_a_retry_that_works() {
 fn time_outs() {
     for fault in [Fault::Silence, Fault::Delay(Duration::from_secs(5))] {
         let world = eager(World::setup())
-            .set("keystone_read_timeout", "300ms")
+            .set("keystone_read_timeout", "1s")
             .set("keystone_http_request_max_retries", "1")
             .start();
         world.identity.fault("/v3/OS-SIMPLE-CERT/ca", fault.clone());
         let start = Instant::now();
         assert_eq!(status(&world), 401, "unknown online");
         let after = start.elapsed();
-        assert!((500..3000).contains(&after.as_millis()), "{fault:?}: {after:?}");
+        assert!((1_800..4_800).contains(&after.as_millis()), "{fault:?}: {after:?}");
         assert_eq!(world.identity.count("/v3/OS-SIMPLE-CERT/ca"), 2);
     }
 }

@@ -11,6 +11,8 @@ use keystone_testbed::nginx::WORKER;
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{stranger, World};
 
+use crate::e_online_faults::until_silence_ends;
+
 const LIST: &str = "/v3/auth/tokens/OS-PKI/revoked";
 const CERTIFICATES: &str = "/v3/OS-SIMPLE-CERT";
 
@@ -43,10 +45,8 @@ fn forged_tokens_while_certificates_cannot_be_had() {
         Fault::Silence,
     ];
     for fault in faults {
-        let world = World::setup()
-            .set("keystone_revocation_cache_time", "1s")
-            .set("keystone_read_timeout", "1s")
-            .start();
+        let setup = World::setup().set("keystone_revocation_cache_time", "1s");
+        let world = until_silence_ends(setup, &fault).start();
         let what = format!("{fault:?}");
         assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
         world.identity.fault(CERTIFICATES, fault);

@@ -177,7 +177,8 @@ impl ServiceClient {
             List::Absent | List::Unknown => None,
         };
         let (zone, state, service) = (self.zone, self.state, self.service.id);
-        TableBuilder { zone, state, service, pace: PACE }.build(content, digest, known).await
+        let builder = TableBuilder { zone, state, service, base: draft.base, pace: PACE };
+        builder.build(content, digest, known).await
     }
 
     /// Fetches the certificates, and publishes them if they have changed.

@@ -4,7 +4,7 @@
 //! A service has two tables. One is published, and whoever has a new list fills the other one, in
 //! steps that are short for those who wait for the zone's mutex. A table under construction has a
 //! number: when another worker begins, the number becomes another one, and the first worker gives
-//! up with its next step.
+//! up with its next step. One that has been overtaken by another worker's list does not begin.
 
 use keystone_token::revocation::{ListReader, Name, Names, Summary};
 use keystone_zone::{Key, NameTable, WORD};
@@ -72,6 +72,8 @@ pub(super) struct TableBuilder {
     pub(super) state: ServiceState,
     /// The service that the names are of.
     pub(super) service: u64,
+    /// The generation whose list is published.
+    pub(super) base: u64,
     pub(super) pace: Pace,
 }
 
@@ -86,7 +88,10 @@ impl TableBuilder {
         let half = published.map_or(0, |list| 1 - list.half.min(1));
         let slots = self.state.name_slots().min(content.len() / LEAST_NAME + LEAST_SLOTS);
         let table = self.state.names(half, slots);
-        let number = self.zone.locked(|| self.state.begin_names());
+        // Behind another worker's list, this table would be the published one.
+        let is_base = || self.state.id() == self.service && self.state.generation() == self.base;
+        let number = self.zone.locked(|| is_base().then(|| self.state.begin_names()));
+        let number = number.ok_or(RefreshError::Overtaken)?;
 
         let mut at = Some(0);
         while let Some(from) = at {

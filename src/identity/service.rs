@@ -211,7 +211,8 @@ fn publish_names(
     state: ServiceState,
     content: &[u8],
 ) -> Result<PublishedList, RefreshError> {
-    let builder = TableBuilder { zone, state, service: service.id, pace: Pace::AtOnce };
+    let (service, base, pace) = (service.id, state.generation(), Pace::AtOnce);
+    let builder = TableBuilder { zone, state, service, base, pace };
     let built = at_once(async {
         let digest = digest(content, Pace::AtOnce).await;
         builder.build(content, digest, None).await

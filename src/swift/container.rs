@@ -44,11 +44,12 @@ pub fn is_container_deleted(request: &Request, location: &LocationConf) -> bool 
         )
 }
 
-fn remove(request: &Request) -> io::Result<()> {
-    let mut path = request.file_path().ok_or(io::ErrorKind::OutOfMemory)?;
+fn remove(request: &Request) -> Result<(), RemovalError> {
+    let out_of_memory = || io::Error::from(io::ErrorKind::OutOfMemory);
+    let mut path = request.file_path().ok_or_else(out_of_memory)?;
     let is_directory = open_cached(request, &mut path)?.is_some_and(|found| found.is_dir() != 0);
     if !is_directory {
-        return Err(io::ErrorKind::NotFound.into());
+        return Err(io::Error::from(io::ErrorKind::NotFound).into());
     }
     remove_container(Path::new(OsStr::from_bytes(path.as_bytes())))
 }
@@ -56,40 +57,61 @@ fn remove(request: &Request) -> io::Result<()> {
 /// Deletes a container's directory and the empty directories in it, which objects have left, or
 /// nothing if there is an object. An object that comes meanwhile stays: a directory goes only if it
 /// is empty.
-fn remove_container(container: &Path) -> io::Result<()> {
+///
+/// The worker serves nobody meanwhile, so the walk ends at [`MOST_FOLDERS`]. Those of them that are
+/// empty go even then: a container with more of them takes several requests.
+fn remove_container(container: &Path) -> Result<(), RemovalError> {
     let marker = container.join(MARKER);
-    let mut directories = vec![container.to_owned()];
-    let mut next = 0;
-    while let Some(directory) = directories.get(next).cloned() {
-        next += 1;
+    // The inner ones are found after the outer ones.
+    let mut folders = Vec::new();
+    let mut unread = vec![container.to_owned()];
+    while let Some(directory) = unread.pop() {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
             let path = entry.path();
-            match entry.file_type()?.is_dir() {
-                true => directories.push(path),
-                false if path == marker => {}
-                false => return Err(io::ErrorKind::DirectoryNotEmpty.into()),
+            if !entry.file_type()?.is_dir() {
+                match path == marker {
+                    true => continue,
+                    false => return Err(io::Error::from(io::ErrorKind::DirectoryNotEmpty).into()),
+                }
             }
+            if folders.len() == MOST_FOLDERS {
+                folders.iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
+                return Err(RemovalError::TooManyFolders);
+            }
+            unread.push(path.clone());
+            folders.push(path);
         }
     }
-    let (_, folders) = directories.split_first().ok_or(io::ErrorKind::NotFound)?;
-    // The inner ones were found after the outer ones.
     for folder in folders.iter().rev() {
         fs::remove_dir(folder)?;
     }
     match fs::remove_file(marker) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => fs::remove_dir(container),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(fs::remove_dir(container)?),
     }
 }
 
+/// Why a container stays.
+#[derive(Debug, thiserror::Error)]
+enum RemovalError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it has more than {MOST_FOLDERS} directories; those found empty were removed")]
+    TooManyFolders,
+}
+
 /// As ngx_http_dav_module answers, and 409 as Swift does.
-fn status(request: &Request, error: &io::Error) -> u32 {
-    match error.kind() {
-        io::ErrorKind::DirectoryNotEmpty => return NGX_HTTP_CONFLICT,
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => return NGX_HTTP_NOT_FOUND,
-        _ => error!(request, "keystone: the container cannot be deleted: {error}"),
+fn status(request: &Request, error: &RemovalError) -> u32 {
+    if let RemovalError::Io(error) = error {
+        match error.kind() {
+            io::ErrorKind::DirectoryNotEmpty => return NGX_HTTP_CONFLICT,
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => return NGX_HTTP_NOT_FOUND,
+            _ => {}
+        }
     }
+    error!(request, "keystone: the container cannot be deleted: {error}");
+    let RemovalError::Io(error) = error else { return NGX_HTTP_CONFLICT };
     match error.raw_os_error() {
         // The last one is a link that `disable_symlinks` forbids.
         Some(libc::EACCES | libc::EPERM | libc::ELOOP) => NGX_HTTP_FORBIDDEN,
@@ -100,3 +122,7 @@ fn status(request: &Request, error: &io::Error) -> u32 {
 /// The file with which `static-swift.conf` creates a container: ngx_http_dav_module makes a
 /// directory only for a file in it.
 const MARKER: &str = ".container";
+
+/// How many directories of a container a request looks at. A client makes one with each `PUT`, and
+/// has them looked at with each `DELETE`: this number takes milliseconds.
+const MOST_FOLDERS: usize = 1_000;

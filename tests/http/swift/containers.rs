@@ -1,6 +1,8 @@
 //! `keystone_swift_delete_containers`: `DELETE` of a container on disk.
 
+use std::fs;
 use std::os::unix::fs::chown;
+use std::path::Path;
 
 use keystone_testbed::nginx::worker_ids;
 use keystone_testbed::world::World;
@@ -43,4 +45,72 @@ fn a_container_is_deleted_only_where_tokens_are_checked_and_it_is_on() {
     assert_eq!(status(Some(token.as_str()), "/v1/AUTH_mine/c"), 204);
     assert!(!world.nginx.dir().join("html/v1/AUTH_mine/c").exists());
     assert_eq!(status(Some(token.as_str()), "/v1/AUTH_mine/c"), 404);
+}
+
+#[test]
+fn a_request_looks_at_a_thousand_directories_of_a_container() {
+    let world = World::setup()
+        .offline()
+        .location(
+            "/v1/",
+            "keystone_auth on; keystone_swift_auth on; keystone_swift_delete_containers on;",
+        )
+        .files(|dir| {
+            let v1 = dir.join("html/v1");
+            let account = v1.join("AUTH_mine");
+            // Two levels, of which the outer one alone has fewer than a thousand.
+            for at in 0..1_200 {
+                let folder = format!("{}/{}", at % 20, at / 20);
+                fs::create_dir_all(account.join("wide").join(&folder)).unwrap();
+                fs::create_dir_all(account.join("kept").join(folder)).unwrap();
+            }
+            for at in 0..999 {
+                fs::create_dir_all(account.join("narrow/folders").join(at.to_string())).unwrap();
+            }
+            let deep = account.join("deep");
+            fs::create_dir_all(deep.join("a/".repeat(1_001))).unwrap();
+            fs::write(account.join("kept/7/30/object"), "").unwrap();
+            fs::create_dir_all(account.join("few/empty")).unwrap();
+            fs::write(account.join("few/object"), "").unwrap();
+            give_to_worker(&v1);
+        })
+        .start();
+    let token = world.pki(&member(&["admin"]));
+    let account = world.nginx.dir().join("html/v1/AUTH_mine");
+    let status =
+        |name: &str| ask(&world, Some(&token), "DELETE", &format!("/v1/AUTH_mine/{name}")).status;
+    let reason = "cannot be deleted: it has more than 1000 directories";
+    let reasons = || world.nginx.error_log().matches(reason).count();
+
+    assert_eq!(status("narrow"), 204);
+    assert!(!account.join("narrow").exists());
+    assert_eq!(reasons(), 0);
+
+    assert_eq!(status("wide"), 409);
+    assert_eq!(reasons(), 1);
+    assert!(account.join("wide").exists());
+    assert_eq!(status("wide"), 204);
+    assert!(!account.join("wide").exists());
+
+    // Each is in another one: none that was found is empty.
+    assert_eq!(status("deep"), 409);
+    assert_eq!(status("deep"), 409);
+    assert!(account.join("deep").join("a/".repeat(1_001)).exists());
+    assert_eq!(reasons(), 3);
+
+    // An object stays, however often, and so do the directories where all were looked at.
+    for _ in 0..3 {
+        assert_eq!(status("kept"), 409);
+        assert_eq!(status("few"), 409);
+    }
+    assert!(account.join("kept/7/30/object").exists());
+    assert!(account.join("few/empty").exists());
+}
+
+/// Makes a directory, with all in it, the worker's.
+fn give_to_worker(path: &Path) {
+    let (user, group) = worker_ids();
+    chown(path, Some(user), Some(group)).unwrap();
+    let Ok(entries) = fs::read_dir(path) else { return };
+    entries.for_each(|entry| give_to_worker(&entry.unwrap().path()));
 }

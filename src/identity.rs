@@ -27,5 +27,5 @@ mod validation;
 
 pub use self::pending::{PendingLimit, RefreshReason, Unavailable, ValidationRequest};
 pub use self::service::{start, Service, ServiceError};
-pub use self::service_client::ServiceClient;
+pub use self::service_client::{Keeps, ServiceClient};
 pub use self::snapshot::{Material, Revocations};

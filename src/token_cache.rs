@@ -127,7 +127,7 @@ impl TokenCache<'_> {
             Lookup::Superseded(age) => (age, true),
             Lookup::Valid(age) => (age, false),
         };
-        let Some(identity) = Identity::new(&bytes) else { return not_found() };
+        let Some(identity) = Identity::from_bytes(&bytes) else { return not_found() };
         if renewed {
             if !still_holds(&identity.record()) {
                 return outdated();

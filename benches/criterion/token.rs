@@ -48,7 +48,8 @@ fn try_steps(criterion: &mut Criterion) -> Result<(), Failure> {
         .map(|parsed| parsed.clone().verify(&signers, time))
         .collect::<Result<_, _>>()?;
     let identities: Vec<_> = verified.iter().map(VerifiedToken::identity).collect();
-    let records: Vec<_> = identities.iter().map(|identity| identity.to_record(false)).collect();
+    let records: Vec<_> =
+        identities.iter().map(|identity| identity.to_record(false).0.to_bytes()).collect();
 
     let mut group = criterion.benchmark_group("pki");
     let mut step = |name: &str, run: &dyn Fn(usize)| {

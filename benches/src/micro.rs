@@ -60,7 +60,8 @@ impl Parts {
             .collect::<Result<_, _>>()?;
         let identities: Rc<[Identity]> =
             verified.iter().map(|token| token.identity().clone()).collect();
-        let records: Rc<[Vec<u8>]> = identities.iter().map(|it| it.to_record(false)).collect();
+        let records: Rc<[Vec<u8>]> =
+            identities.iter().map(|it| it.to_record(false).0.to_bytes()).collect();
         let revoked: Vec<_> = (0..REVOKED).map(|_| Revoked::audit_id(new_audit_id())).collect();
         let list = RevocationList::from_json(mint::revocation_list(&revoked).as_bytes())?;
         let revoked: Vec<_> = (0..REVOKED).map(|_| Revoked::id(new_uuid())).collect();

@@ -15,7 +15,7 @@ fuzz_target!(|json: &[u8]| {
     }
     let Ok(identity) = Identity::from_json(json) else { return };
     for keep_catalog in [false, true] {
-        let bytes = identity.to_record(keep_catalog);
+        let bytes = identity.to_record(keep_catalog).0.to_bytes();
         let record = Record::new(&bytes).expect("it was just written");
         assert_eq!(record.expires_at(), identity.expires_at);
         assert_eq!(record.get(Field::Roles).unwrap_or_default(), identity.roles.join(","));

@@ -26,13 +26,9 @@ use crate::time;
 use crate::token::{check_expiry, Refusal};
 
 impl Identity {
-    /// Writes the record. Of a catalog, what has no v2 form is left out.
-    pub fn to_record(&self, keep_catalog: bool) -> Vec<u8> {
-        self.to_record_and_omissions(keep_catalog).0
-    }
-
-    /// Writes the record, and says how many parts of the catalog are left out.
-    pub fn to_record_and_omissions(&self, keep_catalog: bool) -> (Vec<u8>, usize) {
+    /// Writes the record. Of a catalog, what has no v2 form is left out: how many parts of it is
+    /// the second value.
+    pub fn to_record(&self, keep_catalog: bool) -> (OwnedRecord, usize) {
         let wanted = self.catalog.as_ref().filter(|_| keep_catalog);
         let (catalog, omitted) = match wanted.map(Catalog::to_v2) {
             Some(Some(CatalogV2 { json, omitted })) => (Some(json), omitted),
@@ -81,7 +77,7 @@ fn values_or_empty<const N: usize>(values: [&Option<String>; N]) -> impl Iterato
 struct Writer {
     flags: u32,
     sections: usize,
-    ends: Vec<u8>,
+    ends: [[u8; 4]; SECTIONS],
     text: String,
 }
 
@@ -89,7 +85,7 @@ impl Writer {
     fn new() -> Self {
         // Room for most identities, without a catalog.
         let text = String::with_capacity(1024);
-        Self { flags: 0, sections: 0, ends: Vec::with_capacity(SECTIONS * 4), text }
+        Self { flags: 0, sections: 0, ends: [[0; 4]; SECTIONS], text }
     }
 
     fn field(&mut self, value: Option<&str>) {
@@ -110,30 +106,24 @@ impl Writer {
 
     fn end_section(&mut self, is_there: bool) {
         self.flags |= u32::from(is_there) << self.sections;
-        self.sections += 1;
-        // A text beyond 4 GB, which no token makes, reads as truncated and so as no record.
+        // No token makes a text of 4 GB: a signed one has 72 kB at most, and those who ask about
+        // another one bound the answer.
         let end = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
-        self.ends.extend_from_slice(&end.to_le_bytes());
+        self.ends[self.sections] = end.to_le_bytes();
+        self.sections += 1;
     }
 
-    fn finish(self, identity: &Identity) -> Vec<u8> {
+    fn finish(self, identity: &Identity) -> OwnedRecord {
         let is_admin = if identity.is_admin_project { IS_ADMIN } else { 0 };
         let is_dated = if identity.issued_at.is_some() { IS_DATED } else { 0 };
-        let flags = self.flags | is_admin | is_dated;
-        let issued_at = identity.issued_at.unwrap_or_default();
-        to_bytes(flags, identity.expires_at, issued_at, &self.ends, &self.text)
+        OwnedRecord {
+            flags: self.flags | is_admin | is_dated,
+            expires_at: identity.expires_at,
+            issued_at: identity.issued_at.unwrap_or_default(),
+            ends: self.ends,
+            text: self.text.into(),
+        }
     }
-}
-
-fn to_bytes(flags: u32, expires_at: i64, issued_at: i64, ends: &[u8], text: &str) -> Vec<u8> {
-    let mut record = Vec::with_capacity(TEXT + text.len());
-    record.extend_from_slice(MAGIC);
-    record.extend_from_slice(&flags.to_le_bytes());
-    record.extend_from_slice(&expires_at.to_le_bytes());
-    record.extend_from_slice(&issued_at.to_le_bytes());
-    record.extend_from_slice(ends);
-    record.extend_from_slice(text.as_bytes());
-    record
 }
 
 /// A view of a record. Making one checks all there is to check; reading from it copies nothing.

@@ -7,7 +7,7 @@ use keystone_token::token::{self, ParsedToken, Refusal, VerifiedToken};
 use keystone_zone::CacheParams;
 
 use super::{Authenticator, Step, Wait};
-use crate::identity::{Material, PendingLimit, RefreshReason, Revocations};
+use crate::identity::{Keeps, Material, PendingLimit, RefreshReason, Revocations};
 use crate::net::now_sec;
 use crate::token_cache::Source;
 use crate::token_state::TokenState;
@@ -189,29 +189,21 @@ impl Authenticator<'_> {
             return Ok(self.refuse_judged(&refusal, verified.identity().user_id.as_deref()));
         }
         debug!(request, "keystone: neither expired nor revoked");
-        self.remember(verified, material.generation).ok_or(Refusal::UnknownToken)
+        Ok(Ok(self.remember(verified, material.generation)))
     }
 
-    fn remember(&self, verified: VerifiedToken<'_>, generation: u64) -> Option<Step> {
+    fn remember(&self, verified: VerifiedToken<'_>, generation: u64) -> TokenState<Identity> {
         let request = self.request;
-        let (token, mut identity) = (verified.parsed().text(), verified.into_identity());
-        // Only revocation events name them, which are about tokens that Keystone validated.
-        identity.role_ids = None;
-        for role in &identity.omitted_roles {
-            warn!(
-                request,
-                "keystone: role \"{role}\" is left out: it has a comma, or a blank at an end"
-            );
-        }
-        let (record, omitted) = identity.to_record_and_omissions(self.keeps_catalog());
-        self.service.report_omissions(omitted);
-        let identity = Identity::new(&record)?;
+        let (token, identity) = (verified.parsed().text(), verified.into_identity());
+        // Only revocation events name role ids, and these are about tokens that Keystone validated.
+        let keeps = Keeps { catalog: self.keeps_catalog(), role_ids: false };
+        let identity = self.service.to_shared(request, identity, keeps);
         let params = CacheParams { generation, ..self.cache().params(Source::Offline) };
         let kept = self.cache().remember(token, &identity, &params);
         let put = if kept { "put into" } else { "not put into" };
         debug!(request, "keystone: {put} the cache");
         self.count_judged(AuthResult::Ok);
-        Some(Ok(TokenState::Valid(identity)))
+        TokenState::Valid(identity)
     }
 
     /// Remembers a refusal that took work to find.

@@ -78,7 +78,7 @@ impl ServiceClient {
         let (cache, mut bytes) = (self.zone.cache(), Vec::new());
         let found = cache.lookup(&request.valid_key, &params, &mut bytes);
         if let Lookup::Valid(_) | Lookup::Superseded(_) = found {
-            let identity = Identity::new(&bytes)?;
+            let identity = Identity::from_bytes(&bytes)?;
             let is_superseded = matches!(found, Lookup::Superseded(_));
             let token = request.token.as_bytes();
             return match is_superseded && self.may_be_revoked(token, &identity.record()) {

@@ -19,8 +19,9 @@ use super::service::Service;
 use super::shared_token::SharedToken;
 use super::snapshot::{Material, ParsedCertificates, Snapshot, LOAD_TRIES};
 use crate::failure_log::{FailureLog, LogRateLimit};
+use crate::log::AsLog;
 use crate::net::{now_msec, now_sec};
-use crate::zone::{ServiceCounters, ServiceState, Zone};
+use crate::zone::{Identity, ServiceCounters, ServiceState, Zone};
 
 /// An identity service in a worker.
 pub struct ServiceClient {
@@ -37,6 +38,8 @@ pub struct ServiceClient {
     pub(super) events: Events,
     /// Of parts of catalogs that are left out.
     catalog_omissions: LogRateLimit,
+    /// Of roles that are left out.
+    role_omissions: LogRateLimit,
     /// Of validations.
     pub(super) validation_failures: FailureLog,
     /// Of refreshes of the revocation list.
@@ -47,6 +50,15 @@ pub struct ServiceClient {
     pub(super) write_failures: FailureLog,
     /// The answers that gateways share, where memcached is configured.
     pub(super) memcached: Option<SecondLevel>,
+}
+
+/// What an identity keeps of its token beside what every request needs.
+#[derive(Clone, Copy)]
+pub struct Keeps {
+    /// The catalog.
+    pub catalog: bool,
+    /// The ids of the roles.
+    pub role_ids: bool,
 }
 
 impl ServiceClient {
@@ -78,6 +90,7 @@ impl ServiceClient {
             validations: Validations::default(),
             events: Events::default(),
             catalog_omissions: LogRateLimit::default(),
+            role_omissions: LogRateLimit::default(),
             validation_failures: FailureLog::default(),
             refresh_failures: FailureLog::default(),
             rotation_failures: FailureLog::default(),
@@ -164,8 +177,37 @@ impl ServiceClient {
         })
     }
 
-    /// Logs that parts of a token's catalog are left out: other tokens have the same catalog.
-    pub fn report_omissions(&self, omitted: usize) {
+    /// An identity as requests share it. What is left out of it is logged, at a limited rate: other
+    /// tokens have the same catalog and the same roles.
+    pub fn to_shared(
+        &self,
+        log: impl AsLog,
+        mut identity: keystone_token::identity::Identity,
+        keeps: Keeps,
+    ) -> Identity {
+        if !identity.omitted_roles.is_empty() {
+            self.report_roles(log, &identity.omitted_roles);
+        }
+        if !keeps.role_ids {
+            identity.role_ids = None;
+        }
+        let (record, omitted) = identity.to_record(keeps.catalog);
+        self.report_omissions(omitted);
+        Identity::new(record)
+    }
+
+    fn report_roles(&self, log: impl AsLog, roles: &[String]) {
+        let is_due = self.role_omissions.is_due();
+        for role in roles {
+            let why = "it has a comma, or a blank at an end";
+            match is_due {
+                true => warn!(log, "keystone: role \"{role}\" is left out: {why}"),
+                false => info!(log, "keystone: role \"{role}\" is left out: {why}"),
+            }
+        }
+    }
+
+    fn report_omissions(&self, omitted: usize) {
         if omitted > 0 && self.catalog_omissions.is_due() {
             warn!(
                 ngx_cycle_log(),

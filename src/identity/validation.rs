@@ -15,7 +15,7 @@ use ngx::log::ngx_cycle_log;
 use super::claim::{claim_outcome, renewing, Asker};
 use super::client::ClientError;
 use super::pending::{PendingLimit, Unavailable, ValidationRequest};
-use super::service_client::ServiceClient;
+use super::service_client::{Keeps, ServiceClient};
 use crate::client_address::ClientAddress;
 use crate::net::{now_sec, spawn};
 use crate::zone::{Answer, Identity};
@@ -139,7 +139,7 @@ impl ServiceClient {
         }
         let token = request.token.as_bytes();
         let shared = self.memcached.as_ref()?.get(token, max_age).await?;
-        let identity = Identity::new(&shared.record)?;
+        let identity = Identity::from_bytes(&shared.record)?;
         if self.may_be_revoked(token, &identity.record()) {
             debug!(ngx_cycle_log(), "keystone: another gateway's answer may be revoked");
             return None;
@@ -173,8 +173,8 @@ impl ServiceClient {
         .detach();
     }
 
-    async fn ask(&self, request: &ValidationRequest) -> Result<Answer, ValidationError> {
-        let mut identity = match self.client.validate(&request.token, request.how).await? {
+    async fn ask(&self, request: &ValidationRequest) -> Result<Answer, ClientError> {
+        let identity = match self.client.validate(&request.token, request.how).await? {
             online::Answer::Refused(refusal) => return Ok(Answer::Refused(refusal)),
             online::Answer::Valid(identity) => identity,
         };
@@ -182,19 +182,12 @@ impl ServiceClient {
         {
             return Ok(Answer::Refused(refusal));
         }
-        for role in &identity.omitted_roles {
-            warn!(
-                ngx_cycle_log(),
-                "keystone: role \"{role}\" is left out: it has a comma, or a blank at an end"
-            );
-        }
-        // Only revocation events name them, and they are a third of a usual record.
-        if self.service.settings.revocation_events.is_none() {
-            identity.role_ids = None;
-        }
-        let (record, omitted) = identity.to_record_and_omissions(request.how.catalog);
-        self.report_omissions(omitted);
-        Identity::new(&record).map(Answer::Valid).ok_or(ValidationError::TooLarge)
+        // Only revocation events name role ids, and these are a third of a usual record.
+        let keeps = Keeps {
+            catalog: request.how.catalog,
+            role_ids: self.service.settings.revocation_events.is_some(),
+        };
+        Ok(Answer::Valid(self.to_shared(ngx_cycle_log(), identity, keeps)))
     }
 
     fn count(&self, request: &ValidationRequest, path: Path, answer: Option<&Answer>) {
@@ -221,7 +214,7 @@ impl ServiceClient {
     }
 
     /// Logs the first failure and the recovery; each request that is affected has its own line.
-    fn report_validation(&self, error: Option<&ValidationError>) {
+    fn report_validation(&self, error: Option<&ClientError>) {
         let (log, name) = (ngx_cycle_log(), self.service.name());
         match error {
             None if self.validation_failures.on_success() => {
@@ -233,12 +226,4 @@ impl ServiceClient {
             None | Some(_) => {}
         }
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ValidationError {
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error("the answer about a token is larger than any token")]
-    TooLarge,
 }

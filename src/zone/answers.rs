@@ -28,15 +28,22 @@ struct Shared {
 
 impl Identity {
     /// Takes the bytes for an identity if they are a record.
-    pub fn new(bytes: &[u8]) -> Option<Self> {
-        let record = OwnedRecord::new(bytes).ok()?;
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        OwnedRecord::new(bytes).ok().map(Self::new)
+    }
+
+    /// The identity of a record.
+    pub fn new(record: OwnedRecord) -> Self {
         let mut shared = Rc::new(Shared { record, headers: ArrayVec::new() });
         // Of the record where it stays.
         let view = shared.record.view();
         let headers = user_headers(&view).map(|(name, value)| element(name, value.as_bytes()));
         let headers = headers.collect();
-        Rc::get_mut(&mut shared)?.headers = headers;
-        Some(Self(shared))
+        // It has no copy yet.
+        if let Some(shared) = Rc::get_mut(&mut shared) {
+            shared.headers = headers;
+        }
+        Self(shared)
     }
 
     /// The bytes of the record.

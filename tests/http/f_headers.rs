@@ -392,6 +392,10 @@ fn f07_role_names() {
         assert_eq!(roles(&["a", name, "c"]).as_deref(), Some("a,c"), "{name:?}");
         world.nginx.wait_for_log(&format!("role \"{name}\" is left out")).unwrap();
     }
+    // A client that has such a role must not fill the log.
+    let log = world.nginx.error_log();
+    let warned = log.lines().filter(|line| line.contains("is left out") && line.contains("[warn]"));
+    assert_eq!(warned.count(), 1, "{log}");
 }
 
 #[test]

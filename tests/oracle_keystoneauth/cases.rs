@@ -5,7 +5,7 @@
 
 use keystone_testbed::random::Random;
 use keystone_token::identity::Identity;
-use keystone_token::record::Record;
+use keystone_token::record::OwnedRecord;
 use keystone_token::swift::{AccountPath, Acl, AclKind, Decision, Request};
 use serde_json::{json, Value};
 
@@ -92,9 +92,8 @@ impl Case {
         };
         let user = self.user.as_ref().filter(|_| is_valid);
         let [user, service] =
-            [user, service].map(|who| who.map(|who| who.identity.to_record(false)));
-        let [user, service] = [&user, &service]
-            .map(|who| who.as_ref().map(|bytes| Record::new(bytes).expect("a record")));
+            [user, service].map(|who| who.map(|who| who.identity.to_record(false).0));
+        let [user, service] = [&user, &service].map(|who| who.as_ref().map(OwnedRecord::view));
         let Some(path) = AccountPath::split(self.path.as_bytes()) else { return Outcome::NoPath };
         let request = Request {
             method: self.method,

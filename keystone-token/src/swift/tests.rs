@@ -1,5 +1,6 @@
 use super::*;
 use crate::identity::Identity;
+use crate::record::OwnedRecord;
 
 /// A user with roles in a project.
 #[derive(Clone)]
@@ -71,9 +72,8 @@ impl<'a> Ask<'a> {
     fn decision(&self) -> Decision {
         let settings = Settings::new(&self.options).unwrap();
         let [user, service] =
-            [&self.user, &self.service].map(|who| who.as_ref().map(|who| who.0.to_record(false)));
-        let [user, service] =
-            [&user, &service].map(|who| who.as_ref().map(|bytes| Record::new(bytes).unwrap()));
+            [&self.user, &self.service].map(|who| who.as_ref().map(|who| who.0.to_record(false).0));
+        let [user, service] = [&user, &service].map(|who| who.as_ref().map(OwnedRecord::view));
         let path = AccountPath::split(self.path.as_bytes()).unwrap();
         let request = Request {
             method: self.method,

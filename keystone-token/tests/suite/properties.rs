@@ -229,7 +229,7 @@ proptest! {
         };
         let text = value.to_string();
         if let Ok(identity) = Identity::from_json(text.as_bytes()) {
-            prop_assert!(Record::new(&identity.to_record(true)).is_ok());
+            prop_assert!(Record::new(&identity.to_record(true).0.to_bytes()).is_ok());
         }
         if let Ok(list) = RevocationList::from_json(text.as_bytes()) {
             prop_assert!(list.len() <= text.len());
@@ -256,7 +256,7 @@ proptest! {
 
     #[test]
     fn a_record_holds_the_identity(identity in identity()) {
-        let bytes = identity.to_record(false);
+        let bytes = identity.to_record(false).0.to_bytes();
         let record = Record::new(&bytes).unwrap();
         prop_assert_eq!(record.get(Field::UserId), identity.user_id.as_deref());
         prop_assert_eq!(record.get(Field::UserName), identity.user_name.as_deref());
@@ -315,7 +315,7 @@ proptest! {
         damage in vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
         end in any::<proptest::sample::Index>(),
     ) {
-        let mut bytes = identity.to_record(false);
+        let mut bytes = identity.to_record(false).0.to_bytes();
         use_record(&bytes[..end.index(bytes.len())]);
         for (at, byte) in damage {
             let at = at.index(bytes.len());

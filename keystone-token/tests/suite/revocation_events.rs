@@ -1,7 +1,6 @@
 //! Which tokens are asked about again after an event of Keystone's.
 
 use keystone_token::identity::{Identity, OAuth, Trust};
-use keystone_token::record::Record;
 use keystone_token::revocation_events::RevocationEvents;
 use keystone_token::time;
 use proptest::collection::vec;
@@ -21,8 +20,7 @@ fn events(document: &Value) -> RevocationEvents {
 }
 
 fn cover(events: &RevocationEvents, identity: &Identity) -> bool {
-    let record = identity.to_record(false);
-    events.covers(&Record::new(&record).unwrap())
+    events.covers(&identity.to_record(false).0.view())
 }
 
 /// Whether an event with these members, made when the token was, covers it.

@@ -29,7 +29,7 @@ fn content() -> Content {
         expires_at: NOW + HOUR,
         ..Identity::default()
     };
-    let record = identity.to_record(true);
+    let record = identity.to_record(true).0.to_bytes();
     Content { made_at: NOW, expires_at: NOW + HOUR, record }
 }
 
@@ -100,7 +100,7 @@ fn names_and_values_are_what_they_always_were() {
 
     let identity =
         Identity { roles: vec!["admin".into()], expires_at: 2_000_000_000, ..Identity::default() };
-    let record = identity.to_record(false);
+    let record = identity.to_record(false).0.to_bytes();
     let content = Content { made_at: NOW, expires_at: identity.expires_at, record };
     let value = entry(Strategy::Mac).seal(&content).unwrap();
     let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();

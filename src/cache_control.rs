@@ -12,6 +12,7 @@
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use keystone_gateway::vary;
+use keystone_token::headers::{AUTH_TOKEN, SERVICE_TOKEN};
 use nginx_sys::{
     ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t,
     NGX_ERROR, NGX_HTTP_SWITCHING_PROTOCOLS,
@@ -20,7 +21,6 @@ use nginx_sys::{
 use crate::access;
 use crate::conf::location::LocationConf;
 use crate::context::Context;
-use crate::headers_in::{AUTH_TOKEN, SERVICE_TOKEN};
 use crate::panic::catch_panic;
 use crate::request::{static_string, Request};
 use crate::tokens::headers_of;

@@ -7,7 +7,6 @@ use nginx_sys::{
 };
 use ngx::http::{HttpModuleMainConf, NgxHttpCoreModule};
 
-use crate::headers_in::is_token_header;
 use crate::string::bytes;
 
 /// These variables, as far as the configuration uses them.
@@ -35,7 +34,7 @@ impl HeaderVariables {
             let changes = |header: &[u8]| {
                 headers::is_stripped(header)
                     || headers::has_request_id(header)
-                    || is_token_header(header)
+                    || headers::is_token_header(header)
             };
             let shows_token = |known: &String| match known.strip_suffix('*') {
                 Some(beginning) => name.starts_with(beginning.as_bytes()),

@@ -261,30 +261,3 @@ fn rebuild(
     list.nalloc = unsafe { (*list.last).nelts };
     Some(())
 }
-
-/// The user token.
-pub const AUTH_TOKEN: &str = "X-Auth-Token";
-
-/// The user token where there is no `X-Auth-Token`.
-pub const STORAGE_TOKEN: &str = "X-Storage-Token";
-
-/// The token of a service that hands a user's request on.
-pub const SERVICE_TOKEN: &str = "X-Service-Token";
-
-/// The headers that carry tokens.
-pub const TOKEN_HEADERS: [&str; 3] = [AUTH_TOKEN, STORAGE_TOKEN, SERVICE_TOKEN];
-
-/// Whether a header carries a token.
-pub fn is_token_header(name: &[u8]) -> bool {
-    token_header(name).is_some()
-}
-
-/// Which of them it is.
-pub fn token_header(name: &[u8]) -> Option<usize> {
-    TOKEN_HEADERS.iter().position(|known| is_named(name, known))
-}
-
-/// Whether a header has this name to what stands behind nginx.
-pub fn is_named(name: &[u8], known: &str) -> bool {
-    headers::is_named(name, known.as_bytes())
-}

@@ -37,5 +37,5 @@ pub use self::http::{HttpClient, HttpSettings, Response};
 pub use self::peer::{Peer, PeerAddr};
 pub use self::pool::Pool;
 pub use self::task::{drop_woken, next_round, spawn};
-pub use self::timer::{exiting, now_micros, now_msec, now_sec, or_timeout, Timer};
+pub use self::timer::{exiting, now_micros, now_msec, now_sec, or_timeout, with_interval, Timer};
 pub use self::tls::{TlsContext, TlsError};

@@ -11,10 +11,9 @@ use keystone_zone::{Age, CacheParams, Key, Lookup};
 use crate::conf::server::ServerConf;
 use crate::context::CacheStatus;
 use crate::identity;
-use crate::net::{now_msec, now_sec};
 use crate::token_state::TokenState;
 use crate::worker::Worker;
-use crate::zone::Identity;
+use crate::zone::{cache_params, Identity};
 
 /// Where an answer comes from. Each source has entries of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +60,8 @@ impl TokenCache<'_> {
             Source::Offline => self.service.generation(),
             Source::Online | Source::OnlineExpired => self.service.online_generation(),
         };
-        CacheParams {
-            generation,
-            now: u64::try_from(now_sec()).unwrap_or(0),
-            tick: now_msec(),
-            valid_for: seconds(self.server.token_cache_time()),
-            refused_for: seconds(self.server.invalid_cache_time()),
-        }
+        let valid_for = seconds(self.server.token_cache_time());
+        cache_params(generation, valid_for, seconds(self.server.invalid_cache_time()))
     }
 
     /// What names a token's entry.

@@ -12,15 +12,14 @@ use std::ptr::NonNull;
 
 use keystone_conf::TokenSource;
 use keystone_gateway::carrier::{bearer, Pairs};
-use keystone_token::headers::trim_blanks;
+use keystone_token::headers::{
+    is_named, token_header, trim_blanks, AUTH_TOKEN, SERVICE_TOKEN, STORAGE_TOKEN, TOKEN_HEADERS,
+};
 use nginx_sys::ngx_table_elt_t;
 
 use self::removal::Removed;
 use crate::conf::directive::Value;
 use crate::conf::location::LocationConf;
-use crate::headers_in::{
-    is_named, token_header, AUTH_TOKEN, SERVICE_TOKEN, STORAGE_TOKEN, TOKEN_HEADERS,
-};
 use crate::request::{element_pointers, Request};
 use crate::string::{bytes, string};
 

@@ -25,7 +25,7 @@ use nginx_sys::{
     ngx_slab_pool_t,
 };
 
-pub use answers::{Answer, Identity};
+pub use answers::{cache_params, Answer, Identity};
 pub use claims::{state_of, Claimed};
 pub use counters::ServiceCounters;
 pub use service::ServiceState;

@@ -40,8 +40,20 @@ impl HeaderName {
     }
 }
 
+/// The user token.
+pub const AUTH_TOKEN: &str = "X-Auth-Token";
+
+/// The user token where there is no `X-Auth-Token`.
+pub const STORAGE_TOKEN: &str = "X-Storage-Token";
+
+/// The token of a service that hands a user's request on.
+pub const SERVICE_TOKEN: &str = "X-Service-Token";
+
+/// The headers that carry tokens.
+pub const TOKEN_HEADERS: [&str; 3] = [AUTH_TOKEN, STORAGE_TOKEN, SERVICE_TOKEN];
+
 /// The user token, as an upstream gets it.
-pub const AUTH_TOKEN: HeaderName = HeaderName::new(c"X-Auth-Token", c"x-auth-token");
+pub const FORWARDED_TOKEN: HeaderName = HeaderName::new(c"X-Auth-Token", c"x-auth-token");
 
 /// Says whether there is a valid user token: `Confirmed` or `Invalid`.
 pub const IDENTITY_STATUS: HeaderName = HeaderName::new(c"X-Identity-Status", c"x-identity-status");
@@ -116,10 +128,23 @@ pub fn has_request_id(name: &[u8]) -> bool {
     REQUEST_ID.names(name) || GLOBAL_REQUEST_ID.names(name)
 }
 
+/// Whether a header carries a token.
+#[inline]
+pub fn is_token_header(name: &[u8]) -> bool {
+    token_header(name).is_some()
+}
+
+/// Which of [`TOKEN_HEADERS`] a header is.
+#[inline]
+pub fn token_header(name: &[u8]) -> Option<usize> {
+    TOKEN_HEADERS.iter().position(|known| is_named(name, known))
+}
+
 /// Whether a header has this name to what stands behind nginx: names are compared by their
 /// [`folded`] bytes.
 #[inline]
-pub fn is_named(name: &[u8], known: &[u8]) -> bool {
+pub fn is_named(name: &[u8], known: impl AsRef<[u8]>) -> bool {
+    let known = known.as_ref();
     // Most clients write it as it is written here.
     known.len() == name.len() && (name == known || is_same_folded(name, known))
 }

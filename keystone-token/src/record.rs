@@ -121,7 +121,8 @@ impl Writer {
             expires_at: identity.expires_at,
             issued_at: identity.issued_at.unwrap_or_default(),
             ends: self.ends,
-            text: self.text.into(),
+            // A copy costs less than to give back what is left of the room.
+            text: self.text.as_str().into(),
         }
     }
 }

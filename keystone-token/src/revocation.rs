@@ -110,11 +110,6 @@ impl<N: Names> RevocationList<N> {
         self.len() == 0
     }
 
-    /// Whether there are entries that only a hash of the right text finds.
-    pub fn has_entries_without_audit_id(&self) -> bool {
-        self.summary.has_ids_alone
-    }
-
     /// Whether the list has the hash of this text.
     fn names(&self, text: &[u8], algorithms: &[HashAlgorithm]) -> bool {
         let is_listed =

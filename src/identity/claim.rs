@@ -8,9 +8,7 @@
 //!
 //! [`CLAIM_TIME`]: keystone_zone::CLAIM_TIME
 
-use std::future::{poll_fn, Future};
-use std::pin::pin;
-use std::task::Poll;
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use keystone_token::online;
@@ -20,8 +18,8 @@ use keystone_zone::{CacheParams, Claim, ClaimOutcome, ClaimState, HeldClaim, Loo
 
 use super::pending::{Unavailable, ValidationRequest};
 use super::service_client::ServiceClient;
-use crate::net::{exiting, now_msec, now_sec, Timer};
-use crate::zone::{state_of, Answer, Claimed, Identity};
+use crate::net::{exiting, now_msec, with_interval, Timer};
+use crate::zone::{cache_params, state_of, Answer, Claimed, Identity};
 
 /// Who asks about a token.
 pub(super) enum Asker {
@@ -69,12 +67,8 @@ impl ServiceClient {
 
     /// The answer that lies in the zone by now.
     fn known_answer(&self, request: &ValidationRequest) -> Option<Answer> {
-        let params = CacheParams {
-            generation: self.online_generation(),
-            now: u64::try_from(now_sec()).unwrap_or(0),
-            tick: now_msec(),
-            ..request.params
-        };
+        let CacheParams { valid_for, refused_for, .. } = request.params;
+        let params = cache_params(self.online_generation(), valid_for, refused_for);
         let (cache, mut bytes) = (self.zone.cache(), Vec::new());
         let found = cache.lookup(&request.valid_key, &params, &mut bytes);
         if let Lookup::Valid(_) | Lookup::Superseded(_) = found {
@@ -101,19 +95,11 @@ impl ServiceClient {
 /// Does the work of a claim, and renews the claim meanwhile.
 pub(super) async fn renewing<T>(claim: Option<&Claim<'_>>, work: impl Future<Output = T>) -> T {
     let Some(claim) = claim else { return work.await };
-    let mut work = pin!(work);
-    let mut interval = pin!(Timer::cancelable(RENEWAL));
-    poll_fn(|cx| {
-        if let Poll::Ready(outcome) = work.as_mut().poll(cx) {
-            return Poll::Ready(outcome);
-        }
-        while interval.as_mut().poll(cx).is_ready() {
-            claim.renew(now_msec());
-            interval.set(Timer::cancelable(RENEWAL));
-        }
-        Poll::Pending
-    })
-    .await
+    let renew = || {
+        claim.renew(now_msec());
+        None
+    };
+    with_interval(work, RENEWAL, renew).await
 }
 
 /// What those who wait for the claim are told.

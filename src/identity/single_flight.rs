@@ -3,14 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::{poll_fn, Future};
-use std::pin::{pin, Pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ngx::async_::Task;
 
-use crate::net::{exiting, spawn, Timer};
+use crate::net::{exiting, spawn, with_interval};
 
 /// The running calls of this worker, at most one for each key.
 pub(super) struct SingleFlight<K, T, E> {
@@ -150,23 +150,11 @@ impl<K: Ord, T, E: From<Abandoned>> Drop for Completion<K, T, E> {
 
 /// The outcome of the work; `None` if the worker is exiting and nothing awaits it any more.
 async fn unless_abandoned<T>(
-    mut work: Pin<Box<impl Future<Output = T>>>,
+    work: Pin<Box<impl Future<Output = T>>>,
     is_awaited: impl Fn() -> bool,
 ) -> Option<T> {
-    let mut interval = pin!(Timer::cancelable(CHECK_INTERVAL));
-    poll_fn(|cx| {
-        if let Poll::Ready(outcome) = work.as_mut().poll(cx) {
-            return Poll::Ready(Some(outcome));
-        }
-        while interval.as_mut().poll(cx).is_ready() {
-            if exiting() && !is_awaited() {
-                return Poll::Ready(None);
-            }
-            interval.set(Timer::cancelable(CHECK_INTERVAL));
-        }
-        Poll::Pending
-    })
-    .await
+    let is_abandoned = || (exiting() && !is_awaited()).then_some(None);
+    with_interval(async { Some(work.await) }, CHECK_INTERVAL, is_abandoned).await
 }
 
 /// How often a call checks for that; nginx does not tell modules that the worker is exiting.

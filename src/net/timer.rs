@@ -60,6 +60,30 @@ pub async fn or_timeout<F: Future>(future: F, timer: Timer) -> Option<F::Output>
     .await
 }
 
+/// Runs `future`, and meanwhile `tick` each time that `interval` has passed. A stopping worker need
+/// not wait for this. The output is that of `future`, or what `tick` gives before that.
+pub async fn with_interval<T>(
+    future: impl Future<Output = T>,
+    interval: Duration,
+    mut tick: impl FnMut() -> Option<T>,
+) -> T {
+    let mut future = pin!(future);
+    let mut timer = pin!(Timer::cancelable(interval));
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(output);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if let Some(output) = tick() {
+                return Poll::Ready(output);
+            }
+            timer.set(Timer::cancelable(interval));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
 /// Seconds since 1970, as nginx's loop last read them.
 pub fn now_sec() -> i64 {
     nginx_sys::ngx_time()

@@ -9,7 +9,7 @@ use std::ptr;
 
 use keystone_conf::TokenSource;
 use keystone_gateway::carrier::{is_bearer, Pairs};
-use keystone_token::headers::{self, HeaderName};
+use keystone_token::headers::{is_named, is_token_header, HeaderName, AUTH_TOKEN, FORWARDED_TOKEN};
 use memchr::memmem::Finder;
 use nginx_sys::{ngx_str_t, ngx_table_elt_t};
 
@@ -17,7 +17,7 @@ use super::{AUTHORIZATION, COOKIE};
 use crate::conf::directive::Value;
 use crate::conf::location::LocationConf;
 use crate::context::Context;
-use crate::headers_in::{element, is_named, is_token_header, AUTH_TOKEN};
+use crate::headers_in::element;
 use crate::request::Request;
 use crate::string::{bytes, string};
 
@@ -265,7 +265,7 @@ fn is_own(header: &ngx_table_elt_t) -> bool {
 }
 
 /// The name of a token that the module sets, at its one address.
-static OWN: HeaderName = headers::AUTH_TOKEN;
+static OWN: HeaderName = FORWARDED_TOKEN;
 
 /// What logs show in the place of a token.
 const MASK: &[u8] = b"=***";

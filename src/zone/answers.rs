@@ -15,6 +15,7 @@ use nginx_sys::ngx_table_elt_t;
 
 use super::Zone;
 use crate::headers_in::element;
+use crate::net::{now_msec, now_sec};
 
 /// An identity, whose copies share one record.
 #[derive(Clone)]
@@ -85,6 +86,12 @@ impl Identity {
     pub fn expires_at(&self) -> Option<u64> {
         u64::try_from(self.record().expires_at()).ok()
     }
+}
+
+/// The rules for entries of these times, with the time of the request.
+pub fn cache_params(generation: u64, valid_for: u64, refused_for: u64) -> CacheParams {
+    let now = u64::try_from(now_sec()).unwrap_or(0);
+    CacheParams { generation, now, tick: now_msec(), valid_for, refused_for }
 }
 
 /// Bytes that the processor fetches at once.

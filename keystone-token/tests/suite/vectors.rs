@@ -112,7 +112,7 @@ fn the_empty_lists_revoke_nothing() {
         let folder = vectors.join(provider);
         assert!(list(&folder, "revoked-empty-v2-list.cms.pem", &signers, now).is_empty());
         let many = list(&folder, "revoked-many-v2-list.cms.pem", &signers, now);
-        assert!(many.len() >= 8 && !many.has_entries_without_audit_id());
+        assert!(many.len() >= 8);
     }
 }
 
@@ -130,7 +130,6 @@ fn the_recorded_ids_suffice_in_either_form() {
             entry.as_object_mut().unwrap().remove("audit_id");
         }
         let list = RevocationList::from_json(json.to_string().as_bytes()).unwrap();
-        assert!(list.has_entries_without_audit_id());
         let manifest: Value = serde_json::from_slice(&read(folder.join("manifest.json"))).unwrap();
         for (name, entry) in manifest["tokens"].as_object().unwrap() {
             let text = token(&vectors, provider, name);

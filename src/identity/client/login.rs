@@ -5,11 +5,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use keystone_conf::Credentials;
 use keystone_token::api::{self, ApiVersion};
 use keystone_token::secret::Secret;
 
 use super::credentials::{ServiceToken, TokenStore};
+use super::encode::X_SUBJECT_TOKEN;
 use super::endpoints::Endpoints;
 use super::error::ClientError;
 use crate::identity::lease::{acquire, Acquired};
@@ -168,7 +170,7 @@ impl Login {
             _ => return Err(self.endpoints.unexpected(&answer)),
         }
 
-        let subject = answer.response.headers.get("x-subject-token").map(|value| value.as_bytes());
+        let subject = answer.response.headers.get(X_SUBJECT_TOKEN).map(HeaderValue::as_bytes);
         let issued = api::issued_token(answer.version, subject, &answer.response.body)
             .map_err(|err| self.endpoints.invalid_response(&answer, &err))?;
         // Only its lifetime counts, if it is known: the clocks may differ.

@@ -20,7 +20,7 @@ use crate::challenge;
 use crate::conf::server::ServerConf;
 use crate::context::Context;
 use crate::panic::catch_panic;
-use crate::request::{static_string, Request};
+use crate::request::Request;
 use crate::request_id;
 
 /// 400, with nginx's page.
@@ -132,7 +132,7 @@ fn prepare_header(request: &Request) {
     let context = Context::of_location(request);
     if let Some(context) = context {
         match body(status).filter(|_| context.refusal.get() == Some(status)) {
-            Some(body) => set_json(request, body),
+            Some(body) => request.announce_body(JSON, body.len()),
             // Another page than that of the refusal: `error_page` may lead to another host.
             None => context.refusal.set(None),
         }
@@ -146,21 +146,6 @@ fn prepare_header(request: &Request) {
     let redirected = || request.is_internal().then(|| Context::find(request)).flatten();
     if let Some(context) = context.or_else(redirected) {
         request_id::answer(request, context);
-    }
-}
-
-/// Announces the JSON in place of nginx's page.
-fn set_json(request: &Request, body: &'static str) {
-    // SAFETY: the request is alive, and its response's header is not sent yet.
-    let headers_out = unsafe { &mut (*request.as_ptr()).headers_out };
-    headers_out.content_type = static_string(JSON);
-    headers_out.content_type_len = JSON.len();
-    headers_out.content_type_lowcase = std::ptr::null_mut();
-    headers_out.content_length_n = body.len() as nginx_sys::off_t;
-    // SAFETY: null, or a header in the response's list.
-    if let Some(length) = unsafe { headers_out.content_length.as_mut() } {
-        length.hash = 0;
-        headers_out.content_length = std::ptr::null_mut();
     }
 }
 

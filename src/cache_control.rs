@@ -22,7 +22,8 @@ use crate::access;
 use crate::conf::location::LocationConf;
 use crate::context::Context;
 use crate::panic::catch_panic;
-use crate::request::{static_string, Request};
+use crate::request::Request;
+use crate::string::static_string;
 use crate::tokens::headers_of;
 
 /// Puts the filter in front of those that nginx has so far.

@@ -8,12 +8,8 @@ use std::ffi::CStr;
 
 use keystone_token::result::AuthResult;
 use nginx_sys::ngx_str_t;
-#[cfg(not(nginx1_23_0))]
-use nginx_sys::ngx_table_elt_t;
 
 use crate::conf::location::{Auth, LocationConf};
-#[cfg(not(nginx1_23_0))]
-use crate::request::element_pointers;
 use crate::request::Request;
 use crate::string::string;
 
@@ -55,18 +51,7 @@ impl Challenges {
 pub fn announce(request: &Request, challenges: &Challenges, result: AuthResult) -> Option<()> {
     let bearer = takes_bearer(request).then(|| challenges.bearer(Some(result)));
     for challenge in [Some(challenges.keystone.as_str()), bearer].into_iter().flatten() {
-        let header = request.add_response_header(NAME, value(challenge))?;
-        // SAFETY: the request is alive, and so is the header, which lies in its pool.
-        unsafe {
-            let headers_out = &mut (*request.as_ptr()).headers_out;
-            // Where `satisfy any` lets the request pass after all, nginx takes the headers back that
-            // it finds here.
-            #[cfg(nginx1_23_0)]
-            {
-                (*header.as_ptr()).next = headers_out.www_authenticate;
-            }
-            headers_out.www_authenticate = header.as_ptr();
-        }
+        request.push_challenge(NAME, value(challenge))?;
     }
     Some(())
 }
@@ -89,21 +74,8 @@ pub fn complete(request: &Request) {
 /// Before 1.23, nginx takes back one header only when a request passes after all.
 #[cfg(not(nginx1_23_0))]
 pub fn take_back(request: &Request) {
-    if !takes_bearer(request) {
-        return;
-    }
-    let own = || {
-        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
-        let headers =
-            unsafe { element_pointers(&raw const (*request.as_ptr()).headers_out.headers) };
-        // SAFETY: as above.
-        let headers = headers.map(|header| unsafe { &mut *header });
-        headers.filter(|header: &&mut ngx_table_elt_t| {
-            header.key.data == NAME.as_ptr().cast_mut().cast()
-        })
-    };
-    if own().any(|header| header.hash == 0) {
-        own().for_each(|header| header.hash = 0);
+    if takes_bearer(request) {
+        request.take_back_headers(NAME);
     }
 }
 

@@ -10,12 +10,13 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use arrayvec::ArrayVec;
-use keystone_token::headers::{self, is_stripped, HeaderName};
+use keystone_token::headers::{self, is_stripped, trim_blanks, HeaderName};
 #[cfg(not(nginx1_23_0))]
 use nginx_sys::{ngx_array_create, ngx_array_t};
 use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_palloc, ngx_str_t, ngx_table_elt_t};
 
-use crate::request::{element_pointers, elements, make_list, static_name, Request};
+use crate::request::{element_pointers, elements, make_list, Request};
+use crate::string::{bytes, static_name, string};
 
 impl Request {
     /// Removes the headers that only the module may set.
@@ -23,15 +24,35 @@ impl Request {
         self.remove_headers(is_stripped)
     }
 
-    /// The request's headers, as nginx has them; as [`Request::headers`].
-    pub fn header_elements<'r>(&self) -> impl Iterator<Item = &'r ngx_table_elt_t> {
-        // SAFETY: the list belongs to the request, and its elements are headers, which stay where
-        // they are until the request ends.
+    /// The request's headers, as nginx has them; as [`Request::headers`]. They may change when this
+    /// iterator is gone.
+    pub fn header_elements(&self) -> impl Iterator<Item = &ngx_table_elt_t> {
+        // SAFETY: the list belongs to the request, and its elements are headers.
         unsafe { elements(&raw const (*self.as_ptr()).headers_in.headers) }
     }
 
+    /// Removes blanks and tabs around the values of the headers whose names `pick` knows, as they
+    /// are looked at; gives the values, and what `pick` gives. The values live as long as the
+    /// request.
+    pub fn trim_headers<'r, T>(
+        &self,
+        pick: impl Fn(&[u8]) -> Option<T>,
+    ) -> impl Iterator<Item = (T, &'r [u8])> {
+        // SAFETY: the list belongs to the request, and its elements are headers.
+        let headers = unsafe { element_pointers(&raw const (*self.as_ptr()).headers_in.headers) };
+        headers.filter_map(move |header| {
+            // SAFETY: nothing else uses the header meanwhile.
+            let header = unsafe { &mut *header };
+            let picked = pick(header.key.as_bytes())?;
+            // SAFETY: the value's bytes lie in the request's pool or buffers.
+            let value = trim_blanks(unsafe { bytes(&header.value) });
+            header.value = string(value);
+            Some((picked, value))
+        })
+    }
+
     /// The headers of the last part of nginx's list: those that were added last.
-    pub fn last_headers<'r>(&self) -> &'r [ngx_table_elt_t] {
+    pub fn last_headers(&self) -> &[ngx_table_elt_t] {
         // SAFETY: the list belongs to the request. Its last part is null where nginx has read no
         // headers, and has as many elements as it says, which are headers.
         unsafe {

@@ -21,6 +21,7 @@ mod destination;
 mod failure_log;
 mod header_variables;
 mod headers_in;
+mod headers_out;
 mod identity;
 mod memcached;
 mod net;

@@ -14,16 +14,15 @@
 //! - Strings (`uri`, `method_name`, `unparsed_uri`, `headers_in.user`) may be empty with a null
 //!   pointer: `ngx_str_t::as_bytes` takes that for no bytes.
 
-use std::ffi::CStr;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_connection_t, ngx_hash_key, ngx_http_complex_value,
     ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_discard_request_body,
     ngx_http_get_variable, ngx_http_map_uri_to_path, ngx_http_output_filter, ngx_http_request_t,
-    ngx_http_send_header, ngx_list_part_t, ngx_list_push, ngx_list_t, ngx_log_t, ngx_palloc,
-    ngx_str_t, ngx_table_elt_t, NGX_ERROR, NGX_HTTP_COPY, NGX_HTTP_DELETE,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MOVE, NGX_HTTP_OK, NGX_HTTP_SATISFY_ANY, NGX_OK,
+    ngx_http_send_header, ngx_list_t, ngx_log_t, ngx_str_t, NGX_ERROR, NGX_HTTP_COPY,
+    NGX_HTTP_DELETE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MOVE, NGX_HTTP_OK,
+    NGX_HTTP_SATISFY_ANY, NGX_OK,
 };
 use ngx::core::Pool;
 use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
@@ -31,10 +30,12 @@ use ngx::http::{HttpModuleLocationConf, NgxHttpCoreModule};
 use crate::client_address::ClientAddress;
 use crate::header_variables::HeaderVariables;
 use crate::log::AsLog;
-use crate::string::{bytes, string};
+use crate::string::{bytes, static_string};
 
+mod list;
 mod phases;
 
+pub use list::{element_pointers, elements, make_list};
 pub use phases::PhaseHandler;
 
 /// A request that nginx processes.
@@ -366,55 +367,6 @@ impl Request {
         Some(text)
     }
 
-    /// Adds a response header; `None` where nginx has no memory.
-    pub fn add_response_header(
-        &self,
-        name: &'static CStr,
-        value: ngx_str_t,
-    ) -> Option<NonNull<ngx_table_elt_t>> {
-        // SAFETY: the list belongs to the request.
-        let header = unsafe { ngx_list_push(&raw mut (*self.as_ptr()).headers_out.headers) };
-        let header: NonNull<ngx_table_elt_t> = NonNull::new(header.cast())?;
-        // SAFETY: the list has made room for one element; all-zero is a valid one.
-        unsafe {
-            header.write_bytes(0, 1);
-            let header = &mut *header.as_ptr();
-            header.hash = 1;
-            header.key = static_name(name);
-            header.value = value;
-        }
-        Some(header)
-    }
-
-    /// Appends to the list that a response header has for its value, or adds the header; `None`
-    /// where nginx has no memory.
-    pub fn extend_response_header(&self, name: &'static CStr, items: &str) -> Option<()> {
-        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
-        let mut headers =
-            unsafe { element_pointers(&raw const (*self.as_ptr()).headers_out.headers) }
-                // SAFETY: as above.
-                .map(|header| unsafe { &mut *header });
-        let header = headers.find(|header| {
-            let is_named = header.key.as_bytes().eq_ignore_ascii_case(name.to_bytes());
-            header.hash != 0 && is_named && !header.value.as_bytes().trim_ascii().is_empty()
-        });
-        let Some(header) = header else {
-            return self.add_response_header(name, self.copy_string(items)?).map(drop);
-        };
-        let value = [header.value.as_bytes(), b", ", items.as_bytes()].concat();
-        // SAFETY: the pool is the request's, and so alive.
-        header.value = unsafe { ngx_str_t::from_bytes(self.pool().as_ptr(), &value) }?;
-        Some(())
-    }
-
-    /// The response headers that are set so far, as name and value.
-    pub fn response_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        // SAFETY: the list belongs to the request, and its elements are headers.
-        unsafe { elements(&self.get().headers_out.headers) }
-            .filter(|header| header.hash != 0)
-            .map(|header| (header.key.as_bytes(), header.value.as_bytes()))
-    }
-
     /// Removes the values that nginx has cached for these variables.
     pub fn forget_variables(&self, variables: &HeaderVariables) {
         for index in variables.indices() {
@@ -427,75 +379,3 @@ impl Request {
         }
     }
 }
-
-/// The elements of a list of headers.
-///
-/// # Safety
-/// The elements are headers, and the list does not change while they are read.
-pub unsafe fn elements<'l>(list: *const ngx_list_t) -> impl Iterator<Item = &'l ngx_table_elt_t> {
-    // SAFETY: by this function's contract.
-    unsafe { element_pointers(list).map(|element| &*element) }
-}
-
-/// The same, for changing the elements.
-///
-/// # Safety
-/// As for [`elements`].
-pub unsafe fn element_pointers(list: *const ngx_list_t) -> ElementPointers {
-    // SAFETY: by this function's contract.
-    ElementPointers { part: unsafe { &raw const (*list).part }, next: 0 }
-}
-
-/// The addresses of the elements of a list of headers, which lives as long as this.
-pub struct ElementPointers {
-    part: *const ngx_list_part_t,
-    next: usize,
-}
-
-impl Iterator for ElementPointers {
-    type Item = *mut ngx_table_elt_t;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        // SAFETY: it is null or a part of the list, by the contract of `element_pointers`.
-        while let Some(part) = unsafe { self.part.as_ref() } {
-            if self.next < part.nelts {
-                // A part has as many elements as it says.
-                let element = part.elts.cast::<ngx_table_elt_t>().wrapping_add(self.next);
-                self.next += 1;
-                return Some(element);
-            }
-            (self.part, self.next) = (part.next, 0);
-        }
-        None
-    }
-}
-
-/// Makes an empty list of headers; `None` where nginx has no memory. It is what `ngx_list_init()`
-/// does, which is an inline function of C.
-pub fn make_list(list: &mut ngx_list_t, pool: &Pool) -> Option<()> {
-    let size = size_of::<ngx_table_elt_t>();
-    // SAFETY: the pool is that of a live request.
-    let elements = unsafe { ngx_palloc(pool.as_ptr(), HEADERS * size) };
-    if elements.is_null() {
-        return None;
-    }
-    list.part = ngx_list_part_t { elts: elements, nelts: 0, next: ptr::null_mut() };
-    list.last = &mut list.part;
-    list.size = size;
-    list.nalloc = HEADERS;
-    list.pool = pool.as_ptr();
-    Some(())
-}
-
-/// A static string as an `ngx_str_t`.
-pub fn static_string(text: &'static str) -> ngx_str_t {
-    string(text.as_bytes())
-}
-
-/// The name of a header as an `ngx_str_t`; nginx expects the NUL behind it.
-pub fn static_name(name: &'static CStr) -> ngx_str_t {
-    ngx_str_t { len: name.count_bytes(), data: name.as_ptr().cast_mut().cast() }
-}
-
-/// nginx's first part of a list has room for this number of headers.
-const HEADERS: usize = 20;

@@ -1,5 +1,6 @@
 //! nginx's strings, which do not own their bytes.
 
+use std::ffi::CStr;
 use std::ptr;
 
 use nginx_sys::ngx_str_t;
@@ -17,4 +18,14 @@ pub unsafe fn bytes<'s>(string: &ngx_str_t) -> &'s [u8] {
 /// to them.
 pub fn string(bytes: &[u8]) -> ngx_str_t {
     ngx_str_t { len: bytes.len(), data: bytes.as_ptr().cast_mut() }
+}
+
+/// A static string as an `ngx_str_t`.
+pub fn static_string(text: &'static str) -> ngx_str_t {
+    string(text.as_bytes())
+}
+
+/// The name of a header as an `ngx_str_t`; nginx expects the NUL behind it.
+pub fn static_name(name: &'static CStr) -> ngx_str_t {
+    ngx_str_t { len: name.count_bytes(), data: name.as_ptr().cast_mut().cast() }
 }

@@ -15,13 +15,11 @@ use keystone_gateway::carrier::{bearer, Pairs};
 use keystone_token::headers::{
     is_named, token_header, trim_blanks, AUTH_TOKEN, SERVICE_TOKEN, STORAGE_TOKEN, TOKEN_HEADERS,
 };
-use nginx_sys::ngx_table_elt_t;
 
 use self::removal::Removed;
 use crate::conf::directive::Value;
 use crate::conf::location::LocationConf;
-use crate::request::{element_pointers, Request};
-use crate::string::{bytes, string};
+use crate::request::Request;
 
 /// The tokens of a request, without blanks and tabs around them; none is empty. They lie in the
 /// request's memory.
@@ -79,12 +77,8 @@ impl Request {
     fn take_usual(&self, removed: &Removed) -> Result<Tokens, Duplicate> {
         let mut found: [Option<&[u8]>; TOKEN_HEADERS.len()] = Default::default();
         let mut duplicate = None;
-        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
-        for header in unsafe { element_pointers(&raw const (*self.as_ptr()).headers_in.headers) } {
-            // SAFETY: as above.
-            let header = unsafe { &mut *header };
-            let Some(index) = token_header(header.key.as_bytes()) else { continue };
-            if found[index].replace(trim(header)).is_some() {
+        for (index, value) in self.trim_headers(token_header) {
+            if found[index].replace(value).is_some() {
                 duplicate.get_or_insert(TOKEN_HEADERS[index]);
             }
         }
@@ -190,12 +184,8 @@ impl Request {
     /// The value of a header that may come once, also of one that was removed.
     fn header<'r>(&self, name: &str, removed: &Removed) -> Result<Option<&'r [u8]>, Duplicate> {
         let twice = || Duplicate::Header(name.to_owned());
-        // SAFETY: the list belongs to the request, and nothing else uses it meanwhile.
-        let headers = unsafe { element_pointers(&raw const (*self.as_ptr()).headers_in.headers) }
-            // SAFETY: as above.
-            .map(|header| unsafe { &mut *header });
-        let here = headers.filter(|header| is_named(header.key.as_bytes(), name)).map(trim);
-        match once(here, twice)? {
+        let here = self.trim_headers(|found| is_named(found, name).then_some(()));
+        match once(here.map(|((), value)| value), twice)? {
             None => once(removed.headers_named(name), twice),
             found => Ok(found),
         }
@@ -223,15 +213,6 @@ fn once<T, E>(
         Some(_) => Err(twice()),
         None => Ok(first),
     }
-}
-
-/// Removes blanks around the value of a header, and returns it. The bytes lie in the request's pool
-/// or buffers, not in the header.
-fn trim<'r>(header: &mut ngx_table_elt_t) -> &'r [u8] {
-    // SAFETY: the value's bytes live as long as the request.
-    let value = trim_blanks(unsafe { bytes(&header.value) });
-    header.value = string(value);
-    value
 }
 
 fn token(value: Option<&[u8]>) -> Option<NonNull<[u8]>> {

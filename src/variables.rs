@@ -18,8 +18,8 @@ use nginx_sys::{
 use crate::conf::directive::pool_string;
 use crate::context::{Context, RequestToken};
 use crate::panic::catch_panic;
-use crate::request::{static_string, Request};
-use crate::string::bytes;
+use crate::request::Request;
+use crate::string::{bytes, static_string};
 use crate::swift;
 
 /// The source of a variable's value.

@@ -148,7 +148,7 @@ pub fn access(request: &Request) -> isize {
         Err(code) => return code,
     };
     if let Some(duplicate) = context.duplicate() {
-        info!(request, "keystone: refused: {duplicate}");
+        info!(request, "keystone: refused: malformed: {duplicate}");
         context.result.set(Some(AuthResult::Malformed));
         return answer::BAD_REQUEST;
     }

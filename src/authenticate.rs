@@ -92,9 +92,10 @@ impl Authenticator<'_> {
         debug!(request, "keystone: cache {}", looked.status.as_str());
         let found = looked.found?;
         if let TokenState::Refused(result) = &found {
+            let refused = self.request_token.kind().refused();
             info!(
                 request,
-                "keystone: refused again: {}, token: {}",
+                "keystone: {refused}: {}: cached, token: {}",
                 result.as_str(),
                 self.request_token.token_name(self.server)
             );

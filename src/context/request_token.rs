@@ -47,6 +47,16 @@ pub enum TokenKind {
     User,
 }
 
+impl TokenKind {
+    /// How a log line says that the token is refused.
+    pub fn refused(self) -> &'static str {
+        match self {
+            Self::Service => "service token refused",
+            Self::User => "refused",
+        }
+    }
+}
+
 /// One of a request's tokens, and what is known about it.
 pub struct RequestToken {
     kind: TokenKind,
@@ -135,13 +145,10 @@ impl RequestToken {
         refusal: &Refusal,
         user: Option<&str>,
     ) {
-        let what = match self.kind {
-            TokenKind::Service => "service token refused",
-            TokenKind::User => "refused",
-        };
+        let refused = self.kind.refused();
         info!(
             request,
-            "keystone: {what}: {}: {refusal}, token: {}, user: {}",
+            "keystone: {refused}: {}: {refusal}, token: {}, user: {}",
             refusal.result().as_str(),
             self.token_name(server),
             user.unwrap_or("-")

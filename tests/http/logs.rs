@@ -46,6 +46,23 @@ fn one_line_a_refusal_with_reason_id_and_user() {
 }
 
 #[test]
+fn a_refusal_from_the_cache_says_so_and_which_token_it_is() {
+    let world = World::setup().start();
+    let (unknown, user) = (mint::new_uuid(), world.uuid(&Payload::v3()));
+    let (first, second) = (Request::get("/").token(&unknown), Request::get("/").token(&user));
+    for request in [first, second.header("X-Service-Token", &unknown)] {
+        for _ in 0..2 {
+            assert_eq!(world.send(&request).status, 401);
+        }
+    }
+    let cached = format!("unknown_token: cached, token: {}", mint::md5(&unknown));
+    let log = world.nginx.error_log();
+    for (refused, times) in [("refused", 1), ("service token refused", 2)] {
+        assert_eq!(log.matches(&format!("keystone: {refused}: {cached}")).count(), times, "{log}");
+    }
+}
+
+#[test]
 fn a_valid_token_leaves_no_line() {
     let world = World::setup().offline().start();
     let token = world.pki(&Payload::v3());

@@ -176,7 +176,7 @@ pub fn trim_blanks(value: &[u8]) -> &[u8] {
 }
 
 /// What [`is_stripped`] says yes to, in lower case with `-`, in order: every header that may be
-/// set for a user's or a service's identity.
+/// set for a user's identity, and the same names with `Service-`, also those that are never set.
 pub const STRIPPED: &[&str] = &[
     "openstack-service-system-scope",
     "openstack-system-scope",

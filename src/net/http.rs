@@ -37,7 +37,8 @@ pub struct Response {
 /// The settings of a client.
 #[derive(Clone)]
 pub struct HttpSettings {
-    /// For each address. The whole answer may take six times the time between two reads.
+    /// For each address. A request and its whole response may take the time for one write and six
+    /// times that for one read.
     pub timeouts: Timeouts,
     /// How long a connection may be idle before it is closed.
     pub idle_timeout: Duration,
@@ -315,5 +316,5 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 /// How much earlier than the server an idle connection is given up.
 const HINT_MARGIN: Duration = Duration::from_secs(1);
 
-/// The whole answer may take this many read time-outs.
+/// A request and its whole response may take the send time-out and this many read time-outs.
 const WHOLE_ANSWER: u32 = 6;

@@ -96,7 +96,7 @@ impl Authenticator<'_> {
                 );
                 self.online(token)
             }
-            MissingMaterial::TooMany => self.limited(PendingLimit::Worker),
+            MissingMaterial::TooMany => self.limited(PendingLimit::Refresh),
         }
     }
 

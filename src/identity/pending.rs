@@ -69,13 +69,15 @@ pub struct ValidationRequest {
     pub client: ClientAddress,
 }
 
-/// A limit of pending validations, in this worker and for this service.
+/// A limit of what is pending in this worker for this service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PendingLimit {
     /// The limit of `keystone_max_pending_per_address`.
     Address,
-    /// The limit of `keystone_max_pending`.
-    Worker,
+    /// The limit of `keystone_max_pending` for requests that wait for a refresh.
+    Refresh,
+    /// The limit of `keystone_max_pending` for validations.
+    Validation,
 }
 
 impl PendingLimit {
@@ -83,7 +85,8 @@ impl PendingLimit {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Address => "limiting validations by client address",
-            Self::Worker => "limiting validations",
+            Self::Refresh => "limiting requests that wait for certificates or revocation list",
+            Self::Validation => "limiting validations",
         }
     }
 }
@@ -112,6 +115,7 @@ pub(super) struct Refreshes {
     pub(super) calls: SingleFlight<RefreshTask, (), Unavailable>,
     waiting_for_list: Cell<usize>,
     waiting_for_rotation: Cell<usize>,
+    pub(super) limited: LogRateLimit,
 }
 
 impl Refreshes {

@@ -56,18 +56,19 @@ impl ServiceClient {
         }
         match self.validations.pending() < self.service.settings.max_pending {
             true => Ok(()),
-            false => Err(PendingLimit::Worker),
+            false => Err(PendingLimit::Validation),
         }
     }
 
-    /// Counts a request that a bound has refused; says whether to log it at `warn`.
-    pub fn note_limited(&self, bound: PendingLimit) -> bool {
+    /// Counts a request that gets 503 because of a limit; says whether to log it at `warn`.
+    pub fn note_limited(&self, limit: PendingLimit) -> bool {
         if self.is_current() {
-            self.state.count_limited(bound == PendingLimit::Address);
+            self.state.count_limited(limit == PendingLimit::Address);
         }
-        match bound {
+        match limit {
             PendingLimit::Address => self.validations.limited_by_address.is_due(),
-            PendingLimit::Worker => self.validations.limited.is_due(),
+            PendingLimit::Refresh => self.refreshes.limited.is_due(),
+            PendingLimit::Validation => self.validations.limited.is_due(),
         }
     }
 

@@ -162,8 +162,10 @@ fn forged_tokens_take_no_room_from_those_that_wait_for_the_list() {
     assert_eq!(world.identity.requests(), [""; 0]);
     let good: Vec<_> = (0..4).map(|_| start(&world, &world.pki(&Payload::v3()))).collect();
     assert_eq!(world.send(&Request::get(WORKER)).status, 200);
-    // The bound holds for those that wait, too.
+    // The bound holds for those that wait, too, and the log does not speak of validations.
     expect::unavailable(&world.send(&Request::get("/").token(&world.pki(&Payload::v3()))));
+    let limiting = "limiting requests that wait for certificates or revocation list";
+    world.nginx.wait_for_log(&format!("keystone: {limiting}, identity service")).unwrap();
     gate.open();
     for mut client in good {
         assert_eq!(client.read(false).unwrap().status, 200);

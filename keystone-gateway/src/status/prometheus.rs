@@ -163,7 +163,8 @@ impl<'r> Services<'r> {
         text.family(
             "keystone_identity_limited_total",
             "counter",
-            "Requests rejected because too many validations were pending.",
+            "Requests rejected because too many validations were pending, or too many requests \
+             waited for certificates or the revocation list.",
             self.0.iter().flat_map(|service| {
                 let limited = &service.limited;
                 [
@@ -223,7 +224,7 @@ impl<'r> Services<'r> {
         );
         gauge(
             "keystone_revocation_list_in_use",
-            "Whether signed tokens were seen recently, and the list is kept fresh.",
+            "Whether tokens that are checked against the revocation list were seen recently.",
             |service| Some(f64::from(u8::from(service.revocation_list.in_use))),
         );
         gauge("keystone_revocation_events_entries", "Known revocation events.", |service| {

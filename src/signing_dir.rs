@@ -71,14 +71,12 @@ pub struct PrepareError {
 enum Reason {
     #[error("cannot be created: {0}")]
     Create(io::Error),
-    #[error(
-        "is a symbolic link in a directory that others can write, who could turn it elsewhere"
-    )]
+    #[error("cannot be examined: {0}")]
+    Examine(io::Error),
+    #[error("is a symbolic link in a directory that others can write, who could change it")]
     LinkInOpenDirectory,
-    #[error("is a symbolic link of user {0}, who could turn it elsewhere")]
+    #[error("is a symbolic link of user {0}, who could change it")]
     LinkOwner(u32),
-    #[error("cannot be looked at: {0}")]
-    Look(io::Error),
     #[error("is not a directory")]
     NotDirectory,
     #[error(
@@ -87,7 +85,7 @@ enum Reason {
     OpenToOthers(u32),
     #[error("belongs to user {uid}, it must belong to root or to the worker's user {worker}")]
     Owner { uid: u32, worker: u32 },
-    #[error("is in {}, which cannot be looked at: {error}", parent.display())]
+    #[error("is in {}, which cannot be examined: {error}", parent.display())]
     Parent { parent: PathBuf, error: io::Error },
     #[error("(mode {mode:04o}, owner {uid}) cannot be written by the worker's user {worker}")]
     ReadOnly { mode: u32, uid: u32, worker: u32 },
@@ -105,7 +103,7 @@ fn check(path: &Path, owner: Owner) -> Result<u32, Reason> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             create(path, owner).map_err(Reason::Create)?
         }
-        Err(error) => return Err(Reason::Look(error)),
+        Err(error) => return Err(Reason::Examine(error)),
         Ok(link) if link.file_type().is_symlink() => check_link(path, &link, trusted)?,
         Ok(_) => {}
     }
@@ -190,7 +188,7 @@ pub fn load(path: &Path, mut complain: impl FnMut(String)) -> Files {
             Ok(read) => Some(read),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                complain(format!("{} is left aside: {error}", file.display()));
+                complain(format!("{} is ignored: {error}", file.display()));
                 None
             }
         }

@@ -115,12 +115,12 @@ pub enum SettingsError {
     )]
     MixedCredentials,
     /// `keystone_auth` without a URI to announce.
-    #[error("\"keystone_auth\" needs \"keystone_auth_uri\", which is not set")]
+    #[error("\"keystone_auth_uri\" directive is missing for \"keystone_auth\"")]
     NoAuthUri,
     /// A strategy that protects nothing without its key.
     #[error(
-        "\"keystone_memcached_security_strategy {0}\" needs \"keystone_memcached_secret_key\", \
-         which is not set"
+        "\"keystone_memcached_secret_key\" directive is missing for \
+         \"keystone_memcached_security_strategy {0}\""
     )]
     NoMemcachedSecret(&'static str),
     /// The certificates of two identity services would overwrite each other.
@@ -138,7 +138,7 @@ pub enum SettingsError {
         source: OptionsError,
     },
     /// `keystone_swift_auth` where no token is demanded.
-    #[error("\"keystone_swift_auth\" needs \"keystone_auth\", which is not set")]
+    #[error("\"keystone_auth\" directive is missing for \"keystone_swift_auth\"")]
     SwiftWithoutAuth,
 }
 

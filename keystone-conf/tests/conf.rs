@@ -402,8 +402,8 @@ fn what_does_not_fit_together_is_reported_and_left_out() {
         ),
         (
             &["keystone_memcached_security_strategy mac"],
-            "\"keystone_memcached_security_strategy mac\" needs \
-             \"keystone_memcached_secret_key\", which is not set",
+            "\"keystone_memcached_secret_key\" directive is missing for \
+             \"keystone_memcached_security_strategy mac\"",
         ),
     ] {
         let level = Level::read(lines).unwrap();
@@ -415,12 +415,12 @@ fn what_does_not_fit_together_is_reported_and_left_out() {
     let no_uri = ServerConf::default().announced_uri().unwrap_err();
     assert_eq!(
         no_uri.to_string(),
-        "\"keystone_auth\" needs \"keystone_auth_uri\", which is not set"
+        "\"keystone_auth_uri\" directive is missing for \"keystone_auth\""
     );
     let alone = Level::read(&["keystone_swift_auth on"]).unwrap().location;
     assert_eq!(
         alone.protection().unwrap_err().to_string(),
-        "\"keystone_swift_auth\" needs \"keystone_auth\", which is not set in \
+        "\"keystone_auth\" directive is missing for \"keystone_swift_auth\" in \
          /etc/nginx/nginx.conf:7"
     );
     let lines = ["keystone_swift_auth on", "keystone_swift_service_roles KEY:a"];

@@ -153,7 +153,7 @@ impl Authenticator<'_> {
             }
             Revocations::List(_) => Ok(material),
             Revocations::Absent => missing("there is no revocation list"),
-            Revocations::Unknown => missing("the revocation list was never had"),
+            Revocations::Unknown => missing("no revocation list has been fetched yet"),
         }
     }
 

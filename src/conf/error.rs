@@ -40,7 +40,10 @@ impl SetupError {
 #[derive(Debug, Error)]
 pub enum LocationError {
     /// nginx has no memory, or not the structures that the module was built for.
-    #[error("the module cannot tell nginx's caches of the tokens of requests")]
+    #[error(
+        "cannot prepare nginx's caches for tokens that the upstream does not get: no memory, or \
+         the module was built for another nginx"
+    )]
     Cache,
     /// Its directives do not fit together.
     #[error(transparent)]

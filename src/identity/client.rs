@@ -152,7 +152,7 @@ impl KeystoneClient {
     fn certificates(&self, answer: Answer) -> Result<Bytes, ClientError> {
         match answer.status() {
             status if api::is_success(status) && answer.response.body.is_empty() => {
-                Err(self.endpoints.invalid_response(&answer, &"empty answer"))
+                Err(self.endpoints.invalid_response(&answer, &"empty response"))
             }
             status if api::is_success(status) => Ok(answer.response.body),
             status if api::is_not_offered(status) => {

@@ -24,7 +24,7 @@ use crate::net::{exiting, now_msec, Timer};
 enum EventsError {
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("the answer is {0}")]
+    #[error("invalid response: {0}")]
     InvalidResponse(#[from] RevocationEventsError),
 }
 
@@ -145,12 +145,16 @@ impl ServiceClient {
         let (log, name) = (ngx_cycle_log(), self.service.name());
         match outcome {
             Ok(()) if self.events.failures.on_success() => {
-                notice!(log, "keystone: \"{name}\" gives revocation events again");
+                notice!(
+                    log,
+                    "keystone: revocation events of identity service \"{name}\" fetched again"
+                );
             }
             Err(error) if self.events.failures.on_failure() => {
                 error!(
                     log,
-                    "keystone: revocation events cannot be fetched from \"{name}\": {error}"
+                    "keystone: cannot fetch revocation events of identity service \"{name}\": \
+                     {error}"
                 );
             }
             Ok(()) | Err(_) => {}

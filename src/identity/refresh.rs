@@ -183,7 +183,7 @@ impl ServiceClient {
         }
         let left = Timer::new(PATIENCE.saturating_sub(call.elapsed()));
         let outcome = or_timeout(call.outcome(), left).await;
-        outcome.unwrap_or_else(|| Err(Unavailable::new(&"there is no answer yet")))
+        outcome.unwrap_or_else(|| Err(Unavailable::new(&"there is no response yet")))
     }
 
     /// Whether a refresh that has ended well will do for a request that came at this time: its list
@@ -221,8 +221,8 @@ impl ServiceClient {
             {
                 error!(
                     log,
-                    "keystone: certificates or revocation list cannot be fetched from \"{name}\": \
-                     {error}"
+                    "keystone: cannot fetch certificates or revocation list of identity service \
+                     \"{name}\": {error}"
                 );
             }
             Err(error) => debug!(log, "keystone: refresh from \"{name}\" failed: {error}"),

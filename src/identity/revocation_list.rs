@@ -24,8 +24,8 @@ pub(super) enum ListError {
     /// It is not what Keystone signs.
     #[error("the revocation list is malformed: {0}")]
     Cms(#[from] keystone_token::cms::CmsError),
-    /// Its content is no list.
-    #[error("the revocation list is no list: {0}")]
+    /// Its content is not that of a list.
+    #[error("the revocation list has invalid content: {0}")]
     Content(#[from] keystone_token::revocation::RevocationError),
     /// Its signature does not hold.
     #[error("the revocation list cannot be verified: {0}")]

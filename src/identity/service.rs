@@ -164,7 +164,7 @@ pub fn start(
 ) -> Result<(), signing_dir::PrepareError> {
     let directory = &service.settings.signing_dir;
     if let Some(warning) = signing_dir::prepare(directory, owner)? {
-        warn!(log, "{warning}");
+        warn!(log, "keystone: {warning}");
     }
     let known = state.snapshot().load().and_then(|bytes| Snapshot::decode(&bytes));
     if known.is_some_and(|known| !known.signing.is_empty()) {
@@ -180,7 +180,7 @@ pub fn start(
                 snapshot.list = List::Published(list);
                 age = Some(list_age);
             }
-            Err(reason) => report_left_aside(directory, signing_dir::REVOKED, &reason, log),
+            Err(reason) => report_ignored(directory, signing_dir::REVOKED, &reason, log),
         }
     }
     zone.locked(|| {
@@ -220,13 +220,13 @@ fn publish_names(
     built.unwrap_or(Err(RefreshError::Overtaken))
 }
 
-fn report_left_aside(
+fn report_ignored(
     directory: &Path,
     name: &str,
     reason: &dyn std::fmt::Display,
     log: *mut ngx_log_t,
 ) {
-    warn!(log, "keystone: {}/{name} is left aside: {reason}", directory.display());
+    warn!(log, "keystone: {}/{name} is ignored: {reason}", directory.display());
 }
 
 /// The content of a list in the directory, and how old it is.
@@ -242,13 +242,13 @@ fn read_directory(
     let complain = |reason: String| warn!(log, "keystone: {reason}");
     let files = signing_dir::load(directory, complain);
     let (signing, ca) = (files.signing?, files.ca?);
-    let left_aside = |name: &str, reason: &dyn std::fmt::Display| {
-        report_left_aside(directory, name, reason, log);
+    let ignore = |name: &str, reason: &dyn std::fmt::Display| {
+        report_ignored(directory, name, reason, log);
     };
     let signers = match Signers::from_pem(&signing, &ca, now) {
         Ok(signers) => signers,
         Err(reason) => {
-            left_aside(signing_dir::SIGNING_CERTIFICATE, &reason);
+            ignore(signing_dir::SIGNING_CERTIFICATE, &reason);
             return None;
         }
     };
@@ -256,7 +256,7 @@ fn read_directory(
     let revoked = files.revoked.and_then(|(pem, age)| match verify_file(&pem, &signers, now) {
         Ok(content) => Some((content, age)),
         Err(reason) => {
-            left_aside(signing_dir::REVOKED, &reason);
+            ignore(signing_dir::REVOKED, &reason);
             None
         }
     });

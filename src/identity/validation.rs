@@ -222,7 +222,10 @@ impl ServiceClient {
                 notice!(log, "keystone: identity service \"{name}\" validates tokens again");
             }
             Some(error) if self.validation_failures.on_failure() => {
-                error!(log, "keystone: \"{name}\" cannot be asked about tokens: {error}");
+                error!(
+                    log,
+                    "keystone: cannot validate tokens at identity service \"{name}\": {error}"
+                );
             }
             None | Some(_) => {}
         }

@@ -162,7 +162,7 @@ impl Server {
             (Health::Up { .. }, _) => {
                 error!(
                     self.log,
-                    "keystone: memcached {} is down: {error}; it is left alone for {} s at a time",
+                    "keystone: memcached {} failed: {error}, not used for {} s",
                     self.addresses.name,
                     PAUSE.as_secs()
                 );

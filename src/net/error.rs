@@ -18,7 +18,7 @@ pub trait ExchangeError {
 #[derive(Debug, Error)]
 pub enum NetError {
     /// The peer closed the connection before the answer was complete.
-    #[error("connection closed before the answer was complete")]
+    #[error("connection closed before the response was complete")]
     Closed,
     /// No connection could be made.
     #[error("cannot connect to {address}: {reason}")]
@@ -34,7 +34,7 @@ pub enum NetError {
     #[error("connection failed: {0}")]
     Io(String),
     /// What came back is not HTTP, or not HTTP that this client accepts.
-    #[error("invalid http answer: {0}")]
+    #[error("invalid http response: {0}")]
     Protocol(String),
     /// The proxy has answered, and not the identity service.
     #[error("proxy {proxy} answered with status {status}{}", hint(*status))]
@@ -67,7 +67,7 @@ pub enum NetError {
         reason: String,
     },
     /// The answer is longer than the caller allows.
-    #[error("answer is larger than {limit} bytes")]
+    #[error("response is larger than {limit} bytes")]
     TooLarge {
         /// The bound that was passed.
         limit: usize,
@@ -155,7 +155,7 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Connect => "connecting",
             Self::Handshake => "tls handshaking",
-            Self::Read => "reading the answer",
+            Self::Read => "reading the response",
             Self::Resolve => "resolving the name",
             Self::Send => "sending the request",
             Self::Tunnel => "opening a tunnel through the proxy",

@@ -252,8 +252,8 @@ fn a_pause_that_the_identity_service_asks_for() {
     world.identity.fault_validations_times(1, Fault::Status(429));
     let (start, token) = (Instant::now(), world.uuid(&Payload::v3()));
     for _ in 0..5 {
-        assert_unavailable(&world, &token, "asked for a pause");
-        assert_unavailable(&world, &new_uuid(), "asked for a pause");
+        assert_unavailable(&world, &token, "requests are paused, as it has asked");
+        assert_unavailable(&world, &new_uuid(), "requests are paused, as it has asked");
         assert_eq!(world.status(&cached), 200);
     }
     if start.elapsed() < Duration::from_millis(2500) {

@@ -142,12 +142,12 @@ fn events_that_cannot_be_fetched_change_nothing_and_are_logged_once() {
         world.identity.heal();
     }
     world.identity.fault(EVENTS, Fault::Status(500));
-    world.nginx.wait_for_log("revocation events cannot be fetched").unwrap();
+    world.nginx.wait_for_log("cannot fetch revocation events of identity service").unwrap();
     for _ in 0..3 {
         wait_for_events(&world);
     }
     world.identity.heal();
-    world.nginx.wait_for_log("gives revocation events again").unwrap();
+    world.nginx.wait_for_log("fetched again").unwrap();
     // An event that came meanwhile is not missed.
     world.identity.revoke_online(&token);
     wait_for("the token to be refused", || (world.status(&token) == 401).then_some(())).unwrap();

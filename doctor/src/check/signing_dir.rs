@@ -105,7 +105,7 @@ fn link(path: &Path, machine: &Machine) -> Option<Check> {
         let detail = "it is a link in a directory that others can write";
         return Some(Check::fail(id, title, detail).meaning(meaning).fix(fix));
     }
-    Some(Check::ok(id, title, format!("to {target}, and nobody else can turn it")))
+    Some(Check::ok(id, title, format!("to {target}, and nobody else can change it")))
 }
 
 fn owner(path: &Path, directory: &Metadata, machine: &Machine) -> Check {

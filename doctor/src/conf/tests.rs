@@ -109,7 +109,7 @@ fn what_the_module_refuses_is_reported_with_file_and_line() {
                  md5, sha1, sha224, sha256, sha384 or sha512"
             ),
             (5, "unknown directive \"keystone_atuh\""),
-            (2, "\"keystone_auth\" needs \"keystone_auth_uri\", which is not set"),
+            (2, "\"keystone_auth_uri\" directive is missing for \"keystone_auth\""),
             (3, "\"keystone_ssl_verify\" directive is not allowed here"),
             (4, "\"keystone_auth\" directive is not allowed here"),
             (5, "\"keystone_headers\" directive is not allowed here"),

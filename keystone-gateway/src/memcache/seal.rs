@@ -279,7 +279,7 @@ pub enum OpenError {
     #[error("it was not made by this module with this strategy")]
     Foreign,
     /// It is damaged, or was not made for this token with this secret.
-    #[error("its seal does not hold")]
+    #[error("its signature or encryption is invalid")]
     Forged,
     /// It claims to have been made later than a clock that is a bit off explains.
     #[error("it was made in the future")]

@@ -380,7 +380,7 @@ impl Endpoints {
     fn held(&self, at: usize) -> ClientError {
         ClientError::Unavailable {
             uri: self.uri(at),
-            reason: "it has asked for a pause".to_owned(),
+            reason: "requests are paused, as it has asked".to_owned(),
             status: Some(429),
         }
     }

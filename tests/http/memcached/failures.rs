@@ -16,6 +16,9 @@ use super::fleet::{asked, hurry, known, knows, shares, unhurried, user_at, Fleet
 /// What a request may take at most, also on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What the log says of a server that has failed.
+const DOWN: &str = ", not used for 15 s";
+
 /// A server is left alone for 15 seconds; this is for machines that are busy.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -56,11 +59,11 @@ fn it_is_killed() {
             }
         }
         // Each has one worker, which tells it once.
-        let told = |nginx: &Nginx| nginx.error_log().matches("is down").count();
+        let told = |nginx: &Nginx| nginx.error_log().matches(DOWN).count();
         for gateway in [&fleet.world.nginx, &fleet.second] {
-            gateway.wait_for_log("is down").unwrap();
+            gateway.wait_for_log(DOWN).unwrap();
             assert_eq!(told(gateway), 1);
-            assert_eq!(level_of(gateway, "is down"), "[error]");
+            assert_eq!(level_of(gateway, DOWN), "[error]");
         }
 
         fleet.memcached.restart().unwrap();
@@ -91,7 +94,7 @@ fn it_is_restarted_between_two_requests() {
         let token = fleet.told(&Payload::v3());
         fleet.second_knows(&token, "user_id1");
         for gateway in [&fleet.world.nginx, &fleet.second] {
-            assert!(!gateway.error_log().contains("is down"));
+            assert!(!gateway.error_log().contains(DOWN));
         }
     });
 }
@@ -112,7 +115,7 @@ fn it_is_stuck() {
             }
             // Not ten times a time-out: it is left alone.
             assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
-            gateway.wait_for_log("is down").unwrap();
+            gateway.wait_for_log(DOWN).unwrap();
         }
         // Many at once wait no longer than one.
         let third = fleet.world.gateway(|config| config);
@@ -284,7 +287,7 @@ fn something_that_never_ends_is_there() {
         for _ in 0..5 {
             is_right(&world, &world.nginx);
         }
-        world.nginx.wait_for_log("is down").unwrap();
+        world.nginx.wait_for_log(DOWN).unwrap();
     }
 }
 

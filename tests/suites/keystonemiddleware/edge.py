@@ -30,7 +30,7 @@ OF_THE_SERVER = {'server', 'date', 'connection', 'content-length', 'transfer-enc
 LOG_WORDS = {
     'offers no usable version (v3 or v2.0)': 'versions [v3.0, v2.0]',
     'offers no usable version': 'versions [v3.0]',
-    'certificates or revocation list cannot be fetched': 'Fetch certificate config failed',
+    'cannot fetch certificates or revocation list': 'Fetch certificate config failed',
     'to be validated online': 'fallback to online validation',
 }
 

@@ -81,9 +81,9 @@ pub fn strip(request: &Request) -> isize {
     }
 }
 
-/// Preaccess phase, when the location is settled: sees to who asks, with `keystone_early`, and removes
-/// the tokens where `keystone_forward_token` is off, also if another module grants access and this
-/// one is not asked.
+/// Preaccess phase, after the last change of the location: authenticates the request if
+/// `keystone_early` is on, and removes the tokens if `keystone_forward_token` is off. The access
+/// phase is too late for that: nginx does not call [`access`] if another module grants access.
 pub fn preaccess(request: &Request) -> isize {
     let Some(location) = request.location() else { return ERROR };
     if location.auth() != Auth::Off && location.is_early() && request.is_main() {

@@ -224,10 +224,10 @@ fn is_header(source: &TokenSource<Value>, name: &str) -> bool {
     matches!(source, TokenSource::Header(known) if is_named(known.as_bytes(), name))
 }
 
-/// The headers that carry more than a token.
+/// The header of Bearer tokens, and of the credentials of other schemes.
 pub const AUTHORIZATION: &str = "Authorization";
 
-/// All cookies.
+/// The header with all cookies of a request, of which one may be the token.
 pub const COOKIE: &str = "Cookie";
 
 /// The names of the request headers that the user token of a location depends on: those of the

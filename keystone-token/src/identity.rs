@@ -93,7 +93,7 @@ impl Identity {
         document.into_identity()
     }
 
-    /// All that ends up in a header, a variable or a record.
+    /// Whether a value that gets into a header, a variable or a record has a control character.
     fn has_control_character(&self) -> bool {
         let values = [
             &self.user_id,

@@ -50,8 +50,9 @@ impl Authenticator<'_> {
         }
     }
 
-    /// What becomes of a token that no list can save. Only one that Keystone has signed takes up
-    /// room among the requests that wait for the list.
+    /// Refuses a token whose signature is invalid, which needs no list. So only tokens that Keystone
+    /// has signed count towards the limit of requests that wait for the list. `None` if the
+    /// signature is valid or cannot be judged.
     fn refused_without_list(&self, parsed: ParsedToken<'_>) -> Option<Step> {
         let (token, material) = (parsed.text(), self.service.material());
         let refusal = parsed.verify_signature(material.signers.as_ref()?, now_sec()).err()?;
@@ -83,7 +84,8 @@ impl Authenticator<'_> {
         }
     }
 
-    /// Goes on without what the token cannot be judged without here.
+    /// Goes on where certificates or the list are missing: the request waits for them, the identity
+    /// service validates the token, or the answer is 503 because too many requests wait.
     fn without(&self, token: &[u8], missing: MissingMaterial) -> Step {
         let request = self.request;
         match missing {

@@ -92,8 +92,8 @@ impl<'z> Identities<'z> {
 
     pub(super) fn touch(&self, key: &Key, tick: u64) {
         let Some(set) = self.set(key) else { return };
-        // Whose tag it is is not looked at: an identity that is kept for a while in vain does no
-        // harm, and a line of memory less is read.
+        // The tag is compared and not the whole key, which is in another line of memory. If another
+        // identity has the same tag, it may be evicted later, which does no harm.
         for (entry, _) in set.candidates(key) {
             set.note_use(entry, tick);
         }

@@ -276,6 +276,30 @@ fn a_pause_of_one_of_two_identity_services() {
     assert_eq!(second.validations(), [token]);
 }
 
+/// The one that has asked for a pause takes none of the tries of the other one, nor its pauses.
+#[test]
+fn a_pause_of_one_leaves_the_tries_to_the_other() {
+    let mut world = World::setup().start();
+    let second = Identity::start(&world.pki).unwrap();
+    let uris = format!("{} {}", world.identity.uri(), second.uri());
+    world.reconfigure(|config| config.set("keystone_identity_uri", &uris));
+    let token = world.uuid(&Payload::v3());
+    second.know(&token, &Payload::v3());
+    for fault in [Fault::Status(429), Fault::Header("Retry-After", "60".into())] {
+        world.identity.fault_validations(fault);
+    }
+    second.fault_validations_times(2, Fault::Status(500));
+    let start = Instant::now();
+    assert_eq!(world.status(&token), 200);
+    assert!(start.elapsed() > Duration::from_millis(500), "{:?}", start.elapsed());
+    assert_eq!(world.identity.validations().len(), 1);
+    assert_eq!(second.validations().len(), 3);
+    // Three further tries at most.
+    second.fault_validations(Fault::Status(500));
+    assert_unavailable(&world, &new_uuid(), "both are broken");
+    assert_eq!(second.validations().len(), 7);
+}
+
 #[test]
 fn failover_and_staying_with_the_one_that_answered() {
     let mut world = impatient().set("keystone_auth_version", "auto").start();

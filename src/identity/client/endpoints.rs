@@ -137,22 +137,25 @@ impl Endpoints {
         // Not zero: without a URI there is no service.
         let count = self.endpoints.len();
         let first = self.current.get();
-        // Every endpoint is tried, even if some are down.
-        let tries = (self.settings.max_retries as usize).saturating_add(1).max(count);
+        let is_held = |n: usize| self.pause_left((first + n) % count).is_some();
+        let retries = self.settings.max_retries as usize;
 
+        let (mut tried, mut rounds) = (0, 0);
         let mut last_error = None;
-        for n in 0..tries {
+        for n in 0.. {
             let at = (first + n) % count;
-            if self.pause_left(at).is_some() {
+            if is_held(n) {
                 last_error.get_or_insert_with(|| self.held(at));
-                if (0..count).all(|at| self.pause_left(at).is_some()) {
+                if (0..count).all(is_held) {
                     break;
                 }
                 continue;
             }
-            if n > 0 && n % count == 0 {
+            // Whatever of the rounds before was only held.
+            if tried > 0 && n / count > rounds {
                 Timer::new(pause(n / count)).await;
             }
+            rounds = n / count;
 
             let error = match self.try_endpoint(at, build, token).await {
                 Ok(answer) => {
@@ -161,11 +164,17 @@ impl Endpoints {
                 }
                 Err(error) => error,
             };
-            let others = n + 1 < count && !error.is_about_token();
-            let further = n + 1 < tries && (error.is_transient() || others);
+            // Every endpoint is tried, even if some are down.
+            let has_others = (n + 1..count).any(|n| !is_held(n));
+            let is_transient = error.is_transient();
+            let further = match has_others {
+                true => is_transient || !error.is_about_token(),
+                false => is_transient && tried < retries,
+            };
             if !further {
                 return Err(error);
             }
+            tried += 1;
             info!(self.log, "keystone: identity service {error}, trying again");
             self.counters.retry();
             last_error = Some(error);

@@ -125,6 +125,11 @@ impl Endpoint {
         self.proxy().filter(|_| !self.https)
     }
 
+    /// The server that connections are made to: the proxy if there is one.
+    pub(super) fn next_hop(&self) -> &Self {
+        self.proxy().map_or(self, Proxy::server)
+    }
+
     /// The addresses, in the order of the name service.
     pub(super) async fn addresses(
         &self,

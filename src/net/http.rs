@@ -19,7 +19,7 @@ use nginx_sys::ngx_log_t;
 use super::connection::{Action, PeerConnection, Timeouts};
 use super::driver::drive;
 use super::endpoint::Endpoint;
-use super::error::{NetError, Phase};
+use super::error::{ExchangeError as _, NetError, Phase};
 use super::peer::Peer;
 use super::pool::{Pool, Pooled};
 use super::stream::Stream;
@@ -86,12 +86,27 @@ impl HttpClient {
                 async |live| {
                     let mut request = make()?;
                     self.address(&mut request, endpoint)?;
-                    self.exchange(live, request, max_body).await
+                    let outcome = self.exchange(live, request, max_body).await;
+                    if outcome.as_ref().is_err_and(|error| live.has_failed(error)) {
+                        self.leave(endpoint, live);
+                    }
+                    outcome
                 },
             )
             .await?;
-        self.keep(live, &response.headers);
+        if live.has_others && response.status.is_server_error() {
+            self.leave(endpoint, &live);
+        } else {
+            self.keep(live, &response.headers);
+        }
         Ok(response)
+    }
+
+    /// Lets the next try go to another address if there is one, and in any case by a new
+    /// connection: if a server is gone without a word, its idle connections still look open.
+    fn leave(&self, endpoint: &Endpoint, failed: &Live) {
+        endpoint.next_hop().preferred.leave(&failed.address);
+        self.pool.close(|live| live.key == failed.key && live.address == failed.address);
     }
 
     /// Makes a request one for the endpoint, or for the proxy in front of it.
@@ -112,24 +127,26 @@ impl HttpClient {
 
     /// Closes the idle connections, because what comes on them cannot be relied on.
     pub fn close_idle(&self) {
-        self.pool.clear();
+        self.pool.close(|_| true);
     }
 
     /// Connects to the first address of the endpoint that accepts.
     async fn open(&self, endpoint: &Endpoint, key: Key) -> Result<Box<Live>, NetError> {
-        let next_hop = endpoint.proxy().map_or(endpoint, |proxy| proxy.server());
+        let next_hop = endpoint.next_hop();
         let addresses = next_hop.addresses(self.log).await?;
         let connect = async |address: &SocketAddr| {
             let live = self.open_address(endpoint, *address, &key).await;
             live.inspect_err(|error| debug!(self.log, "keystone: {error}"))
         };
         let live = next_hop.preferred.connect(&addresses, connect).await;
-        live.map_err(|error| {
+        let mut live = live.map_err(|error| {
             error.unwrap_or_else(|| NetError::Resolve {
                 name: next_hop.host().to_owned(),
                 reason: "no addresses".to_owned(),
             })
-        })
+        })?;
+        live.has_others = addresses.len() > 1;
+        Ok(live)
     }
 
     async fn open_address(
@@ -174,8 +191,9 @@ impl HttpClient {
             .handshake(stream)
             .await
             .map_err(|err| NetError::from_hyper(&err))?;
-        let (key, opened) = (key.clone(), now_msec());
-        Ok(Box::new(Live { sender, driver: Some(driver), peer, key, opened }))
+        let (key, opened, driver) = (key.clone(), now_msec(), Some(driver));
+        let (kept, has_others) = (false, false);
+        Ok(Box::new(Live { sender, driver, peer, key, address, has_others, opened, kept }))
     }
 
     /// Sends the request and reads the response. The caller owns the connection.
@@ -221,6 +239,7 @@ impl HttpClient {
         if idle_timeout.is_zero() || too_old || !live.settle() {
             return;
         }
+        live.kept = true;
         self.pool.keep(live, idle_timeout);
     }
 }
@@ -232,8 +251,14 @@ struct Live {
     driver: Option<Driver>,
     peer: PeerConnection,
     key: Key,
+    /// Of the endpoint, or of the proxy in front of it.
+    address: SocketAddr,
+    /// Whether there were other addresses.
+    has_others: bool,
     /// When it was opened, in nginx's milliseconds.
     opened: u64,
+    /// Whether it has been in the pool.
+    kept: bool,
 }
 
 impl Pooled for Live {
@@ -245,6 +270,13 @@ impl Pooled for Live {
 type Driver = Connection<Stream, Full<Bytes>>;
 
 impl Live {
+    /// Whether an exchange that ended like this says something about the server. A kept connection
+    /// may be closed at any time.
+    fn has_failed(&self, error: &NetError) -> bool {
+        let was_closed = self.kept && self.peer.received() == 0;
+        error.is_timeout() || (error.is_lost() && !was_closed)
+    }
+
     /// Lets hyper finish with the last answer; whether the connection can take another request.
     fn settle(&mut self) -> bool {
         let Self { sender, driver, peer, .. } = self;

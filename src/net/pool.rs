@@ -83,9 +83,9 @@ impl<C: Pooled> Pool<C> {
         }
     }
 
-    /// Closes all idle connections.
-    pub fn clear(&self) {
-        drop(self.idle.take());
+    /// Closes the idle connections that `suit`.
+    pub fn close(&self, suit: impl Fn(&C) -> bool) {
+        self.idle.borrow_mut().retain(|connection| !suit(connection));
     }
 
     fn take(&self, suits: impl Fn(&C) -> bool) -> Option<C> {

@@ -86,3 +86,33 @@ fn a_failure_does_not_change_the_preference() {
     connect(&preferred, &addresses, &Server { accepts: &[] }).0.unwrap_err();
     assert_eq!(connect(&preferred, &addresses, &Server { accepts: &["a", "b"] }).1, ["b"]);
 }
+
+#[test]
+fn after_an_address_that_does_not_serve_the_next_one_is_tried() {
+    let preferred = PreferredAddress::default();
+    let addresses = ["a", "b", "c"];
+    let all = Server { accepts: &addresses };
+    assert_eq!(connect(&preferred, &addresses, &all).1, ["a"]);
+    preferred.leave(&"a");
+    preferred.leave(&"a");
+    assert_eq!(connect(&preferred, &addresses, &all).1, ["b"]);
+    // A late failure of one that is not preferred any more.
+    preferred.leave(&"a");
+    assert_eq!(connect(&preferred, &addresses, &all).1, ["b"]);
+
+    preferred.leave(&"b");
+    assert_eq!(connect(&preferred, &addresses, &Server { accepts: &["b"] }).1, ["c", "a", "b"]);
+    assert_eq!(connect(&preferred, &addresses, &all).1, ["b"]);
+    connect(&preferred, &addresses, &Server { accepts: &["c"] }).0.unwrap();
+    preferred.leave(&"c");
+    assert_eq!(connect(&preferred, &addresses, &all).1, ["a"]);
+}
+
+#[test]
+fn an_only_address_is_tried_again() {
+    let preferred = PreferredAddress::default();
+    let server = Server { accepts: &["a"] };
+    connect(&preferred, &["a"], &server).0.unwrap();
+    preferred.leave(&"a");
+    assert_eq!(connect(&preferred, &["a"], &server).1, ["a"]);
+}

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub mod clock;
 pub mod cms;
+pub mod dns;
 pub mod expect;
 pub mod fake_clock;
 pub mod http;

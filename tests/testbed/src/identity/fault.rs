@@ -38,6 +38,8 @@ pub enum Fault {
     Repeat(Duration),
     /// Nothing is ever answered; the connection stays open.
     Silence,
+    /// The same on the connections up to this one, as of a machine that was switched off.
+    SilenceUpTo(u64),
     /// Another status, with a body that fits it.
     Status(u16),
     /// Another status, with the body that belongs to the right one.
@@ -143,7 +145,8 @@ pub(super) fn send(
                 serve::reset(stream);
                 return After::Close;
             }
-            Fault::Silence => {
+            Fault::SilenceUpTo(last) if request.connection > *last => {}
+            Fault::Silence | Fault::SilenceUpTo(_) => {
                 // Until the peer gives up or the server is stopped.
                 let _ = std::io::copy(stream, &mut std::io::sink());
                 return After::Close;

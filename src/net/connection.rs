@@ -99,9 +99,14 @@ impl PeerConnection {
         !self.inner.connection.get().is_null()
     }
 
-    /// How many bytes came since the connection was last made active.
+    /// How many bytes of answers came since the connection was last made active; those of TLS
+    /// itself are none.
     pub fn received(&self) -> usize {
         self.inner.received.get()
+    }
+
+    pub(super) fn add_received(&self, n: usize) {
+        self.inner.received.set(self.inner.received.get().saturating_add(n));
     }
 
     /// What the connection was waiting for when its time was up, if it was.
@@ -284,9 +289,7 @@ impl Inner {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.del_read_timer();
-        let n = usize::try_from(n).map_err(|_| io::ErrorKind::Unsupported)?;
-        self.received.set(self.received.get().saturating_add(n));
-        Ok(n)
+        usize::try_from(n).map_err(|_| io::ErrorKind::Unsupported.into())
     }
 
     fn write(&self, buf: &[u8]) -> io::Result<usize> {

@@ -40,7 +40,10 @@ impl hyper::rt::Read for Stream {
                 Self::Plain(peer) => peer.read(buf),
                 Self::Tls(tls) => plain_result(tls.ssl_read(buf)),
             };
-            blocking(read).map_ok(|n| out.put_slice(&buf[..n]))
+            blocking(read).map_ok(|n| {
+                self.peer().add_received(n);
+                out.put_slice(&buf[..n]);
+            })
         })
     }
 }

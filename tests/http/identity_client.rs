@@ -183,6 +183,21 @@ fn a_kept_connection_that_was_closed_silently() {
 }
 
 #[test]
+fn a_kept_connection_that_is_closed_instead_of_an_answer() {
+    let plain = World::setup();
+    let tls = World::setup_https(TlsFiles::new().unwrap(), false);
+    for setup in [plain, tls] {
+        let setup = setup.set("keystone_auth_version", "v3");
+        let world = setup.set("keystone_http_request_max_retries", "0").start();
+        assert_eq!(status_online(&world), 200);
+        let connections = world.identity.connections();
+        world.identity.fault_validations_times(1, Fault::CloseBeforeAnswer);
+        assert_eq!(status_online(&world), 200, "{}", world.nginx.error_log());
+        assert_eq!(world.identity.connections(), connections + 1);
+    }
+}
+
+#[test]
 fn the_machine_behind_kept_connections_is_gone() {
     let world = World::setup()
         .set("keystone_auth_version", "v3")

@@ -21,7 +21,9 @@ impl PeerConnection {
 
     /// Receives some bytes, at least one, to the beginning of `buf`.
     pub async fn receive(&self, buf: &mut [u8]) -> Result<usize, NetError> {
-        self.when_ready(|inner| inner.read(buf)).await
+        let received = self.when_ready(|inner| inner.read(buf)).await?;
+        self.add_received(received);
+        Ok(received)
     }
 
     /// The outcome of `attempt`, once it has one. Nothing read or written is the end.

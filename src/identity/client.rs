@@ -66,9 +66,10 @@ impl KeystoneClient {
         Self { endpoints, login, log }
     }
 
-    /// Gives up obtaining a service token.
+    /// Gives up obtaining a service token, and asking for versions.
     pub fn stop(&self) {
         self.login.cancel();
+        self.endpoints.cancel();
     }
 
     /// How long the identity service is not asked at all, because it has asked for that or has

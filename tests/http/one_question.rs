@@ -228,3 +228,24 @@ fn those_who_wait_count_as_pending() {
     assert!(crowd.answers_after(0).iter().all(|answer| answer.status == 200));
     assert_eq!(world.status(&other), 200);
 }
+
+#[test]
+fn a_worker_asks_once_for_the_versions() {
+    let world = World::setup().start();
+    let gate = Gate::default();
+    world.identity.fault_times(1, "/", Fault::Hold(gate.clone()));
+    let mut clients: Vec<_> = (0..8).map(|_| world.nginx.connect().unwrap()).collect();
+    for client in &mut clients {
+        let token = world.uuid(&Payload::v3());
+        client.write(&Request::get("/").token(&token).bytes()).unwrap();
+    }
+    // The worker has read the requests when it has answered one that came later.
+    let mut later = world.nginx.connect().unwrap();
+    assert_eq!(later.send(&Request::get(WORKER)).unwrap().status, 200);
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(client.read(false).unwrap().status, 200);
+    }
+    let versions = |request: &&String| request.as_str() == "GET /";
+    assert_eq!(world.identity.requests().iter().filter(versions).count(), 1);
+}

@@ -22,6 +22,7 @@ use super::pause;
 use crate::failure_log::LogRateLimit;
 use crate::identity::clock::{millis, millis_since};
 use crate::identity::service::Service;
+use crate::identity::single_flight::SingleFlight;
 use crate::net::{
     now_msec, Endpoint, HttpClient, HttpSettings, NetError, Response, Timeouts, Timer,
 };
@@ -34,6 +35,8 @@ pub(super) struct Endpoints {
     current: Cell<usize>,
     settings: &'static ServiceSettings,
     http: HttpClient,
+    /// The endpoints whose versions are being asked for.
+    discoveries: SingleFlight<usize, Discovered, ClientError>,
     store: Rc<dyn TokenStore>,
     counters: ServiceCounters,
     /// Limits the log lines about answers that name another token.
@@ -120,6 +123,7 @@ impl Endpoints {
             current: Cell::new(0),
             settings,
             http: HttpClient::new(http, log),
+            discoveries: SingleFlight::default(),
             store,
             counters,
             mismatches: LogRateLimit::default(),
@@ -127,10 +131,15 @@ impl Endpoints {
         }
     }
 
+    /// Gives up asking for versions.
+    pub(super) fn cancel(&self) {
+        self.discoveries.cancel();
+    }
+
     /// Asks one endpoint after the other, and again, until one answers. The request carries `token`
     /// if it needs one.
     pub(super) async fn ask(
-        &self,
+        self: &Rc<Self>,
         build: &BuildRequest<'_>,
         token: Option<&Secret>,
     ) -> Result<Answer, ClientError> {
@@ -187,7 +196,7 @@ impl Endpoints {
     }
 
     async fn try_endpoint(
-        &self,
+        self: &Rc<Self>,
         at: usize,
         build: &BuildRequest<'_>,
         token: Option<&Secret>,
@@ -206,16 +215,31 @@ impl Endpoints {
 
     /// The version to use with an endpoint, the configured one or what the endpoint says, and the
     /// path below which it lives, where that is not the configured one.
-    async fn version_of(&self, at: usize) -> Result<(ApiVersion, Option<Rc<str>>), ClientError> {
+    async fn version_of(
+        self: &Rc<Self>,
+        at: usize,
+    ) -> Result<(ApiVersion, Option<Rc<str>>), ClientError> {
         if let AuthVersion::Fixed(version) = self.settings.auth_version {
             return Ok((version, None));
         }
-        let state = &self.endpoints[at];
-        let known = state.discovered.borrow().clone();
-        if let Some(known) = known.filter(|it| millis_since(it.at) < millis(VERSION_LIFETIME)) {
-            return Ok((known.version, known.base));
-        }
+        let known = self.endpoints[at].discovered.borrow().clone();
+        let is_recent = |known: &Discovered| millis_since(known.at) < millis(VERSION_LIFETIME);
+        let discovered = match known {
+            Some(known) if is_recent(&known) => known,
+            _ => {
+                let look = || {
+                    let endpoints = self.clone();
+                    async move { endpoints.look_for_version(at).await }
+                };
+                self.discoveries.join(at, look).outcome().await?
+            }
+        };
+        Ok((discovered.version, discovered.base))
+    }
 
+    /// Asks an endpoint for its versions, and notes the one to use.
+    async fn look_for_version(&self, at: usize) -> Result<Discovered, ClientError> {
+        let state = &self.endpoints[at];
         let found = self.discover(at, &api::discovery(state.base())).await;
         let found = match (found, state.named_version) {
             // What is above a URI that names a version need not be the identity service.
@@ -229,9 +253,9 @@ impl Endpoints {
         let version = version.map_err(|error| self.invalid(at, &error))?;
 
         info!(self.log, "keystone: using {version} of identity service {}", self.uri(at));
-        let discovered = Discovered { version, base: base.clone(), at: now_msec() };
-        state.discovered.replace(Some(discovered));
-        Ok((version, base))
+        let discovered = Discovered { version, base, at: now_msec() };
+        state.discovered.replace(Some(discovered.clone()));
+        Ok(discovered)
     }
 
     /// Asks for the versions, and follows redirects on the way.

@@ -284,7 +284,7 @@ fn word_of(part: &[u8]) -> u64 {
 }
 
 /// Changes with every change of what lies in the zone.
-const LAYOUT: u64 = 0x6b65_7973_746f_0009;
+const LAYOUT: u64 = 0x6b65_7973_746f_000a;
 
 /// Bytes that nginx's allocator and the layout's first page take, whatever the zone's size, and the
 /// share of the zone that the allocator takes for its list of pages.

@@ -74,6 +74,20 @@ impl TokenStore for SharedToken {
         }
     }
 
+    fn failed_logins(&self) -> u64 {
+        if self.is_ours() {
+            self.state.failed_logins()
+        } else {
+            0
+        }
+    }
+
+    fn note_failed_login(&self) {
+        if self.is_ours() {
+            self.state.note_failed_login();
+        }
+    }
+
     fn held_until(&self, endpoint: usize) -> u64 {
         if self.is_ours() {
             self.state.held_until(endpoint)

@@ -196,6 +196,16 @@ impl ServiceState {
         self.words[REFUSED_TIMES].store(times.into(), Ordering::Relaxed);
     }
 
+    /// How many times a worker has tried to log in and got no token.
+    pub fn failed_logins(&self) -> u64 {
+        self.words[FAILED_LOGINS].load(Ordering::Acquire)
+    }
+
+    /// Notes that a worker has got no token.
+    pub fn note_failed_login(&self) {
+        self.words[FAILED_LOGINS].fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Before when (on the same clock) an endpoint is not to be asked; 0 where it may be, and for
     /// endpoints beyond those that the zone has room for.
     pub fn held_until(&self, endpoint: usize) -> u64 {
@@ -427,7 +437,8 @@ const LIST_ASKED_AT: usize = 24;
 const FAILURES: usize = 25;
 const NAMES_AT: usize = 26;
 const NAMES_NUMBER: usize = 27;
-const HELD_UNTIL: usize = 28;
+const FAILED_LOGINS: usize = 28;
+const HELD_UNTIL: usize = 29;
 const LIMITED: usize = HELD_UNTIL + cells::ENDPOINTS;
 const LIMITED_BY_ADDRESS: usize = LIMITED + 1;
 const HEADER: usize = LIMITED_BY_ADDRESS + 1;

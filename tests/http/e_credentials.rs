@@ -4,10 +4,11 @@
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::{
-    Fault, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET, SERVICE_PASSWORD, SERVICE_PROJECT,
+    Fault, Gate, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET, SERVICE_PASSWORD, SERVICE_PROJECT,
     SERVICE_USER,
 };
 use keystone_testbed::mint::{new_uuid, Payload};
+use keystone_testbed::nginx::WORKER;
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
 
@@ -228,6 +229,33 @@ fn a_login_that_fails_for_want_of_the_service_is_tried_again() {
         world.identity.heal();
         assert_eq!(world.status(&token), 200, "{fault:?}");
     }
+}
+
+#[test]
+fn a_login_that_fails_in_one_worker_has_failed_for_all_that_wait_for_it() {
+    let world = with_password().workers(4).set("keystone_http_request_max_retries", "0").start();
+    let gate = Gate::default();
+    world.identity.fault_logins(Fault::Status(500));
+    world.identity.fault_logins(Fault::Hold(gate.clone()));
+    let pids = world.nginx.worker_pids();
+    let connect = |pid: &i32| world.nginx.connect_worker(*pid).unwrap();
+    let mut clients: Vec<_> = pids.iter().map(connect).collect();
+    for client in &mut clients {
+        client.write(&Request::get("/").token(&new_uuid()).bytes()).unwrap();
+        wait_for("a login", || (world.identity.logins() > 0).then_some(())).unwrap();
+    }
+    for pid in &pids {
+        let read = connect(pid).send(&Request::get(WORKER)).unwrap();
+        assert_eq!(read.status, 200);
+    }
+    gate.open();
+    for client in &mut clients {
+        expect::unavailable(&client.read(false).unwrap());
+    }
+    assert_eq!(world.identity.logins(), 1);
+    // The next request tries again.
+    world.identity.heal();
+    assert_eq!(world.status(&world.uuid(&Payload::v3())), 200);
 }
 
 #[test]

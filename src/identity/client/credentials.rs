@@ -50,6 +50,12 @@ pub trait TokenStore {
     /// Sets what [`TokenStore::refused`] returns.
     fn set_refused(&self, not_before: u64, times: u32);
 
+    /// How many times a worker has tried to log in and got no token.
+    fn failed_logins(&self) -> u64;
+
+    /// Notes that this one has got none.
+    fn note_failed_login(&self);
+
     /// Before when (on the same clock) an endpoint is not to be asked, as far as it is known here.
     fn held_until(&self, endpoint: usize) -> u64;
 

@@ -107,25 +107,40 @@ impl Login {
         }
     }
 
-    /// Obtains a token, or takes the one that another worker obtains.
+    /// Obtains a token, or takes the one that another worker obtains, or its failure: each would wait
+    /// for the time-outs of those before it as well.
     async fn obtain(&self) -> Result<ServiceToken, ClientError> {
+        let failed = self.store.failed_logins();
+        let outcome = || match self.known() {
+            Some(token) => Some(Ok(token)),
+            None if self.store.failed_logins() != failed => Some(Err(self.failed_elsewhere())),
+            None => None,
+        };
         let _lease = match self.store.login_lease() {
             None => None,
-            // The worker that had the lease before may have got a token, or a refusal.
-            Some(lease) => match acquire(lease, || self.known()).await {
-                Acquired::Done(token) => return Ok(token),
+            Some(lease) => match acquire(lease, outcome).await {
+                Acquired::Done(outcome) => return outcome,
                 Acquired::Mine(lease) => lease,
             },
         };
         if let Some(held) = self.hold() {
             return Err(held);
         }
-        let token = self.log_in().await?;
+        let outcome = self.log_in().await;
+        let token = outcome.inspect_err(|_| self.store.note_failed_login())?;
         self.store.set_refused(0, 0);
         self.store.store(&token);
         let is_stored = self.store.load().is_some_and(|stored| stored.id == token.id);
         self.own.replace((!is_stored).then(|| token.clone()));
         Ok(token)
+    }
+
+    fn failed_elsewhere(&self) -> ClientError {
+        self.hold().unwrap_or_else(|| ClientError::Unavailable {
+            uri: self.endpoints.current_uri(),
+            reason: "another worker has got no service token".to_owned(),
+            status: None,
+        })
     }
 
     /// Why the credentials are not to be tried now, if they are not.

@@ -62,11 +62,16 @@ fn remove(request: &Request) -> Result<(), RemovalError> {
 /// empty go even then: a container with more of them takes several requests.
 fn remove_container(container: &Path) -> Result<(), RemovalError> {
     let marker = container.join(MARKER);
-    // The inner ones are found after the outer ones.
-    let mut folders = Vec::new();
-    let mut unread = vec![container.to_owned()];
+    let (mut folders, mut unread) = (Vec::new(), vec![container.to_owned()]);
+    let mut is_whole = true;
+    // Down to an innermost one first: whatever is left out, some that are looked at are empty.
     while let Some(directory) = unread.pop() {
-        for entry in fs::read_dir(directory)? {
+        if folders.len() > MOST_FOLDERS {
+            is_whole = false;
+            break;
+        }
+        let mut is_first = true;
+        for entry in fs::read_dir(&directory)? {
             let entry = entry?;
             let path = entry.path();
             if !entry.file_type()?.is_dir() {
@@ -75,13 +80,20 @@ fn remove_container(container: &Path) -> Result<(), RemovalError> {
                     false => return Err(io::Error::from(io::ErrorKind::DirectoryNotEmpty).into()),
                 }
             }
-            if folders.len() == MOST_FOLDERS {
-                folders.iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
-                return Err(RemovalError::TooManyFolders);
+            if !is_first && unread.len() >= MOST_FOLDERS {
+                is_whole = false;
+                break;
             }
-            unread.push(path.clone());
-            folders.push(path);
+            is_first = false;
+            unread.push(path);
         }
+        folders.push(directory);
+    }
+    // The container itself is the first, and the inner ones follow the outer ones.
+    let folders = folders.get(1..).unwrap_or_default();
+    if !is_whole {
+        folders.iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
+        return Err(RemovalError::TooManyFolders);
     }
     for folder in folders.iter().rev() {
         fs::remove_dir(folder)?;
@@ -110,8 +122,11 @@ fn status(request: &Request, error: &RemovalError) -> u32 {
             _ => {}
         }
     }
+    let RemovalError::Io(error) = error else {
+        info!(request, "keystone: the container cannot be deleted: {error}");
+        return NGX_HTTP_CONFLICT;
+    };
     error!(request, "keystone: the container cannot be deleted: {error}");
-    let RemovalError::Io(error) = error else { return NGX_HTTP_CONFLICT };
     match error.raw_os_error() {
         // The last one is a link that `disable_symlinks` forbids.
         Some(libc::EACCES | libc::EPERM | libc::ELOOP) => NGX_HTTP_FORBIDDEN,
@@ -124,5 +139,6 @@ fn status(request: &Request, error: &RemovalError) -> u32 {
 const MARKER: &str = ".container";
 
 /// How many directories of a container a request looks at. A client makes one with each `PUT`, and
-/// has them looked at with each `DELETE`: this number takes milliseconds.
-const MOST_FOLDERS: usize = 1_000;
+/// has them looked at with each `DELETE`: this number takes some tens of milliseconds. It is more
+/// than a path of `PATH_MAX` bytes (4,096) can have inside each other.
+const MOST_FOLDERS: usize = 2_100;

@@ -153,6 +153,11 @@ impl Endpoints {
         let mut last_error = None;
         for n in 0.. {
             let at = (first + n) % count;
+            // Before the first of a round that may be asked.
+            if tried > 0 && n / count > rounds && !is_held(n) {
+                rounds = n / count;
+                Timer::new(pause(rounds)).await;
+            }
             if is_held(n) {
                 last_error.get_or_insert_with(|| self.held(at));
                 if (0..count).all(is_held) {
@@ -160,11 +165,6 @@ impl Endpoints {
                 }
                 continue;
             }
-            // Whatever of the rounds before was only held.
-            if tried > 0 && n / count > rounds {
-                Timer::new(pause(n / count)).await;
-            }
-            rounds = n / count;
 
             let error = match self.try_endpoint(at, build, token).await {
                 Ok(answer) => {

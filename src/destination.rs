@@ -220,12 +220,15 @@ fn find_location(
 #[cfg(ngx_feature = "pcre")]
 fn is_regex(request: &Request, location: &LocationConf) -> bool {
     let is_here = |inner| conf_of(request, inner).is_some_and(|it| ptr::eq(it, location));
-    levels(request, request.path()).any(|level| {
-        let Some(first) = NonNull::new(level.regex_locations) else { return false };
-        // SAFETY: the array ends with null, and what it points to lives as long as the
-        // configuration.
-        (0..).map_while(|at| unsafe { (*first.add(at).as_ptr()).as_ref() }).any(is_here)
-    })
+    // One inside another is in none of the levels, and `limit_except` has no expression of its own.
+    let own = request.core_location().filter(|core| !core.regex.is_null());
+    own.is_some_and(is_here)
+        || levels(request, request.path()).any(|level| {
+            let Some(first) = NonNull::new(level.regex_locations) else { return false };
+            // SAFETY: the array ends with null, and what it points to lives as long as the
+            // configuration.
+            (0..).map_while(|at| unsafe { (*first.add(at).as_ptr()).as_ref() }).any(is_here)
+        })
 }
 
 #[cfg(not(ngx_feature = "pcre"))]

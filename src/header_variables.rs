@@ -41,7 +41,9 @@ impl HeaderVariables {
                 None => known.as_bytes() == name,
             };
             let is_defined = || defined.iter().any(|known| known == name);
-            header.is_some_and(changes) || of_tokens.iter().any(shows_token) && !is_defined()
+            // Where an `if` has looked at a header that only the module may set, and `set` was not
+            // run, nginx keeps the client's value.
+            header.is_some_and(changes) || (of_tokens.iter().any(shows_token) && !is_defined())
         };
         let indices = (0..variables.len()).filter(|index| may_change(&variables[*index])).collect();
         Self { indices }

@@ -32,6 +32,7 @@ use crate::header_variables::HeaderVariables;
 use crate::log::AsLog;
 use crate::string::{bytes, static_string};
 
+mod flags;
 mod list;
 mod phases;
 
@@ -98,11 +99,6 @@ impl Request {
     /// Whether this is not a subrequest.
     pub fn is_main(&self) -> bool {
         self.get().main == self.as_ptr()
-    }
-
-    /// Whether nginx itself has made the request, or led it here from another location.
-    pub fn is_internal(&self) -> bool {
-        self.get().internal() != 0
     }
 
     /// The request's memory.
@@ -289,7 +285,7 @@ impl Request {
             (*buffer).set_last_buf((r == (*r).main).into());
             (*buffer).set_last_in_chain(1);
             let sent = ngx_http_send_header(r);
-            if sent == NGX_ERROR as isize || sent > NGX_OK as isize || (*r).header_only() != 0 {
+            if sent == NGX_ERROR as isize || sent > NGX_OK as isize || self.is_header_only() {
                 return sent;
             }
             let mut chain = ngx_chain_t { buf: buffer, next: std::ptr::null_mut() };

@@ -11,8 +11,9 @@ use std::rc::Rc;
 use keystone_gateway::status::cells::{self, Path};
 use keystone_token::format::TokenFormat;
 use keystone_token::record::Record;
+use keystone_token::refusal::Refusal;
 use keystone_token::result::AuthResult;
-use keystone_token::token::{self, Refusal, TokenClass};
+use keystone_token::token::{self, TokenClass};
 
 use crate::conf::server::ServerConf;
 use crate::context::{CacheStatus, Context, RequestToken};

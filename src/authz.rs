@@ -7,7 +7,7 @@ use keystone_token::access_rules::Action;
 use keystone_token::policy;
 use keystone_token::record::Field::UserId;
 use keystone_token::record::Record;
-use keystone_token::token::Refusal;
+use keystone_token::refusal::Refusal;
 
 use crate::conf::location::{LocationConf, CLIENT_CERTIFICATE};
 use crate::conf::server::ServerConf;

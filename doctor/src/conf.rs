@@ -9,7 +9,8 @@ pub mod service;
 use std::path::{Component, Path, PathBuf};
 
 use keystone_conf::{ConfError, Position};
-use keystone_token::policy::{BindMode, CERTIFICATE};
+use keystone_token::identity::CERTIFICATE;
+use keystone_token::policy::BindMode;
 
 use self::level::{is_of_module, Level};
 use self::reader::{Directive, Disk, Problem, ReadError};

@@ -12,8 +12,9 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::json::Object;
+use crate::refusal::Refusal;
 use crate::time;
-use crate::token::{graphic_text, Refusal};
+use crate::token::graphic_text;
 
 mod redirect;
 mod request;

@@ -16,6 +16,7 @@ use crate::time::{self, TimeError};
 
 use bind::{Bind, CertificateBind};
 
+pub use bind::CERTIFICATE;
 pub use delegation::{OAuth, Trust};
 
 mod bind;
@@ -67,7 +68,7 @@ pub struct Identity {
     pub catalog: Option<Catalog>,
     /// The mechanisms to which the token is bound, with what each wants to see: a text, or JSON
     /// where it is something else. `None` and empty are the same to the policy. A certificate of an
-    /// OAuth 2.0 client is one of them, [`CERTIFICATE`](crate::policy::CERTIFICATE), with its
+    /// OAuth 2.0 client is one of them, [`CERTIFICATE`], with its
     /// [thumbprint](crate::thumbprint).
     pub bind: Option<Vec<(String, String)>>,
     /// The access rules of an application credential, as JSON.

@@ -77,6 +77,7 @@ pub mod jws;
 pub mod online;
 pub mod policy;
 pub mod record;
+pub mod refusal;
 pub mod result;
 pub mod revocation;
 pub mod revocation_events;
@@ -91,9 +92,10 @@ pub use cms::Signers;
 pub use format::{HashAlgorithm, TokenFormat};
 pub use identity::Identity;
 pub use openssl_error::OpenSslError;
+pub use refusal::Refusal;
 pub use result::AuthResult;
 pub use revocation::RevocationList;
-pub use token::{classify, parse, ParsedToken, Refusal, TokenClass, VerifiedToken};
+pub use token::{classify, parse, ParsedToken, TokenClass, VerifiedToken};
 
 /// The examples of the README are run as tests.
 #[cfg(doctest)]

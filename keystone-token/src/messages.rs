@@ -11,11 +11,11 @@ use crate::jws::{JwsError, JwsKeyError};
 use crate::online::AnswerError;
 use crate::openssl_error::OpenSslError;
 use crate::record::RecordError;
+use crate::refusal::{BindFailure, Malformed, Refusal};
 use crate::revocation::RevocationError;
 use crate::revocation_events::RevocationEventsError;
 use crate::swift::{AclError, ContainerAclsError, OptionsError};
 use crate::time::TimeError;
-use crate::token::{BindFailure, Malformed, Refusal};
 
 /// Lists errors of one type. A variant that is in no line does not compile.
 macro_rules! all {

@@ -6,8 +6,9 @@ use crate::fernet;
 use crate::format::TokenFormat;
 use crate::identity::{Identity, IdentityError};
 use crate::jws::{Jws, JwsKeys};
+use crate::refusal::{Malformed, Refusal};
 use crate::result::AuthResult;
-use crate::token::{graphic_text, Malformed, Refusal};
+use crate::token::graphic_text;
 
 /// The rules for a token that Keystone validates.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,10 +5,11 @@ use std::convert::Infallible;
 use std::str::FromStr;
 
 use crate::access_rules::{AccessRules, Action};
+use crate::identity::CERTIFICATE;
 use crate::record::{Field, Record};
+use crate::refusal::{BindFailure, Refusal};
 use crate::text::eq_ignore_case;
 use crate::thumbprint::thumbprint;
-use crate::token::{BindFailure, Refusal};
 
 /// The values of `keystone_enforce_token_bind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,9 +109,6 @@ pub fn check_certificate<'a>(
 fn is_certificate((mechanism, _): &(&str, &str)) -> bool {
     *mechanism == CERTIFICATE
 }
-
-/// The mechanism of a certificate of an OAuth 2.0 client: the name of the token's member.
-pub const CERTIFICATE: &str = "oauth2_credential";
 
 fn refuse(failure: BindFailure) -> Result<(), Refusal> {
     Err(Refusal::BindFailed(failure))

@@ -22,8 +22,8 @@ use std::ops::Range;
 
 use crate::catalog::{Catalog, CatalogV2};
 use crate::identity::{Identity, OAuth, Trust};
+use crate::refusal::{check_expiry, Refusal};
 use crate::time;
-use crate::token::{check_expiry, Refusal};
 
 impl Identity {
     /// Writes the record. Of a catalog, what has no v2 form is left out: how many parts of it is

@@ -13,7 +13,8 @@ mod reader;
 use crate::cms::{DigestParameters, SignedData};
 use crate::format::{self, HashAlgorithm, TokenFormat};
 use crate::json::JsonError;
-use crate::token::{ParsedToken, Refusal, VerifiedToken};
+use crate::refusal::Refusal;
+use crate::token::{ParsedToken, VerifiedToken};
 
 pub use message::{AnswerReader, SignedList};
 pub use names::{Name, NameSet, Names};

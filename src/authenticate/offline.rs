@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
+use keystone_token::refusal::Refusal;
 use keystone_token::result::AuthResult;
-use keystone_token::token::{self, ParsedToken, Refusal, VerifiedToken};
+use keystone_token::token::{self, ParsedToken, VerifiedToken};
 use keystone_zone::CacheParams;
 
 use super::{Authenticator, Step, Wait};

@@ -3,7 +3,7 @@
 use keystone_token::api::Validation;
 use keystone_token::online::{self, OnlineRules};
 use keystone_token::record::Record;
-use keystone_token::token::Refusal;
+use keystone_token::refusal::Refusal;
 use zeroize::Zeroizing;
 
 use super::{Authenticator, Step, Wait};

@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::ptr::NonNull;
 
 use keystone_token::format::TokenFormat;
-use keystone_token::token::Refusal;
+use keystone_token::refusal::Refusal;
 use keystone_zone::Key;
 
 use crate::conf::server::ServerConf;

@@ -12,8 +12,8 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use keystone_token::online;
+use keystone_token::refusal::Refusal;
 use keystone_token::result::AuthResult;
-use keystone_token::token::Refusal;
 use keystone_zone::{CacheParams, Claim, ClaimOutcome, ClaimState, HeldClaim, Lookup};
 
 use super::pending::{Unavailable, ValidationRequest};

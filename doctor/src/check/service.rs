@@ -7,7 +7,7 @@ use keystone_token::api::{self, ApiVersion, AuthVersion};
 use keystone_token::cms::Signers;
 use keystone_token::format::TokenFormat;
 use keystone_token::online::{self, OnlineRules};
-use keystone_token::token::Refusal;
+use keystone_token::refusal::Refusal;
 use openssl::x509::X509;
 
 use super::{clock, files};

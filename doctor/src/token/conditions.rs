@@ -1,7 +1,7 @@
 //! Conditions of the location or of the request, which the token does not show.
 
 use keystone_token::identity::Identity;
-use keystone_token::policy::CERTIFICATE;
+use keystone_token::identity::CERTIFICATE;
 use keystone_token::result::AuthResult;
 
 use crate::conf::service::Locations;

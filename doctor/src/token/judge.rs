@@ -4,10 +4,11 @@ use keystone_token::cms::Signers;
 use keystone_token::format::TokenFormat;
 use keystone_token::identity::Identity;
 use keystone_token::online::{self, Answer, OnlineRules};
+use keystone_token::refusal::{Malformed, Refusal};
 use keystone_token::result::AuthResult;
 use keystone_token::revocation::RevocationList;
 use keystone_token::time::format_utc;
-use keystone_token::token::{self, Malformed, ParsedToken, Refusal, TokenClass, VerifiedToken};
+use keystone_token::token::{self, ParsedToken, TokenClass, VerifiedToken};
 use openssl::x509::X509;
 
 use super::conditions;

@@ -7,7 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::json::Object;
-use crate::policy::CERTIFICATE;
+
+/// The mechanism of a certificate of an OAuth 2.0 client: the name of the token's member.
+pub const CERTIFICATE: &str = "oauth2_credential";
 
 /// All that a v3 token is bound to. A certificate that the token does not name is that of nobody:
 /// no thumbprint is empty.

@@ -1,8 +1,8 @@
 //! Tokens as JSON, in all the forms that Keystone gave them over the years.
 
 use keystone_token::headers::user_headers;
+use keystone_token::identity::CERTIFICATE;
 use keystone_token::identity::{Identity, IdentityError};
-use keystone_token::policy::CERTIFICATE;
 use keystone_token::record::{Field, Record};
 use serde_json::{json, Value};
 

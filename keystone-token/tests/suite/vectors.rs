@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use keystone_token::cms::{SignedData, Signers};
 use keystone_token::format::{armour_pki, armour_pkiz, HashAlgorithm, TokenFormat};
+use keystone_token::refusal::Refusal;
 use keystone_token::revocation::RevocationList;
 use keystone_token::time;
-use keystone_token::token::{self, Refusal};
+use keystone_token::token;
 use serde_json::Value;
 
 /// The day the vectors were recorded, after the tokens in state `expired` did.

@@ -1,6 +1,6 @@
 //! Why a request to the identity service failed.
 
-use keystone_token::token::Refusal;
+use keystone_token::refusal::Refusal;
 use thiserror::Error;
 
 use crate::identity::single_flight::Abandoned;

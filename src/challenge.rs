@@ -9,48 +9,16 @@ use std::ffi::CStr;
 use keystone_token::result::AuthResult;
 use nginx_sys::ngx_str_t;
 
+use crate::conf::challenges::Challenges;
 use crate::conf::location::{Auth, LocationConf};
 use crate::request::Request;
 use crate::string::string;
-
-/// The challenges of a server.
-#[derive(Default)]
-pub struct Challenges {
-    keystone: String,
-    bearer: String,
-    /// For a client whose token is refused.
-    invalid_token: String,
-}
-
-impl Challenges {
-    /// Those of a server with this `keystone_auth_uri`.
-    pub fn new(auth_uri: &str) -> Self {
-        let bearer = format!("Bearer realm=\"{auth_uri}\"");
-        Self {
-            keystone: format!("Keystone uri=\"{auth_uri}\""),
-            invalid_token: format!("{bearer}, error=\"invalid_token\""),
-            bearer,
-        }
-    }
-
-    /// That of RFC 6750. It tells a client whether its token is the reason, and so whether another
-    /// one may help.
-    fn bearer(&self, result: Option<AuthResult>) -> &str {
-        match result {
-            // With a bad service token, the client's own token is a good one.
-            None | Some(AuthResult::BadServiceToken | AuthResult::NoToken | AuthResult::Ok) => {
-                &self.bearer
-            }
-            Some(_) => &self.invalid_token,
-        }
-    }
-}
 
 /// Adds the challenges of the location to a 401 of the module, which has this result; `None` where
 /// nginx has no memory.
 pub fn announce(request: &Request, challenges: &Challenges, result: AuthResult) -> Option<()> {
     let bearer = takes_bearer(request).then(|| challenges.bearer(Some(result)));
-    for challenge in [Some(challenges.keystone.as_str()), bearer].into_iter().flatten() {
+    for challenge in [Some(challenges.keystone()), bearer].into_iter().flatten() {
         request.push_challenge(NAME, value(challenge))?;
     }
     Some(())
@@ -63,7 +31,7 @@ pub fn complete(request: &Request) {
         return;
     }
     let bearer = takes_bearer(request).then(|| server.challenges.bearer(None));
-    let challenges = [Some(server.challenges.keystone.as_str()), bearer];
+    let challenges = [Some(server.challenges.keystone()), bearer];
     for challenge in challenges.into_iter().flatten() {
         if !is_announced(request, challenge) {
             let _ = request.add_response_header(NAME, value(challenge));

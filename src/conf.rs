@@ -1,6 +1,7 @@
 //! The configuration: nginx's words to `keystone-conf`, its errors to nginx's. It is read through
 //! `commands`, merged from level to level, and constant from then on.
 
+pub mod challenges;
 pub mod commands;
 pub mod directive;
 mod early_return;

@@ -7,16 +7,14 @@
 //! `ngx_http_core_find_location()`, and gives up where regular expressions take part.
 
 use std::cmp::Ordering;
-use std::ffi::CStr;
 use std::ptr::{self, NonNull};
 use std::{iter, slice};
 
 use keystone_gateway::destination::destination_path;
-use nginx_sys::{ngx_http_core_loc_conf_t, ngx_http_location_tree_node_t, ngx_uint_t};
+use nginx_sys::{ngx_http_core_loc_conf_t, ngx_http_location_tree_node_t};
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleServerConf, NgxHttpCoreModule};
 
 use crate::conf::location::LocationConf;
-use crate::conf::module_index_of_cycle;
 use crate::request::Request;
 use crate::swift::is_container_deleted;
 use crate::HttpKeystoneModule;
@@ -30,39 +28,10 @@ pub enum Elsewhere {
     Directory,
 }
 
-/// Whether ngx_http_dav_module would serve the request: nothing else is there to do it, and
-/// `dav_methods` of the location that the request is in now has its method.
-fn is_served_by_dav(request: &Request) -> bool {
-    // The module's configuration begins with the methods.
-    let methods = || first_word(request, c"ngx_http_dav_module");
-    !request.has_content_handler() && methods() & request.get().method != 0
-}
-
-/// Whether `try_files` may lead a request with this method to another location, since nothing serves
-/// it in this one.
-pub fn is_led_on(request: &Request) -> bool {
-    // The module's configuration begins with a pointer to what the directive says.
-    let try_files = || first_word(request, c"ngx_http_try_files_module");
-    !request.has_content_handler() && !is_served_by_dav(request) && try_files() != 0
-}
-
-/// The first word of a module's configuration of the location that the request is in now; 0 where
-/// nginx was built without the module.
-fn first_word(request: &Request, module: &CStr) -> ngx_uint_t {
-    // SAFETY: nginx's current cycle lives as long as the process serves it.
-    let index = module_index_of_cycle(unsafe { &*nginx_sys::ngx_cycle }, module);
-    let word = index.and_then(|index| {
-        // SAFETY: nginx keeps a configuration for each http module at its index. Those of the modules
-        // that are asked for are structures of at least a word.
-        unsafe { (*request.get().loc_conf.add(index)).cast::<ngx_uint_t>().as_ref() }
-    });
-    word.copied().unwrap_or_default()
-}
-
 /// An error if ngx_http_dav_module would use a path that is not known to belong to this location.
 pub fn check(request: &Request, location: &LocationConf) -> Result<(), Elsewhere> {
     let is_copy_or_move = request.is_copy_or_move();
-    if !is_copy_or_move && !request.is_delete() || !is_served_by_dav(request) {
+    if !is_copy_or_move && !request.is_delete() || !request.is_served_by_dav() {
         return Ok(());
     }
     let is_tree = request.path().ends_with(b"/");
@@ -88,7 +57,7 @@ pub fn check(request: &Request, location: &LocationConf) -> Result<(), Elsewhere
 /// The same where the request may be in another location now than in this one, which has judged it.
 pub fn check_redirected(request: &Request, judged: &LocationConf) -> Result<(), Elsewhere> {
     let has_owners = judged.swift().is_some();
-    if has_owners && request.is_copy_or_move() && is_served_by_dav(request) {
+    if has_owners && request.is_copy_or_move() && request.is_served_by_dav() {
         return Err(Elsewhere::Destination);
     }
     check(request, judged)

@@ -32,6 +32,7 @@ use crate::header_variables::HeaderVariables;
 use crate::log::AsLog;
 use crate::string::{bytes, static_string};
 
+mod content;
 mod flags;
 mod list;
 mod phases;
@@ -186,13 +187,6 @@ impl Request {
     /// nginx's own configuration of the location that the request is in now.
     pub fn core_location(&self) -> Option<&'static ngx_http_core_loc_conf_t> {
         NgxHttpCoreModule::location_conf(self.get())
-    }
-
-    /// Whether the content comes from a handler of the location's own, such as that of `proxy_pass`;
-    /// files are served, and changed, by handlers that all locations without one share. An `if` of
-    /// the location keeps its handler.
-    pub fn has_content_handler(&self) -> bool {
-        self.get().content_handler.is_some()
     }
 
     /// The first `Referer`.

@@ -18,7 +18,6 @@ use keystone_token::swift::{
 
 use crate::authz::AuthzContext;
 use crate::conf::location::{AclValue, SwiftConf};
-use crate::destination::is_led_on;
 use crate::failure_log::LogRateLimit;
 use crate::request::Request;
 use crate::token_state::TokenState;
@@ -92,7 +91,7 @@ pub fn authorize(
     Some(match decision {
         // ngx_http_dav_module would use the path in `Destination`, which was not authorized. Where
         // `try_files` leads to it, that is looked at there.
-        Decision::Allow if is_served && request.is_copy_or_move() && !is_led_on(request) => {
+        Decision::Allow if is_served && request.is_copy_or_move() && !request.is_led_on() => {
             Answer::Forbidden
         }
         Decision::Allow => Answer::Allow,

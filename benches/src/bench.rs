@@ -12,6 +12,7 @@ use std::time::Duration;
 
 mod auth_token;
 mod client;
+mod counts;
 mod cpu;
 mod figure;
 mod instructions;

@@ -19,7 +19,7 @@ use keystone_testbed::pki::Pki;
 use keystone_testbed::temp::TempDir;
 use keystone_testbed::wait_for;
 
-use crate::instructions::{Count, Counts};
+use crate::counts::{Count, Counts};
 use crate::stage::{start_stand_in, Gateway, Process, LIFE};
 use crate::{tokens, Failure};
 

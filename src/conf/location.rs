@@ -10,11 +10,11 @@ use ngx::http::{
     HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf, NgxHttpCoreModule,
 };
 
+use super::challenges::Challenges;
 use super::directive::{self, Value};
 use super::early_return::location_that_returns;
 use super::error::{LocationError, SetupError};
 use super::limits::{idle_limits, IdleLimit};
-use crate::challenge::Challenges;
 use crate::net::Resolver;
 use crate::panic::catch_panic;
 use crate::HttpKeystoneModule;

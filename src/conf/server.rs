@@ -6,7 +6,7 @@ use std::ops::Deref;
 use nginx_sys::ngx_conf_t;
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
-use crate::challenge::Challenges;
+use super::challenges::Challenges;
 use crate::panic::catch_panic;
 
 /// The configuration of a server.

@@ -30,7 +30,7 @@ use crate::conf::location::LocationConf;
 use crate::log::AsLog;
 use crate::panic::catch_panic;
 use crate::request::{PhaseHandler, Request};
-use crate::tokens::removal::Removed;
+use crate::tokens::removed::Removed;
 use crate::tokens::{take_alike, Duplicate, Tokens};
 use crate::worker::Worker;
 use crate::{HttpKeystoneModule, ACCESS_HANDLER};

@@ -5,7 +5,8 @@
 //! one need not count in the next. What has been withheld from the upstream of one location
 //! ([`removal`]) still counts in the next.
 
-pub mod removal;
+mod removal;
+pub mod removed;
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -16,7 +17,7 @@ use keystone_token::headers::{
     is_named, token_header, trim_blanks, AUTH_TOKEN, SERVICE_TOKEN, STORAGE_TOKEN, TOKEN_HEADERS,
 };
 
-use self::removal::Removed;
+use self::removed::Removed;
 use crate::conf::directive::Value;
 use crate::conf::location::LocationConf;
 use crate::request::Request;

@@ -4,70 +4,19 @@
 //! `keystone_token` looks for them. With `on` it finds the user token in `X-Auth-Token`, wherever it
 //! came from, and the request is otherwise as it was.
 
-use std::collections::HashSet;
-use std::ptr;
-
 use keystone_conf::TokenSource;
 use keystone_gateway::carrier::{is_bearer, Pairs};
-use keystone_token::headers::{is_named, is_token_header, HeaderName, AUTH_TOKEN, FORWARDED_TOKEN};
+use keystone_token::headers::{is_named, is_token_header, AUTH_TOKEN};
 use memchr::memmem::Finder;
-use nginx_sys::{ngx_str_t, ngx_table_elt_t};
+use nginx_sys::ngx_table_elt_t;
 
+use super::removed::{is_own, own_header, Removed};
 use super::{AUTHORIZATION, COOKIE};
 use crate::conf::directive::Value;
 use crate::conf::location::LocationConf;
 use crate::context::Context;
-use crate::headers_in::element;
 use crate::request::Request;
-use crate::string::{bytes, string};
-
-/// What was removed from a request: a later location may take its token from it, and nginx's caches
-/// tell variants apart by it.
-#[derive(Default)]
-pub struct Removed {
-    /// Headers. Of `Cookie`, each has one cookie.
-    pub headers: Vec<ngx_table_elt_t>,
-    arguments: Vec<ngx_str_t>,
-    /// Whether a location of the request has withheld its tokens.
-    is_withheld: bool,
-}
-
-impl Removed {
-    /// The values of the headers of this name that the client has sent.
-    pub fn headers_named<'r>(&self, name: &str) -> impl Iterator<Item = &'r [u8]> + use<'_, 'r> {
-        let name = name.to_owned();
-        let is_clients = move |header: &&ngx_table_elt_t| {
-            !is_own(header) && is_named(header.key.as_bytes(), &name)
-        };
-        self.headers.iter().filter(is_clients).map(|header| part(&header.value))
-    }
-
-    /// The arguments, with their names.
-    pub fn arguments<'r>(&self) -> impl Iterator<Item = &'r [u8]> + use<'_, 'r> {
-        self.arguments.iter().map(part)
-    }
-
-    /// Subrequests have headers in common, of which each may be removed from all. A request may have
-    /// any number of headers, so they are not compared one by one.
-    fn add_headers(&mut self, headers: impl IntoIterator<Item = ngx_table_elt_t>) {
-        if self.headers.is_empty() {
-            return self.headers.extend(headers);
-        }
-        let known: HashSet<_> = self.headers.iter().map(place).collect();
-        self.headers.extend(headers.into_iter().filter(|header| !known.contains(&place(header))));
-    }
-}
-
-/// Where name and value of a header lie: no other header has both there.
-fn place(header: &ngx_table_elt_t) -> (*const u8, *const u8) {
-    (header.key.data, header.value.data)
-}
-
-/// The bytes of a part of a request.
-fn part<'r>(text: &ngx_str_t) -> &'r [u8] {
-    // SAFETY: the bytes live as long as the request.
-    unsafe { bytes(text) }
-}
+use crate::string::string;
 
 impl Request {
     /// Removes the tokens that the location does not forward. `None` where nginx has no memory;
@@ -254,18 +203,6 @@ impl Withheld<'_> {
         self.made.as_ref().is_some_and(|token| token.find(text).is_some())
     }
 }
-
-fn own_header(token: &[u8]) -> ngx_table_elt_t {
-    element(&OWN, token)
-}
-
-/// Whether the module has set the header. The name of one that a client has sent lies elsewhere.
-fn is_own(header: &ngx_table_elt_t) -> bool {
-    ptr::eq(header.key.data.cast_const().cast(), OWN.name.as_ptr())
-}
-
-/// The name of a token that the module sets, at its one address.
-static OWN: HeaderName = FORWARDED_TOKEN;
 
 /// What logs show in the place of a token.
 const MASK: &[u8] = b"=***";

@@ -15,6 +15,7 @@ mod names;
 mod pace;
 mod pending;
 mod refresh;
+mod refresh_error;
 mod revocation_list;
 mod second_level;
 mod service;

@@ -18,6 +18,7 @@ use keystone_token::revocation::{AnswerReader, SignedList};
 use nginx_sys::ngx_log_t;
 
 use self::endpoints::{Answer, BuildRequest, Endpoints};
+use self::error::ClientError;
 use self::login::Login;
 use super::pace::{release, Pace};
 use super::service::Service;
@@ -26,12 +27,11 @@ use crate::zone::ServiceCounters;
 mod credentials;
 mod encode;
 mod endpoints;
-mod error;
+pub(super) mod error;
 mod login;
 mod pause;
 
 pub use self::credentials::{ServiceToken, TokenStore};
-pub use self::error::ClientError;
 
 /// The answer about revoked tokens.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -12,7 +12,7 @@ use keystone_token::record::Record;
 use keystone_token::revocation_events::{RevocationEvents, RevocationEventsError};
 use ngx::log::ngx_cycle_log;
 
-use super::client::ClientError;
+use super::client::error::ClientError;
 use super::clock::{millis, millis_since};
 use super::known_events::{Known, Revoked};
 use super::lease;

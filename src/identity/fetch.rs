@@ -4,50 +4,18 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use keystone_token::cms::{CertificateError, Signers};
+use keystone_token::cms::Signers;
 use ngx::log::ngx_cycle_log;
 
-use super::client::{ClientError, RevocationAnswer};
+use super::client::RevocationAnswer;
 use super::names::{digest, PublishedList, TableBuilder};
 use super::pace::{release, Pace};
+use super::refresh_error::RefreshError;
 use super::revocation_list::{verify_list, ListError};
 use super::service_client::ServiceClient;
 use super::snapshot::{List, Snapshot};
 use crate::net::{exiting, now_micros, now_msec, now_sec, Timer};
 use crate::signing_dir::{self, Replaced, Replacement};
-
-/// Why certificates or revocation list are no newer than before.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RefreshError {
-    #[error("the signing certificates cannot be used: {0}")]
-    Certificates(#[from] CertificateError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(transparent)]
-    List(#[from] ListError),
-    #[error("another worker's attempt to fetch them failed")]
-    OtherWorker,
-    #[error("other workers keep publishing others")]
-    Overtaken,
-    #[error("this worker's configuration is too old")]
-    Retired,
-    #[error(
-        "certificates and revocation list take {0} bytes, more than keystone_cache_zone has room \
-         for: make the zone larger"
-    )]
-    TooLarge(usize),
-}
-
-impl RefreshError {
-    /// Whether the next attempt may have another outcome soon.
-    pub(super) fn is_transient(&self) -> bool {
-        match self {
-            Self::Client(error) => error.is_transient(),
-            Self::OtherWorker | Self::Overtaken => true,
-            Self::Certificates(_) | Self::List(_) | Self::Retired | Self::TooLarge(_) => false,
-        }
-    }
-}
 
 /// A snapshot that the next one is made from.
 struct Draft {

@@ -9,8 +9,8 @@
 use keystone_token::revocation::{ListReader, Name, Names, Summary};
 use keystone_zone::{Key, NameTable, WORD};
 
-use super::fetch::RefreshError;
 use super::pace::Pace;
+use super::refresh_error::RefreshError;
 use crate::zone::{ServiceState, Zone};
 
 /// Where the names of a list are, and what else is known of it.

@@ -11,9 +11,9 @@ use std::time::Duration;
 use ngx::log::ngx_cycle_log;
 
 use super::clock::{millis, millis_since};
-use super::fetch::RefreshError;
 use super::lease::{acquire, is_free, Acquired};
 use super::pending::{RefreshCall, RefreshReason, RefreshTask, Unavailable};
+use super::refresh_error::RefreshError;
 use super::service_client::ServiceClient;
 use super::snapshot::Revocations;
 use crate::net::{exiting, now_micros, now_msec, or_timeout, Timer};

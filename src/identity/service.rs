@@ -8,9 +8,9 @@ use keystone_conf::{Credentials, Position, ServiceSettings, ServiceUri, TlsSetti
 use keystone_token::cms::{SignedData, Signers};
 use nginx_sys::{ngx_conf_t, ngx_log_t};
 
-use super::fetch::RefreshError;
 use super::names::{digest, PublishedList, TableBuilder};
 use super::pace::{at_once, Pace};
+use super::refresh_error::RefreshError;
 use super::revocation_list::ListError;
 use super::second_level::{SecondLevelConf, SecondLevelError};
 use super::snapshot::{List, Snapshot};

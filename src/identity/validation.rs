@@ -13,7 +13,7 @@ use keystone_zone::CacheParams;
 use ngx::log::ngx_cycle_log;
 
 use super::claim::{claim_outcome, renewing, Asker};
-use super::client::ClientError;
+use super::client::error::ClientError;
 use super::pending::{PendingLimit, Unavailable, ValidationRequest};
 use super::service_client::{Keeps, ServiceClient};
 use crate::client_address::ClientAddress;

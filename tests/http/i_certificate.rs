@@ -3,6 +3,7 @@
 
 mod bearer;
 mod caches;
+mod resumption;
 mod terminator;
 
 use std::net::SocketAddr;

@@ -66,8 +66,10 @@ in_namespaces() {
     unshare --mount --pid --fork --kill-child "$@" &
     # shellcheck disable=SC2064 # this child, whatever comes after
     trap "kill -KILL $! 2>/dev/null" EXIT
-    wait $!
+    local status=0
+    wait $! || status=$?
     trap - EXIT
+    return "$status"
 }
 
 # in_root COMMAND...: in the Debian that is the directory $root.

@@ -7,7 +7,7 @@
 use std::error::Error as _;
 use std::future::Future;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::Pin;
@@ -21,15 +21,16 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use keystone_conf::TlsSettings;
+use keystone_gateway::tls::{first_reason, session};
 use keystone_token::secret::Secret;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::ssl::{
-    self, HandshakeError, Ssl, SslContext, SslContextBuilder, SslMethod, SslStream, SslVerifyMode,
+    self, HandshakeError, SslContext, SslContextBuilder, SslMethod, SslStream, SslVerifyMode,
     SslVersion,
 };
-use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
+use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509VerifyResult, X509};
 use zeroize::Zeroizing;
 
@@ -241,28 +242,6 @@ pub fn handshake(
             }))
         }
     }
-}
-
-fn session(context: &SslContext, name: &str) -> Result<Ssl, ErrorStack> {
-    let mut ssl = Ssl::new(context)?;
-    let name = name.trim_matches(['[', ']']);
-    let address: Option<IpAddr> = name.parse().ok();
-    // SNI carries names only.
-    if address.is_none() {
-        ssl.set_hostname(name)?;
-    }
-    let param = ssl.param_mut();
-    param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
-    match address {
-        Some(address) => param.set_ip(address)?,
-        None => param.set_host(name)?,
-    }
-    Ok(ssl)
-}
-
-fn first_reason(error: &ErrorStack) -> String {
-    let reason = error.errors().first().and_then(openssl::error::Error::reason);
-    reason.unwrap_or("unknown error").to_owned()
 }
 
 /// A connection that is ready for a question.

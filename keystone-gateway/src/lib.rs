@@ -5,7 +5,8 @@
 //! counters, and the report as JSON and in the text format of Prometheus. [`addresses`] says which
 //! address of a server is tried first. [`carrier`] finds tokens in cookies, arguments and
 //! `Authorization`. [`destination`] is the path of a request for WebDAV besides its own,
-//! [`request_id`] makes ids of requests, and [`vary`] completes a response header.
+//! [`request_id`] makes ids of requests, [`tls`] says whose certificate a server must have, and
+//! [`vary`] completes a response header.
 //!
 //! As in `keystone-token`, everything here is a pure function of its arguments. There is no I/O, no
 //! clock and no nginx.
@@ -18,4 +19,5 @@ pub mod destination;
 pub mod memcache;
 pub mod request_id;
 pub mod status;
+pub mod tls;
 pub mod vary;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::rt::ReadBufCursor;
+use keystone_gateway::tls::first_reason;
 use openssl::ssl::{ErrorCode, SslStream};
 
 use super::connection::PeerConnection;
@@ -88,9 +89,10 @@ fn plain_result(result: Result<usize, openssl::ssl::Error>) -> io::Result<usize>
         // close_notify, or the end without one: HTTP's framing shows whether something is missing
         ErrorCode::ZERO_RETURN => Ok(0),
         ErrorCode::SYSCALL if error.io_error().is_none() => Ok(0),
-        _ => Err(error
-            .into_io_error()
-            .unwrap_or_else(|error| io::Error::other(super::tls::first_reason(error.ssl_error())))),
+        _ => Err(error.into_io_error().unwrap_or_else(|error| {
+            let reason = error.ssl_error().map(first_reason);
+            io::Error::other(reason.unwrap_or_else(|| "unknown error".to_owned()))
+        })),
     }
 }
 

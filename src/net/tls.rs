@@ -7,19 +7,19 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::task::Poll;
 
 use keystone_conf::TlsSettings;
+use keystone_gateway::tls::{first_reason, session};
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::ssl::{
-    ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslStream, SslVerifyMode,
+    ErrorCode, SslContext, SslContextBuilder, SslMethod, SslMode, SslStream, SslVerifyMode,
     SslVersion,
 };
-use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
+use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::X509VerifyResult;
 use openssl_sys::{SSL_CTX_get_cert_store, SSL_CTX, X509_STORE};
 use thiserror::Error;
@@ -54,7 +54,7 @@ impl TlsContext {
         https: bool,
         mut others: impl Iterator<Item = &'a Self>,
     ) -> Result<Self, TlsError> {
-        let internal = |err: ErrorStack| TlsError::OpenSsl(first_reason(Some(&err)));
+        let internal = |err: ErrorStack| TlsError::OpenSsl(first_reason(&err));
 
         let mut builder = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
         builder.set_min_proto_version(Some(SslVersion::TLS1_2)).map_err(internal)?;
@@ -112,11 +112,13 @@ impl TlsContext {
         let failed = |reason: String| NetError::Tls { address: address.to_owned(), reason };
 
         peer.set_action(Action::Handshaking);
-        let ssl = self
-            .session(self.name.as_deref().unwrap_or(host))
-            .map_err(|err| failed(first_reason(Some(&err))))?;
-        let mut stream =
-            SslStream::new(ssl, peer).map_err(|err| failed(first_reason(Some(&err))))?;
+        let server = self.name.as_deref().unwrap_or(host);
+        let mut stream = session(&self.context, server)
+            .and_then(|mut session| {
+                session.set_connect_state();
+                SslStream::new(session, peer)
+            })
+            .map_err(|errors| failed(first_reason(&errors)))?;
 
         poll_fn(|cx| {
             stream.get_ref().set_waker(cx);
@@ -139,8 +141,10 @@ impl TlsContext {
                     format!("certificate verification: {}", verified.error_string())
                 }
                 Some(error) if error.kind() != io::ErrorKind::UnexpectedEof => error.to_string(),
-                _ if error.ssl_error().is_some() => first_reason(error.ssl_error()),
-                _ => "peer closed the connection".to_owned(),
+                _ => match error.ssl_error() {
+                    Some(errors) => first_reason(errors),
+                    None => "peer closed the connection".to_owned(),
+                },
             })
         })?;
 
@@ -149,26 +153,6 @@ impl TlsContext {
             return Err(failed("certificate verification failed".to_owned()));
         }
         Ok(stream)
-    }
-
-    fn session(&self, name: &str) -> Result<Ssl, ErrorStack> {
-        let mut ssl = Ssl::new(&self.context)?;
-        ssl.set_connect_state();
-
-        let address: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
-        // SNI carries names only.
-        if address.is_none() {
-            ssl.set_hostname(name)?;
-        }
-        if self.verify {
-            let param = ssl.param_mut();
-            param.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
-            match address {
-                Some(address) => param.set_ip(address)?,
-                None => param.set_host(name)?,
-            }
-        }
-        Ok(ssl)
     }
 }
 
@@ -230,17 +214,8 @@ fn in_file(path: &Path) -> impl Fn(ErrorStack) -> TlsError + '_ {
         // OpenSSL's own words for a missing file are "system library".
         let reason = match std::fs::File::open(path) {
             Err(err) => err.to_string(),
-            Ok(_) => first_reason(Some(&err)),
+            Ok(_) => first_reason(&err),
         };
         TlsError::File { path: path.to_owned(), reason }
     }
-}
-
-/// What OpenSSL says went wrong first.
-pub(super) fn first_reason(stack: Option<&ErrorStack>) -> String {
-    stack
-        .and_then(|stack| stack.errors().first())
-        .and_then(|error| error.reason())
-        .unwrap_or("unknown error")
-        .to_owned()
 }

@@ -1,6 +1,7 @@
 //! Tokens with a signature: verified here, against certificates and the revocation list.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use keystone_token::refusal::Refusal;
 use keystone_token::result::AuthResult;
@@ -109,46 +110,14 @@ impl Authenticator<'_> {
         // In this order: a list that comes in between may be taken for older than it is.
         let age = self.service.list_age();
         let material = self.service.material();
-        let settings = &self.service.service().settings;
-        let refreshed = self.request_token.refreshed();
         if material.signers.is_none() {
-            return Err(match refreshed {
-                None if self.service.failed_recently() => MissingMaterial::Missing(
-                    "the signing certificates could not be fetched just now".to_owned(),
-                ),
-                None => self.fetch(RefreshReason::Certificates),
-                Some(Ok(())) => {
-                    MissingMaterial::Missing("the signing certificates cannot be used".to_owned())
-                }
-                Some(Err(reason)) => MissingMaterial::Missing(reason.to_string()),
-            });
+            return Err(self.no_certificates());
         }
-        let cache_time = settings.revocation_cache_time;
-        if !settings.revocation || (cached && cache_time.is_zero()) {
+        let settings = &self.service.service().settings;
+        if !settings.revocation || (cached && settings.revocation_cache_time.is_zero()) {
             return Ok(material);
         }
-
-        let fresh = !cache_time.is_zero() && age.is_some_and(|age| age <= cache_time);
-        let tolerable = self.service.tolerates_list();
-        match refreshed {
-            _ if fresh => {}
-            Some(Ok(())) => {}
-            // With a cache time of 0, only once the identity service is known not to answer.
-            None if tolerable && (!cache_time.is_zero() || self.service.is_failing()) => {
-                self.service.refresh_ahead();
-            }
-            None if self.service.failed_recently() => {
-                return Err(MissingMaterial::Missing(
-                    "no revocation list could be fetched just now".to_owned(),
-                ))
-            }
-            None => return Err(self.fetch(RefreshReason::List)),
-            Some(Err(reason)) if tolerable => {
-                let request = self.request;
-                debug!(request, "keystone: an older revocation list is used: {reason}");
-            }
-            Some(Err(reason)) => return Err(MissingMaterial::Missing(reason.to_string())),
-        }
+        self.check_list_age(age)?;
         let missing = |reason: &str| Err(MissingMaterial::Missing(reason.to_owned()));
         match material.revocations {
             _ if material.generation != self.service.generation() => {
@@ -157,6 +126,48 @@ impl Authenticator<'_> {
             Revocations::List(_) => Ok(material),
             Revocations::Absent => missing("there is no revocation list"),
             Revocations::Unknown => missing("no revocation list has been fetched yet"),
+        }
+    }
+
+    /// Without certificates the request waits for them, if it has not done so in vain.
+    fn no_certificates(&self) -> MissingMaterial {
+        match self.request_token.refreshed() {
+            None if self.service.failed_recently() => MissingMaterial::Missing(
+                "the signing certificates could not be fetched just now".to_owned(),
+            ),
+            None => self.fetch(RefreshReason::Certificates),
+            Some(Ok(())) => {
+                MissingMaterial::Missing("the signing certificates cannot be used".to_owned())
+            }
+            Some(Err(reason)) => MissingMaterial::Missing(reason.to_string()),
+        }
+    }
+
+    /// Whether a list of this age may be used: it is fresh, has just been fetched for this request,
+    /// or `keystone_revocation_stale` tolerates it.
+    fn check_list_age(&self, age: Option<Duration>) -> Result<(), MissingMaterial> {
+        let cache_time = self.service.service().settings.revocation_cache_time;
+        if !cache_time.is_zero() && age.is_some_and(|age| age <= cache_time) {
+            return Ok(());
+        }
+        let tolerable = self.service.tolerates_list();
+        match self.request_token.refreshed() {
+            Some(Ok(())) => Ok(()),
+            // With a cache time of 0, only once the identity service is known not to answer.
+            None if tolerable && (!cache_time.is_zero() || self.service.is_failing()) => {
+                self.service.refresh_ahead();
+                Ok(())
+            }
+            None if self.service.failed_recently() => Err(MissingMaterial::Missing(
+                "no revocation list could be fetched just now".to_owned(),
+            )),
+            None => Err(self.fetch(RefreshReason::List)),
+            Some(Err(reason)) if tolerable => {
+                let request = self.request;
+                debug!(request, "keystone: an older revocation list is used: {reason}");
+                Ok(())
+            }
+            Some(Err(reason)) => Err(MissingMaterial::Missing(reason.to_string())),
         }
     }
 

@@ -81,40 +81,16 @@ fn finish(
     #[cfg(ngx_feature = "http_cache")]
     super::upstream_caches::watch_caches(cf).ok_or(LocationError::Cache)?;
     let Some(position) = location.protection()? else {
-        if let Some((directive, position)) = location.requirement.as_ref().filter(|_| is_leaf(cf)) {
-            let log = cf.log;
-            log_at!(
-                NGX_LOG_WARN,
-                log,
-                "\"{directive}\" in {position} demands nothing, since \"keystone_auth\" is {} there",
-                if location.auth.is_some() { "\"off\"" } else { "not set" }
-            );
-        }
+        warn_of_requirement(cf, location);
         return Ok(());
     };
     if has_swift_settings && location.swift.auth.is_none() {
         let log = cf.log;
         log_at!(NGX_LOG_WARN, log, "{IDLE_SWIFT} {position}");
     }
-    if let Some(name) = location_that_returns(cf) {
-        let (log, at) = (cf.log, &location.begins);
-        log_at!(
-            NGX_LOG_WARN,
-            log,
-            "\"return\" in location \"{name}\" in {at} answers before \"keystone_auth\" in {position} \
-             checks the token"
-        );
-    }
+    warn_of_return(cf, location, position);
     if !location.is_early() {
-        for IdleLimit { directive, key, location: name } in idle_limits(cf) {
-            let (log, at) = (cf.log, &location.begins);
-            log_at!(
-                NGX_LOG_WARN,
-                log,
-                "\"{directive}\" in location \"{name}\" in {at} limits nothing: without \
-                 \"keystone_early on\" its key \"{key}\" is empty"
-            );
-        }
+        warn_of_limits(cf, location);
     }
     if let Err(reason) = require_service(cf, location, position) {
         let server = HttpKeystoneModule::server_conf(cf);
@@ -123,6 +99,44 @@ fn finish(
         return Err(LocationError::Setup { reason, position });
     }
     Ok(location.swift.finish()?)
+}
+
+/// Warns of a requirement in a location that asks for no token.
+fn warn_of_requirement(cf: &ngx_conf_t, location: &LocationConf) {
+    let requirement = location.requirement.as_ref().filter(|_| is_leaf(cf));
+    let Some((directive, position)) = requirement else { return };
+    let log = cf.log;
+    log_at!(
+        NGX_LOG_WARN,
+        log,
+        "\"{directive}\" in {position} demands nothing, since \"keystone_auth\" is {} there",
+        if location.auth.is_some() { "\"off\"" } else { "not set" }
+    );
+}
+
+/// Warns of a `return` that no token is needed for.
+fn warn_of_return(cf: &ngx_conf_t, location: &LocationConf, position: &Position) {
+    let Some(name) = location_that_returns(cf) else { return };
+    let (log, at) = (cf.log, &location.begins);
+    log_at!(
+        NGX_LOG_WARN,
+        log,
+        "\"return\" in location \"{name}\" in {at} answers before \"keystone_auth\" in {position} \
+         checks the token"
+    );
+}
+
+/// Warns of limits that count by what is not known yet when they count.
+fn warn_of_limits(cf: &ngx_conf_t, location: &LocationConf) {
+    for IdleLimit { directive, key, location: name } in idle_limits(cf) {
+        let (log, at) = (cf.log, &location.begins);
+        log_at!(
+            NGX_LOG_WARN,
+            log,
+            "\"{directive}\" in location \"{name}\" in {at} limits nothing: without \
+             \"keystone_early on\" its key \"{key}\" is empty"
+        );
+    }
 }
 
 /// Whether no block is in the location whose configuration is being merged. One that asks for

@@ -54,44 +54,21 @@ impl TlsContext {
         https: bool,
         mut others: impl Iterator<Item = &'a Self>,
     ) -> Result<Self, TlsError> {
-        let internal = |err: ErrorStack| TlsError::OpenSsl(first_reason(&err));
-
         let mut builder = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
         builder.set_min_proto_version(Some(SslVersion::TLS1_2)).map_err(internal)?;
         builder.set_mode(
             SslMode::AUTO_RETRY | SslMode::ACCEPT_MOVING_WRITE_BUFFER | SslMode::RELEASE_BUFFERS,
         );
-
-        let trust = Trust::new(settings, https);
         let verify = if settings.verify { SslVerifyMode::PEER } else { SslVerifyMode::NONE };
         builder.set_verify(verify);
-        match others.find(|other| other.trust == trust).and_then(|other| other.store) {
-            // SAFETY: both are valid, the store as part of the other's context. The builder takes
-            // a reference of its own, and OpenSSL locks a store that contexts share.
-            Some(store) => unsafe { SSL_CTX_set1_cert_store(builder.as_ptr(), store.as_ptr()) },
-            None => match &trust {
-                Trust::File(path) => builder.set_ca_file(path).map_err(in_file(path))?,
-                Trust::Nothing => {}
-                Trust::System => builder.set_default_verify_paths().map_err(internal)?,
-            },
-        }
+
+        let trust = Trust::new(settings, https);
+        let store = trust.load(&mut builder, others.find(|other| other.trust == trust))?;
         if settings.partial_chain {
             let flag = X509VerifyFlags::PARTIAL_CHAIN;
             builder.verify_param_mut().set_flags(flag).map_err(internal)?;
         }
-        // SAFETY: the builder is valid.
-        let store = NonNull::new(unsafe { SSL_CTX_get_cert_store(builder.as_ptr()) });
-
-        match (&settings.certificate, &settings.certificate_key) {
-            (None, None) => {}
-            (Some(certificate), Some(key)) => {
-                builder.set_certificate_chain_file(certificate).map_err(in_file(certificate))?;
-                load_key(&mut builder, key)?;
-                builder.check_private_key().map_err(in_file(key))?;
-            }
-            (Some(certificate), None) => return Err(TlsError::NoKey(certificate.clone())),
-            (None, Some(key)) => return Err(TlsError::NoCertificate(key.clone())),
-        }
+        load_client_certificate(&mut builder, settings)?;
 
         Ok(Self {
             context: builder.build(),
@@ -176,6 +153,27 @@ impl Trust {
             None => Self::Nothing,
         }
     }
+
+    /// Has the builder trust these CAs, which `other` has loaded already if there is one. Returns
+    /// the store that holds them.
+    fn load(
+        &self,
+        builder: &mut SslContextBuilder,
+        other: Option<&TlsContext>,
+    ) -> Result<Option<NonNull<X509_STORE>>, TlsError> {
+        match other.and_then(|other| other.store) {
+            // SAFETY: both are valid, the store as part of the other's context. The builder takes
+            // a reference of its own, and OpenSSL locks a store that contexts share.
+            Some(store) => unsafe { SSL_CTX_set1_cert_store(builder.as_ptr(), store.as_ptr()) },
+            None => match self {
+                Self::File(path) => builder.set_ca_file(path).map_err(in_file(path))?,
+                Self::Nothing => {}
+                Self::System => builder.set_default_verify_paths().map_err(internal)?,
+            },
+        }
+        // SAFETY: the builder is valid.
+        Ok(NonNull::new(unsafe { SSL_CTX_get_cert_store(builder.as_ptr()) }))
+    }
 }
 
 /// Why TLS cannot be set up as it is configured.
@@ -200,6 +198,22 @@ pub enum TlsError {
     OpenSsl(String),
 }
 
+fn load_client_certificate(
+    builder: &mut SslContextBuilder,
+    settings: &TlsSettings,
+) -> Result<(), TlsError> {
+    match (&settings.certificate, &settings.certificate_key) {
+        (None, None) => Ok(()),
+        (Some(certificate), Some(key)) => {
+            builder.set_certificate_chain_file(certificate).map_err(in_file(certificate))?;
+            load_key(builder, key)?;
+            builder.check_private_key().map_err(in_file(key))
+        }
+        (Some(certificate), None) => Err(TlsError::NoKey(certificate.clone())),
+        (None, Some(key)) => Err(TlsError::NoCertificate(key.clone())),
+    }
+}
+
 fn load_key(builder: &mut SslContextBuilder, path: &Path) -> Result<(), TlsError> {
     let unreadable =
         |err: io::Error| TlsError::File { path: path.to_owned(), reason: err.to_string() };
@@ -207,6 +221,10 @@ fn load_key(builder: &mut SslContextBuilder, path: &Path) -> Result<(), TlsError
     // Without this passphrase, OpenSSL would ask for one on the terminal.
     let key = PKey::private_key_from_pem_passphrase(&pem, b"").map_err(in_file(path))?;
     builder.set_private_key(&key).map_err(in_file(path))
+}
+
+fn internal(errors: ErrorStack) -> TlsError {
+    TlsError::OpenSsl(first_reason(&errors))
 }
 
 fn in_file(path: &Path) -> impl Fn(ErrorStack) -> TlsError + '_ {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 
-use super::report::{Area, Lookups, Report, Service, SigningCertificate};
+use super::report::{Area, Cache, Lookups, Report, Service, SigningCertificate};
 
 impl Report {
     /// The report in Prometheus' text format.
@@ -15,24 +15,48 @@ impl Report {
             "Version of the module and of nginx.",
             [Sample::new([("version", self.version), ("nginx", &self.nginx)], 1)],
         );
-        self.write_cache(&mut text);
+        if let Some(cache) = &self.cache {
+            self.write_requests(&mut text);
+            cache.write_lookups(&mut text);
+            cache.write_areas(&mut text);
+        }
         self.write_validations(&mut text);
         let services = Services(&self.services);
-        services.write_exchanges(&mut text);
-        services.write_revocations(&mut text);
+        services.write_requests(&mut text);
+        services.write_durations(&mut text);
+        services.write_pending(&mut text);
+        services.write_service_token(&mut text);
+        services.write_revocation_list(&mut text);
+        services.write_revocation_events(&mut text);
         services.write_certificates(&mut text);
         services.write_memcached(&mut text);
         text.0
     }
 
-    fn write_cache(&self, text: &mut Exposition) {
-        let Some(cache) = &self.cache else { return };
+    fn write_requests(&self, text: &mut Exposition) {
         text.family(
             "keystone_requests_total",
             "counter",
             "Requests by authentication result.",
             self.requests.iter().map(|(word, count)| Sample::new([("result", *word)], *count)),
         );
+    }
+
+    fn write_validations(&self, text: &mut Exposition) {
+        text.family(
+            "keystone_token_validations_total",
+            "counter",
+            "Token validations that the cache did not answer.",
+            self.validations.iter().map(|it| {
+                let labels = [("format", it.format), ("path", it.path), ("result", it.result)];
+                Sample::new(labels, it.count)
+            }),
+        );
+    }
+}
+
+impl Cache {
+    fn write_lookups(&self, text: &mut Exposition) {
         let looks = |level: &'static str, looks: &Lookups| {
             let Lookups { expired, hit, miss } = *looks;
             [("expired", expired), ("hit", hit), ("miss", miss)]
@@ -43,11 +67,15 @@ impl Report {
             "counter",
             "Token cache lookups.",
             // An expired entry of the worker counts as a miss: the zone is looked up then.
-            looks("worker", &cache.worker).into_iter().skip(1).chain(looks("zone", &cache.zone)),
+            looks("worker", &self.worker).into_iter().skip(1).chain(looks("zone", &self.zone)),
         );
+    }
+
+    /// The areas, and the zone that holds them.
+    fn write_areas(&self, text: &mut Exposition) {
         let mut areas = |name: &str, kind, help: &str, value: fn(&Area) -> u64| {
             let sample = |area: &'_ Area| Sample::new([("area", area.area)], value(area));
-            text.family(name, kind, help, cache.areas.iter().map(sample));
+            text.family(name, kind, help, self.areas.iter().map(sample));
         };
         areas(
             "keystone_cache_evictions_total",
@@ -77,19 +105,7 @@ impl Report {
             "keystone_zone_size_bytes",
             "gauge",
             "Size of the shared memory zone in bytes.",
-            [Sample::new([], cache.zone_bytes)],
-        );
-    }
-
-    fn write_validations(&self, text: &mut Exposition) {
-        text.family(
-            "keystone_token_validations_total",
-            "counter",
-            "Token validations that the cache did not answer.",
-            self.validations.iter().map(|it| {
-                let labels = [("format", it.format), ("path", it.path), ("result", it.result)];
-                Sample::new(labels, it.count)
-            }),
+            [Sample::new([], self.zone_bytes)],
         );
     }
 }
@@ -111,7 +127,17 @@ impl<'r> Services<'r> {
         text.family(name, kind, help, samples);
     }
 
-    fn write_exchanges(&self, text: &mut Exposition) {
+    fn gauge(
+        &self,
+        text: &mut Exposition,
+        name: &str,
+        help: &str,
+        value: fn(&Service) -> Option<f64>,
+    ) {
+        self.each(text, (name, "gauge", help), value);
+    }
+
+    fn write_requests(&self, text: &mut Exposition) {
         text.family(
             "keystone_identity_requests_total",
             "counter",
@@ -128,6 +154,9 @@ impl<'r> Services<'r> {
                 })
             }),
         );
+    }
+
+    fn write_durations(&self, text: &mut Exposition) {
         let mut samples = Vec::new();
         for service in self.0 {
             for it in &service.durations {
@@ -151,6 +180,10 @@ impl<'r> Services<'r> {
             "Duration of requests to the identity service in seconds.",
             samples,
         );
+    }
+
+    /// What keeps requests waiting, and how many were turned away for it.
+    fn write_pending(&self, text: &mut Exposition) {
         let retries = "Retries of requests to the identity service.";
         self.each(text, ("keystone_identity_retries_total", "counter", retries), |service| {
             Some(service.retries)
@@ -176,6 +209,9 @@ impl<'r> Services<'r> {
                 })
             }),
         );
+    }
+
+    fn write_service_token(&self, text: &mut Exposition) {
         let token = "Expiry of the service token in unix time.";
         self.each(
             text,
@@ -184,7 +220,7 @@ impl<'r> Services<'r> {
         );
     }
 
-    fn write_revocations(&self, text: &mut Exposition) {
+    fn write_revocation_list(&self, text: &mut Exposition) {
         text.family(
             "keystone_revocation_list_refreshes_total",
             "counter",
@@ -196,51 +232,65 @@ impl<'r> Services<'r> {
                 })
             }),
         );
-        let mut gauge = |name, help, value: fn(&Service) -> Option<f64>| {
-            self.each(text, (name, "gauge", help), value);
-        };
-        gauge(
+        self.gauge(
+            text,
             "keystone_revocation_list_refresh_failing",
             "Whether the last refresh failed.",
             |service| Some(f64::from(u8::from(service.revocation_list.failing))),
         );
-        gauge("keystone_revocation_list_entries", "Entries in the revocation list.", |service| {
-            service.revocation_list.entries.map(|entries| entries as f64)
-        });
-        gauge(
+        self.gauge(
+            text,
+            "keystone_revocation_list_entries",
+            "Entries in the revocation list.",
+            |service| service.revocation_list.entries.map(|entries| entries as f64),
+        );
+        self.gauge(
+            text,
             "keystone_revocation_list_generation",
             "Generation of certificates and revocation list.",
             |service| Some(service.revocation_list.generation as f64),
         );
-        gauge(
+        self.gauge(
+            text,
             "keystone_revocation_list_age_seconds",
             "Age of the revocation list in seconds.",
             |service| service.revocation_list.age_seconds,
         );
-        gauge(
+        self.gauge(
+            text,
             "keystone_revocation_list_cache_time_seconds",
             "Configured cache time of the revocation list in seconds.",
             |service| Some(service.revocation_list.cache_time_seconds),
         );
-        gauge(
+        self.gauge(
+            text,
             "keystone_revocation_list_in_use",
             "Whether tokens that are checked against the revocation list were seen recently.",
             |service| Some(f64::from(u8::from(service.revocation_list.in_use))),
         );
-        gauge("keystone_revocation_events_entries", "Known revocation events.", |service| {
-            service.revocation_events?.entries.map(|entries| entries as f64)
-        });
-        gauge(
+    }
+
+    fn write_revocation_events(&self, text: &mut Exposition) {
+        self.gauge(
+            text,
+            "keystone_revocation_events_entries",
+            "Known revocation events.",
+            |service| service.revocation_events?.entries.map(|entries| entries as f64),
+        );
+        self.gauge(
+            text,
             "keystone_revocation_events_generation",
             "Generation of the revocation events.",
             |service| service.revocation_events.map(|events| events.generation as f64),
         );
-        gauge(
+        self.gauge(
+            text,
             "keystone_revocation_events_age_seconds",
             "Age of the revocation events in seconds.",
             |service| service.revocation_events?.age_seconds,
         );
-        gauge(
+        self.gauge(
+            text,
             "keystone_revocation_events_interval_seconds",
             "Configured fetch interval of revocation events in seconds.",
             |service| service.revocation_events.map(|events| events.interval_seconds),

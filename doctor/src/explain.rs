@@ -64,20 +64,20 @@ fn status(check: Check, code: u16, asked: Asked, uri: &Uri, settings: &Settings)
         (401, Asked::Login) => check
             .meaning(
                 "Keystone does not accept the credentials: every token that it has to be \
-                      asked about gets 503",
+                 asked about gets 503",
             )
             .fix(log_in(uri, settings)),
         (403, Asked::Login) => check
             .meaning(
                 "the user is known, and may not have a token for that project: it has no role \
-                      there, or is disabled",
+                 there, or is disabled",
             )
             .fix(add_role(settings)),
         (401, _) => check
             .meaning(
                 "Keystone does not accept the service token, which it should have issued \
-                      itself: several Keystones behind one address that do not share their keys, \
-                      or a wrong keystone_admin_token",
+                 itself: several Keystones behind one address that do not share their keys, \
+                 or a wrong keystone_admin_token",
             )
             .fix(log_in(uri, settings)),
         (403, _) => check
@@ -86,27 +86,27 @@ fn status(check: Check, code: u16, asked: Asked, uri: &Uri, settings: &Settings)
         (404, Asked::Version) => check
             .meaning(
                 "there is no Keystone below this path: it may live under a path such as \
-                      /identity, or on another port",
+                 /identity, or on another port",
             )
             .fix(curl(uri, "/")),
         (404 | 410, _) => check
             .meaning(
                 "this Keystone does not have that part of the API: the path in \
-                      keystone_identity_uri is wrong, or its version has dropped it",
+                 keystone_identity_uri is wrong, or its version has dropped it",
             )
             .fix(curl(uri, "/")),
         (429, _) => check.meaning("Keystone asks its clients to slow down").fix(log),
         (500.., Asked::Certificates) => check
             .meaning(
                 "Keystone has no signing certificates to serve although it has the interface: \
-                      its files are missing (keystone-manage pki_setup makes them), or cannot be \
-                      read by its user",
+                 its files are missing (keystone-manage pki_setup makes them), or cannot be \
+                 read by its user",
             )
             .fix(log),
         (500.., _) => check
             .meaning(
                 "Keystone, or what stands before it, has failed: its database or its web \
-                      server's workers",
+                 server's workers",
             )
             .fix(log),
         _ => check.meaning("the module takes this for \"unavailable\"").fix(curl(uri, "/")),
@@ -125,48 +125,26 @@ pub fn no_answer(check: Check, error: &HttpError, uri: &Uri, settings: &Settings
                 _ => "there is no way to that machine: routing, a firewall, or a wrong address",
             })
             .fix(curl(uri, "/")),
-        HttpError::Timeout(Phase::Connect) => check
-            .meaning(
-                "packets are dropped on the way, by a firewall most likely, or the machine is \
-                      down",
-            )
-            .fix(curl(uri, "/")),
-        HttpError::Timeout(Phase::Handshake) => check
-            .meaning(
-                "what listens there takes the connection and does not speak TLS, or is overloaded; \
-                      keystone_connect_timeout says how long the module waits",
-            )
-            .fix(s_client(uri, settings)),
-        HttpError::Timeout(Phase::Tunnel) => check
-            .meaning(
-                "the proxy does not answer in time: it may wait for the identity service, which is \
-                 not reachable from it",
-            )
-            .fix(curl(uri, "/")),
-        HttpError::Timeout(Phase::Answer) => check
-            .meaning(
-                "Keystone took the connection and does not answer in time: it is overloaded, \
-                      or waits for its database; keystone_read_timeout says how long the module \
-                      waits",
-            )
-            .fix(format!("time {}", curl(uri, "/"))),
+        HttpError::Timeout(phase) => timeout(check, *phase, uri, settings),
         HttpError::Tls(failure) => match failure.verification {
             Some(result) => verification(check, result, uri, settings),
             None => check
                 .meaning(
                     "the other side does not speak TLS 1.2 or newer there, or wants a client \
-                          certificate (keystone_ssl_certificate)",
+                     certificate (keystone_ssl_certificate)",
                 )
                 .fix(s_client(uri, settings)),
         },
         HttpError::Protocol(_) | HttpError::TooLarge => check
             .meaning(
                 "what answers there does not speak HTTP as Keystone does: TLS on a port of \
-                      http://, or a proxy that breaks off",
+                 http://, or a proxy that breaks off",
             )
             .fix(curl(uri, "/")),
         HttpError::Proxy(407) => check
-            .meaning("the proxy demands a user and a password, or others than those of keystone_proxy")
+            .meaning(
+                "the proxy demands a user and a password, or others than those of keystone_proxy",
+            )
             .fix("keystone_proxy http://USER:PASSWORD@HOST:PORT, or file:PATH with that URI"),
         HttpError::Proxy(_) => check
             .meaning(
@@ -175,6 +153,35 @@ pub fn no_answer(check: Check, error: &HttpError, uri: &Uri, settings: &Settings
             )
             .fix(curl(uri, "/")),
         HttpError::Request(_) => check,
+    }
+}
+
+fn timeout(check: Check, phase: Phase, uri: &Uri, settings: &Settings) -> Check {
+    match phase {
+        Phase::Connect => check
+            .meaning(
+                "packets are dropped on the way, by a firewall most likely, or the machine is \
+                 down",
+            )
+            .fix(curl(uri, "/")),
+        Phase::Handshake => check
+            .meaning(
+                "what listens there takes the connection and does not speak TLS, or is overloaded; \
+                 keystone_connect_timeout says how long the module waits",
+            )
+            .fix(s_client(uri, settings)),
+        Phase::Tunnel => check
+            .meaning(
+                "the proxy does not answer in time: it may wait for the identity service, which is \
+                 not reachable from it",
+            )
+            .fix(curl(uri, "/")),
+        Phase::Answer => check
+            .meaning(
+                "Keystone took the connection and does not answer in time: it is overloaded, or \
+                 waits for its database; keystone_read_timeout says how long the module waits",
+            )
+            .fix(format!("time {}", curl(uri, "/"))),
     }
 }
 

@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{pin, Pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -268,50 +268,55 @@ impl Stream {
     ) -> Result<Answer, HttpError> {
         self.socket().set_nonblocking(true).map_err(HttpError::Connect)?;
         let socket = self.socket().try_clone().map_err(HttpError::Connect)?;
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(woken.clone());
-        let mut context = Context::from_waker(&waker);
 
-        let connecting = std::pin::pin!(http1::handshake(Io(self)));
-        let Poll::Ready(ready) = connecting.poll(&mut context) else {
+        let connecting = pin!(http1::handshake(Io(self)));
+        let Poll::Ready(ready) = connecting.poll(&mut Context::from_waker(Waker::noop())) else {
             return Err(HttpError::Request("not ready".to_owned()));
         };
         let (mut sender, connection) = ready.map_err(|error| protocol(&error))?;
-        let mut connection = Box::pin(connection);
-        let mut exchange = Box::pin(async move {
+        let exchange = async move {
             let answer = sender.send_request(request.map(Full::new)).await;
             read_answer(answer.map_err(|error| protocol(&error))?).await
-        });
+        };
+        drive(Box::pin(exchange), Box::pin(connection), &socket, timeout)
+    }
+}
 
-        let deadline = Instant::now() + LONGEST;
-        let mut connection_error = None;
-        loop {
-            woken.0.store(false, Ordering::Relaxed);
-            if let Poll::Ready(answer) = exchange.as_mut().poll(&mut context) {
-                return answer;
-            }
-            if let Some(error) = connection_error {
-                return Err(error);
-            }
-            match connection.as_mut().poll(&mut context) {
-                // What it has read before may still be on its way to the other side.
-                Poll::Ready(Ok(())) => {
-                    connection_error = Some(HttpError::Protocol("it breaks off".to_owned()));
-                    continue;
-                }
-                Poll::Ready(Err(error)) => {
-                    connection_error = Some(protocol(&error));
-                    continue;
-                }
-                Poll::Pending => {}
-            }
-            if woken.0.load(Ordering::Relaxed) {
-                continue;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !wait_readable(&socket, timeout.min(left)) {
-                return Err(HttpError::Timeout(Phase::Answer));
-            }
+/// Runs both sides of an exchange, what hyper does for the connection and what waits for the answer,
+/// until the answer is there.
+fn drive(
+    mut exchange: Pin<Box<impl Future<Output = Result<Answer, HttpError>>>>,
+    mut connection: Pin<Box<impl Future<Output = hyper::Result<()>>>>,
+    socket: &TcpStream,
+    timeout: Duration,
+) -> Result<Answer, HttpError> {
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let mut context = Context::from_waker(&waker);
+    let deadline = Instant::now() + LONGEST;
+    let mut connection_error = None;
+    loop {
+        woken.0.store(false, Ordering::Relaxed);
+        if let Poll::Ready(answer) = exchange.as_mut().poll(&mut context) {
+            return answer;
+        }
+        if let Some(error) = connection_error {
+            return Err(error);
+        }
+        if let Poll::Ready(end) = connection.as_mut().poll(&mut context) {
+            connection_error = Some(match end {
+                Ok(()) => HttpError::Protocol("it breaks off".to_owned()),
+                Err(error) => protocol(&error),
+            });
+            // What it has read before may still be on its way to the other side.
+            continue;
+        }
+        if woken.0.load(Ordering::Relaxed) {
+            continue;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || !wait_readable(socket, timeout.min(left)) {
+            return Err(HttpError::Timeout(Phase::Answer));
         }
     }
 }

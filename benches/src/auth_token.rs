@@ -74,26 +74,7 @@ impl Peers {
         fill_signing_dir(&dir.join("signing"), stage.pki())?;
         // auth_token keeps the list there without its signature.
         fs::remove_file(dir.join("signing/revoked.pem"))?;
-        let server = memcached.server();
-        let common = json!({
-            "memcached_servers": server, "token_cache_time": "14400",
-            "memcache_use_advanced_pool": "false", "delay_auth_decision": "false",
-        });
-        let with = |more: Value| {
-            let mut options = common.as_object().cloned().unwrap_or_default();
-            options.extend(more.as_object().cloned().unwrap_or_default());
-            Value::Object(options).to_string()
-        };
-        let uri = stage.identity().uri();
-        let old = with(json!({
-            "identity_uri": uri, "auth_uri": uri, "auth_version": "v3.0",
-            "admin_token": ADMIN_TOKEN, "revocation_cache_time": "14400",
-            "signing_dir": dir.join("signing"),
-        }));
-        let new = with(json!({
-            "auth_type": "admin_token", "token": ADMIN_TOKEN, "endpoint": format!("{uri}/v3"),
-            "www_authenticate_uri": uri,
-        }));
+        let [old, new] = options(&stage.identity().uri(), &memcached, &dir.join("signing"));
         let fernet = tokens::fernet(FERNET_TOKENS);
         know(stage.identity(), &fernet);
         let mut peers = Vec::new();
@@ -204,6 +185,30 @@ impl Peer {
             .map_err(|error| format!("{}, {path}: {error}\n{}", self.name, self.log()))?;
         Ok(Measured { used: used()?.saturating_sub(before), ..measured })
     }
+}
+
+/// What auth_token 4.9.1 and 13 are told.
+fn options(uri: &str, memcached: &Memcached, signing_dir: &Path) -> [String; 2] {
+    let server = memcached.server();
+    let common = json!({
+        "memcached_servers": server, "token_cache_time": "14400",
+        "memcache_use_advanced_pool": "false", "delay_auth_decision": "false",
+    });
+    let with = |more: Value| {
+        let mut options = common.as_object().cloned().unwrap_or_default();
+        options.extend(more.as_object().cloned().unwrap_or_default());
+        Value::Object(options).to_string()
+    };
+    let old = json!({
+        "identity_uri": uri, "auth_uri": uri, "auth_version": "v3.0",
+        "admin_token": ADMIN_TOKEN, "revocation_cache_time": "14400",
+        "signing_dir": signing_dir,
+    });
+    let new = json!({
+        "auth_type": "admin_token", "token": ADMIN_TOKEN, "endpoint": format!("{uri}/v3"),
+        "www_authenticate_uri": uri,
+    });
+    [old, new].map(with)
 }
 
 /// The identity service answers questions about these tokens.

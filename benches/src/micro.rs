@@ -19,7 +19,7 @@ use keystone_token::identity::Identity;
 use keystone_token::record::Record;
 use keystone_token::revocation::RevocationList;
 use keystone_token::swift::{self, AccountPath, Decision, Options};
-use keystone_token::token::{self, ParsedToken};
+use keystone_token::token::{self, ParsedToken, VerifiedToken};
 use keystone_zone::{Cache, CacheParams, Key, Verdict, WORD};
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
@@ -48,13 +48,11 @@ impl Parts {
         let pem = |text: String| text.into_bytes();
         let signers =
             Signers::from_pem(&pem(pki.signing.pem()?), &pem(pki.authority.pem()?), time)?;
-        let signers = Rc::new(signers);
-        let parsed: Vec<ParsedToken<'static>> = tokens
+        let parsed: Rc<[ParsedToken<'static>]> = tokens
             .iter()
             .map(|token| token::parse(token.clone().leak().as_bytes()))
             .collect::<Result<_, _>>()?;
-        let parsed: Rc<[_]> = parsed.into();
-        let verified: Vec<_> = parsed
+        let verified: Vec<VerifiedToken<'static>> = parsed
             .iter()
             .map(|parsed| parsed.clone().verify(&signers, time))
             .collect::<Result<_, _>>()?;
@@ -62,24 +60,34 @@ impl Parts {
             verified.iter().map(|token| token.identity().clone()).collect();
         let records: Rc<[Vec<u8>]> =
             identities.iter().map(|it| it.to_record(false).0.to_bytes()).collect();
-        let revoked: Vec<_> = (0..REVOKED).map(|_| Revoked::audit_id(new_audit_id())).collect();
-        let list = RevocationList::from_json(mint::revocation_list(&revoked).as_bytes())?;
-        let revoked: Vec<_> = (0..REVOKED).map(|_| Revoked::id(new_uuid())).collect();
-        let bare_list = RevocationList::from_json(mint::revocation_list(&revoked).as_bytes())?;
-
-        let zone: Rc<[AtomicU64]> = (0..ZONE / WORD).map(|_| AtomicU64::new(0)).collect();
-        let keys: Rc<[Key]> = tokens.iter().map(|token| key(token)).collect();
-        for (key, record) in keys.iter().zip(records.iter()) {
-            Cache::new(&zone).insert(key, &Verdict::Valid(record), u64::MAX, &MOMENT);
-        }
 
         let mut parts = Self(Vec::new());
+        parts.add_verification(pki, &tokens, &parsed, Rc::new(signers))?;
+        parts.add_compression(pki)?;
+        parts.add_revocation(verified)?;
+        parts.add("identity to record", move |at| {
+            black_box(identities[at].to_record(false));
+        });
+        parts.add_cache(tokens, &records);
+        parts.add_record(records)?;
+        Ok(parts)
+    }
+
+    /// The form of a token, its signature and its content: each by itself, and all together.
+    fn add_verification(
+        &mut self,
+        pki: &Pki,
+        tokens: &Rc<[String]>,
+        parsed: &Rc<[ParsedToken<'static>]>,
+        signers: Rc<Signers>,
+    ) -> Result<(), Failure> {
+        let time = now();
         let texts = tokens.clone();
-        parts.add("take a token apart (base64, CMS)", move |at| {
+        self.add("take a token apart (base64, CMS)", move |at| {
             let _ = black_box(token::parse(texts[at].as_bytes()));
         });
         let (texts, trusted) = (parsed.clone(), signers.clone());
-        parts.add("its signature", move |at| {
+        self.add("its signature", move |at| {
             let _ = black_box(trusted.verify(texts[at].signed_data(), time));
         });
         let public = pki.signing.certificate.public_key()?;
@@ -91,57 +99,80 @@ impl Parts {
                 Signer::new(MessageDigest::sha256(), signing)?.sign_oneshot_to_vec(content)
             })
             .collect::<Result<_, ErrorStack>>()?;
-        parts.add("its signature by a bare EVP_DigestVerify", move |at| {
+        self.add("its signature by a bare EVP_DigestVerify", move |at| {
             let verified = Verifier::new(MessageDigest::sha256(), &public).and_then(|mut it| {
                 it.verify_oneshot(&signatures[at], texts[at].signed_data().content())
             });
             assert!(matches!(verified, Ok(true)));
         });
-        let texts = parsed;
-        parts.add("its content, as an identity", move |at| {
+        let texts = parsed.clone();
+        self.add("its content, as an identity", move |at| {
             let _ = black_box(Identity::from_json(texts[at].signed_data().content()));
         });
         let texts = tokens.clone();
-        parts.add("all of that, and its expiry", move |at| {
+        self.add("all of that, and its expiry", move |at| {
             let parsed = token::parse(texts[at].as_bytes());
             let _ = black_box(parsed.and_then(|parsed| parsed.verify(&signers, time)));
         });
+        Ok(())
+    }
+
+    fn add_compression(&mut self, pki: &Pki) -> Result<(), Failure> {
         let compressed: Vec<_> =
             tokens::sign_pkiz(&pki.signing, TOKENS, 3600)?.into_iter().map(stream).collect();
         let streams = compressed.clone();
-        parts.add(INFLATE, move |at| {
+        self.add(INFLATE, move |at| {
             let _ = black_box(inflate(&streams[at].1));
         });
-        parts.add("take a PKIZ token apart", move |at| {
+        self.add("take a PKIZ token apart", move |at| {
             let _ = black_box(token::parse(compressed[at].0.as_bytes()));
         });
-        let tokens_to_look_up = verified.clone();
-        parts.add("is it revoked (a list of 200)", move |at| {
-            black_box(list.revokes(&tokens_to_look_up[at], &[HashAlgorithm::Md5]));
+        Ok(())
+    }
+
+    fn add_revocation(&mut self, verified: Vec<VerifiedToken<'static>>) -> Result<(), Failure> {
+        let revoked: Vec<_> = (0..REVOKED).map(|_| Revoked::audit_id(new_audit_id())).collect();
+        let list = RevocationList::from_json(mint::revocation_list(&revoked).as_bytes())?;
+        let revoked: Vec<_> = (0..REVOKED).map(|_| Revoked::id(new_uuid())).collect();
+        let bare_list = RevocationList::from_json(mint::revocation_list(&revoked).as_bytes())?;
+
+        let tokens = verified.clone();
+        self.add("is it revoked (a list of 200)", move |at| {
+            black_box(list.revokes(&tokens[at], &[HashAlgorithm::Md5]));
         });
-        parts.add("is it revoked (200 without audit ids)", move |at| {
+        self.add("is it revoked (200 without audit ids)", move |at| {
             black_box(bare_list.revokes(&verified[at], &[HashAlgorithm::Md5]));
         });
-        parts.add("identity to record", move |at| {
-            black_box(identities[at].to_record(false));
-        });
-        let texts = tokens.clone();
-        parts.add("its key in the cache (BLAKE3)", move |at| {
-            black_box(key(&texts[at]));
+        Ok(())
+    }
+
+    fn add_cache(&mut self, tokens: Rc<[String]>, records: &Rc<[Vec<u8>]>) {
+        let zone: Rc<[AtomicU64]> = (0..ZONE / WORD).map(|_| AtomicU64::new(0)).collect();
+        let keys: Rc<[Key]> = tokens.iter().map(|token| key(token)).collect();
+        for (key, record) in keys.iter().zip(records.iter()) {
+            Cache::new(&zone).insert(key, &Verdict::Valid(record), u64::MAX, &MOMENT);
+        }
+
+        self.add("its key in the cache (BLAKE3)", move |at| {
+            black_box(key(&tokens[at]));
         });
         let (names, words) = (keys.clone(), zone.clone());
-        parts.add("look it up in the cache", move |at| {
+        self.add("look it up in the cache", move |at| {
             let mut out = Vec::new();
             black_box(Cache::new(&words).lookup(&names[at], &MOMENT, &mut out));
             black_box(out);
         });
         let values = records.clone();
-        parts.add("put it into the cache", move |at| {
+        self.add("put it into the cache", move |at| {
             let verdict = Verdict::Valid(&values[at]);
             Cache::new(&zone).insert(&keys[at], &verdict, u64::MAX, &MOMENT);
         });
+    }
+
+    /// What a request with a known token does with its record.
+    fn add_record(&mut self, records: Rc<[Vec<u8>]>) -> Result<(), Failure> {
         let values = records.clone();
-        parts.add("view a record", move |at| {
+        self.add("view a record", move |at| {
             let _ = black_box(Record::new(&values[at]));
         });
         let values = records.clone();
@@ -151,7 +182,7 @@ impl Parts {
         };
         let accounts = swift::Settings::new(&options)?;
         let object = format!("/v1/AUTH_{PROJECT}/c/file");
-        parts.add("an operator's object: the decision", move |at| {
+        self.add("an operator's object: the decision", move |at| {
             let Ok(record) = Record::new(&values[at]) else { return };
             let normalised = black_box(object.as_bytes());
             let Some(path) = AccountPath::split(normalised) else { return };
@@ -161,14 +192,14 @@ impl Parts {
             let same = swift::names_the_same(black_box(object.as_bytes()), normalised);
             assert!(same && accounts.authorize(&asked, None) == Decision::Allow);
         });
-        parts.add("view a record, all its headers", move |at| {
+        self.add("view a record, all its headers", move |at| {
             if let Ok(record) = Record::new(&records[at]) {
                 user_headers(&record).for_each(|header| {
                     black_box(header);
                 });
             }
         });
-        Ok(parts)
+        Ok(())
     }
 
     fn add(&mut self, name: &'static str, run: impl FnMut(usize) + 'static) {

@@ -134,15 +134,7 @@ impl Instance {
         }
         text = text.replace("@SERVERS@", &servers).replace("@TLS@", &directory(&tls.ca()));
 
-        let mut upstreams = Vec::new();
-        for (way, guard) in Way::ALL.iter().flat_map(|way| Guard::ALL.map(|guard| (*way, guard))) {
-            let name = format!("@{}_{}@", way.name(), guard.name());
-            if text.contains(&name) {
-                let upstream = Upstream::start(way, guard, inspector.clone())?;
-                text = text.replace(&name, &upstream.address().to_string());
-                upstreams.push(upstream);
-            }
-        }
+        let upstreams = start_upstreams(&mut text, &inspector)?;
 
         fill(&dir, &sites)?;
         let nginx = Nginx::start_in(dir, Port::free()?, &Config::raw(&text, plan.workers))?;
@@ -166,6 +158,20 @@ impl Instance {
     pub fn control(&self) -> SocketAddr {
         self.nginx.address()
     }
+}
+
+/// Starts the upstreams that the configuration has, and writes their addresses into it.
+fn start_upstreams(text: &mut String, inspector: &Inspector) -> Result<Vec<Upstream>> {
+    let mut upstreams = Vec::new();
+    for (way, guard) in Way::ALL.iter().flat_map(|way| Guard::ALL.map(|guard| (*way, guard))) {
+        let name = format!("@{}_{}@", way.name(), guard.name());
+        if text.contains(&name) {
+            let upstream = Upstream::start(way, guard, inspector.clone())?;
+            *text = text.replace(&name, &upstream.address().to_string());
+            upstreams.push(upstream);
+        }
+    }
+    Ok(upstreams)
 }
 
 fn directory(file: &Path) -> String {

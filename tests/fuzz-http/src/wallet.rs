@@ -47,70 +47,80 @@ impl Wallet {
     /// Makes tokens of all kinds; the identity services know those that they must judge.
     pub fn new(pki: &Pki, stranger: &Pki, identities: &[&Identity]) -> Result<Self> {
         let mut wallet = Self::default();
-        let signer = &pki.signing;
         let user = Grants { valid: 1, ..Grants::NONE };
         let operator = Grants { swift: 1, ..user };
         let admin = Grants { admin: 1, ..operator };
+        wallet.add_user(&["role1", "role2"], user, pki, identities)?;
+        wallet.add_user(&["role1", "swiftoperator"], operator, pki, identities)?;
+        wallet.add_user(&["role2", "admin"], admin, pki, identities)?;
+        wallet.add_services(pki, identities)?;
+        wallet.add_bad(pki, stranger, identities)?;
+        wallet.add_helped(pki, user)?;
+        Ok(wallet)
+    }
 
-        let users = [
-            (&["role1", "role2"], user),
-            (&["role1", "swiftoperator"], operator),
-            (&["role2", "admin"], admin),
-        ];
-        for (number, (roles, grants)) in users.into_iter().enumerate() {
-            let id = format!("known-user-{number}");
-            wallet.users.insert(id.clone());
-            let like = |payload: Payload| {
-                let payload = payload.user(&id, "user").roles(roles).expires_in(LONGEST_RUN);
-                payload.audit_ids(&[&new_audit_id()])
-            };
+    /// Valid tokens of another user, of every kind.
+    fn add_user(
+        &mut self,
+        roles: &[&str],
+        grants: Grants,
+        pki: &Pki,
+        identities: &[&Identity],
+    ) -> Result<()> {
+        let id = format!("known-user-{}", self.users.len());
+        self.users.insert(id.clone());
+        let like = |payload: Payload| {
+            let payload = payload.user(&id, "user").roles(roles).expires_in(LONGEST_RUN);
+            payload.audit_ids(&[&new_audit_id()])
+        };
+        for payload in [like(Payload::v3()), like(Payload::v2())] {
+            self.valid.push(Token::opening(grants, payload.pki(&pki.signing)?));
+            self.valid.push(Token::opening(grants, payload.pkiz(&pki.signing)?));
+        }
+        for _ in 0..ONLINE {
             for payload in [like(Payload::v3()), like(Payload::v2())] {
-                wallet.valid.push(Token::opening(grants, payload.pki(signer)?));
-                wallet.valid.push(Token::opening(grants, payload.pkiz(signer)?));
-            }
-            for _ in 0..ONLINE {
-                for payload in [like(Payload::v3()), like(Payload::v2())] {
-                    let text = new_uuid();
-                    identities.iter().for_each(|identity| identity.know(&text, &payload));
-                    wallet.valid.push(Token::opening(grants, text));
-                }
+                self.valid.push(Token::opening(grants, online(&payload, identities)));
             }
         }
+        Ok(())
+    }
 
+    fn add_services(&mut self, pki: &Pki, identities: &[&Identity]) -> Result<()> {
         let service = Payload::v3_service().expires_in(LONGEST_RUN);
-        wallet.services.push(Token::bad(service.pki(signer)?));
-        let text = new_uuid();
-        identities.iter().for_each(|identity| identity.know(&text, &service));
-        wallet.services.push(Token::bad(text));
+        self.services.push(Token::bad(service.pki(&pki.signing)?));
+        self.services.push(Token::bad(online(&service, identities)));
+        Ok(())
+    }
 
-        let fresh = || Payload::v3().expires_in(LONGEST_RUN).audit_ids(&[&new_audit_id()]);
+    /// Tokens that nothing accepts.
+    fn add_bad(&mut self, pki: &Pki, stranger: &Pki, identities: &[&Identity]) -> Result<()> {
+        let signer = &pki.signing;
         // No client has a certificate.
         let bound = || fresh().bound_to_certificate("a certificate");
-        let bound_online = new_uuid();
-        identities.iter().for_each(|identity| identity.know(&bound_online, &bound()));
         let revoked = fresh().pki(signer)?;
         identities.iter().for_each(|identity| identity.revoke_token(&revoked));
-        let fernet = format!("gAAAAA{}", "Bd-_".repeat(40));
-        let jws = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
-        for text in [
+        let texts = [
             revoked,
             bound().pki(signer)?,
-            bound_online,
+            online(&bound(), identities),
             fresh().pki(&stranger.signing)?,
             fresh().pkiz(&stranger.signing)?,
             Payload::v2_unscoped().pki(signer)?,
-            fernet,
-            jws.into(),
+            format!("gAAAAA{}", "Bd-_".repeat(40)),
+            "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl".into(),
             new_uuid(),
             "MIInot-a-token".into(),
             "PKIZ_not-a-token".into(),
             "PKIZ_eJzLSM3JyQcABiwCFQ==".into(),
             "a".into(),
             "x".repeat(3000),
-        ] {
-            wallet.bad.push(Token::bad(text));
-        }
+        ];
+        self.bad.extend(texts.into_iter().map(Token::bad));
+        Ok(())
+    }
 
+    /// Tokens that pass only with a valid service token.
+    fn add_helped(&mut self, pki: &Pki, grants: Grants) -> Result<()> {
         let helped = || fresh().user(HELPED, "user");
         let no_rules = Vec::<String>::new();
         for payload in [
@@ -118,11 +128,11 @@ impl Wallet {
             helped().bind("kerberos", "user@REALM"),
             helped().access_rules(no_rules.into()),
         ] {
-            for text in [payload.pki(signer)?, payload.pkiz(signer)?] {
-                wallet.bad.push(Token { text, grants: user, needs_service: true });
+            for text in [payload.pki(&pki.signing)?, payload.pkiz(&pki.signing)?] {
+                self.bad.push(Token { text, grants, needs_service: true });
             }
         }
-        Ok(wallet)
+        Ok(())
     }
 
     /// One of the valid tokens, chosen at random.
@@ -151,6 +161,18 @@ impl Wallet {
         let long = all.filter(|token| token.text.len() >= TRACE && !token.text.starts_with("xx"));
         long.map(|token| &token.text[token.text.len() - TRACE..])
     }
+}
+
+/// A token that is like no other.
+fn fresh() -> Payload {
+    Payload::v3().expires_in(LONGEST_RUN).audit_ids(&[&new_audit_id()])
+}
+
+/// A token that only the identity services can judge, and know.
+fn online(payload: &Payload, identities: &[&Identity]) -> String {
+    let text = new_uuid();
+    identities.iter().for_each(|identity| identity.know(&text, payload));
+    text
 }
 
 /// How many tokens of a user only the identity service can judge.

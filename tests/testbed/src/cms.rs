@@ -66,29 +66,7 @@ pub fn sign_as(pair: &Pair, content: &[u8], form: Form) -> Result<Vec<u8>> {
 
     let parameters: &[u8] = if form.null_parameters { NULL } else { &[] };
     let digest = tlv(SEQUENCE, &[oid, parameters].concat());
-    let issuer = pair.certificate.issuer_name().to_der()?;
-    let serial = pair.certificate.serial_number().to_bn()?.to_vec();
-    let serial = match serial.first() {
-        Some(first) if first & 0x80 == 0 => serial,
-        _ => [&[0], serial.as_slice()].concat(),
-    };
-    let mut signer_info = [
-        VERSION_1.to_vec(),
-        tlv(SEQUENCE, &[issuer, tlv(INTEGER, &serial)].concat()),
-        digest.clone(),
-        tlv(SEQUENCE, &[OID_RSA, NULL].concat()),
-        tlv(OCTET_STRING, &signature),
-    ]
-    .concat();
-    if form.bend == Some(Bend::Attribute) {
-        let values = tlv(SET, &tlv(OCTET_STRING, b"anything"));
-        let attribute = tlv(SEQUENCE, &[OID_UNSTRUCTURED_NAME, &values].concat());
-        signer_info.extend(tlv(CONTEXT_1, &attribute));
-    }
-    let mut signer_infos = tlv(SEQUENCE, &signer_info);
-    if form.bend == Some(Bend::SecondSigner) {
-        signer_infos.extend(signer_infos.clone());
-    }
+    let signer_infos = signer_infos(pair, form, &digest, &signature)?;
     let certificates = match form.bend {
         Some(Bend::Certificate) => tlv(CONTEXT_0, &pair.certificate.to_der()?),
         _ => Vec::new(),
@@ -113,6 +91,33 @@ pub fn sign_as(pair: &Pair, content: &[u8], form: Form) -> Result<Vec<u8>> {
         }
         _ => tlv(SEQUENCE, &content_info),
     })
+}
+
+fn signer_infos(pair: &Pair, form: Form, digest: &[u8], signature: &[u8]) -> Result<Vec<u8>> {
+    let issuer = pair.certificate.issuer_name().to_der()?;
+    let serial = pair.certificate.serial_number().to_bn()?.to_vec();
+    let serial = match serial.first() {
+        Some(first) if first & 0x80 == 0 => serial,
+        _ => [&[0], serial.as_slice()].concat(),
+    };
+    let mut signer_info = [
+        VERSION_1.to_vec(),
+        tlv(SEQUENCE, &[issuer, tlv(INTEGER, &serial)].concat()),
+        digest.to_vec(),
+        tlv(SEQUENCE, &[OID_RSA, NULL].concat()),
+        tlv(OCTET_STRING, signature),
+    ]
+    .concat();
+    if form.bend == Some(Bend::Attribute) {
+        let values = tlv(SET, &tlv(OCTET_STRING, b"anything"));
+        let attribute = tlv(SEQUENCE, &[OID_UNSTRUCTURED_NAME, &values].concat());
+        signer_info.extend(tlv(CONTEXT_1, &attribute));
+    }
+    let mut signer_infos = tlv(SEQUENCE, &signer_info);
+    if form.bend == Some(Bend::SecondSigner) {
+        signer_infos.extend(signer_infos.clone());
+    }
+    Ok(signer_infos)
 }
 
 /// The name of a digest as the `openssl` command knows it.

@@ -67,15 +67,7 @@ impl Stage {
         let mut client = self.nginx.connect_worker(first)?;
         let signing = self.pki.signing.clone();
 
-        self.story.title("A request without a token is refused.")?;
-        let answer = self.ask(&mut client, None)?;
-        self.story.expect_status(&answer, 401);
-        let challenge = format!("Keystone uri=\"{}\"", self.identity.uri());
-        self.story.expect("WWW-Authenticate", answer.header("WWW-Authenticate"), Some(&challenge));
-        let right = answer.text() == UNAUTHORIZED;
-        self.story.check(right, "the body of the 401 is not Keystone's");
-        let asked = self.identity.requests();
-        self.story.check(asked.is_empty(), "a request without a token made traffic");
+        self.ask_without_token(&mut client)?;
 
         self.story
             .title("A PKI token: the first one makes nginx fetch certificates and the list.")?;
@@ -101,14 +93,7 @@ impl Stage {
         let answer = self.ask(&mut client, Some(&Payload::v2().pkiz(&signing)?))?;
         self.expect_pass(&answer, "MISS");
 
-        self.story.title("A token with one character changed is refused.")?;
-        let answer = self.ask(&mut client, Some(&tamper(&Payload::v3().pki(&signing)?)))?;
-        self.story.expect_status(&answer, 401);
-
-        self.story.title("An expired token is refused.")?;
-        let expired = Payload::v3().expires_in(-60).pki(&signing)?;
-        let answer = self.ask(&mut client, Some(&expired))?;
-        self.story.expect_status(&answer, 401);
+        self.refuse_bad(&mut client)?;
 
         self.story.title("Forged headers do not reach the upstream.")?;
         let forged = Request::get("/").header("X-Roles", "admin").header("X-User-Id", "root");
@@ -128,6 +113,32 @@ impl Stage {
 
         self.story.title("What nginx keeps in keystone_signing_dir.")?;
         self.list_files()
+    }
+
+    fn ask_without_token(&mut self, client: &mut Client) -> Result<(), Failure> {
+        self.story.title("A request without a token is refused.")?;
+        let answer = self.ask(client, None)?;
+        self.story.expect_status(&answer, 401);
+        let challenge = format!("Keystone uri=\"{}\"", self.identity.uri());
+        self.story.expect("WWW-Authenticate", answer.header("WWW-Authenticate"), Some(&challenge));
+        let right = answer.text() == UNAUTHORIZED;
+        self.story.check(right, "the body of the 401 is not Keystone's");
+        let asked = self.identity.requests();
+        self.story.check(asked.is_empty(), "a request without a token made traffic");
+        Ok(())
+    }
+
+    fn refuse_bad(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let signing = &self.pki.signing.clone();
+        self.story.title("A token with one character changed is refused.")?;
+        let answer = self.ask(client, Some(&tamper(&Payload::v3().pki(signing)?)))?;
+        self.story.expect_status(&answer, 401);
+
+        self.story.title("An expired token is refused.")?;
+        let expired = Payload::v3().expires_in(-60).pki(signing)?;
+        let answer = self.ask(client, Some(&expired))?;
+        self.story.expect_status(&answer, 401);
+        Ok(())
     }
 
     /// Tokens of today, which only Keystone can judge.

@@ -56,7 +56,6 @@ impl Stage {
     }
 
     fn story(&mut self) -> Result<(), Failure> {
-        let tokens = format!("{}/v3/auth/tokens", self.keystone.uri());
         let gate = format!("http://{}", self.nginx.address());
 
         self.story.title("A request without a token is refused.")?;
@@ -65,18 +64,7 @@ impl Stage {
         let challenge = format!("Keystone uri=\"{}\"", self.keystone.uri());
         self.story.expect("WWW-Authenticate", answer.header("WWW-Authenticate"), Some(&challenge));
 
-        self.story.title("alice gets a token from Keystone.")?;
-        let user = json!({"name": "alice", "domain": {"id": "default"},
-            "password": self.keystone.password("alice")?});
-        let scope = json!({"project": {"name": "demo", "domain": {"id": "default"}}});
-        let identity = json!({"methods": ["password"], "password": {"user": user}});
-        let body = json!({"auth": {"identity": identity, "scope": scope}}).to_string();
-        let answer = curl(&["-H", "Content-Type: application/json", "-d", &body, &tokens], &[])?;
-        self.story.expect_status(&answer, 201);
-        let token = answer.header("X-Subject-Token").unwrap_or_default().to_owned();
-        let format = (token.get(..6).unwrap_or_default(), token.len());
-        println!("    TOKEN={}... ({} characters)", format.0, format.1);
-        self.story.check(format.0 == "gAAAAA", "it is no Fernet token");
+        let token = self.log_in()?;
 
         self.story.title("The token is accepted: nginx has validated it with Keystone.")?;
         let alice = [("X-User-Name", "alice"), ("X-Project-Name", "demo")];
@@ -96,6 +84,34 @@ impl Stage {
         let names = [("X-User-Name", "Žofie Novák 名前"), ("X-Project-Name", "проект")];
         self.expect_pass(&answer, "MISS", &names);
 
+        self.use_application_credential(&gate)?;
+
+        self.revoke(&token, &with_token)?;
+
+        self.story.title("Other tokens are accepted as before.")?;
+        let answer = curl(&as_zofie, &[("$ZOFIE", &zofie)])?;
+        self.story.expect_status(&answer, 200);
+        Ok(())
+    }
+
+    fn log_in(&mut self) -> Result<String, Failure> {
+        self.story.title("alice gets a token from Keystone.")?;
+        let user = json!({"name": "alice", "domain": {"id": "default"},
+            "password": self.keystone.password("alice")?});
+        let scope = json!({"project": {"name": "demo", "domain": {"id": "default"}}});
+        let identity = json!({"methods": ["password"], "password": {"user": user}});
+        let body = json!({"auth": {"identity": identity, "scope": scope}}).to_string();
+        let answer =
+            curl(&["-H", "Content-Type: application/json", "-d", &body, &self.tokens_uri()], &[])?;
+        self.story.expect_status(&answer, 201);
+        let token = answer.header("X-Subject-Token").unwrap_or_default().to_owned();
+        let format = (token.get(..6).unwrap_or_default(), token.len());
+        println!("    TOKEN={}... ({} characters)", format.0, format.1);
+        self.story.check(format.0 == "gAAAAA", "it is no Fernet token");
+        Ok(token)
+    }
+
+    fn use_application_credential(&mut self, gate: &str) -> Result<(), Failure> {
         self.story.title("An application credential of alice may only read what is public.")?;
         let limited = self.keystone.application_credential("rules")?;
         let account = format!("{gate}/v1/AUTH_{}", self.keystone.project("demo")?);
@@ -105,11 +121,16 @@ impl Stage {
             let answer = curl(&words, &[("$LIMITED", &limited)])?;
             self.story.expect_status(&answer, status);
         }
+        Ok(())
+    }
 
+    /// Revokes the token, and waits until curl with these words shows that nginx refuses it.
+    fn revoke(&mut self, token: &str, with_token: &[&str]) -> Result<(), Failure> {
         self.story.title("alice revokes the token.")?;
+        let known = [("$TOKEN", token)];
         let revocation =
             ["-X", "DELETE", "-H", "X-Auth-Token: $TOKEN", "-H", "X-Subject-Token: $TOKEN"];
-        let answer = curl(&[&revocation[..], &[&tokens]].concat(), &known)?;
+        let answer = curl(&[&revocation[..], &[&self.tokens_uri()]].concat(), &known)?;
         self.story.expect_status(&answer, 204);
 
         let seconds = INTERVAL.as_secs();
@@ -117,20 +138,20 @@ impl Stage {
         let start = Instant::now();
         let answer = loop {
             stop_if_interrupted()?;
-            let answer = run_curl(&with_token, &known)?;
+            let answer = run_curl(with_token, &known)?;
             if answer.status == 401 || start.elapsed() > INTERVAL + GRACE {
                 break answer;
             }
             std::thread::sleep(Duration::from_millis(100));
         };
         println!("  {:.1} s later:", start.elapsed().as_secs_f32());
-        show(&in_words(&with_token), &answer);
+        show(&in_words(with_token), &answer);
         self.story.expect_status(&answer, 401);
-
-        self.story.title("Other tokens are accepted as before.")?;
-        let answer = curl(&as_zofie, &[("$ZOFIE", &zofie)])?;
-        self.story.expect_status(&answer, 200);
         Ok(())
+    }
+
+    fn tokens_uri(&self) -> String {
+        format!("{}/v3/auth/tokens", self.keystone.uri())
     }
 
     fn expect_pass(&mut self, answer: &Response, cache: &str, headers: &[(&str, &str)]) {

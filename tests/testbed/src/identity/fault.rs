@@ -122,25 +122,23 @@ pub(super) fn send(
     request: &Incoming,
     stream: &mut Stream,
 ) -> After {
-    let (mut chunked, mut error, mut half, mut pause) = (false, 0, false, None);
-    let mut repeat = None;
-    let mut after = After::Keep;
+    let mut how = How::default();
     for fault in faults {
         match fault {
             Fault::Body(body) => answer.body.clone_from(body),
-            Fault::Chunked => chunked = true,
+            Fault::Chunked => how.chunked = true,
             Fault::CloseBeforeAnswer => return After::Close,
-            Fault::CloseSilently => after = After::Close,
+            Fault::CloseSilently => how.closes = true,
             Fault::Delay(time) => std::thread::sleep(*time),
-            Fault::Drip(time) => pause = Some(*time),
+            Fault::Drip(time) => how.pause = Some(*time),
             Fault::Garbage => {
                 serve::send(stream, b"\x16\x03garbage that never was HTTP\r\n\r\n");
                 return After::Close;
             }
-            Fault::Half => half = true,
+            Fault::Half => how.half = true,
             Fault::Hold(gate) => gate.pass(),
             Fault::Header(name, value) => answer.headers.push((name, value.clone())),
-            Fault::Repeat(time) => repeat = Some(*time),
+            Fault::Repeat(time) => how.repeat = Some(*time),
             Fault::Reset => {
                 serve::reset(stream);
                 return After::Close;
@@ -156,45 +154,69 @@ pub(super) fn send(
                 answer.body = format!("{status} {}\n", serve::reason(*status)).into_bytes();
             }
             Fault::StatusAlone(status) => answer.status = *status,
-            Fault::WrongLength(by) => error = *by,
+            Fault::WrongLength(by) => how.error = *by,
+        }
+    }
+    how.write(&answer, request, stream)
+}
+
+/// How an answer is written.
+#[derive(Default)]
+struct How {
+    chunked: bool,
+    /// Whether the connection is closed afterwards.
+    closes: bool,
+    /// By how much `Content-Length` is off.
+    error: i64,
+    half: bool,
+    /// Before each byte.
+    pause: Option<Duration>,
+    /// When it comes once more.
+    repeat: Option<Duration>,
+}
+
+impl How {
+    fn write(&self, answer: &Answer, request: &Incoming, stream: &mut Stream) -> After {
+        let mut message = self.message(answer, request);
+        if self.half {
+            message.truncate(message.len() / 2);
+        }
+        let sent = match self.pause {
+            None => serve::send(stream, &message),
+            Some(pause) => drip(stream, &message, pause),
+        };
+        if sent == After::Close {
+            return sent;
+        }
+        if let Some(time) = self.repeat {
+            std::thread::sleep(time);
+            return serve::send(stream, &message);
+        }
+        match self.closes || self.half || self.error > 0 {
+            true => After::Close,
+            false => After::Keep,
         }
     }
 
-    let headers = answer.headers.iter().map(|(name, value)| (*name, value.as_str()));
-    let mut message = serve::head(answer.status, &headers.collect::<Vec<_>>());
-    let body = if request.method == "HEAD" { &[][..] } else { &answer.body };
-    if chunked {
-        message.extend(b"Transfer-Encoding: chunked\r\n\r\n");
-        for chunk in body.chunks(100) {
-            message.extend(format!("{:x}\r\n", chunk.len()).bytes());
-            message.extend(chunk);
-            message.extend(b"\r\n");
+    fn message(&self, answer: &Answer, request: &Incoming) -> Vec<u8> {
+        let headers = answer.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let mut message = serve::head(answer.status, &headers.collect::<Vec<_>>());
+        let body = if request.method == "HEAD" { &[][..] } else { &answer.body };
+        if self.chunked {
+            message.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+            for chunk in body.chunks(100) {
+                message.extend(format!("{:x}\r\n", chunk.len()).bytes());
+                message.extend(chunk);
+                message.extend(b"\r\n");
+            }
+            message.extend(b"0\r\n\r\n");
+        } else {
+            let length = answer.body.len() as i64 + self.error;
+            message.extend(format!("Content-Length: {length}\r\n\r\n").bytes());
+            message.extend(body);
         }
-        message.extend(b"0\r\n\r\n");
-    } else {
-        let length = answer.body.len() as i64 + error;
-        message.extend(format!("Content-Length: {length}\r\n\r\n").bytes());
-        message.extend(body);
+        message
     }
-    if half {
-        message.truncate(message.len() / 2);
-        after = After::Close;
-    }
-    if error > 0 {
-        after = After::Close;
-    }
-    let sent = match pause {
-        None => serve::send(stream, &message),
-        Some(pause) => drip(stream, &message, pause),
-    };
-    if sent == After::Close {
-        return sent;
-    }
-    if let Some(time) = repeat {
-        std::thread::sleep(time);
-        return serve::send(stream, &message);
-    }
-    after
 }
 
 fn drip(stream: &mut Stream, message: &[u8], pause: Duration) -> After {

@@ -1,5 +1,8 @@
 //! How the module talks to the identity service.
 
+mod credentials;
+mod https;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,28 +10,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keystone_testbed::dns::NameServer;
-use keystone_testbed::expect;
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::{
-    Fault, Gate, Identity, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET, SERVICE_PASSWORD,
-    SERVICE_PROJECT, SERVICE_USER,
-};
+use keystone_testbed::identity::{Fault, Gate, Identity};
 use keystone_testbed::mint::Payload;
-use keystone_testbed::pki::{Pair, Shape, TlsFiles};
+use keystone_testbed::pki::TlsFiles;
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
 
 /// A new token makes the module ask for the list.
 fn eager(setup: Setup) -> Setup {
     setup.set("keystone_revocation_cache_time", "0")
-}
-
-fn with_password(setup: Setup) -> Setup {
-    eager(setup)
-        .unset("keystone_admin_token")
-        .set("keystone_username", SERVICE_USER)
-        .set("keystone_password", SERVICE_PASSWORD)
-        .set("keystone_project_name", SERVICE_PROJECT)
 }
 
 fn status(world: &World) -> u16 {
@@ -38,124 +29,6 @@ fn status(world: &World) -> u16 {
 /// The status with a token that has to be asked about.
 fn status_online(world: &World) -> u16 {
     world.status(&world.uuid(&Payload::v3()))
-}
-
-#[test]
-fn one_login_serves_many_validations() {
-    for (version, path) in
-        [("v2.0", "/v2.0/tokens"), ("v3", "/v3/auth/tokens"), ("auto", "/v3/auth")]
-    {
-        let world = with_password(World::setup()).set("keystone_auth_version", version).start();
-        for _ in 0..4 {
-            assert_eq!(status(&world), 200, "{version}");
-        }
-        let requests = world.identity.requests();
-        let bought: Vec<_> = requests.iter().filter(|r| r.starts_with("POST")).collect();
-        assert_eq!(bought.len(), 1, "{requests:?}");
-        assert!(bought[0].starts_with(&format!("POST {path}")), "{requests:?}");
-        assert_eq!(requests.iter().filter(|r| r.ends_with("/revoked")).count(), 4);
-    }
-}
-
-#[test]
-fn the_old_names_of_user_password_and_project() {
-    let world = eager(World::setup())
-        .unset("keystone_admin_token")
-        .set("keystone_admin_user", SERVICE_USER)
-        .set("keystone_admin_password", SERVICE_PASSWORD)
-        .set("keystone_admin_tenant_name", SERVICE_PROJECT)
-        .start();
-    assert_eq!(status(&world), 200);
-}
-
-#[test]
-fn users_of_other_domains() {
-    let elsewhere = |identity: &mut Identity| {
-        let user = &mut identity.state().users[0];
-        (user.domain, user.project_domain) = ("Users".into(), "Projects".into());
-    };
-    let right = with_password(World::setup().identity(elsewhere))
-        .set("keystone_user_domain_name", "Users")
-        .set("keystone_project_domain_name", "Projects")
-        .start();
-    assert_eq!(status(&right), 200);
-    let wrong = with_password(World::setup().identity(elsewhere)).start();
-    assert_eq!(status(&wrong), 503);
-}
-
-#[test]
-fn a_password_of_odd_characters() {
-    let odd = "p\"w\\d {é} $x 'y'";
-    let setup = World::setup().identity(|identity| {
-        identity.state().users[0].password = odd.into();
-    });
-    let world = with_password(setup)
-        .set("keystone_password", "file:@DIR@/password")
-        .files(|dir| std::fs::write(dir.join("password"), format!("{odd}\n")).unwrap())
-        .start();
-    assert_eq!(status(&world), 200);
-}
-
-#[test]
-fn an_application_credential() {
-    let world = eager(World::setup())
-        .unset("keystone_admin_token")
-        .set("keystone_application_credential_id", CREDENTIAL_ID)
-        .set("keystone_application_credential_secret", CREDENTIAL_SECRET)
-        .start();
-    assert_eq!(status(&world), 200);
-    let requests = world.identity.requests();
-    assert!(requests.contains(&"POST /v3/auth/tokens".into()), "{requests:?}");
-}
-
-#[test]
-fn a_stale_service_token_is_renewed() {
-    let world = with_password(World::setup()).start();
-    assert_eq!(status(&world), 200);
-    world.identity.expire_service_tokens();
-    world.identity.forget_requests();
-    assert_eq!(status(&world), 200);
-    assert_eq!(
-        world.identity.requests(),
-        [
-            "GET /v3/auth/tokens/OS-PKI/revoked",
-            "POST /v3/auth/tokens",
-            "GET /v3/auth/tokens/OS-PKI/revoked",
-        ]
-    );
-}
-
-#[test]
-fn a_wrong_password_is_not_hammered() {
-    let world = with_password(World::setup()).set("keystone_password", "wrong").start();
-    for _ in 0..10 {
-        let answer = world.send(&Request::get("/").token(&world.pki(&Payload::v3())));
-        expect::unavailable(&answer);
-    }
-    let requests = world.identity.requests();
-    let tries = requests.iter().filter(|request| request.starts_with("POST")).count();
-    assert!((1..=3).contains(&tries), "{tries} tries for 10 requests");
-}
-
-#[test]
-fn a_fixed_token_that_is_refused() {
-    let world = eager(World::setup()).set("keystone_admin_token", "stale").start();
-    let answer = world.send(&Request::get("/").token(&world.pki(&Payload::v3())));
-    expect::unavailable(&answer);
-    let asked = world.identity.count("/v3/auth/tokens/OS-PKI/revoked");
-    assert!((1..=2).contains(&asked), "{asked}");
-    let log = world.nginx.error_log();
-    assert!(!log.contains("stale,") && !log.contains(ADMIN_TOKEN), "{log}");
-}
-
-#[test]
-fn no_credentials_and_a_list_that_needs_them() {
-    let world = eager(World::setup()).unset("keystone_admin_token").start();
-    let answer = world.send(&Request::get("/").token(&world.pki(&Payload::v3())));
-    expect::unavailable(&answer);
-    let world =
-        World::setup().unset("keystone_admin_token").set("keystone_revocation", "off").start();
-    assert_eq!(status(&world), 200);
 }
 
 #[test]
@@ -379,126 +252,6 @@ fn a_name_with_an_address_that_accepts_and_does_not_serve() {
         assert_eq!(status_online(&world), 200, "{}", world.nginx.error_log());
         assert_eq!(sick.asked(), 4);
     }
-}
-
-#[test]
-fn https_with_a_trusted_authority() {
-    for (name, value) in [("keystone_ssl_verify", "on"), ("keystone_ssl_name", "localhost")] {
-        let world = World::setup_https(TlsFiles::new().unwrap(), false).set(name, value).start();
-        assert_eq!(status(&world), 200, "{name}");
-        assert_eq!(status_online(&world), 200, "{name}");
-    }
-}
-
-#[test]
-fn https_that_is_not_trusted() {
-    let other = TlsFiles::new().unwrap();
-    let expired = TlsFiles::with(&Shape::server("localhost").expired()).unwrap();
-    let future = TlsFiles::with(&Shape::server("localhost").not_yet_valid()).unwrap();
-    let named = TlsFiles::with(&Shape::server("elsewhere.example.com")).unwrap();
-    let self_signed = Pair::self_signed(&Shape::authority()).unwrap();
-    let path = other.path("another-ca.pem");
-    std::fs::write(&path, self_signed.pem().unwrap()).unwrap();
-    let trust = |setup: Setup, ca: &std::path::Path| {
-        setup.set("keystone_ssl_trusted_certificate", &ca.display().to_string())
-    };
-    let setups = [
-        ("another authority", trust(World::setup_https(TlsFiles::new().unwrap(), false), &path)),
-        ("a self-signed certificate", World::setup_https(TlsFiles::self_signed().unwrap(), false)),
-        ("a self-signed certificate and the system's CAs", {
-            let setup = World::setup_https(TlsFiles::self_signed().unwrap(), false);
-            setup.unset("keystone_ssl_trusted_certificate")
-        }),
-        ("the system's CAs", {
-            let setup = World::setup_https(TlsFiles::new().unwrap(), false);
-            setup.unset("keystone_ssl_trusted_certificate")
-        }),
-        ("an expired certificate", World::setup_https(expired, false)),
-        ("a certificate of the future", World::setup_https(future, false)),
-        ("another name", World::setup_https(named, false)),
-        ("another name asked for", {
-            let setup = World::setup_https(TlsFiles::new().unwrap(), false);
-            setup.set("keystone_ssl_name", "keystone.example.com")
-        }),
-    ];
-    for (what, setup) in setups {
-        let world = setup.set("keystone_http_request_max_retries", "0").start();
-        let answer = world.send(&Request::get("/").token(&world.pki(&Payload::v3())));
-        assert_eq!(answer.status, 503, "{what}");
-        assert_eq!(status_online(&world), 503, "{what}");
-        assert_eq!(world.identity.requests(), [""; 0], "{what}");
-        let log = world.nginx.error_log();
-        let told = |line: &str| line.contains("[error]") && line.contains("tls handshake");
-        assert!(log.lines().any(told), "{what}: {log}");
-    }
-}
-
-#[test]
-fn https_without_verification() {
-    let expired = TlsFiles::with(&Shape::server("elsewhere").expired()).unwrap();
-    let world = World::setup_https(expired, false).set("keystone_ssl_verify", "off").start();
-    assert_eq!(status(&world), 200);
-    assert_eq!(status_online(&world), 200);
-    let world = World::setup_https(TlsFiles::self_signed().unwrap(), false)
-        .set("keystone_ssl_verify", "off")
-        .start();
-    assert_eq!(status_online(&world), 200);
-}
-
-#[test]
-fn https_with_another_name() {
-    let named = TlsFiles::with(&Shape::server("keystone.example.com")).unwrap();
-    let setup = World::setup_https(named, false);
-    let world = setup.set("keystone_ssl_name", "keystone.example.com").start();
-    assert_eq!(status(&world), 200);
-    assert_eq!(status_online(&world), 200);
-}
-
-#[test]
-fn https_with_a_client_certificate() {
-    let files = TlsFiles::new().unwrap();
-    let path = |name: &str| files.path(name).display().to_string();
-    let (certificate, key) = (path("client.pem"), path("client.key"));
-    let world = World::setup_https(files, true)
-        .set("keystone_ssl_certificate", &certificate)
-        .set("keystone_ssl_certificate_key", &key)
-        .start();
-    assert_eq!(status(&world), 200);
-    assert_eq!(status_online(&world), 200);
-    let world = World::setup_https(TlsFiles::new().unwrap(), true)
-        .set("keystone_http_request_max_retries", "0")
-        .start();
-    assert_eq!(status(&world), 503);
-    assert_eq!(status_online(&world), 503);
-    assert_eq!(world.identity.requests(), [""; 0]);
-}
-
-#[test]
-fn https_connections_are_kept_alive() {
-    let world = eager(World::setup_https(TlsFiles::new().unwrap(), false)).start();
-    for _ in 0..6 {
-        assert_eq!(status(&world), 200);
-    }
-    assert!(world.identity.connections() <= 2, "{}", world.identity.connections());
-}
-
-#[test]
-fn plain_http_on_an_https_port_and_the_reverse() {
-    let mut address = None;
-    let setup = World::setup().identity(|identity| address = Some(identity.address()));
-    let world = setup
-        .set("keystone_identity_uri", &format!("https://{}", address.unwrap()))
-        .set("keystone_http_request_max_retries", "0")
-        .start();
-    assert_eq!(status(&world), 503);
-    assert_eq!(status_online(&world), 503);
-    let setup = World::setup_https(TlsFiles::new().unwrap(), false);
-    let setup = setup.identity(|identity| address = Some(identity.address()));
-    let world = setup
-        .set("keystone_identity_uri", &format!("http://{}", address.unwrap()))
-        .set("keystone_http_request_max_retries", "0")
-        .start();
-    assert_eq!(status(&world), 503);
 }
 
 #[test]

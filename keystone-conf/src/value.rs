@@ -163,7 +163,7 @@ pub fn size(text: &str) -> Option<usize> {
 }
 
 /// Checks that a word is not empty and fits into a header and a log line.
-pub fn check_word(word: &str) -> Result<(), ValueError> {
+pub(crate) fn check_word(word: &str) -> Result<(), ValueError> {
     match word.chars().any(char::is_control) {
         _ if word.is_empty() => Err(ValueError::Empty),
         true => Err(ValueError::ControlCharacter),
@@ -172,7 +172,7 @@ pub fn check_word(word: &str) -> Result<(), ValueError> {
 }
 
 /// Checks that a text is the name of a host or an address, which may be in brackets.
-pub fn check_host(text: &str) -> Result<(), ValueError> {
+pub(crate) fn check_host(text: &str) -> Result<(), ValueError> {
     check_word(text)?;
     let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
@@ -190,7 +190,7 @@ pub fn secret(mut text: Zeroizing<String>) -> Result<Secret, ValueError> {
 }
 
 /// Whether nginx takes something in the text for a variable.
-pub fn has_variables(text: &str) -> bool {
+pub(crate) fn has_variables(text: &str) -> bool {
     text.contains('$')
 }
 

@@ -1,5 +1,6 @@
-use crate::atomic::{AtomicU64, Ordering};
+//! A byte string that one process publishes for all.
 
+use crate::atomic::{AtomicU64, Ordering};
 use crate::{load_bytes, read_consistent, store_bytes, write_consistent, WORD};
 
 const SEQ: usize = 0;

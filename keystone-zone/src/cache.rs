@@ -1,10 +1,11 @@
+//! The cache of tokens: identities, and refusals in a share of their own.
+
 mod identities;
 mod refusals;
 
-use crate::atomic::{AtomicU64, Ordering};
-
 use self::identities::Identities;
 use self::refusals::Refusals;
+use crate::atomic::{AtomicU64, Ordering};
 use crate::LINE;
 
 /// The key of an entry: a keyed 256-bit digest of the token and of the service that validates it.

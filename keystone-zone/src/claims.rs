@@ -1,6 +1,8 @@
-use crate::atomic::{AtomicU64, Ordering};
+//! Questions that several processes have at once and one of them asks.
+
 use std::mem;
 
+use crate::atomic::{AtomicU64, Ordering};
 use crate::{Key, Lease, LeaseGuard, LINE};
 
 /// Which process answers a question that several have at once, each question under a key.

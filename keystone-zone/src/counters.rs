@@ -1,5 +1,6 @@
-use crate::atomic::{AtomicU64, Ordering};
+//! Counters of all processes together.
 
+use crate::atomic::{AtomicU64, Ordering};
 use crate::LINE;
 
 /// Numbers that only grow, for all processes together. Every access is relaxed: the counters say

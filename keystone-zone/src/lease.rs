@@ -1,3 +1,5 @@
+//! Leases: work that one process does for all.
+
 use crate::atomic::{AtomicU64, Ordering};
 
 /// Who may do a piece of work that one process should do for all.

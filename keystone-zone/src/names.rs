@@ -1,5 +1,6 @@
-use crate::atomic::{AtomicU64, Ordering};
+//! Sets of names, such as those of a revocation list.
 
+use crate::atomic::{AtomicU64, Ordering};
 use crate::Key;
 
 /// A set of names in shared memory, each under its key.

@@ -22,10 +22,10 @@
 //! Readers meanwhile find an odd sequence number where the dead writer was, and complete identities
 //! elsewhere.
 
-use crate::atomic::{fence, AtomicU64, Ordering};
 use std::ops::Range;
 
 use super::{read_age, tag, write_age, Age, CacheParams, Key, Lookup, Occupancy};
+use crate::atomic::{fence, AtomicU64, Ordering};
 use crate::{load_bytes, store_bytes, Counters, LINE, WORD};
 
 /// The part of the cache for valid tokens.

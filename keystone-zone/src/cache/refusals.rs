@@ -1,8 +1,7 @@
 //! The refused tokens: slots of one size, so that a flood of garbage has a bounded share.
 
-use crate::atomic::{AtomicU64, Ordering};
-
 use super::{read_age, tag, write_age, Age, CacheParams, Key, Lookup, Occupancy};
+use crate::atomic::{AtomicU64, Ordering};
 use crate::{read_consistent, write_consistent, Counters, LINE, WORD};
 
 /// A set-associative table: a key belongs to one set of `WAYS` slots, and a new entry takes the

@@ -26,22 +26,16 @@ pub use signers::{Certificate, CertificateError, PemError, SignatureError, Signe
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedData {
     der: Vec<u8>,
-    digest: Digest,
-    parameters: DigestParameters,
-    /// All four ranges lie within `der`.
-    content: Range<usize>,
-    issuer: Range<usize>,
-    serial: Range<usize>,
-    signature: Range<usize>,
+    /// Those of `der`.
+    parts: Parts,
 }
 
 impl SignedData {
     /// Takes a DER message apart. The message is kept, and nothing is copied out of it.
     pub fn parse(der: impl Into<Vec<u8>>) -> Result<Self, CmsError> {
         let der = der.into();
-        let template = Template::read(&der).map_err(|_| CmsError::Form)?;
-        let Template { digest, parameters, content, issuer, serial, signature } = template;
-        let signed = Self { der, digest, parameters, content, issuer, serial, signature };
+        let parts = Parts::read(&der).map_err(|_| CmsError::Form)?;
+        let signed = Self { der, parts };
         match signed.is_canonical() {
             true => Ok(signed),
             false => Err(CmsError::Form),
@@ -50,9 +44,9 @@ impl SignedData {
 
     /// Whether the message is the DER of its own parts, to the byte.
     fn is_canonical(&self) -> bool {
-        let (before, after) = self.around_content(self.parameters);
-        self.der.get(..self.content.start) == Some(&before)
-            && self.der.get(self.content.end..) == Some(&after)
+        let (before, after) = self.around_content(self.parts.parameters);
+        self.der.get(..self.parts.content.start) == Some(&before)
+            && self.der.get(self.parts.content.end..) == Some(&after)
     }
 
     /// Reads the PEM form of a revocation list. Lines may end in CRLF and the last line end may be
@@ -70,7 +64,7 @@ impl SignedData {
 
     /// What that has before the content and after it.
     fn around_content(&self, parameters: DigestParameters) -> (Vec<u8>, Vec<u8>) {
-        let algorithm = self.digest.identifier(parameters);
+        let algorithm = self.parts.digest.identifier(parameters);
         let (issuer, serial) = self.issuer_and_serial();
         let (content, signature) = (self.content(), self.signature());
 
@@ -118,17 +112,17 @@ impl SignedData {
 
     /// What was signed. Trust it only if [`Signers::verify`] returned it.
     pub fn content(&self) -> &[u8] {
-        self.slice(&self.content)
+        self.slice(&self.parts.content)
     }
 
     /// The digest that the message names.
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.parts.digest
     }
 
     /// The form of the digest's parameters.
     pub fn parameters(&self) -> DigestParameters {
-        self.parameters
+        self.parts.parameters
     }
 
     /// The message as it was parsed.
@@ -143,11 +137,11 @@ impl SignedData {
 
     /// The names of the signer, each as DER: who issued its certificate, and under which number.
     pub fn issuer_and_serial(&self) -> (&[u8], &[u8]) {
-        (self.slice(&self.issuer), self.slice(&self.serial))
+        (self.slice(&self.parts.issuer), self.slice(&self.parts.serial))
     }
 
     fn signature(&self) -> &[u8] {
-        self.slice(&self.signature)
+        self.slice(&self.parts.signature)
     }
 
     fn slice(&self, range: &Range<usize>) -> &[u8] {
@@ -160,8 +154,8 @@ impl fmt::Debug for SignedData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignedData")
             .field("len", &self.der.len())
-            .field("digest", &self.digest)
-            .field("parameters", &self.parameters)
+            .field("digest", &self.parts.digest)
+            .field("parameters", &self.parts.parameters)
             .finish_non_exhaustive()
     }
 }
@@ -247,16 +241,18 @@ impl DigestParameters {
 }
 
 /// What varies from message to message.
-struct Template {
+#[derive(Clone, PartialEq, Eq)]
+struct Parts {
     digest: Digest,
     parameters: DigestParameters,
+    /// All four ranges lie within the message.
     content: Range<usize>,
     issuer: Range<usize>,
     serial: Range<usize>,
     signature: Range<usize>,
 }
 
-impl Template {
+impl Parts {
     fn read(message: &[u8]) -> Result<Self, der::Error> {
         let mut file = Reader::new(message);
         let mut outer = file.enter(der::SEQUENCE)?;

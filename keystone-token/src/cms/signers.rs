@@ -96,7 +96,7 @@ impl Signers {
         signed: &'a SignedData,
         now: i64,
     ) -> Result<Verification<'a>, SignatureError> {
-        let hash = ContentHash::new(signed.digest).map_err(|_| SignatureError::BadSignature)?;
+        let hash = ContentHash::new(signed.digest()).map_err(|_| SignatureError::BadSignature)?;
         Ok(Verification { signers: self, signed, now, hash, hashed: 0 })
     }
 
@@ -149,7 +149,7 @@ impl Signer {
 
     fn verify(&self, signed: &SignedData, now: i64) -> Result<(), SignatureError> {
         self.verify_with(now, || {
-            self.key.verify(signed.digest, signed.content(), signed.signature())
+            self.key.verify(signed.digest(), signed.content(), signed.signature())
         })
     }
 
@@ -159,7 +159,7 @@ impl Signer {
         hash: &[u8],
         now: i64,
     ) -> Result<(), SignatureError> {
-        self.verify_with(now, || self.key.verify_hash(signed.digest, hash, signed.signature()))
+        self.verify_with(now, || self.key.verify_hash(signed.digest(), hash, signed.signature()))
     }
 
     fn verify_with(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::{SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::identity::SERVICE_PASSWORD;
 use keystone_testbed::mint::Payload;
 use keystone_testbed::nginx::{check, check_in, worker_ids, Check, Config};
 use keystone_testbed::pki::TlsFiles;
@@ -82,10 +82,7 @@ fn cve_2014_7144_only_off_switches_the_verification_off() {
 #[test]
 fn cve_2015_1852_no_request_goes_to_an_identity_service_that_is_not_verified() {
     let world = World::setup_https(TlsFiles::self_signed().unwrap(), false)
-        .unset("keystone_admin_token")
-        .set("keystone_username", SERVICE_USER)
-        .set("keystone_password", SERVICE_PASSWORD)
-        .set("keystone_project_name", SERVICE_PROJECT)
+        .logs_in()
         .set("keystone_revocation_events", "100ms")
         .set("keystone_http_request_max_retries", "0")
         .start();

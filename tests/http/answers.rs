@@ -2,7 +2,7 @@
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::{Fault, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::identity::Fault;
 use keystone_testbed::mint::Payload;
 use keystone_testbed::wait_for;
 use keystone_testbed::world::World;
@@ -15,10 +15,7 @@ fn status_203_is_as_good_as_200() {
             .set("keystone_auth_version", version)
             .set("keystone_http_request_max_retries", "0")
             .set("keystone_revocation_events", "400ms")
-            .unset("keystone_admin_token")
-            .set("keystone_username", SERVICE_USER)
-            .set("keystone_password", SERVICE_PASSWORD)
-            .set("keystone_project_name", SERVICE_PROJECT)
+            .logs_in()
             .start();
         world.identity.fault("/", Fault::StatusAlone(203));
         let payload = if version == "v2.0" { Payload::v2() } else { Payload::v3() };

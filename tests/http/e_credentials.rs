@@ -4,8 +4,7 @@
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::{
-    Fault, Gate, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET, SERVICE_PASSWORD, SERVICE_PROJECT,
-    SERVICE_USER,
+    Fault, Gate, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET, SERVICE_PASSWORD,
 };
 use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::nginx::WORKER;
@@ -13,11 +12,7 @@ use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
 
 fn with_password() -> Setup {
-    World::setup()
-        .unset("keystone_admin_token")
-        .set("keystone_username", SERVICE_USER)
-        .set("keystone_password", SERVICE_PASSWORD)
-        .set("keystone_project_name", SERVICE_PROJECT)
+    World::setup().logs_in()
 }
 
 #[track_caller]

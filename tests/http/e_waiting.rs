@@ -2,7 +2,7 @@
 
 use keystone_testbed::expect;
 use keystone_testbed::http::{Client, Request};
-use keystone_testbed::identity::{Fault, Gate, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::identity::{Fault, Gate};
 use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::nginx::{Config, WORKER};
 use keystone_testbed::upstream::Seen;
@@ -41,13 +41,7 @@ fn let_the_worker_read(world: &World) {
 #[test]
 fn a_hundred_requests_with_one_token_ask_once() {
     for known in [true, false] {
-        let mut world = World::setup()
-            .workers(2)
-            .unset("keystone_admin_token")
-            .set("keystone_username", SERVICE_USER)
-            .set("keystone_password", SERVICE_PASSWORD)
-            .set("keystone_project_name", SERVICE_PROJECT)
-            .start();
+        let mut world = World::setup().workers(2).logs_in().start();
         let token = if known { world.uuid(&Payload::v3()) } else { new_uuid() };
         let gate = world.identity.hold_validations();
         let waiting: Vec<_> = (0..100).map(|_| start(&world, &token)).collect();

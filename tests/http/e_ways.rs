@@ -5,9 +5,7 @@ use std::process::Command;
 
 use keystone_testbed::expect;
 use keystone_testbed::http::{send, Request};
-use keystone_testbed::identity::{
-    Fault, Gate, Identity, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER,
-};
+use keystone_testbed::identity::{Fault, Gate, Identity};
 use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::nginx::{can_try_http_2, kill, was_built_with};
 use keystone_testbed::pki::TlsFiles;
@@ -222,13 +220,7 @@ fn a_flood_of_unknown_tokens_does_not_push_out_valid_ones() {
 
 #[test]
 fn a_worker_that_is_killed_while_it_asks() {
-    let world = World::setup()
-        .workers(2)
-        .unset("keystone_admin_token")
-        .set("keystone_username", SERVICE_USER)
-        .set("keystone_password", SERVICE_PASSWORD)
-        .set("keystone_project_name", SERVICE_PROJECT)
-        .start();
+    let world = World::setup().workers(2).logs_in().start();
     let gate = Gate::default();
     world.identity.fault_logins(Fault::Hold(gate.clone()));
     let token = world.uuid(&Payload::v3());

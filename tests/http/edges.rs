@@ -196,12 +196,7 @@ fn reloads_with_other_settings_do_not_use_the_zone_up() {
 
 #[test]
 fn a_worker_that_has_outlived_two_configurations_keeps_its_service_token_to_itself() {
-    let mut world = World::setup()
-        .unset("keystone_admin_token")
-        .set("keystone_username", SERVICE_USER)
-        .set("keystone_password", SERVICE_PASSWORD)
-        .set("keystone_project_name", SERVICE_PROJECT)
-        .start();
+    let mut world = World::setup().logs_in().start();
     let gate = Gate::default();
     world.identity.fault_logins(Fault::Hold(gate.clone()));
     let mut old = world.nginx.connect().unwrap();

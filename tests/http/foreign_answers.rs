@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::{
-    Fault, Identity, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER,
-};
+use keystone_testbed::identity::{Fault, Identity};
 use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{stranger, Setup, World};
@@ -140,13 +138,8 @@ fn a_list_is_not_given_up_for_a_404_that_is_not_keystones() {
 
 #[test]
 fn a_login_and_events_after_a_404_that_is_not_keystones() {
-    let mut world = without_retries("v3")
-        .unset("keystone_admin_token")
-        .set("keystone_username", SERVICE_USER)
-        .set("keystone_password", SERVICE_PASSWORD)
-        .set("keystone_project_name", SERVICE_PROJECT)
-        .set("keystone_revocation_events", "400ms")
-        .start();
+    let mut world =
+        without_retries("v3").logs_in().set("keystone_revocation_events", "400ms").start();
     let second = add_second(&mut world);
     world.identity.fault_logins(Fault::Status(404));
     foreign_404(&world.identity, "/v3/OS-REVOKE/events");

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use keystone_testbed::http::{Client, Request};
-use keystone_testbed::identity::{Fault, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::identity::Fault;
 use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
@@ -118,12 +118,7 @@ fn a_request_of_an_old_worker_that_needs_the_list_is_answered() {
 
 #[test]
 fn a_request_of_a_quitting_worker_that_needs_a_service_token_is_answered() {
-    let mut world = World::setup()
-        .unset("keystone_admin_token")
-        .set("keystone_username", SERVICE_USER)
-        .set("keystone_password", SERVICE_PASSWORD)
-        .set("keystone_project_name", SERVICE_PROJECT)
-        .start();
+    let mut world = World::setup().logs_in().start();
     let gate = keystone_testbed::identity::Gate::default();
     world.identity.fault("/v3/OS-SIMPLE-CERT", Fault::Hold(gate.clone()));
     let mut client = world.nginx.connect().unwrap();

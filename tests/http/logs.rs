@@ -1,7 +1,7 @@
 //! The error log has enough to follow one token, and never a secret.
 
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::{Fault, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::identity::{Fault, SERVICE_PASSWORD};
 use keystone_testbed::mint::{self, Payload};
 use keystone_testbed::nginx::was_built_with;
 use keystone_testbed::wait_for;
@@ -95,10 +95,7 @@ fn debug_lines_follow_a_token_through_its_steps() {
 fn no_secret_in_any_log_at_any_level() {
     let world = World::setup()
         .config(|config| config.debug())
-        .unset("keystone_admin_token")
-        .set("keystone_username", SERVICE_USER)
-        .set("keystone_password", SERVICE_PASSWORD)
-        .set("keystone_project_name", SERVICE_PROJECT)
+        .logs_in()
         .set("keystone_revocation_cache_time", "0")
         .start();
     let stranger = stranger();

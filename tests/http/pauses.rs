@@ -3,7 +3,7 @@
 use keystone_testbed::clock::http_date;
 use keystone_testbed::expect;
 use keystone_testbed::http::{Request, Response};
-use keystone_testbed::identity::{Fault, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER};
+use keystone_testbed::identity::Fault;
 use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::now;
 use keystone_testbed::world::{Setup, World};
@@ -125,13 +125,7 @@ fn a_pause_holds_for_all_workers_and_across_a_reload() {
 
 #[test]
 fn a_pause_asked_for_when_a_service_token_is_obtained() {
-    let with_user = || {
-        patient()
-            .unset("keystone_admin_token")
-            .set("keystone_username", SERVICE_USER)
-            .set("keystone_password", SERVICE_PASSWORD)
-            .set("keystone_project_name", SERVICE_PROJECT)
-    };
+    let with_user = || patient().logs_in();
     for status in [413, 429, 503] {
         let world = with_user().start();
         world.identity.fault_logins(Fault::Status(status));

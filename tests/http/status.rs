@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use keystone_testbed::http::{Request, Response};
-use keystone_testbed::identity::{
-    Fault, ADMIN_TOKEN, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER,
-};
+use keystone_testbed::identity::{Fault, ADMIN_TOKEN, SERVICE_PASSWORD, SERVICE_USER};
 use keystone_testbed::memcached::Memcached;
 use keystone_testbed::metrics::{lint, Metrics};
 use keystone_testbed::mint::{new_fernet, new_uuid, Payload};
@@ -74,10 +72,7 @@ fn assert_told(metrics: &Metrics, name: &str, labels: &[&str], expected: &[(&str
 /// A world in which there is something to tell of everything.
 fn full(memcached: &Memcached) -> World {
     let world = setup()
-        .unset("keystone_admin_token")
-        .set("keystone_username", SERVICE_USER)
-        .set("keystone_password", SERVICE_PASSWORD)
-        .set("keystone_project_name", SERVICE_PROJECT)
+        .logs_in()
         .set("keystone_memcached_servers", &memcached.server())
         .set("keystone_revocation_events", "100ms")
         .start();

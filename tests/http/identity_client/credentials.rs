@@ -12,11 +12,7 @@ use keystone_testbed::world::{Setup, World};
 use super::{eager, status};
 
 fn with_password(setup: Setup) -> Setup {
-    eager(setup)
-        .unset("keystone_admin_token")
-        .set("keystone_username", SERVICE_USER)
-        .set("keystone_password", SERVICE_PASSWORD)
-        .set("keystone_project_name", SERVICE_PROJECT)
+    eager(setup).logs_in()
 }
 
 #[test]

@@ -25,7 +25,9 @@ use std::sync::OnceLock;
 use crate::cms;
 use crate::expect;
 use crate::http::{Request, Response};
-use crate::identity::{Fault, Identity, Tls, ADMIN_TOKEN};
+use crate::identity::{
+    Fault, Identity, Tls, ADMIN_TOKEN, SERVICE_PASSWORD, SERVICE_PROJECT, SERVICE_USER,
+};
 use crate::mint::{self, Payload};
 use crate::nginx::{worker_ids, Config, Nginx};
 use crate::pki::{Pki, TlsFiles};
@@ -250,6 +252,14 @@ impl Setup {
     /// Takes a directive out of `http`.
     pub fn unset(self, directive: &str) -> Self {
         self.config(|config| config.unset(directive))
+    }
+
+    /// nginx logs in as the service user, instead of sending the admin token.
+    pub fn logs_in(self) -> Self {
+        self.unset("keystone_admin_token")
+            .set("keystone_username", SERVICE_USER)
+            .set("keystone_password", SERVICE_PASSWORD)
+            .set("keystone_project_name", SERVICE_PROJECT)
     }
 
     /// With a location; the upstream is behind `@UPSTREAM@`.

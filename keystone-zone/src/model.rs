@@ -133,13 +133,26 @@ fn a_lookup_returns_an_identity_that_another_takes_the_place_of_whole_or_not_at_
     assert_eq!(seen, [true, true, false], "nothing, the identity before");
 }
 
+#[test]
+fn a_lookup_returns_a_large_identity_that_a_small_one_takes_the_place_of_whole_or_not_at_all() {
+    // The rest of its block becomes a free one, which begins within its last word.
+    let before = |words: &[AtomicU64]| insert_bytes(words, 0, &[1; 64]);
+    let seen = lookups_between(ROOM_FOR_TWO, before, |words| insert(words, 1, 3));
+    assert_eq!(seen, [true, true, false], "nothing, the identity before");
+}
+
 /// Looks up the identity 1 of the first key while another process makes a change; says whether
 /// lookups found nothing, 1 and 2.
 fn lookups_during(change: fn(&[AtomicU64])) -> [bool; 3] {
+    lookups_between(ROOM_FOR_ONE, |words| insert(words, 0, 1), change)
+}
+
+/// The same in a cache of so many words after an earlier change.
+fn lookups_between(room: usize, before: fn(&[AtomicU64]), change: fn(&[AtomicU64])) -> [bool; 3] {
     let seen: &[AtomicBool; 3] = Box::leak(Box::default());
     check(1, move || {
-        let words = words(ROOM_FOR_ONE);
-        insert(&words, 0, 1);
+        let words = words(room);
+        before(&words);
         let writer = thread::spawn({
             let words = words.clone();
             move || change(&words)
@@ -153,7 +166,11 @@ fn lookups_during(change: fn(&[AtomicU64])) -> [bool; 3] {
 }
 
 fn insert(words: &[AtomicU64], key: usize, byte: u8) {
-    let verdict = Verdict::Valid(&[byte; 8]);
+    insert_bytes(words, key, &[byte; 8]);
+}
+
+fn insert_bytes(words: &[AtomicU64], key: usize, identity: &[u8]) {
+    let verdict = Verdict::Valid(identity);
     assert!(Cache::new(words).insert(&KEYS[key], &verdict, 2_000, &PARAMS));
 }
 
@@ -162,7 +179,9 @@ fn look_up(words: &[AtomicU64], seen: &[AtomicBool; 3]) {
     let found = match Cache::new(words).lookup(&KEYS[0], &PARAMS, &mut identity) {
         Lookup::Valid(age) => {
             assert_eq!(age.expires, 1_060);
-            assert!(identity == [1; 8] || identity == [2; 8], "{identity:?}");
+            let (first, len) = (identity[0], identity.len());
+            let is_whole = identity.iter().all(|byte| *byte == first) && [8, 64].contains(&len);
+            assert!(is_whole && [1, 2].contains(&first), "{identity:?}");
             identity[0]
         }
         found => {
@@ -181,3 +200,6 @@ const KEYS: [[u64; 4]; 2] = [[0, 2, 0, 0], [0, 2, 0, 4]];
 
 /// Words of a cache with room for one small identity.
 const ROOM_FOR_ONE: usize = 64;
+
+/// Words of a cache with room for one larger identity, or a small one and a rest.
+const ROOM_FOR_TWO: usize = 72;

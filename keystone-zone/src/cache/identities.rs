@@ -311,10 +311,14 @@ impl<'z> Set<'z> {
                 start = end;
             }
         }
-        if end > start + units {
-            self.store(start + units, BLOCK, block_word(end - start - units, FREE));
+        let rest = start + units;
+        if end > rest {
+            // Within the last block that was evicted, which readers may still be at.
+            self.write(rest..rest + 1, || {
+                self.store(rest, BLOCK, block_word(end - rest, FREE));
+            });
         }
-        self.header[HAND].store((start + units) as u64, Ordering::Relaxed);
+        self.header[HAND].store(rest as u64, Ordering::Relaxed);
         start
     }
 

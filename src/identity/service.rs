@@ -166,7 +166,9 @@ pub fn start(
     if let Some(warning) = signing_dir::prepare(directory, owner)? {
         warn!(log, "keystone: {warning}");
     }
-    let known = state.snapshot().load().and_then(|bytes| Snapshot::decode(&bytes));
+    // Under the mutex no writer is at work: what cannot be read was left by one that died.
+    let published = zone.locked(|| state.snapshot().load());
+    let known = published.and_then(|bytes| Snapshot::decode(&bytes));
     if known.is_some_and(|known| !known.signing.is_empty()) {
         return Ok(());
     }
@@ -211,7 +213,12 @@ fn publish_names(
     state: ServiceState,
     content: &[u8],
 ) -> Result<PublishedList, RefreshError> {
-    let (service, base, pace) = (service.id, state.generation(), Pace::AtOnce);
+    // Where a writer died, workers still use the snapshot before: it may have this very table.
+    let base = zone.locked(|| {
+        state.set_generation(state.generation() + 1);
+        state.generation()
+    });
+    let (service, pace) = (service.id, Pace::AtOnce);
     let builder = TableBuilder { zone, state, service, base, pace };
     let built = at_once(async {
         let digest = digest(content, Pace::AtOnce).await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::Fault;
 use keystone_testbed::load::{Load, Shown};
-use keystone_testbed::mint::{new_uuid, Payload};
+use keystone_testbed::mint::{md5, new_audit_id, new_uuid, Payload, Revoked};
 use keystone_testbed::nginx::{kill, Nginx};
 use keystone_testbed::random::Random;
 use keystone_testbed::wait_for;
@@ -136,17 +136,17 @@ fn two_workers(nginx: &Nginx) -> [i32; 2] {
 fn kill_in_lock(nginx: &Nginx) {
     let deadline = Instant::now() + Duration::from_secs(120);
     let workers = two_workers(nginx);
-    let lock = ZoneLock::of(workers[0]).expect("the zone is mapped");
+    let zone = SharedZone::of(workers[0]).expect("the zone is mapped");
     while Instant::now() < deadline {
         // On an idle machine the lock is seen while it is taken; on a busy one, after a pause, a
         // worker is seen that was interrupted with it.
         std::thread::sleep(Duration::from_micros(100));
-        let held = |_| lock.holder().filter(|pid| workers.contains(pid));
+        let held = |_| zone.holder().filter(|pid| workers.contains(pid));
         let Some(holder) = (0..300).find_map(held) else { continue };
         // Until it stops, it may have given the lock back.
         kill(holder, libc::SIGSTOP).unwrap();
         wait_for("the worker to stop", || is_stopped(holder).then_some(())).unwrap();
-        if lock.holder() == Some(holder) {
+        if zone.holder() == Some(holder) {
             kill(holder, libc::SIGKILL).unwrap();
             return;
         }
@@ -155,30 +155,95 @@ fn kill_in_lock(nginx: &Nginx) {
     panic!("no worker was found in the lock");
 }
 
-/// The first word of the zone, which is the mutex of its slab pool: the process id of its holder.
-struct ZoneLock {
-    memory: File,
-    address: u64,
+/// A worker is killed while it writes the snapshot of certificates and list, and nginx is reloaded
+/// before another one has fetched them. The master takes those on the disk. Workers still use the
+/// names of the list of before meanwhile.
+#[test]
+fn a_worker_killed_in_the_snapshot_and_a_reload() {
+    let rounds = times(2, 20);
+    let world = World::setup()
+        .set("keystone_revocation_cache_time", "1h")
+        .set("keystone_invalid_cache_time", "off")
+        .set("keystone_cache_zone", "zone=large:192m")
+        .set("keystone_read_timeout", "60s")
+        .start();
+    let revoked = world.pki(&Payload::v3());
+    let entry = |id| Revoked { id: Some(id), audit_id: Some(new_audit_id()) };
+    let others = (0..99_999).map(|_| entry(new_uuid()));
+    world.identity.state().revoked = others.chain([entry(md5(&revoked))]).collect();
+    assert_eq!(world.status(&revoked), 401);
+
+    let certificate = fs::read(world.signing_dir().join("signing_cert.pem")).unwrap();
+    let request = |_| Request::get("/").token(&revoked);
+    let load = Load::on(world.nginx.address()).pause(Duration::ZERO).keep_alive();
+    let (outcome, ()) = load.during(request, |load| {
+        for _ in 0..rounds {
+            let [worker] =
+                wait_for("a worker", || world.nginx.worker_pids().try_into().ok()).unwrap();
+            // What a writer leaves that dies at it.
+            let zone = SharedZone::of(worker).unwrap();
+            zone.make_snapshot_odd(&certificate).unwrap();
+            world.nginx.reload().unwrap();
+            world.nginx.wait_for_old_workers().unwrap();
+            load.wait_for_more(20).unwrap();
+        }
+    });
+    let others = outcome.statuses.keys().any(|status| *status != 401);
+    assert!(!others, "a revoked token has passed: {outcome}");
+    row(
+        "worker killed while it publishes a revocation list, then a reload",
+        rounds,
+        "a revoked token is refused all along",
+        outcome,
+    );
 }
 
-impl ZoneLock {
+/// The zone's memory, as a worker has it.
+struct SharedZone {
+    memory: File,
+    start: u64,
+    end: u64,
+}
+
+impl SharedZone {
     fn of(pid: i32) -> Option<Self> {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
         // Nothing else that nginx shares here is as large.
-        let zone = maps.lines().filter(|line| line.contains("rw-s")).find_map(|line| {
+        let (start, end) = maps.lines().filter(|line| line.contains("rw-s")).find_map(|line| {
             let (start, end) = line.split(' ').next()?.split_once('-')?;
             let start = u64::from_str_radix(start, 16).ok()?;
             let end = u64::from_str_radix(end, 16).ok()?;
-            (end - start >= 1 << 20).then_some(start)
-        });
-        let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
-        Some(Self { memory, address: zone? })
+            (end - start >= 1 << 20).then_some((start, end))
+        })?;
+        let memory =
+            File::options().read(true).write(true).open(format!("/proc/{pid}/mem")).ok()?;
+        Some(Self { memory, start, end })
     }
 
-    fn holder(&self) -> Option<i32> {
+    fn word(&self, address: u64) -> Option<u64> {
         let mut word = [0; 8];
-        self.memory.read_exact_at(&mut word, self.address).ok()?;
-        i32::try_from(u64::from_ne_bytes(word)).ok()
+        self.memory.read_exact_at(&mut word, address).ok()?;
+        Some(u64::from_ne_bytes(word))
+    }
+
+    /// The first word of the zone is the mutex of its slab pool: the process id of its holder.
+    fn holder(&self) -> Option<i32> {
+        i32::try_from(self.word(self.start)?).ok()
+    }
+
+    /// Makes the sequence number of the snapshot odd, as it is while somebody writes the snapshot.
+    fn make_snapshot_odd(&self, certificate: &[u8]) -> Option<()> {
+        let mut page = vec![0; 4 << 10];
+        for address in (self.start..self.end).step_by(page.len()) {
+            self.memory.read_exact_at(&mut page, address).ok()?;
+            let Some(at) = memchr::memmem::find(&page, &certificate[..64]) else { continue };
+            // Before the certificate: its length, the kind of list, the generation, the length of
+            // the snapshot, and the number.
+            let number = address + at as u64 - (8 + 1 + 8 + 8 + 8);
+            let odd = self.word(number)? | 1;
+            return self.memory.write_all_at(&odd.to_ne_bytes(), number).ok();
+        }
+        None
     }
 }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use hyper::rt::ReadBufCursor;
 use keystone_gateway::tls::first_reason;
+use openssl::error::ErrorStack;
 use openssl::ssl::{ErrorCode, SslStream};
 
 use super::connection::PeerConnection;
@@ -39,7 +40,7 @@ impl hyper::rt::Read for Stream {
             let buf = &mut buf[..READ_SIZE.min(out.remaining())];
             let read = match &mut *self {
                 Self::Plain(peer) => peer.read(buf),
-                Self::Tls(tls) => plain_result(tls.ssl_read(buf)),
+                Self::Tls(tls) => plain_result(tls, |tls| tls.ssl_read(buf)),
             };
             blocking(read).map_ok(|n| {
                 self.peer().add_received(n);
@@ -59,7 +60,7 @@ impl hyper::rt::Write for Stream {
 
         blocking(match &mut *self {
             Self::Plain(peer) => peer.write(buf),
-            Self::Tls(tls) => plain_result(tls.ssl_write(buf)),
+            Self::Tls(tls) => plain_result(tls, |tls| tls.ssl_write(buf)),
         })
     }
 
@@ -78,9 +79,15 @@ impl hyper::rt::Write for Stream {
     }
 }
 
-/// Folds OpenSSL's outcomes into those of a socket.
-fn plain_result(result: Result<usize, openssl::ssl::Error>) -> io::Result<usize> {
-    let error = match result {
+/// Folds the outcomes of OpenSSL's `call` into those of a socket.
+fn plain_result(
+    tls: &mut SslStream<PeerConnection>,
+    call: impl FnOnce(&mut SslStream<PeerConnection>) -> Result<usize, openssl::ssl::Error>,
+) -> io::Result<usize> {
+    // OpenSSL tells why the call ended by its queue of errors, in which another module may have left
+    // one (SSL_get_error(3)). A handshake empties it by itself.
+    drop(ErrorStack::get());
+    let error = match call(tls) {
         Ok(n) => return Ok(n),
         Err(error) => error,
     };

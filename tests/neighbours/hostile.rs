@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use keystone_testbed::expect;
 use keystone_testbed::http::{Client, Request};
+use keystone_testbed::identity::Fault;
 use keystone_testbed::mint::{new_uuid, Payload};
-use keystone_testbed::nginx::{can_load_debians_modules, WORKER};
+use keystone_testbed::nginx::{can_load_debians_modules, Order, WORKER};
+use keystone_testbed::pki::TlsFiles;
 use keystone_testbed::temp::TempDir;
 use keystone_testbed::upstream::Seen;
 use keystone_testbed::wait_for;
@@ -254,3 +256,29 @@ fn forged_headers_are_removed_also_when_the_rewrite_phase_is_reordered_meanwhile
         world.assert_quiet_log();
     }
 }
+
+#[test]
+fn an_error_that_a_neighbour_leaves_in_openssls_queue_is_none_of_the_identity_service() {
+    if !can_load_debians_modules() {
+        return;
+    }
+    let files = TlsFiles::new().unwrap();
+    let world = World::setup_https(files, false)
+        .config(|config| config.beside(Order::After, &[module()]))
+        .set("keystone_http_request_max_retries", "0")
+        .location("/error/", "hostile error; keystone_auth off; proxy_pass @UPSTREAM@;")
+        .start();
+    // The connection is made, and the service token is known.
+    assert_eq!(world.status(&world.uuid(&Payload::v3())), 200);
+    world.identity.fault(VALIDATION, Fault::Drip(Duration::from_millis(1)));
+    let mut user = start(&world, &Request::get("/").token(&world.uuid(&Payload::v3())));
+    let asked = || (world.identity.count(VALIDATION) > 1).then_some(());
+    wait_for("the question", asked).unwrap();
+    for _ in 0..20 {
+        assert_eq!(world.send(&Request::get("/error/")).status, 200);
+    }
+    assert_eq!(user.read(false).unwrap().status, 200);
+    world.assert_quiet_log();
+}
+
+const VALIDATION: &str = "/v3/auth/tokens";

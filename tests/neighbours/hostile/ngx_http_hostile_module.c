@@ -8,11 +8,13 @@
  * hostile wait         rewrite phase: waits for a request to a location with "hostile release"
  * hostile release      preaccess phase: lets those that wait in this worker go on
  * hostile shift        rewrite phase: moves itself behind the last handler; then as "release"
+ * hostile error        preaccess phase: leaves an error in OpenSSL's queue
  */
 
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
+#include <openssl/err.h>
 
 
 #define NGX_HTTP_HOSTILE_JUMP    1
@@ -22,6 +24,7 @@
 #define NGX_HTTP_HOSTILE_WAIT    5
 #define NGX_HTTP_HOSTILE_SHIFT   6
 #define NGX_HTTP_HOSTILE_RELEASE 7
+#define NGX_HTTP_HOSTILE_ERROR   8
 
 
 typedef struct {
@@ -50,6 +53,7 @@ static ngx_conf_enum_t  ngx_http_hostile_ways[] = {
     { ngx_string("wait"), NGX_HTTP_HOSTILE_WAIT },
     { ngx_string("shift"), NGX_HTTP_HOSTILE_SHIFT },
     { ngx_string("release"), NGX_HTTP_HOSTILE_RELEASE },
+    { ngx_string("error"), NGX_HTTP_HOSTILE_ERROR },
     { ngx_null_string, 0 }
 };
 
@@ -293,6 +297,10 @@ ngx_http_hostile_preaccess_handler(ngx_http_request_t *r)
             ngx_post_event(&ctx->event, &ngx_posted_events);
         }
 
+        return NGX_DECLINED;
+
+    case NGX_HTTP_HOSTILE_ERROR:
+        ERR_put_error(ERR_LIB_USER, 0, ERR_R_INTERNAL_ERROR, __FILE__, __LINE__);
         return NGX_DECLINED;
     }
 

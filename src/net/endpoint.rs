@@ -269,7 +269,9 @@ impl Resolver {
             OwnedPool::new(log, &peer).ok_or_else(|| failed("out of memory".to_owned()))?;
         // SAFETY: the pool is valid, and outlives this handle and what the resolver allocates.
         let pool = unsafe { Pool::from_ngx_pool(memory.as_ptr()) };
-        let query = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+        // SAFETY: as above. It is a copy, for nginx writes the name in lower case where it lies.
+        let query = unsafe { ngx_str_t::from_bytes(memory.as_ptr(), name.as_bytes()) };
+        let query = query.ok_or_else(|| failed("out of memory".to_owned()))?;
         let client =
             resolver::Resolver::from_resolver(self.resolver, super::timer::to_msec(self.timeout));
 

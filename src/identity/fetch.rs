@@ -166,23 +166,19 @@ impl ServiceClient {
 
     /// What is published now, to start from.
     fn draft(&self) -> Result<Draft, RefreshError> {
-        let published = || {
-            let bytes = self.state.snapshot().load()?;
-            Some((self.state.generation(), Snapshot::decode(&bytes)?))
-        };
         // Under the mutex no writer is at work: what cannot be read now was left by one that died.
-        let found = self.zone.locked(|| match published() {
-            Some((generation, snapshot)) if snapshot.generation > generation => {
-                // A writer died between its two stores.
-                self.state.set_generation(snapshot.generation);
-                Some(snapshot)
+        let (base, found) = self.zone.locked(|| {
+            let published = self.state.snapshot().load();
+            let found = published.and_then(|bytes| Snapshot::decode(&bytes));
+            if let Some(snapshot) = &found {
+                // A writer may have died between its two stores.
+                let generation = self.state.generation().max(snapshot.generation);
+                self.state.set_generation(generation);
             }
-            found => found.map(|(_, snapshot)| snapshot),
+            (self.state.generation(), found)
         });
         match self.is_current() {
-            true => {
-                Ok(Draft { base: self.state.generation(), snapshot: found.unwrap_or_default() })
-            }
+            true => Ok(Draft { base, snapshot: found.unwrap_or_default() }),
             false => Err(RefreshError::Retired),
         }
     }

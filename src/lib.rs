@@ -170,7 +170,7 @@ impl HttpModule for HttpKeystoneModule {
     unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx passes its own `cf`.
         let cf = unsafe { &mut *cf };
-        catch_panic(ERROR, || code(add_variables(cf)))
+        catch_panic(ERROR, || begin(cf))
     }
 
     unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
@@ -178,6 +178,19 @@ impl HttpModule for HttpKeystoneModule {
         let cf = unsafe { &mut *cf };
         catch_panic(ERROR, || finish(cf))
     }
+}
+
+/// The http block begins.
+fn begin(cf: &mut ngx_conf_t) -> ngx_int_t {
+    if worker::Worker::is_running() {
+        // With "master_process off", nginx reads another configuration in the process that serves
+        // requests, and unmaps the zone that they use. It would not serve any after that. At the end
+        // of the block, modules would have begun to put their filters into place once more.
+        let reason = "with \"master_process off\" nginx cannot be reloaded: restart it";
+        conf::directive::report(cf, NGX_LOG_EMERG, reason);
+        return ERROR;
+    }
+    code(add_variables(cf))
 }
 
 fn add_variables(cf: &mut ngx_conf_t) -> Option<()> {
@@ -189,13 +202,6 @@ fn add_variables(cf: &mut ngx_conf_t) -> Option<()> {
 /// The http block has been read.
 fn finish(cf: &mut ngx_conf_t) -> ngx_int_t {
     let Some(main) = HttpKeystoneModule::main_conf_mut(cf) else { return ERROR };
-    if worker::Worker::is_running() {
-        // With "master_process off", nginx reads another configuration in the process that serves
-        // requests, and unmaps the zone that they use. It would not serve any after that.
-        let reason = "with \"master_process off\" nginx cannot be reloaded: restart it";
-        conf::directive::report(cf, NGX_LOG_EMERG, reason);
-        return ERROR;
-    }
     if let Err(reason) = main.finish(cf) {
         conf::directive::report(cf, NGX_LOG_EMERG, &reason.to_string());
         return ERROR;

@@ -11,8 +11,9 @@ use loom::model::Builder;
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::atomic::{AtomicU64, Ordering};
-use crate::{read_consistent, write_consistent, Blob, Cache, CacheParams, Lease, Lookup, Verdict};
+use crate::atomic::{fence, AtomicU64, Ordering};
+use crate::{read_consistent, write_consistent};
+use crate::{Blob, Cache, CacheParams, Lease, Lookup, NameTable, Verdict};
 
 const VALUES: [u64; 2] = [0x1111, 0x2222];
 
@@ -118,6 +119,29 @@ fn a_lease_has_one_holder() {
         });
         processes.into_iter().for_each(|process| process.join().unwrap());
         assert!(Lease::new(&word).is_free(1_000, 500, |_| true));
+    });
+}
+
+#[test]
+fn a_name_is_found_as_long_as_its_table_is_the_published_one() {
+    check(3, || {
+        // The first word is the number of what is published: the table that lies behind, or another
+        // one, whereupon somebody empties this one.
+        let words = words(1 + NameTable::words(2));
+        let table = |words: &[AtomicU64]| NameTable::new(&words[1..]).contains(&KEYS[0]);
+        assert_eq!(NameTable::new(&words[1..]).insert(&KEYS[0]), Some(true));
+        let writer = thread::spawn({
+            let words = words.clone();
+            move || {
+                words[0].store(1, Ordering::Release);
+                assert_eq!(NameTable::new(&words[1..]).clear(0, usize::MAX), None);
+            }
+        });
+        let is_found = table(&words);
+        fence(Ordering::Acquire);
+        assert!(is_found || words[0].load(Ordering::Relaxed) == 1);
+        writer.join().unwrap();
+        assert!(!table(&words));
     });
 }
 

@@ -1,6 +1,6 @@
 //! Sets of names, such as those of a revocation list.
 
-use crate::atomic::{AtomicU64, Ordering};
+use crate::atomic::{fence, AtomicU64, Ordering};
 use crate::Key;
 
 /// A set of names in shared memory, each under its key.
@@ -32,6 +32,9 @@ impl<'z> NameTable<'z> {
 
     /// Zeroes `most` words from the word `from` on. Returns where to go on; `None` at the end.
     pub fn clear(&self, from: usize, most: usize) -> Option<usize> {
+        // A reader that finds a name gone is to find out as well that the table is no longer the
+        // published one.
+        fence(Ordering::Release);
         let rest = self.words.get(from..)?;
         let next = &rest[..rest.len().min(most)];
         next.iter().for_each(|word| word.store(0, Ordering::Relaxed));

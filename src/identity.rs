@@ -21,7 +21,6 @@ mod second_level;
 mod service;
 mod service_client;
 mod shared_token;
-mod single_flight;
 mod snapshot;
 mod status;
 mod validation;

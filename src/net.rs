@@ -4,7 +4,8 @@
 //! an nginx connection whose read and write events wake a Rust task, [`TlsContext`] puts OpenSSL
 //! on top of it, hyper speaks HTTP over the result, and a [`Pool`] keeps idle connections for the
 //! next request. [`Timer`] is an nginx timer that, unlike `ngx::async_::sleep`, a gracefully
-//! stopping worker waits for.
+//! stopping worker waits for. [`SingleFlight`] does work once for all that wait for it, and
+//! [`StaleIfError`] keeps what such work has obtained.
 //!
 //! Two rules hold throughout:
 //!
@@ -25,6 +26,8 @@ mod http;
 mod peer;
 mod pool;
 mod proxy;
+mod single_flight;
+mod stale_if_error;
 mod stream;
 mod task;
 mod timer;
@@ -36,6 +39,8 @@ pub use self::error::{ExchangeError, NetError, Phase};
 pub use self::http::{HttpClient, HttpSettings, Response};
 pub use self::peer::{Peer, PeerAddr};
 pub use self::pool::Pool;
+pub use self::single_flight::{Abandoned, Call, SingleFlight};
+pub use self::stale_if_error::StaleIfError;
 pub use self::task::{drop_woken, next_round, spawn};
 pub use self::timer::{exiting, now_micros, now_msec, now_sec, or_timeout, with_interval, Timer};
 pub use self::tls::{TlsContext, TlsError};

@@ -104,7 +104,7 @@ impl KeystoneClient {
                 Ok(RevocationAnswer::Signed(list))
             }
             status if api::is_not_offered(status) => {
-                self.endpoints.forget_version(&answer);
+                self.endpoints.reread_version(&answer);
                 Ok(RevocationAnswer::NoList { status })
             }
             _ => Err(self.endpoints.unexpected(&answer)),
@@ -157,7 +157,7 @@ impl KeystoneClient {
             }
             status if api::is_success(status) => Ok(answer.response.body),
             status if api::is_not_offered(status) => {
-                self.endpoints.forget_version(&answer);
+                self.endpoints.reread_version(&answer);
                 Err(ClientError::NotOffered { uri: self.endpoints.uri(answer.endpoint), status })
             }
             _ => Err(self.endpoints.unexpected(&answer)),

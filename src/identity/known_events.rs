@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use keystone_token::revocation_events::RevocationEvents;
 
-use super::single_flight::{Abandoned, SingleFlight};
 use crate::failure_log::FailureLog;
+use crate::net::{Abandoned, SingleFlight};
 
 /// The events of this worker, and what fetches them.
 #[derive(Default)]

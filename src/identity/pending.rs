@@ -9,9 +9,9 @@ use keystone_token::api::Validation;
 use keystone_zone::{CacheParams, Key};
 use zeroize::Zeroizing;
 
-use super::single_flight::{Abandoned, Call, SingleFlight};
 use crate::client_address::ClientAddress;
 use crate::failure_log::LogRateLimit;
+use crate::net::{Abandoned, Call, SingleFlight};
 use crate::zone::Answer;
 
 /// Why a token cannot be checked before a refresh.

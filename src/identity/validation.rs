@@ -1,5 +1,5 @@
 //! Validation of tokens by the identity service: one for all requests that wait for the same token,
-//! in this worker ([`SingleFlight`](super::single_flight)) and in the others ([`Asker`]).
+//! in this worker ([`SingleFlight`](crate::net::SingleFlight)) and in the others ([`Asker`]).
 
 use std::rc::Rc;
 use std::time::Duration;

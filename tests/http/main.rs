@@ -12,6 +12,7 @@ mod caches;
 mod config;
 mod d_online;
 mod d_revocation;
+mod discovery;
 mod e_credentials;
 mod e_online;
 mod e_online_faults;

@@ -1,8 +1,8 @@
 //! The endpoints of one identity service: which one gets a request, when it is tried again, and
-//! which version of the API it has.
+//! which version of the API it has ([`discovery`]).
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,23 +10,24 @@ use std::time::{Duration, Instant};
 use ::http::header::LOCATION;
 use keystone_conf::ServiceSettings;
 use keystone_gateway::status::cells;
-use keystone_token::api::{self, ApiVersion, AuthVersion, Discovery, ForeignAnswer, Versions};
-use keystone_token::online::AnswerError;
+use keystone_token::api::{self, ApiVersion, ForeignAnswer};
 use keystone_token::secret::Secret;
 use nginx_sys::ngx_log_t;
 
+use self::discovery::KnownVersion;
 use super::credentials::TokenStore;
 use super::encode::{encode, secret_body, X_SUBJECT_TOKEN};
 use super::error::ClientError;
 use super::pause;
 use crate::failure_log::LogRateLimit;
-use crate::identity::clock::{millis, millis_since};
+use crate::identity::clock::millis;
 use crate::identity::service::Service;
-use crate::identity::single_flight::SingleFlight;
 use crate::net::{
     now_msec, Endpoint, HttpClient, HttpSettings, NetError, Response, Timeouts, Timer,
 };
 use crate::zone::ServiceCounters;
+
+mod discovery;
 
 /// The endpoints of one identity service, as one worker sees them.
 pub(super) struct Endpoints {
@@ -35,8 +36,6 @@ pub(super) struct Endpoints {
     current: Cell<usize>,
     settings: &'static ServiceSettings,
     http: HttpClient,
-    /// The endpoints whose versions are being asked for.
-    discoveries: SingleFlight<usize, Discovered, ClientError>,
     store: Rc<dyn TokenStore>,
     counters: ServiceCounters,
     /// Limits the log lines about answers that name another token.
@@ -47,9 +46,7 @@ pub(super) struct Endpoints {
 /// An endpoint and its state.
 struct EndpointState {
     endpoint: Endpoint,
-    discovered: RefCell<Option<Discovered>>,
-    /// The version that the URI itself names.
-    named_version: Option<ApiVersion>,
+    version: KnownVersion,
     /// No request before this time (of `now_msec`), as far as this worker knows.
     held_until: Cell<u64>,
     /// Whether an answer about a token has named this one, as Keystone's do. A stand-in may not.
@@ -60,22 +57,6 @@ impl EndpointState {
     fn base(&self) -> &str {
         api::split_base_path(self.endpoint.base_path()).0
     }
-
-    /// When the version was discovered, if it was.
-    fn discovered_at(&self) -> Option<u64> {
-        self.discovered.borrow().as_ref().map(|discovered| discovered.at)
-    }
-}
-
-/// What an endpoint has said about its versions.
-#[derive(Clone)]
-struct Discovered {
-    /// The version to use.
-    version: ApiVersion,
-    /// The path below which it lives, where a redirect has led elsewhere.
-    base: Option<Rc<str>>,
-    /// When it was said, on nginx's millisecond clock.
-    at: u64,
 }
 
 /// A response with a status below 500, and the endpoint that sent it.
@@ -112,8 +93,7 @@ impl Endpoints {
             user_agent: USER_AGENT,
         };
         let state = |endpoint: &Endpoint| EndpointState {
-            named_version: api::split_base_path(endpoint.base_path()).1,
-            discovered: RefCell::default(),
+            version: KnownVersion::default(),
             held_until: Cell::new(0),
             names_tokens: Cell::new(false),
             endpoint: endpoint.clone(),
@@ -123,7 +103,6 @@ impl Endpoints {
             current: Cell::new(0),
             settings,
             http: HttpClient::new(http, log),
-            discoveries: SingleFlight::default(),
             store,
             counters,
             mismatches: LogRateLimit::default(),
@@ -133,7 +112,7 @@ impl Endpoints {
 
     /// Gives up asking for versions.
     pub(super) fn cancel(&self) {
-        self.discoveries.cancel();
+        self.endpoints.iter().for_each(|state| state.version.cancel());
     }
 
     /// Asks one endpoint after the other, and again, until one answers. The request carries `token`
@@ -211,79 +190,6 @@ impl Endpoints {
             return Err(self.invalid(at, &foreign));
         }
         Ok(Answer { endpoint: at, version, response })
-    }
-
-    /// The version to use with an endpoint, the configured one or what the endpoint says, and the
-    /// path below which it lives, where that is not the configured one.
-    async fn version_of(
-        self: &Rc<Self>,
-        at: usize,
-    ) -> Result<(ApiVersion, Option<Rc<str>>), ClientError> {
-        if let AuthVersion::Fixed(version) = self.settings.auth_version {
-            return Ok((version, None));
-        }
-        let known = self.endpoints[at].discovered.borrow().clone();
-        let is_recent = |known: &Discovered| millis_since(known.at) < millis(VERSION_LIFETIME);
-        let discovered = match known {
-            Some(known) if is_recent(&known) => known,
-            _ => {
-                let look = || {
-                    let endpoints = self.clone();
-                    async move { endpoints.look_for_version(at).await }
-                };
-                self.discoveries.join(at, look).outcome().await?
-            }
-        };
-        Ok((discovered.version, discovered.base))
-    }
-
-    /// Asks an endpoint for its versions, and notes the one to use.
-    async fn look_for_version(&self, at: usize) -> Result<Discovered, ClientError> {
-        let state = &self.endpoints[at];
-        let found = self.discover(at, &api::discovery(state.base())).await;
-        let found = match (found, state.named_version) {
-            // What is above a URI that names a version need not be the identity service.
-            (Err(ClientError::InvalidResponse { .. }), Some(named)) => {
-                self.discover(at, &api::version_discovery(state.base(), named)).await
-            }
-            (found, _) => found,
-        };
-        let (versions, base) = found?;
-        let version = versions.choose(self.settings.auth_version);
-        let version = version.map_err(|error| self.invalid(at, &error))?;
-
-        info!(self.log, "keystone: using {version} of identity service {}", self.uri(at));
-        let discovered = Discovered { version, base, at: now_msec() };
-        state.discovered.replace(Some(discovered.clone()));
-        Ok(discovered)
-    }
-
-    /// Asks for the versions, and follows redirects on the way.
-    async fn discover(
-        &self,
-        at: usize,
-        first: &api::Request,
-    ) -> Result<(Versions, Option<Rc<str>>), ClientError> {
-        let endpoint = &self.endpoints[at].endpoint;
-        let mut discovery = Discovery::new(endpoint.is_https(), endpoint.authority(), first);
-        loop {
-            let mut request = discovery.request();
-            let response = self.send(at, &mut request, None).await?;
-            let status = response.status.as_u16();
-            if discovery.follow(status, location(&response)) {
-                continue;
-            }
-            return match status {
-                status if api::is_discovery_success(status) => Versions::parse(&response.body)
-                    .map(|versions| (versions, discovery.base().map(Rc::from)))
-                    .map_err(|error| self.invalid(at, &error)),
-                300..=399 => {
-                    let location = location(&response);
-                    Err(self.invalid(at, &ForeignAnswer::redirect(&request, status, location)))
-                }
-                status => Err(self.invalid(at, &AnswerError::Status(status))),
-            };
-        }
     }
 
     /// Sends one request once. Statuses from 500 on, and those that ask for a pause, are errors.
@@ -373,25 +279,6 @@ impl Endpoints {
         pauses.min().flatten()
     }
 
-    /// A server that no longer has v2.0 after an upgrade answers 404 to all requests in v2.0.
-    pub(super) fn doubt_version(&self, answer: &Answer) {
-        if answer.version == ApiVersion::V2 {
-            self.doubt(answer.endpoint);
-        }
-    }
-
-    /// Lets the version be discovered again, unless it was a short time ago.
-    fn doubt(&self, at: usize) {
-        let state = &self.endpoints[at];
-        if state.discovered_at().is_some_and(|since| millis_since(since) > DOUBT) {
-            state.discovered.replace(None);
-        }
-    }
-
-    pub(super) fn forget_version(&self, answer: &Answer) {
-        self.endpoints[answer.endpoint].discovered.replace(None);
-    }
-
     /// The URI of an endpoint, for logs and errors.
     pub(super) fn uri(&self, at: usize) -> String {
         self.endpoints[at].endpoint.to_string()
@@ -476,12 +363,6 @@ const MAX_BODY: usize = 64 << 20;
 const MAX_TOKEN: usize = 1 << 20;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A service that was upgraded is noticed after this time at the latest.
-const VERSION_LIFETIME: Duration = Duration::from_secs(3600);
-
-/// A version that was discovered so many milliseconds ago may be looked for again.
-const DOUBT: u64 = 60_000;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);

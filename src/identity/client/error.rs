@@ -3,7 +3,7 @@
 use keystone_token::refusal::Refusal;
 use thiserror::Error;
 
-use crate::identity::single_flight::Abandoned;
+use crate::net::Abandoned;
 
 /// Why there is no answer. Texts name the endpoint and the reason, never what was sent or received.
 #[derive(Clone, Debug, Error)]

@@ -15,8 +15,7 @@ use super::encode::X_SUBJECT_TOKEN;
 use super::endpoints::Endpoints;
 use super::error::ClientError;
 use crate::identity::lease::{acquire, Acquired};
-use crate::identity::single_flight::SingleFlight;
-use crate::net::{now_msec, now_sec};
+use crate::net::{now_msec, now_sec, SingleFlight};
 
 /// Obtains the service token of a worker's client.
 pub(super) struct Login {
@@ -179,7 +178,7 @@ impl Login {
                 });
             }
             404 | 410 => {
-                self.endpoints.forget_version(&answer);
+                self.endpoints.reread_version(&answer);
                 return Err(self.endpoints.unexpected(&answer));
             }
             _ => return Err(self.endpoints.unexpected(&answer)),

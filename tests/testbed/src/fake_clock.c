@@ -1,7 +1,7 @@
 /*
- * The wall clock of a process that was started with this library in LD_PRELOAD, ahead of the
- * system's by the number of seconds that the file KEYSTONE_TESTBED_CLOCK holds. The monotonic
- * clock stays as it is, as it does when an operator or NTP sets a machine's clock.
+ * The clocks of a process that was started with this library in LD_PRELOAD, ahead of the system's
+ * by the numbers of seconds that the file KEYSTONE_TESTBED_CLOCK holds: the first is that of the
+ * wall clock, the second that of the monotonic clock.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -15,6 +15,23 @@
 
 static volatile const int64_t *ahead;
 
+static int64_t seconds_ahead(clockid_t clock)
+{
+    if (ahead == NULL) {
+        return 0;
+    }
+    switch (clock) {
+    case CLOCK_REALTIME:
+    case CLOCK_REALTIME_COARSE:
+        return ahead[0];
+    case CLOCK_MONOTONIC:
+    case CLOCK_MONOTONIC_COARSE:
+        return ahead[1];
+    default:
+        return 0;
+    }
+}
+
 __attribute__((constructor)) static void map_offset(void)
 {
     const char *path = getenv("KEYSTONE_TESTBED_CLOCK");
@@ -22,7 +39,7 @@ __attribute__((constructor)) static void map_offset(void)
     if (fd == -1) {
         _exit(70);
     }
-    void *memory = mmap(NULL, sizeof(*ahead), PROT_READ, MAP_SHARED, fd, 0);
+    void *memory = mmap(NULL, 2 * sizeof(*ahead), PROT_READ, MAP_SHARED, fd, 0);
     close(fd);
     if (memory == MAP_FAILED) {
         _exit(70);
@@ -33,8 +50,8 @@ __attribute__((constructor)) static void map_offset(void)
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
     int rc = (int) syscall(SYS_clock_gettime, clock, now);
-    if (rc == 0 && ahead != NULL && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
-        now->tv_sec += *ahead;
+    if (rc == 0) {
+        now->tv_sec += seconds_ahead(clock);
     }
     return rc;
 }

@@ -1,4 +1,4 @@
-//! A wall clock that a test sets: nginx sees it, the rest of the machine does not.
+//! Clocks that a test sets: nginx sees them, the rest of the machine does not.
 //!
 //! It is a few lines of C in `LD_PRELOAD`, compiled when a test asks for it.
 
@@ -10,7 +10,7 @@ use crate::nginx::Config;
 use crate::temp::{set_mode, TempDir};
 use crate::{During, Error, Result};
 
-/// A clock that starts as the system's.
+/// A wall clock and a monotonic clock that start as the system's.
 #[derive(Debug)]
 pub struct FakeClock {
     dir: TempDir,
@@ -33,7 +33,7 @@ impl FakeClock {
         let offset = OpenOptions::new().create_new(true).write(true).open(&path);
         let clock = Self { offset: offset.during("making the file of the offset")?, dir };
         set_mode(&path, 0o644)?;
-        clock.set_ahead(0)?;
+        clock.write([0, 0])?;
         Ok(clock)
     }
 
@@ -44,9 +44,20 @@ impl FakeClock {
             .variable("KEYSTONE_TESTBED_CLOCK", &self.dir.join(OFFSET).display().to_string())
     }
 
-    /// Sets it so many seconds ahead of the system's, or behind it.
+    /// Sets the wall clock so many seconds ahead of the system's, or behind it, as an operator or NTP
+    /// sets a machine's clock: the monotonic clock stays as it is.
     pub fn set_ahead(&self, seconds: i64) -> Result<()> {
-        self.offset.write_all_at(&seconds.to_ne_bytes(), 0).during("setting the clock")
+        self.write([seconds, 0])
+    }
+
+    /// Lets time pass: both clocks are so many seconds ahead of the system's.
+    pub fn pass(&self, seconds: i64) -> Result<()> {
+        self.write([seconds, seconds])
+    }
+
+    fn write(&self, ahead: [i64; 2]) -> Result<()> {
+        let bytes = ahead.map(i64::to_ne_bytes).concat();
+        self.offset.write_all_at(&bytes, 0).during("setting the clock")
     }
 }
 

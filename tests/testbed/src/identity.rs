@@ -188,6 +188,11 @@ impl Identity {
         self.misbehave(Place::Logins, fault, None);
     }
 
+    /// Misbehaves on requests for the versions of the API, until [`Identity::heal`].
+    pub fn fault_versions(&self, fault: Fault) {
+        self.misbehave(Place::Versions, fault, None);
+    }
+
     /// Keeps back what it answers to questions about tokens, until the gate is opened.
     pub fn hold_validations(&self) -> Gate {
         let gate = Gate::default();

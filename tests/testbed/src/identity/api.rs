@@ -59,6 +59,11 @@ pub(super) fn subject<'r>(prefix: &str, request: &'r Incoming) -> Option<&'r str
     }
 }
 
+/// Whether a request asks which versions there are.
+pub(super) fn asks_for_versions(prefix: &str, request: &Incoming) -> bool {
+    request.path().strip_prefix(prefix).is_some_and(|path| path.trim_end_matches('/').is_empty())
+}
+
 pub(super) fn answer(state: &mut State, request: &Incoming) -> Answer {
     let Some(path) = request.path().strip_prefix(state.prefix.as_str()) else {
         return Answer::not_found("The resource could not be found.");

@@ -89,6 +89,8 @@ pub(super) enum Place {
     Prefix(String),
     /// Validations of tokens.
     Validations,
+    /// Requests for the versions of the API.
+    Versions,
 }
 
 impl Rule {
@@ -103,6 +105,7 @@ pub(super) fn due(rules: &mut Vec<Rule>, prefix: &str, request: &Incoming) -> Ve
         Place::Logins => request.method == "POST",
         Place::Prefix(start) => request.path().starts_with(start),
         Place::Validations => api::subject(prefix, request).is_some(),
+        Place::Versions => api::asks_for_versions(prefix, request),
     };
     let mut due = Vec::new();
     for rule in rules.iter_mut().filter(applies) {

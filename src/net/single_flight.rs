@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use ngx::async_::Task;
 
-use crate::net::{exiting, spawn, with_interval};
+use super::task::spawn;
+use super::timer::{exiting, with_interval};
 
 /// The running calls of this worker, at most one for each key.
-pub(super) struct SingleFlight<K, T, E> {
+pub struct SingleFlight<K, T, E> {
     /// A call takes itself out when it has ended.
     calls: Rc<RefCell<Calls<K, T, E>>>,
 }
@@ -23,7 +24,7 @@ type Calls<K, T, E> = BTreeMap<K, Rc<Call<T, E>>>;
 /// Work that ended without an outcome: by a panic, or with the worker.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the request was given up")]
-pub(super) struct Abandoned;
+pub struct Abandoned;
 
 impl<K, T, E> Default for SingleFlight<K, T, E> {
     fn default() -> Self {
@@ -38,7 +39,7 @@ where
     E: Clone + From<Abandoned> + 'static,
 {
     /// The running call for `key`, if there is one.
-    pub(super) fn running(&self, key: &K) -> Option<Rc<Call<T, E>>> {
+    pub fn running(&self, key: &K) -> Option<Rc<Call<T, E>>> {
         self.calls.borrow().get(key).cloned()
     }
 
@@ -47,7 +48,7 @@ where
     /// The work is a task of its own and goes on when the request that started it is gone. An
     /// exiting worker abandons it once nothing waits for it: it may take as long as several
     /// time-outs.
-    pub(super) fn join<F>(&self, key: K, work: impl FnOnce() -> F) -> Rc<Call<T, E>>
+    pub fn join<F>(&self, key: K, work: impl FnOnce() -> F) -> Rc<Call<T, E>>
     where
         F: Future<Output = Result<T, E>> + 'static,
     {
@@ -74,13 +75,13 @@ where
     }
 
     /// Cancels all calls.
-    pub(super) fn cancel(&self) {
+    pub fn cancel(&self) {
         self.calls.borrow().values().for_each(|call| drop(call.task.take()));
     }
 }
 
 /// A running call, and what waits for its outcome.
-pub(super) struct Call<T, E> {
+pub struct Call<T, E> {
     started: Instant,
     outcome: RefCell<Option<Result<T, E>>>,
     waiting: RefCell<BTreeMap<u64, Waker>>,
@@ -102,12 +103,12 @@ impl<T: Clone, E: Clone> Call<T, E> {
     }
 
     /// How long the call has been running.
-    pub(super) fn elapsed(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// Waits until the call ends, and returns a copy of its outcome.
-    pub(super) async fn outcome(&self) -> Result<T, E> {
+    pub async fn outcome(&self) -> Result<T, E> {
         // Removes the waker of a future that is dropped while it waits.
         struct Ticket<'c, T, E>(&'c Call<T, E>, u64);
         impl<T, E> Drop for Ticket<'_, T, E> {

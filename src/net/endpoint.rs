@@ -9,21 +9,18 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{HeaderValue, PROXY_AUTHORIZATION};
 use http::HeaderMap;
 use keystone_conf::{ProxySettings, ServiceUri};
 use keystone_gateway::addresses::PreferredAddress;
-use nginx_sys::{ngx_conf_t, ngx_log_t, ngx_parse_url, ngx_resolver_t, ngx_str_t, ngx_url_t};
-use ngx::async_::resolver;
-use ngx::core::{Pool, Status};
+use nginx_sys::{ngx_conf_t, ngx_log_t, ngx_parse_url, ngx_str_t, ngx_url_t};
+use ngx::core::Status;
 use thiserror::Error;
 
-use super::connection::OwnedPool;
-use super::error::{NetError, Phase};
-use super::peer::{socket_addr, Peer};
-use super::timer::{or_timeout, Timer};
+use super::error::NetError;
+use super::peer::socket_addr;
+use super::resolver::{ResolvedName, Resolver};
 
 /// One `http://` or `https://` URI of a service, taken apart and resolved.
 #[derive(Clone)]
@@ -36,13 +33,19 @@ pub struct Endpoint {
     authority: Arc<str>,
     /// Without a slash at the end: empty, or `/` and more.
     base_path: String,
-    /// As of nginx's start; not empty unless `resolver` is set.
-    addresses: Vec<SocketAddr>,
+    addresses: Addresses,
     pub(super) preferred: PreferredAddress<SocketAddr>,
-    /// For a name, where nginx has a resolver.
-    resolver: Option<Resolver>,
     /// The way to it, if it is not a direct one.
     proxy: Option<Rc<Proxy>>,
+}
+
+/// Where the addresses of an endpoint come from.
+#[derive(Clone)]
+enum Addresses {
+    /// From nginx's start. None for an endpoint behind a proxy, which looks them up itself.
+    OfStart(Vec<SocketAddr>),
+    /// From nginx's resolver.
+    Resolved(Rc<ResolvedName>),
 }
 
 impl Endpoint {
@@ -59,16 +62,22 @@ impl Endpoint {
     ) -> Result<Self, EndpointError> {
         let (host, port) = (uri.host(), uri.port());
         let is_name = host.trim_matches(['[', ']']).parse::<IpAddr>().is_err();
-        let resolver = resolver.filter(|_| is_name);
-        let addresses = match look_up(cf, &format!("{host}:{port}")) {
-            Ok(addresses) => addresses,
-            Err(_) if resolver.is_some() => Vec::new(),
-            Err(reason) => return Err(EndpointError { uri: uri.as_str().to_owned(), reason }),
+        let of_start = look_up(cf, &format!("{host}:{port}"));
+        let addresses = match (resolver.filter(|_| is_name), of_start) {
+            (Some(resolver), of_start) => {
+                let of_start = of_start.unwrap_or_default();
+                let name = ResolvedName::new(host, port, resolver, of_start);
+                Addresses::Resolved(Rc::new(name))
+            }
+            (None, Ok(addresses)) => Addresses::OfStart(addresses),
+            (None, Err(reason)) => {
+                return Err(EndpointError { uri: uri.as_str().to_owned(), reason })
+            }
         };
-        Ok(Self { addresses, resolver, ..Self::unresolved(uri) })
+        Ok(Self { addresses, ..Self::unresolved(uri) })
     }
 
-    /// An endpoint behind a proxy, which looks the host up itself.
+    /// An endpoint behind a proxy.
     pub fn behind(proxy: Rc<Proxy>, uri: &ServiceUri) -> Self {
         Self { proxy: Some(proxy), ..Self::unresolved(uri) }
     }
@@ -83,9 +92,8 @@ impl Endpoint {
             port,
             authority: authority.into(),
             base_path: uri.path().trim_end_matches('/').to_owned(),
-            addresses: Vec::new(),
+            addresses: Addresses::OfStart(Vec::new()),
             preferred: PreferredAddress::default(),
-            resolver: None,
             proxy: None,
         }
     }
@@ -135,15 +143,16 @@ impl Endpoint {
         &self,
         log: NonNull<ngx_log_t>,
     ) -> Result<Vec<SocketAddr>, NetError> {
-        let Some(resolver) = &self.resolver else {
-            return Ok(self.addresses.clone());
-        };
-        match resolver.resolve(&self.host, self.port, log).await {
-            Err(err) if !self.addresses.is_empty() => {
-                debug!(log, "keystone: {err}, using the addresses of the start");
-                Ok(self.addresses.clone())
-            }
-            resolved => resolved,
+        match &self.addresses {
+            Addresses::OfStart(addresses) => Ok(addresses.clone()),
+            Addresses::Resolved(name) => name.addresses(log).await,
+        }
+    }
+
+    /// Gives up resolving the name of the server that connections are made to.
+    pub fn cancel(&self) {
+        if let Addresses::Resolved(name) = &self.next_hop().addresses {
+            name.cancel();
         }
     }
 }
@@ -156,12 +165,6 @@ impl fmt::Display for Endpoint {
             Some(proxy) => write!(f, " through proxy {}", proxy.server()),
             None => Ok(()),
         }
-    }
-}
-
-impl fmt::Debug for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Endpoint({self}, {:?})", self.addresses)
     }
 }
 
@@ -230,71 +233,6 @@ pub enum LookupError {
     /// nginx cannot read it, and does not say why.
     #[error("cannot be parsed")]
     Syntax,
-}
-
-/// nginx's `resolver`, where one is configured.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Resolver {
-    resolver: NonNull<ngx_resolver_t>,
-    timeout: Duration,
-}
-
-impl Resolver {
-    /// Takes `resolver` and `resolver_timeout` (in milliseconds) of a location's core
-    /// configuration; none if no name server is configured, for which nginx has a resolver too.
-    ///
-    /// # Safety
-    ///
-    /// `resolver` must be null or valid for as long as the result or anything made with it is used.
-    pub unsafe fn new(resolver: *mut ngx_resolver_t, timeout: usize) -> Option<Self> {
-        let resolver = NonNull::new(resolver)?;
-        // SAFETY: not null, so valid.
-        if unsafe { resolver.as_ref() }.connections.nelts == 0 {
-            return None;
-        }
-        Some(Self { resolver, timeout: Duration::from_millis(timeout as u64) })
-    }
-
-    async fn resolve(
-        &self,
-        name: &str,
-        port: u16,
-        log: NonNull<ngx_log_t>,
-    ) -> Result<Vec<SocketAddr>, NetError> {
-        let failed = |reason: String| NetError::Resolve { name: name.to_owned(), reason };
-
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], port)).into();
-        let peer = Peer { address: &nowhere, name, service: Endpoint::SERVICE_IN_LOGS };
-        let memory =
-            OwnedPool::new(log, &peer).ok_or_else(|| failed("out of memory".to_owned()))?;
-        // SAFETY: the pool is valid, and outlives this handle and what the resolver allocates.
-        let pool = unsafe { Pool::from_ngx_pool(memory.as_ptr()) };
-        // SAFETY: as above. It is a copy, for nginx writes the name in lower case where it lies.
-        let query = unsafe { ngx_str_t::from_bytes(memory.as_ptr(), name.as_bytes()) };
-        let query = query.ok_or_else(|| failed("out of memory".to_owned()))?;
-        let client =
-            resolver::Resolver::from_resolver(self.resolver, super::timer::to_msec(self.timeout));
-
-        // nginx's own timer for the query does not keep a stopping worker waiting; this one does.
-        let slack = Timer::new(self.timeout + Duration::from_secs(1));
-        let found = or_timeout(client.resolve_name(&query, &pool), slack).await;
-        let addresses: Vec<SocketAddr> = match found {
-            None => return Err(NetError::Timeout(Phase::Resolve)),
-            Some(Err(resolver::Error::Resolver(err, _))) => return Err(failed(err.to_string())),
-            Some(Err(err)) => return Err(failed(err.to_string())),
-            Some(Ok(found)) => found
-                .iter()
-                // SAFETY: nginx returned these addresses, in memory of the pool.
-                .filter_map(|address| unsafe { socket_addr(address.sockaddr, address.socklen) })
-                .map(|address| SocketAddr::new(address.ip(), port))
-                .collect(),
-        };
-
-        if addresses.is_empty() {
-            return Err(failed("no addresses".to_owned()));
-        }
-        Ok(addresses)
-    }
 }
 
 /// Looks up `HOST:PORT` at configuration time; there is at least one address.

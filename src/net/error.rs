@@ -6,6 +6,8 @@ use std::io;
 
 use thiserror::Error;
 
+use super::single_flight::Abandoned;
+
 /// Why an exchange over a connection failed.
 pub trait ExchangeError {
     /// Whether the connection went away, as an idle one does when its time at the server is up.
@@ -15,8 +17,11 @@ pub trait ExchangeError {
 /// Why a request has no answer.
 ///
 /// The texts are for the log. They name addresses and reasons, never what was sent or received.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum NetError {
+    /// The worker exits.
+    #[error(transparent)]
+    Abandoned(#[from] Abandoned),
     /// The peer closed the connection before the answer was complete.
     #[error("connection closed before the response was complete")]
     Closed,

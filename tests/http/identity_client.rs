@@ -3,13 +3,8 @@
 mod credentials;
 mod https;
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keystone_testbed::dns::NameServer;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::{Fault, Gate, Identity};
 use keystone_testbed::mint::Payload;
@@ -166,92 +161,6 @@ fn failover_and_staying_with_the_one_that_answered() {
     }
     assert_eq!(world.identity.requests(), [""; 0]);
     assert!(second.requests().len() >= 3);
-}
-
-#[test]
-fn a_host_name_is_resolved_when_nginx_starts() {
-    let mut port = 0;
-    let setup = World::setup().identity(|identity| port = identity.address().port());
-    let world = setup.set("keystone_identity_uri", &format!("http://localhost:{port}")).start();
-    assert_eq!(status(&world), 200);
-    let state = world.identity.state();
-    let host = format!("localhost:{port}");
-    assert!(state.log.iter().all(|request| request.headers.text("Host") == Some(&host)));
-}
-
-/// A server that accepts connections, and does not serve.
-struct Sick {
-    asked: Arc<AtomicUsize>,
-}
-
-impl Sick {
-    /// Starts one that does this with each request; false closes the connection.
-    fn start(address: SocketAddr, on_request: fn(&mut TcpStream) -> bool) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
-        let asked = Arc::<AtomicUsize>::default();
-        let count = Arc::clone(&asked);
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let count = Arc::clone(&count);
-                std::thread::spawn(move || {
-                    while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
-                        count.fetch_add(1, Ordering::SeqCst);
-                        if !on_request(&mut stream) {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-        Self { asked }
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
-    }
-}
-
-#[test]
-fn a_name_with_an_address_that_accepts_and_does_not_serve() {
-    let addresses = [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2)];
-    let sicknesses: [fn(&mut TcpStream) -> bool; 3] = [
-        |_| false,
-        |_| true,
-        |stream| {
-            stream.write_all(b"HTTP/1.1 503 Sick\r\nContent-Length: 0\r\n\r\n").unwrap();
-            true
-        },
-    ];
-    for sickness in sicknesses {
-        let names = NameServer::start(&addresses).unwrap();
-        let mut port = 0;
-        let mut world = World::setup()
-            .identity(|identity| {
-                port = identity.address().port();
-                identity.stop();
-            })
-            .http(&format!("resolver {} ipv6=off;", names.address()))
-            .set("keystone_identity_uri", &format!("http://localhost:{port}"))
-            .set("keystone_auth_version", "v3")
-            .set("keystone_read_timeout", "1s")
-            .set("keystone_http_request_max_retries", "2")
-            .start();
-        let sick = Sick::start((addresses[1], port).into(), sickness);
-        assert_eq!(status_online(&world), 503);
-        assert_eq!(sick.asked(), 3, "{}", world.nginx.error_log());
-
-        // The other address is the next, whatever order the resolver gives.
-        world.identity.restart().unwrap();
-        for _ in 0..3 {
-            assert_eq!(status_online(&world), 200, "{}", world.nginx.error_log());
-        }
-        assert_eq!(sick.asked(), 3);
-
-        // Within one request: the healthy one fails, then the sick one, and is asked again.
-        world.identity.fault_validations_times(1, Fault::Status(500));
-        assert_eq!(status_online(&world), 200, "{}", world.nginx.error_log());
-        assert_eq!(sick.asked(), 4);
-    }
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod foreign_answers;
 mod g_delay;
 mod h_service_tokens;
 mod h_vouching;
+mod host_names;
 mod http2;
 mod http3;
 mod i_bind;

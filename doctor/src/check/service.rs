@@ -106,7 +106,7 @@ impl<'s> Visit<'s> {
             false => check
                 .meaning(
                     "nginx asks its resolver for the name before it connects to Keystone, and waits \
-                     for it, as long as resolver_timeout says: 30 s by default",
+                     for it: a second where it knows an address, or as long as resolver_timeout says",
                 )
                 .fix("name a server in \"resolver\" that answers, or remove the directive"),
         });

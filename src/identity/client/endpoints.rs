@@ -110,9 +110,12 @@ impl Endpoints {
         }
     }
 
-    /// Gives up asking for versions.
+    /// Gives up asking for versions and addresses.
     pub(super) fn cancel(&self) {
-        self.endpoints.iter().for_each(|state| state.version.cancel());
+        for EndpointState { endpoint, version, .. } in &self.endpoints {
+            version.cancel();
+            endpoint.cancel();
+        }
     }
 
     /// Asks one endpoint after the other, and again, until one answers. The request carries `token`

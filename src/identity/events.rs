@@ -90,8 +90,8 @@ impl ServiceClient {
             let service = self.clone();
             // Nobody waits for it, and its failure is logged where it happens.
             self.events.calls.join((), || async move {
-                let _lease = lease;
-                service.report_events(service.fetch_events().await);
+                let fetched = lease::renewing(Some(&lease), service.fetch_events()).await;
+                service.report_events(fetched);
                 Ok(())
             });
         }

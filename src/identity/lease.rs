@@ -1,10 +1,11 @@
 //! Leases: which worker may do work that one does for all.
 
-use std::time::Duration;
+use std::future::Future;
+use std::time::{Duration, Instant};
 
 use keystone_zone::{Lease, LeaseGuard};
 
-use crate::net::{exiting, now_msec, Timer};
+use crate::net::{exiting, now_msec, with_interval, Timer};
 use crate::zone::{is_alive, own_process};
 
 /// The outcome of waiting for a lease.
@@ -43,6 +44,22 @@ pub(super) async fn acquire<T>(
     }
 }
 
+/// Does the work of a lease, and renews the lease meanwhile, up to [`LONGEST_RENEWED`].
+pub(super) async fn renewing<T>(
+    lease: Option<&LeaseGuard<'_>>,
+    work: impl Future<Output = T>,
+) -> T {
+    let Some(lease) = lease else { return work.await };
+    let started = Instant::now();
+    let renew = || {
+        if started.elapsed() < LONGEST_RENEWED {
+            lease.renew(now_msec(), LEASE);
+        }
+        None
+    };
+    with_interval(work, RENEWAL, renew).await
+}
+
 /// Takes a lease for this process, unless another live process holds it or this one is exiting.
 pub(super) fn take(lease: Lease<'static>) -> Option<LeaseGuard<'static>> {
     match exiting() {
@@ -56,9 +73,15 @@ pub(super) fn is_free(lease: Lease<'static>) -> bool {
     lease.is_free(now_msec(), LEASE, is_alive)
 }
 
-/// Milliseconds; longer than the work takes unless the identity service hangs. Then another worker
-/// may try as well.
+/// Milliseconds from which another worker may do the work, if the holder hangs.
 const LEASE: u64 = 30_000;
+
+/// How often the holder renews its lease.
+const RENEWAL: Duration = Duration::from_secs(5);
+
+/// How long the holder renews it: longer than all tries take that end with a time-out, by default.
+/// After that another worker may try as well.
+const LONGEST_RENEWED: Duration = Duration::from_secs(60);
 
 /// How often a worker checks whether the holder is done.
 const POLL: Duration = Duration::from_millis(20);

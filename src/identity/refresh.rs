@@ -11,7 +11,7 @@ use std::time::Duration;
 use ngx::log::ngx_cycle_log;
 
 use super::clock::{millis, millis_since};
-use super::lease::{acquire, is_free, Acquired};
+use super::lease::{acquire, is_free, renewing, Acquired};
 use super::pending::{RefreshCall, RefreshReason, RefreshTask, Unavailable};
 use super::refresh_error::RefreshError;
 use super::service_client::ServiceClient;
@@ -266,11 +266,11 @@ impl ServiceClient {
             // It may have asked too early.
             false => self.serves(RefreshReason::List, started).then_some(Ok(())),
         };
-        let _lease = match acquire(self.state.lease(), outcome_of_another).await {
+        let lease = match acquire(self.state.lease(), outcome_of_another).await {
             Acquired::Done(outcome) => return outcome,
             Acquired::Mine(lease) => lease,
         };
-        let outcome = self.fetch_list().await;
+        let outcome = renewing(lease.as_ref(), self.fetch_list()).await;
         self.note_outcome(&outcome);
         outcome
     }
@@ -280,7 +280,7 @@ impl ServiceClient {
         if !self.is_current() {
             return Err(RefreshError::Retired);
         }
-        let _lease = match acquire(self.state.rotation_lease(), || None).await {
+        let lease = match acquire(self.state.rotation_lease(), || None).await {
             Acquired::Done(()) => return Ok(()),
             Acquired::Mine(lease) => lease,
         };
@@ -289,7 +289,7 @@ impl ServiceClient {
             return Ok(());
         }
         self.state.set_rotation_tried_at(now_msec());
-        let outcome = self.fetch_rotated_certificates().await;
+        let outcome = renewing(lease.as_ref(), self.fetch_rotated_certificates()).await;
         if outcome.as_ref().is_err_and(RefreshError::is_transient) && self.is_current() {
             // The service gave no answer: try again soon.
             let tried_at = now_msec().saturating_sub(ROTATION_INTERVAL - RETRY_INTERVAL);

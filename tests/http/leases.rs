@@ -4,8 +4,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use keystone_testbed::fake_clock::FakeClock;
 use keystone_testbed::http::{Client, Request};
-use keystone_testbed::identity::Fault;
+use keystone_testbed::identity::{Fault, Gate};
 use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
@@ -83,7 +84,7 @@ fn old_workers_ask_nothing_and_end_with_their_last_download() {
 
 /// A request that waits for its service token, and then needs the list, in a worker that has been
 /// told to exit meanwhile.
-fn waits_for_its_service_token(setup: Setup) -> (World, Client, keystone_testbed::identity::Gate) {
+fn waits_for_its_service_token(setup: Setup) -> (World, Client, Gate) {
     let world = setup.set("keystone_revocation_cache_time", "0").start();
     let service = world.uuid(&Payload::v3_service());
     let gate = world.identity.hold_validations();
@@ -119,7 +120,7 @@ fn a_request_of_an_old_worker_that_needs_the_list_is_answered() {
 #[test]
 fn a_request_of_a_quitting_worker_that_needs_a_service_token_is_answered() {
     let mut world = World::setup().logs_in().start();
-    let gate = keystone_testbed::identity::Gate::default();
+    let gate = Gate::default();
     world.identity.fault("/v3/OS-SIMPLE-CERT", Fault::Hold(gate.clone()));
     let mut client = world.nginx.connect().unwrap();
     client.write(&Request::get("/").token(&world.pki(&Payload::v3())).bytes()).unwrap();
@@ -138,7 +139,7 @@ fn a_request_of_a_quitting_worker_that_needs_a_service_token_is_answered() {
 #[test]
 fn a_lease_whose_holder_was_killed_is_taken_at_once() {
     let world = World::setup().set("keystone_revocation_cache_time", "0").start();
-    let gate = keystone_testbed::identity::Gate::default();
+    let gate = Gate::default();
     world.identity.fault_times(1, LIST, Fault::Hold(gate.clone()));
     let mut client = world.nginx.connect().unwrap();
     client.write(&Request::get("/").token(&world.pki(&Payload::v3())).bytes()).unwrap();
@@ -152,4 +153,52 @@ fn a_lease_whose_holder_was_killed_is_taken_at_once() {
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     gate.open();
+}
+
+/// A world of two workers and a service user, whose clock a test sets, and in which nothing times
+/// out.
+fn patient_workers(clock: &FakeClock) -> World {
+    World::setup()
+        .workers(2)
+        .config(|config| clock.of(config))
+        .unset("keystone_admin_token")
+        .set("keystone_username", SERVICE_USER)
+        .set("keystone_password", SERVICE_PASSWORD)
+        .set("keystone_project_name", SERVICE_PROJECT)
+        .set("keystone_auth_version", "v3")
+        .set("keystone_read_timeout", "1h")
+        .start()
+}
+
+#[test]
+fn no_other_worker_does_the_same_while_a_fetch_takes_long() {
+    for path in ["/v3/OS-SIMPLE-CERT/ca", "/v3/auth/tokens", LIST] {
+        let clock = FakeClock::new().unwrap();
+        let world = patient_workers(&clock);
+        let gate = Gate::default();
+        world.identity.fault(path, Fault::Hold(gate.clone()));
+        let request = Request::get("/").token(&world.pki(&Payload::v3().expires_in(86_400)));
+        let pids = world.nginx.worker_pids();
+        let mut clients = pids.iter().map(|pid| world.nginx.connect_worker(*pid).unwrap());
+        let (mut first, mut other) = (clients.next().unwrap(), clients.next().unwrap());
+        first.write(&request.bytes()).unwrap();
+        wait_for("the question", || (world.identity.count(path) > 0).then_some(())).unwrap();
+        let asked = world.identity.requests();
+        other.write(&request.bytes()).unwrap();
+
+        // Almost a minute passes; both workers see that at their next request.
+        for passed in (6..56).step_by(6) {
+            clock.pass(passed).unwrap();
+            for pid in &pids {
+                world.nginx.connect_worker(*pid).unwrap();
+            }
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(world.identity.requests(), asked, "{path}");
+        gate.open();
+        for client in [&mut first, &mut other] {
+            assert_eq!(client.read(false).unwrap().status, 200, "{path}");
+        }
+        world.assert_quiet_log();
+    }
 }

@@ -14,7 +14,7 @@ use super::credentials::{ServiceToken, TokenStore};
 use super::encode::X_SUBJECT_TOKEN;
 use super::endpoints::Endpoints;
 use super::error::ClientError;
-use crate::identity::lease::{acquire, Acquired};
+use crate::identity::lease::{acquire, renewing, Acquired};
 use crate::net::{now_msec, now_sec, SingleFlight};
 
 /// Obtains the service token of a worker's client.
@@ -115,7 +115,7 @@ impl Login {
             None if self.store.failed_logins() != failed => Some(Err(self.failed_elsewhere())),
             None => None,
         };
-        let _lease = match self.store.login_lease() {
+        let lease = match self.store.login_lease() {
             None => None,
             Some(lease) => match acquire(lease, outcome).await {
                 Acquired::Done(outcome) => return outcome,
@@ -125,7 +125,7 @@ impl Login {
         if let Some(held) = self.hold() {
             return Err(held);
         }
-        let outcome = self.log_in().await;
+        let outcome = renewing(lease.as_ref(), self.log_in()).await;
         let token = outcome.inspect_err(|_| self.store.note_failed_login())?;
         self.store.set_refused(0, 0);
         self.store.store(&token);

@@ -125,6 +125,10 @@ pub enum HashAlgorithm {
 }
 
 impl HashAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Md5, Self::Sha1, Self::Sha224, Self::Sha256, Self::Sha384, Self::Sha512];
+
     /// The name, as a configuration has it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -157,7 +161,7 @@ impl FromStr for HashAlgorithm {
     type Err = UnknownHashAlgorithm;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        [Self::Md5, Self::Sha1, Self::Sha224, Self::Sha256, Self::Sha384, Self::Sha512]
+        Self::ALL
             .into_iter()
             .find(|algorithm| algorithm.as_str() == name)
             .ok_or(UnknownHashAlgorithm)

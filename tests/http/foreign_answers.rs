@@ -6,9 +6,10 @@ use std::time::Duration;
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
 use keystone_testbed::identity::{Fault, Identity};
-use keystone_testbed::mint::{new_uuid, Payload};
+use keystone_testbed::mint::{md5, new_audit_id, new_uuid, Payload};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{stranger, Setup, World};
+use serde_json::json;
 
 const ERROR: &str = r#"{"error": {"message": "no", "code": 404, "title": "Not Found"}}"#;
 
@@ -264,9 +265,10 @@ fn other_redirects_are_not_followed_but_told() {
 
 #[test]
 fn an_answer_about_another_token_is_none_about_this_one() {
-    for times in 1..3 {
-        let world = World::setup().set("keystone_auth_version", "v3").start();
-        let token_of = |name: &str| world.uuid(&Payload::v3().user(name, name));
+    let ways = [("v3", Payload::v3()), ("v2.0", Payload::v2())];
+    for ((version, payload), times) in ways.iter().flat_map(|way| (1..3).map(move |n| (way, n))) {
+        let world = World::setup().set("keystone_auth_version", version).start();
+        let token_of = |name: &str| world.uuid(&payload.clone().user(name, name));
         let (alice, bob, carol) = (token_of("alice"), token_of("bob"), token_of("carol"));
         // The connection is in use again when the answer about Alice comes once more.
         let again = Fault::Repeat(Duration::from_millis(300));
@@ -282,6 +284,24 @@ fn an_answer_about_another_token_is_none_about_this_one() {
             assert!(!log.contains(&token), "{log}");
         }
     }
+}
+
+#[test]
+fn v2_names_a_signed_token_by_its_hash() {
+    let world = without_retries("v2.0").start();
+    // Without them, signed tokens are validated online.
+    world.identity.fault("/v2.0/certificates", Fault::Status(404));
+    assert_eq!(world.status(&world.uuid(&Payload::v2())), 200);
+    let signed = || world.pki(&Payload::v2().audit_ids(&[&new_audit_id()]));
+    let names = |asked: &str, id: &str| {
+        world.identity.know(asked, &Payload::v2().with("/token/id", json!(id)));
+        world.status(asked)
+    };
+    let (token, other) = (signed(), signed());
+    assert_eq!(names(&token, &md5(&token)), 200);
+    assert_eq!(names(&md5(&token), &token), 200);
+    assert_eq!(names(&other, &md5(&token)), 503);
+    assert_eq!(names(&md5(&other), &token), 503);
 }
 
 #[test]

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::{read, wire};
+use crate::format::HashAlgorithm;
+
 /// A request to Keystone: everything but host and service token.
 #[derive(Clone, Eq, PartialEq)]
 #[non_exhaustive]
@@ -51,6 +54,17 @@ impl Request {
         }
     }
 
+    /// Whether an answer with this body is about the token of the request: v2.0 names there a token
+    /// by its id, which is its text, or for a signed one, that may have been asked about by its
+    /// hash, the other one of these. `None` for other requests, and if the body names no token.
+    pub fn is_about_id_in(&self, body: &[u8]) -> Option<bool> {
+        let Some(Subject::Path(subject)) = &self.subject else { return None };
+        let answer: wire::V2Validation<'_> = read(body)?;
+        let (subject, id) = (subject.as_bytes(), answer.access.0.token.0.id);
+        let id = id.as_bytes();
+        Some(subject == id || is_hash_of(id, subject) || is_hash_of(subject, id))
+    }
+
     /// A part of the request line, which must not be logged.
     pub fn target(&self) -> Cow<'_, str> {
         match &self.subject {
@@ -58,6 +72,12 @@ impl Request {
             Some(Subject::Header(_)) | None => Cow::Borrowed(&self.path),
         }
     }
+}
+
+/// Whether a text is a hash of a token, by any algorithm that Keystone can be configured with.
+fn is_hash_of(text: &[u8], token: &[u8]) -> bool {
+    let is_hash = |algorithm: HashAlgorithm| algorithm.hex_digest(token).as_bytes() == text;
+    text.iter().all(u8::is_ascii_hexdigit) && HashAlgorithm::ALL.into_iter().any(is_hash)
 }
 
 /// Body and subject stay out of it.

@@ -1,6 +1,7 @@
 use serde_json::{json, Value};
 
 use super::*;
+use crate::format::HashAlgorithm;
 
 /// As Keystone 10 answers `GET /`.
 const ROOT: &str = r#"{"versions": {"values": [
@@ -295,6 +296,33 @@ fn a_question_about_a_token() {
     assert_eq!(ask(ApiVersion::V3, both).target(), target);
     for how in [Validation::default(), both] {
         assert_eq!(ask(ApiVersion::V2, how).target(), "/identity/v2.0/tokens/gAAAAAB-x_=");
+    }
+}
+
+#[test]
+fn v2_names_a_token_by_its_text_or_by_its_hash() {
+    let is_about = |version, asked: &str, id: &str| {
+        let request = validate("", version, asked, Validation::default()).unwrap();
+        let body = format!(r#"{{"access": {{"token": {{"id": {id:?}, "expires": "?"}}}}}}"#);
+        request.is_about_id_in(body.as_bytes())
+    };
+    let (uuid, signed) = ("ec6c0710ec2f471498484c1b53ab4f9d", "MIIDsAYCCAafcmlhbGl6ZWQ=");
+    assert_eq!(is_about(ApiVersion::V2, uuid, uuid), Some(true));
+    for algorithm in HashAlgorithm::ALL {
+        let hash = algorithm.hex_digest(signed.as_bytes());
+        assert_eq!(is_about(ApiVersion::V2, signed, &hash), Some(true), "{algorithm:?}");
+        assert_eq!(is_about(ApiVersion::V2, &hash, signed), Some(true), "{algorithm:?}");
+        assert_eq!(is_about(ApiVersion::V2, uuid, &hash), Some(false), "{algorithm:?}");
+    }
+    for other in
+        ["ec6c0710ec2f471498484c1b53ab4f9e", "EC6C0710EC2F471498484C1B53AB4F9D", "", signed]
+    {
+        assert_eq!(is_about(ApiVersion::V2, uuid, other), Some(false), "{other}");
+    }
+    assert_eq!(is_about(ApiVersion::V3, uuid, uuid), None);
+    let request = validate("", ApiVersion::V2, uuid, Validation::default()).unwrap();
+    for body in ["", "{}", "[]", r#"{"access": {"token": {}}}"#, r#"{"token": {"id": "x"}}"#] {
+        assert_eq!(request.is_about_id_in(body.as_bytes()), None, "{body}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The JSON documents of the API, as far as they are used.
 
+use std::borrow::Cow;
+
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,6 +29,24 @@ pub(super) struct V2Token {
     pub(super) id: String,
     pub(super) expires: String,
     pub(super) issued_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct V2Validation<'a> {
+    #[serde(borrow)]
+    pub(super) access: Object<V2Validated<'a>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct V2Validated<'a> {
+    #[serde(borrow)]
+    pub(super) token: Object<V2TokenId<'a>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct V2TokenId<'a> {
+    #[serde(borrow)]
+    pub(super) id: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ::http::header::LOCATION;
 use keystone_conf::ServiceSettings;
 use keystone_gateway::status::cells;
-use keystone_token::api::{self, ApiVersion, ForeignAnswer};
+use keystone_token::api::{self, ApiVersion, ForeignAnswer, Subject};
 use keystone_token::secret::Secret;
 use nginx_sys::ngx_log_t;
 
@@ -337,6 +337,9 @@ fn location(response: &Response) -> Option<&str> {
 /// Whether the answer names the token that the request asks about, and no other one; `None` if it
 /// names none, or need not name this one.
 fn names_subject(request: &api::Request, response: &Response) -> Option<bool> {
+    if let (Some(Subject::Path(_)), true) = (&request.subject, response.status.is_success()) {
+        return request.is_about_id_in(&response.body);
+    }
     let named = response.headers.get_all(X_SUBJECT_TOKEN).iter();
     let is_it = named.map(|token| request.is_about(token.as_bytes()));
     is_it.reduce(|one, other| Some(one? && other?))?

@@ -9,3 +9,4 @@ mod filter;
 mod on_disk;
 mod paths;
 mod store;
+mod unsupported;

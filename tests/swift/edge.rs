@@ -292,6 +292,31 @@ fn names_reach_swift_byte_for_byte() {
 }
 
 #[test]
+fn odd_names_of_metadata_reach_swift_if_nginx_may_pass_them_on() {
+    let server = "server_name objects.example.com;";
+    for (more, is_kept) in [("", false), ("ignore_invalid_headers off;", true)] {
+        let cloud = cloud();
+        let mut sample = Sample::swift_edge(&cloud.keystone, cloud.swift.address());
+        sample.set(server, &format!("{server}\n{more}"));
+        let edge = Edge::of(cloud, sample);
+        let object = format!("{}/o", edge.container(&format!("odd-metadata-{is_kept}")));
+        let (alice, norole) = (edge.cloud.token("alice"), edge.cloud.token("norole"));
+        let post = Request::new("POST", &object).token(&alice).header("X-Object-Meta-a.b", "dot");
+        let post = post.header("X-Object-Meta-Größe", "m").header("X-Object-Meta-plain", "plain");
+        assert_eq!(edge.ask(post).status, 202);
+        let head = edge.ask(Request::head(&object).token(&alice));
+        assert_eq!(head.header("X-Object-Meta-Plain"), Some("plain"));
+        assert_eq!(head.header("X-Object-Meta-A.b"), is_kept.then_some("dot"));
+        // Identities are no such names.
+        let mut forged = Request::get(&object).token(&norole);
+        for name in ["X_Roles", "X.Roles", "X~Roles", "X\u{e9}Roles"] {
+            forged = forged.header(name, "admin,member,ResellerAdmin");
+        }
+        assert_eq!(edge.ask(forged).status, 403);
+    }
+}
+
+#[test]
 fn large_bodies_are_passed_on_as_they_come() {
     let edge = Edge::start();
     let path = edge.container("large");

@@ -189,6 +189,13 @@ fn listings_want_a_word_of_their_own() {
     passes(&world, Some(&token), "GET", OBJECT);
     forbidden(&world, &token, "GET", ACCOUNT);
     forbidden(&world, &token, "PUT", OBJECT);
+    // A role does not help whom `.r:` lets in without it.
+    let token = |world: &World| world.pki(&member(&["auditor"]));
+    let world = with_read_acl(".r:*,auditor");
+    forbidden(&world, &token(&world), "GET", CONTAINER);
+    passes(&world, Some(&token(&world)), "GET", OBJECT);
+    let world = with_read_acl(".r:example.com,auditor");
+    passes(&world, Some(&token(&world)), "GET", CONTAINER);
 }
 
 #[test]

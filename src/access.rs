@@ -1,6 +1,7 @@
 //! The phase handlers: which user a request comes from, and whether it may pass.
 
 mod early;
+mod folder;
 
 use std::fmt::Display;
 use std::rc::Rc;
@@ -225,9 +226,19 @@ pub fn check_passed(request: &Request) -> isize {
     if let Some(context) = Context::of_location(request).filter(|_| request.is_main()) {
         // Another module has granted access, and no page for a refusal follows.
         context.refusal.set(None);
+        context.is_folder.set(request.path().ends_with(b"/"));
     }
     // The preaccess phase may have been skipped as well.
     strip_tokens(request, location)
+}
+
+/// Content phase, in front of nginx's handlers of files: looks at a folder that `try_files` has found,
+/// and deletes a container.
+pub fn content(request: &Request) -> isize {
+    match folder::check(request) {
+        DECLINED => swift::delete(request),
+        code => code,
+    }
 }
 
 /// The code for nginx where [`decide`] has not looked what else the request would use: another module
@@ -313,16 +324,9 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
             return forbid(authz, &user, &missing);
         }
     }
-    if let Err(elsewhere) = destination::check(request, location) {
-        return forbid(authz, &user, &elsewhere);
-    }
-    let passes = match swift::authorize(authz, &user, &service) {
-        None => user.is_valid(),
-        Some(Answer::Allow) => true,
-        Some(Answer::BadName(error)) => return refuse_name(authz, error),
-        Some(Answer::Forbidden) => return forbid(authz, &user, &"no right to the account"),
-        Some(Answer::NotFound) => return answer::NOT_FOUND,
-        Some(Answer::Unauthorized) => return answer::unauthorized(request, context, server),
+    let passes = match check_paths(authz, &user, &service) {
+        Ok(passes) => passes,
+        Err(code) => return code,
     };
 
     if let TokenState::Valid(record) = &user {
@@ -338,6 +342,26 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
     match passes {
         true => OK,
         false => DECLINED,
+    }
+}
+
+/// Whether the request has what it needs for the paths that it uses; or the code for nginx.
+fn check_paths(
+    authz: &AuthzContext<'_>,
+    user: &TokenState<Record<'_>>,
+    service: &TokenState<Record<'_>>,
+) -> Result<bool, isize> {
+    let AuthzContext { request, context, location, server, .. } = *authz;
+    if let Err(elsewhere) = destination::check(request, location) {
+        return Err(forbid(authz, user, &elsewhere));
+    }
+    match swift::authorize(authz, user, service) {
+        None => Ok(user.is_valid()),
+        Some(Answer::Allow) => Ok(true),
+        Some(Answer::BadName(error)) => Err(refuse_name(authz, error)),
+        Some(Answer::Forbidden) => Err(forbid(authz, user, &"no right to the account")),
+        Some(Answer::NotFound) => Err(answer::NOT_FOUND),
+        Some(Answer::Unauthorized) => Err(answer::unauthorized(request, context, server)),
     }
 }
 

@@ -72,6 +72,8 @@ pub struct Context {
     early_headers: RefCell<Option<EarlyHeaders>>,
     /// The location in which the access phase has let the request pass.
     passed: Cell<Option<&'static LocationConf>>,
+    /// Whether the path ended in a slash before `try_files` could add one.
+    pub is_folder: Cell<bool>,
     demanded_token: Cell<bool>,
     /// What nginx's cache knows of tokens that were removed.
     #[cfg(ngx_feature = "http_cache")]
@@ -157,6 +159,7 @@ impl Context {
             resume_at: Cell::new(ACCESS_HANDLER),
             early_headers: RefCell::new(None),
             passed: Cell::new(None),
+            is_folder: Cell::new(false),
             demanded_token: Cell::new(false),
             #[cfg(ngx_feature = "http_cache")]
             variant: RefCell::default(),

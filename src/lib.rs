@@ -218,7 +218,7 @@ fn install_handlers(cf: &mut ngx_conf_t) -> Option<()> {
     add_handler(core, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, PREACCESS_HANDLER)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ACCESS_HANDLER)?;
     add_handler(core, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, check_passed)?;
-    add_handler(core, ngx_http_phases_NGX_HTTP_CONTENT_PHASE, delete_container)?;
+    add_handler(core, ngx_http_phases_NGX_HTTP_CONTENT_PHASE, content)?;
     // nginx runs a phase's handlers from the last one to the first. Being first is right in the
     // rewrite phase, and in the preaccess phase, before limit_req and limit_conn. In the access
     // phase, an address or a password that is refused should cost no look at the token, so the
@@ -273,9 +273,9 @@ unsafe extern "C" fn check_passed(r: *mut ngx_http_request_t) -> ngx_int_t {
     unsafe { handle(r, access::check_passed) }
 }
 
-unsafe extern "C" fn delete_container(r: *mut ngx_http_request_t) -> ngx_int_t {
+unsafe extern "C" fn content(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: as above.
-    unsafe { handle(r, swift::delete) }
+    unsafe { handle(r, access::content) }
 }
 
 /// Content handler of a location with `keystone_status`.

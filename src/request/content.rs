@@ -26,9 +26,13 @@ impl Request {
     /// Whether `try_files` may lead a request with this method to another location, since nothing
     /// serves it in this one.
     pub fn is_led_on(&self) -> bool {
+        !self.has_content_handler() && !self.is_served_by_dav() && self.has_try_files()
+    }
+
+    /// Whether the location has `try_files`.
+    pub fn has_try_files(&self) -> bool {
         // The module's configuration begins with a pointer to what the directive says.
-        let try_files = || self.first_word(c"ngx_http_try_files_module");
-        !self.has_content_handler() && !self.is_served_by_dav() && try_files() != 0
+        self.first_word(c"ngx_http_try_files_module") != 0
     }
 
     /// The first word of a module's configuration of the location; 0 where nginx was built without

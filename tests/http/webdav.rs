@@ -97,6 +97,25 @@ fn deleting_containers_does_not_open_other_directories() {
 }
 
 #[test]
+fn a_directory_that_try_files_finds_is_one_as_a_whole() {
+    let setup = World::setup()
+        .location("/", &format!("{METHODS} try_files $uri $uri// =404;"))
+        .location("/data/x/", ADMINS);
+    let Some(world) = files(setup, &["data/x/file", "free/from/file"]) else { return };
+    let token = world.pki(&Payload::v3());
+    assert_eq!(send(&world, &token, "DELETE", "/data", ""), 403);
+    assert_eq!(send(&world, &token, "COPY", "/data", "/stolen/"), 403);
+    assert_eq!(send(&world, &token, "MOVE", "/free", "/data/"), 403);
+    assert!(text(&world, "data/x/file").is_some() && text(&world, "stolen/x/file").is_none());
+    assert_eq!(send(&world, &token, "COPY", "/free/from", "/free/to/"), 201);
+    assert_eq!(send(&world, &token, "DELETE", "/free/from", ""), 204);
+    assert!(text(&world, "free/from/file").is_none() && text(&world, "free/to/file").is_some());
+    // With a slash it is one from the beginning.
+    assert_eq!(send(&world, &token, "DELETE", "/free/to/", ""), 204);
+    assert_eq!(send(&world, &token, "DELETE", "/data/", ""), 403);
+}
+
+#[test]
 fn where_slashes_are_not_merged_a_directory_with_two_is_no_part_of_a_location() {
     let setup = World::setup()
         .config(|config| config.http("merge_slashes off;"))

@@ -191,7 +191,7 @@ fn merged_slashes_or_not() {
 
 /// A container with a folder in it, which everybody may read but not list, and whose objects
 /// project other may write.
-fn folders(config: impl FnOnce(Config) -> Config) -> World {
+fn folders(config: impl FnOnce(Config) -> Config, location: &str) -> World {
     let lines = "keystone_auth delay; keystone_swift_auth on; autoindex on;
         keystone_swift_read_acl .r:*; keystone_swift_write_acl other:*;";
     let dav = if was_built_with("--with-http_dav_module") { "dav_methods PUT DELETE;" } else { "" };
@@ -207,7 +207,7 @@ fn folders(config: impl FnOnce(Config) -> Config) -> World {
     World::setup()
         .offline()
         .config(config)
-        .location("/disk/", &format!("{lines} {dav}"))
+        .location("/disk/", &format!("{lines} {dav} {location}"))
         .location("/short", rewritten)
         .files(files)
         .start()
@@ -216,7 +216,7 @@ fn folders(config: impl FnOnce(Config) -> Config) -> World {
 #[test]
 fn a_folder_is_more_than_an_object() {
     for merge in ["on", "off"] {
-        let world = folders(|config| config.server(&format!("merge_slashes {merge};")));
+        let world = folders(|config| config.server(&format!("merge_slashes {merge};")), "");
         let html = world.nginx.dir().join("html/disk/AUTH_mine/c");
         assert_eq!(ask(&world, None, "GET", "/disk/AUTH_mine/c/o").text(), "an object");
         let (writer, owner) = (world.pki(&stranger(&["x"])), world.pki(&member(&["admin"])));
@@ -254,6 +254,36 @@ fn a_folder_is_more_than_an_object() {
             assert_eq!(status(&owner, "/disk/AUTH_mine/c/folder/"), 204);
             assert!(!html.join("folder").exists());
         }
+    }
+}
+
+#[test]
+fn a_folder_that_try_files_finds_is_no_object_either() {
+    let world = folders(|config| config, "try_files $uri $uri// =404;");
+    let folder = "/disk/AUTH_mine/c/folder";
+    let secret = world.nginx.dir().join("html/disk/AUTH_mine/c/folder/secret-name");
+    let (writer, owner) = (world.pki(&stranger(&["x"])), world.pki(&member(&["admin"])));
+    for (token, refused) in [(None, 401), (Some(writer.as_str()), 403)] {
+        for method in ["GET", "DELETE"] {
+            let answer = ask(&world, token, method, folder);
+            assert_eq!(answer.status, refused, "{method} {token:?}");
+            assert!(!answer.text().contains("secret-name"), "{method} {token:?}");
+            assert_eq!(answer.header("WWW-Authenticate").is_some(), refused == 401);
+        }
+        let object = ask(&world, token, "GET", "/disk/AUTH_mine/c/o");
+        assert_eq!(object.text(), "an object", "{token:?}");
+        assert_eq!(ask(&world, token, "GET", "/disk/AUTH_mine/c/none").status, 404);
+    }
+    assert!(secret.exists() && world.nginx.error_log().contains("no right to the account"));
+    for slash in ["", "/"] {
+        let list = |path| ask(&world, Some(&owner), "GET", &format!("{path}{slash}")).text();
+        assert!(list(folder).contains("secret-name"));
+        assert!(list("/disk/AUTH_mine/c").contains("folder"));
+        assert!(list("/disk/AUTH_mine").contains("c/"));
+    }
+    if was_built_with("--with-http_dav_module") {
+        assert_eq!(ask(&world, Some(&owner), "DELETE", folder).status, 204);
+        assert!(!secret.exists());
     }
 }
 

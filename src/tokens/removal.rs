@@ -140,14 +140,18 @@ impl Request {
     /// Lets the upstream find the user token in `X-Auth-Token`, and no other one there. What was
     /// withheld in a location before is not given to this one's. `None` where nginx has no memory.
     pub fn put_token(&self, context: &Context, location: &LocationConf) -> Option<()> {
-        let is_withheld = !location.forwards_token() || context.removed.borrow().is_withheld;
-        if is_withheld || context.is_token_in_place() {
+        if context.is_token_in_place() {
+            return Some(());
+        }
+        let own = context.token_from_elsewhere().map(own_header);
+        if !location.forwards_token() || context.removed.borrow().is_withheld {
+            // For responses that vary by it, as where the location itself withholds it.
+            context.removed.borrow_mut().add_headers(own);
             return Some(());
         }
         let is_auth = |header: &ngx_table_elt_t| is_named(header.key.as_bytes(), AUTH_TOKEN);
         let others = self.header_elements().filter(|header| is_auth(header)).copied();
         context.removed.borrow_mut().add_headers(others);
-        let own = context.user().and_then(|user| user.bytes()).map(own_header);
         self.replace_headers(|header| !is_auth(header), own.as_slice())
     }
 

@@ -227,6 +227,33 @@ fn where_the_next_location_gets_no_digest_either() {
 }
 
 #[test]
+fn a_token_that_the_next_location_would_forward_has_its_variant() {
+    let world = World::setup()
+        .offline()
+        .http("proxy_cache_path @DIR@/responses keys_zone=responses:1m;")
+        .location(
+            "/first/",
+            "keystone_auth on; keystone_forward_token off;
+             error_page 401 = /second/?h=Vary:X-Auth-Token;",
+        )
+        .location(
+            "/second/",
+            "keystone_auth on; keystone_token $keystone_bearer; proxy_pass @UPSTREAM@;
+             proxy_cache responses; proxy_cache_valid 200 1m;
+             add_header X-Proxy $upstream_cache_status;",
+        )
+        .start();
+    let [alice, bob] = alice_and_bob(&world);
+    for cache in ["MISS", "HIT"] {
+        for (user, token) in [("alice", &alice), ("bob", &bob)] {
+            let bearer = Request::get("/first/").header("Authorization", format!("Bearer {token}"));
+            assert_eq!(ask(&world, &bearer), pair(user, cache));
+        }
+    }
+    assert_no_token_upstream(&world);
+}
+
+#[test]
 fn a_location_without_the_module_keeps_its_cache() {
     let world = World::setup()
         .offline()

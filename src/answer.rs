@@ -6,6 +6,7 @@
 //! alone: a redirect makes nginx forget the request's context, and without that there is nothing to
 //! replace.
 
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use keystone_token::result::AuthResult;
@@ -53,10 +54,15 @@ pub fn forbidden(context: &Context) -> isize {
 
 /// 503, with the seconds after which to come again.
 pub fn unavailable(request: &Request, context: &Context, retry_after: u64) -> isize {
-    let seconds = request.copy_string(&retry_after.to_string());
-    match seconds.and_then(|seconds| request.add_response_header(c"Retry-After", seconds)) {
-        Some(_) => refuse(context, NGX_HTTP_SERVICE_UNAVAILABLE),
-        None => ERROR,
+    // As for challenges: `error_page` may have led here from such an answer.
+    let is_told = request.response_headers().any(|(name, _)| name == RETRY_AFTER.to_bytes());
+    let tell = || {
+        let seconds = request.copy_string(&retry_after.to_string())?;
+        request.add_response_header(RETRY_AFTER, seconds)
+    };
+    match is_told || tell().is_some() {
+        true => refuse(context, NGX_HTTP_SERVICE_UNAVAILABLE),
+        false => ERROR,
     }
 }
 
@@ -188,6 +194,8 @@ fn replace_body(request: &Request, chain: *mut ngx_chain_t) -> *mut ngx_chain_t 
     }
     link
 }
+
+const RETRY_AFTER: &CStr = c"Retry-After";
 
 const JSON: &str = "application/json";
 

@@ -18,8 +18,15 @@ use crate::string::string;
 /// nginx has no memory.
 pub fn announce(request: &Request, challenges: &Challenges, result: AuthResult) -> Option<()> {
     let bearer = takes_bearer(request).then(|| challenges.bearer(Some(result)));
+    // A refusal that `error_page` has led here from has the same.
+    let is_there = |challenge: &str| {
+        let wanted = (NAME.to_bytes(), challenge.as_bytes());
+        request.response_headers().any(|header| header == wanted)
+    };
     for challenge in [Some(challenges.keystone()), bearer].into_iter().flatten() {
-        request.push_challenge(NAME, value(challenge))?;
+        if !is_there(challenge) {
+            request.push_challenge(NAME, value(challenge))?;
+        }
     }
     Some(())
 }

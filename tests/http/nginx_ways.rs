@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
+use keystone_testbed::identity::Fault;
 use keystone_testbed::mint::Payload;
 use keystone_testbed::nginx::{can_try_http_2, check, was_built_with};
 use keystone_testbed::pki::TlsFiles;
@@ -104,10 +105,14 @@ fn error_page() {
 #[test]
 fn error_page_that_is_protected_too() {
     let world = World::setup()
-        .location("/", "keystone_auth on; error_page 401 /custom; proxy_pass @UPSTREAM@;")
+        .location("/", "keystone_auth on; error_page 401 503 /custom; proxy_pass @UPSTREAM@;")
         .start();
-    let answer = world.send(&Request::get("/x"));
-    assert_eq!(answer.status, 401);
+    expect::refused(&world.send(&Request::get("/x")));
+    let token = world.uuid(&Payload::v3());
+    world.identity.fault("/v3/auth/tokens", Fault::Status(503));
+    let answer = world.send(&Request::get("/x").token(&token));
+    expect::unavailable(&answer);
+    assert_eq!(answer.headers.all("Retry-After").count(), 1);
     assert!(world.upstream.requests().is_empty());
 }
 

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use keystone_conf::directives;
 use keystone_token::result::AuthResult;
 
+mod operators;
+
 /// A directive, by what its section says or the table has.
 #[derive(Debug, PartialEq)]
 struct Directive {

@@ -102,7 +102,8 @@ pub fn split_base_path(path: &str) -> (&str, Option<ApiVersion>) {
     (base.trim_end_matches('/'), Some(version))
 }
 
-/// Asks which versions there are.
+/// Asks which versions there are: `GET` of the directory `base`. The answer is for
+/// [`Versions::parse`].
 pub fn discovery(base: &str) -> Request {
     Request::get(Kind::Versions, format!("{base}/"), JSON)
 }
@@ -112,7 +113,8 @@ pub fn version_discovery(base: &str, version: ApiVersion) -> Request {
     Request::get(Kind::Versions, format!("{base}/{version}/"), JSON)
 }
 
-/// Asks for the certificates that tokens are signed with.
+/// Asks for the certificates that tokens are signed with: `GET /v2.0/certificates/signing` or
+/// `GET /v3/OS-SIMPLE-CERT/certificates`, without a service token. The answer is PEM.
 pub fn signing_certificates(base: &str, version: ApiVersion) -> Request {
     let path = match version {
         ApiVersion::V2 => "certificates/signing",
@@ -121,7 +123,8 @@ pub fn signing_certificates(base: &str, version: ApiVersion) -> Request {
     Request::get(Kind::Certificates, format!("{base}/{version}/{path}"), ANYTHING)
 }
 
-/// Asks for the certificates that issued them.
+/// Asks for the certificates of the CA that issued them: `GET /v2.0/certificates/ca` or
+/// `GET /v3/OS-SIMPLE-CERT/ca`, without a service token. The answer is PEM.
 pub fn ca_certificates(base: &str, version: ApiVersion) -> Request {
     let path = match version {
         ApiVersion::V2 => "certificates/ca",
@@ -130,7 +133,8 @@ pub fn ca_certificates(base: &str, version: ApiVersion) -> Request {
     Request::get(Kind::Certificates, format!("{base}/{version}/{path}"), ANYTHING)
 }
 
-/// Asks for the signed list of revoked tokens.
+/// Asks for the signed list of revoked tokens: `GET /v2.0/tokens/revoked` or
+/// `GET /v3/auth/tokens/OS-PKI/revoked`. The answer is for [`signed_revocation_list`].
 pub fn revocation_list(base: &str, version: ApiVersion) -> Request {
     let path = match version {
         ApiVersion::V2 => "tokens/revoked",
@@ -150,7 +154,9 @@ pub struct Validation {
     pub catalog: bool,
 }
 
-/// Asks whether a token is valid, and whose it is.
+/// Asks whether a token is valid, and whose it is: `GET /v2.0/tokens/TOKEN`, or `GET
+/// /v3/auth/tokens` with the token in `X-Subject-Token`. The answer is for
+/// [`judge_answer`](crate::online::judge_answer).
 ///
 /// The token must be visible ASCII, and for v2.0, where it is a part of the path, it may hold
 /// nothing that could make another path of it: no token of Keystone's does. Another one is refused
@@ -213,7 +219,7 @@ pub fn is_not_offered(status: u16) -> bool {
     matches!(status, 403 | 404 | 410)
 }
 
-/// Asks for the events that revoke tokens; v3 only. The answer is for
+/// Asks for the events that revoke tokens, `GET /v3/OS-REVOKE/events`. The answer is for
 /// [`RevocationEvents`](crate::revocation_events::RevocationEvents).
 pub fn revocation_events(base: &str) -> Request {
     let mut request = Request::get(Kind::Events, format!("{base}/v3/OS-REVOKE/events"), JSON);
@@ -247,7 +253,8 @@ pub enum Login<'a> {
     },
 }
 
-/// The request for a service token.
+/// Asks for a service token: `POST /v2.0/tokens` or `POST /v3/auth/tokens`. The answer is for
+/// [`issued_token`]. An error if v2.0 does not have this kind of login.
 pub fn authenticate(
     base: &str,
     version: ApiVersion,

@@ -59,7 +59,8 @@ impl<'t> Jws<'t> {
         Ok(Self { algorithm, signed, signature, issued_at, expires_at })
     }
 
-    /// Refuses a token that was issued after `now`, in unix seconds.
+    /// Refuses a token that was issued more than [`MAX_CLOCK_SKEW`] seconds after `now`, in unix
+    /// seconds.
     pub fn check_issue(&self, now: i64) -> Result<(), JwsError> {
         match self.issued_at > now.saturating_add(MAX_CLOCK_SKEW) {
             true => Err(JwsError::Future),
@@ -67,7 +68,7 @@ impl<'t> Jws<'t> {
         }
     }
 
-    /// Whether the token's time is over.
+    /// Whether the token has expired (`exp`) at `now`, in unix seconds.
     pub fn has_expired(&self, now: i64) -> bool {
         self.expires_at <= now
     }
@@ -158,7 +159,7 @@ impl JwsKeys {
         Self(files.into_iter().flat_map(|keys| keys.0).collect())
     }
 
-    /// Whether one of the keys has made the signature.
+    /// Whether the signature verifies with one of the keys (ES256: RFC 7518, section 3.4).
     pub fn verify(&self, jws: &Jws<'_>) -> bool {
         let Some(signature) = jws.es256_signature() else { return false };
         self.0.iter().any(|key| {

@@ -121,7 +121,7 @@ pub struct VerifiedToken<'t> {
 }
 
 impl<'t> VerifiedToken<'t> {
-    /// Refuses a token that has expired.
+    /// Refuses a token that has expired at `now`, in unix seconds.
     pub fn check_expiry(&self, now: i64) -> Result<(), Refusal> {
         self.identity.check_expiry(now)
     }

@@ -190,16 +190,16 @@ pub struct SigningCertificate {
     pub subject: String,
     /// The serial number, in hexadecimal.
     pub serial: String,
-    /// Start of the validity of it and of its CA, in Unix seconds.
+    /// Start of the validity of it or of its CA, whichever is later, in Unix seconds.
     pub not_before: i64,
-    /// End of the validity, in Unix seconds.
+    /// End of the validity of it or of its CA, whichever is earlier, in Unix seconds.
     pub not_after: i64,
     /// How long that is from now.
     pub seconds_left: i64,
 }
 
 impl SigningCertificate {
-    /// As it is at `now`.
+    /// The certificate, seen at `now`, in Unix seconds.
     pub fn new(certificate: &cms::Certificate<'_>, now: i64) -> Self {
         Self {
             subject: certificate.subject.to_owned(),

@@ -110,12 +110,12 @@ impl Signers {
         })
     }
 
-    /// When the last of the certificates expires.
+    /// When the last of the certificates, or its CA, expires, in unix seconds.
     pub fn not_after(&self) -> i64 {
         self.0.iter().map(|signer| signer.not_after).max().unwrap_or(i64::MIN)
     }
 
-    /// When the first of the certificates becomes valid.
+    /// When the first of the certificates becomes valid with its CA, in unix seconds.
     pub fn not_before(&self) -> i64 {
         self.0.iter().map(|signer| signer.not_before).min().unwrap_or(i64::MAX)
     }
@@ -219,7 +219,7 @@ pub struct Certificate<'a> {
     pub serial: &'a str,
     /// From when on its whole chain is valid, in unix seconds.
     pub not_before: i64,
-    /// End of the validity, in Unix seconds.
+    /// Until when its whole chain is valid, in unix seconds.
     pub not_after: i64,
 }
 

@@ -203,7 +203,8 @@ fn add_variables(cf: &mut ngx_conf_t) -> Option<()> {
 fn finish(cf: &mut ngx_conf_t) -> ngx_int_t {
     let Some(main) = HttpKeystoneModule::main_conf_mut(cf) else { return ERROR };
     if let Err(reason) = main.finish(cf) {
-        conf::directive::report(cf, NGX_LOG_EMERG, &reason.to_string());
+        let log = cf.log;
+        log_at!(NGX_LOG_EMERG, log, "{reason}{}", main.zone_position());
         return ERROR;
     }
     match main.is_used() {

@@ -37,6 +37,11 @@ fn an_error_names_the_line_of_its_directive() {
         ("keystone_username u", "", "must be set together"),
         ("keystone_admin_token t", "keystone_username u; keystone_password p;", "only one of"),
         ("keystone_signing_dir /proc/keystone", "", "cannot be created"),
+        (
+            "keystone_cache_zone zone=one:1m",
+            "limit_req_zone $host zone=one:1m rate=1r/s;",
+            "cannot be added",
+        ),
     ] {
         let name = directive.split(' ').next().unwrap();
         let config = Config::protected().unset(name).http(more).http(&format!("{directive};"));

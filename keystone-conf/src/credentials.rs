@@ -1,6 +1,6 @@
 //! Who the module is to Keystone.
 
-use keystone_token::api::Login;
+use keystone_token::api::{ApiVersion, AuthVersion, Login};
 use keystone_token::secret::Secret;
 
 use crate::error::SettingsError;
@@ -125,8 +125,8 @@ impl CredentialsConf {
         }
     }
 
-    /// The credentials of the level.
-    pub(crate) fn credentials(&self) -> Result<Credentials, SettingsError> {
+    /// The credentials of the level, for this version of the API.
+    pub(crate) fn credentials(&self, version: AuthVersion) -> Result<Credentials, SettingsError> {
         let domain = |name: &Option<String>| name.clone().unwrap_or_else(|| "Default".to_owned());
         match self.kinds() {
             [false, false, false] => Ok(Credentials::None),
@@ -145,6 +145,9 @@ impl CredentialsConf {
             },
             [false, false, true] => {
                 match (&self.application_credential_id, &self.application_credential_secret) {
+                    (Some(_), Some(_)) if version == AuthVersion::Fixed(ApiVersion::V2) => {
+                        Err(SettingsError::NeedsV3)
+                    }
                     (Some(id), Some(secret)) => Ok(Credentials::ApplicationCredential {
                         id: id.clone(),
                         secret: secret.clone(),

@@ -114,6 +114,9 @@ pub enum SettingsError {
          \"keystone_application_credential_id\" can be set"
     )]
     MixedCredentials,
+    /// Credentials that the configured version of the API does not have.
+    #[error("\"keystone_application_credential_id\" needs API v3, and \"keystone_auth_version\" is v2.0")]
+    NeedsV3,
     /// `keystone_auth` without a URI to announce.
     #[error("\"keystone_auth_uri\" directive is missing for \"keystone_auth\"")]
     NoAuthUri,
@@ -152,6 +155,7 @@ impl SettingsError {
                 "keystone_application_credential_secret",
                 "keystone_admin_token",
             ],
+            Self::NeedsV3 => vec!["keystone_application_credential_id"],
             Self::NoMemcachedSecret(_) => vec!["keystone_memcached_security_strategy"],
             Self::SharedSigningDir(_) => vec!["keystone_signing_dir"],
             Self::NoAuthUri | Self::SwiftRole { .. } | Self::SwiftWithoutAuth => Vec::new(),

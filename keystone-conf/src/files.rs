@@ -9,9 +9,19 @@ use zeroize::Zeroizing;
 
 use crate::error::ConfError;
 
+/// Opens a regular file. Another one, such as a named pipe, can keep its reader waiting: at a reload,
+/// that is the master.
+pub fn open(path: &Path) -> io::Result<File> {
+    match fs::metadata(path)?.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
+}
+
 /// Reads the file of `file:PATH`, without the newline at its end.
 pub fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(fs::read_to_string(path)?);
+    let mut text = Zeroizing::new(String::new());
+    open(path)?.read_to_string(&mut text)?;
     if text.ends_with('\n') {
         text.pop();
     }
@@ -64,11 +74,8 @@ impl KeyReader<'_> {
 
     fn read(&self, path: &Path) -> Result<JwsKeys, ConfError> {
         let failed = |error| self.unreadable(path, error);
-        if !fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(failed(io::Error::other("it is not a regular file")));
-        }
         let mut pem = Vec::new();
-        let file = File::open(path).map_err(failed)?;
+        let file = open(path).map_err(failed)?;
         file.take(LARGEST).read_to_end(&mut pem).map_err(failed)?;
         JwsKeys::from_pem(&pem).map_err(|source| ConfError::Keys {
             directive: self.directive.to_owned(),

@@ -278,9 +278,8 @@ impl<'a, V: Clone> Line<'a, V> {
         text.parse().map_err(|error| self.invalid_uri(text, error))
     }
 
-    /// A URI with a user in it may have a password in it too.
     fn invalid_uri(&self, text: &str, error: UriError) -> ConfError {
-        self.invalid(if text.contains('@') { "..." } else { text }, error)
+        self.invalid(without_user(text), error)
     }
 
     /// A size in bytes.
@@ -300,8 +299,8 @@ impl<'a, V: Clone> Line<'a, V> {
             return Ok(None);
         }
         let text = self.secret_text()?;
-        let shown = if argument.contains('@') { "..." } else { argument };
-        ProxySettings::parse(&text).map(Some).map_err(|error| self.invalid(shown, error))
+        let parsed = ProxySettings::parse(&text).map(Some);
+        parsed.map_err(|error| self.invalid(without_user(argument), error))
     }
 
     /// An argument that may hold a secret, in place or as `file:PATH`.
@@ -336,7 +335,7 @@ impl<'a, V: Clone> Line<'a, V> {
     /// A path of a file that can be read now.
     pub(crate) fn readable_file(&mut self) -> Read<PathBuf> {
         let path = self.path()?;
-        match std::fs::File::open(&path) {
+        match files::open(&path) {
             Ok(_) => Ok(path),
             Err(source) => Err(self.unreadable(&path, source)),
         }
@@ -435,6 +434,15 @@ const POSITIVE_OR_OFF: &str = "longer than 0, or \"off\"";
 
 const BIND_MODES: &str =
     "\"disabled\", \"permissive\", \"strict\", \"required\" or the name of a bind";
+
+/// The text of a URI for an error, unless it can hold a user and a password. The `@` behind them may
+/// be encoded, as if it were part of them.
+fn without_user(text: &str) -> &str {
+    match text.contains(['@', '%']) {
+        true => "...",
+        false => text,
+    }
+}
 
 /// The text without control characters, so that nothing in it can begin a line of its own.
 fn printable(text: &str) -> String {

@@ -173,16 +173,21 @@ impl ServerConf {
     pub fn settings(&self, default_signing_dir: PathBuf) -> (ServiceSettings, Vec<SettingsError>) {
         let mut errors = Vec::new();
         let max_pending = self.max_pending.unwrap_or(512);
+        let auth_version = self.auth_version.unwrap_or(AuthVersion::Auto);
         let identity_uris = match &self.identity_uris {
             Some(uris) => uris.clone(),
             None => self.auth_uri.iter().cloned().collect(),
         };
         let settings = ServiceSettings {
             identity_uris,
-            auth_version: self.auth_version.unwrap_or(AuthVersion::Auto),
+            auth_version,
             proxy: self.proxy.clone().flatten(),
             tls: self.tls(&mut errors),
-            credentials: or_report(self.credentials.credentials(), Credentials::None, &mut errors),
+            credentials: or_report(
+                self.credentials.credentials(auth_version),
+                Credentials::None,
+                &mut errors,
+            ),
             connect_timeout: self.connect_timeout.unwrap_or(Duration::from_secs(5)),
             send_timeout: self.send_timeout.unwrap_or(Duration::from_secs(5)),
             read_timeout: self.read_timeout.unwrap_or(Duration::from_secs(10)),

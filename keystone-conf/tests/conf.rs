@@ -240,6 +240,16 @@ fn what_a_directive_refuses_reads_as_nginx_says_it() {
              directory (os error 2)",
         ),
         (
+            "keystone_password file:/dev/null",
+            "cannot read \"/dev/null\" of \"keystone_password\" directive: it is not a regular \
+             file",
+        ),
+        (
+            "keystone_ssl_trusted_certificate /dev",
+            "cannot read \"/dev\" of \"keystone_ssl_trusted_certificate\" directive: it is not a \
+             regular file",
+        ),
+        (
             "keystone_jws_keys /no/such/key",
             "cannot read \"/no/such/key\" of \"keystone_jws_keys\" directive: No such file or \
              directory (os error 2)",
@@ -372,7 +382,14 @@ fn what_a_directive_refuses_reads_as_nginx_says_it() {
 
 #[test]
 fn a_refused_secret_is_not_in_the_error() {
-    for line in ["keystone_password hunter2\r", "keystone_admin_token hunter2 hunter2"] {
+    for line in [
+        "keystone_password hunter2\r",
+        "keystone_admin_token hunter2 hunter2",
+        "keystone_proxy http://u:hunter2@",
+        // The proxy's `@` is encoded by mistake.
+        "keystone_proxy http://u:hunter2%40proxy:3128",
+        "keystone_identity_uri http://u:hunter2%40cloud",
+    ] {
         let error = Level::read(&[line]).err().unwrap();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     }
@@ -396,7 +413,7 @@ fn what_does_not_fit_together_is_reported_and_left_out() {
              \"keystone_application_credential_id\" can be set",
         ),
         (
-            &["keystone_ssl_certificate /dev/null"],
+            &[concat!("keystone_ssl_certificate ", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")],
             "\"keystone_ssl_certificate\" and \"keystone_ssl_certificate_key\" must be set \
              together",
         ),
@@ -412,6 +429,16 @@ fn what_does_not_fit_together_is_reported_and_left_out() {
         let (settings, _) = level.server.settings("/var/lib/nginx/keystone".into());
         assert_eq!(settings, Level::default().settings());
     }
+    let lines = [
+        "keystone_auth_version v2.0",
+        "keystone_application_credential_id i",
+        "keystone_application_credential_secret s",
+    ];
+    let errors = Level::read(&lines).unwrap().errors();
+    assert_eq!(
+        errors[0].to_string(),
+        "\"keystone_application_credential_id\" needs API v3, and \"keystone_auth_version\" is v2.0"
+    );
     let no_uri = ServerConf::default().announced_uri().unwrap_err();
     assert_eq!(
         no_uri.to_string(),

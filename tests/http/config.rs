@@ -306,6 +306,15 @@ fn credentials_must_fit_together() {
         assert!(!check.ok, "{lines}");
         assert!(check.text.contains("nginx.conf:"), "{lines}: {}", check.text);
     }
+    // The API v2.0 has no application credentials.
+    let version = "keystone_auth_version v2.0;";
+    let credential = "keystone_application_credential_id i";
+    let config = Config::protected()
+        .http(&format!("{credential}; keystone_application_credential_secret s;"))
+        .server(version);
+    let text = assert_refused(&config, credential);
+    assert!(text.contains("needs API v3"), "{text}");
+    assert_accepted(&config.server("keystone_admin_token t;"));
     let good = [
         "keystone_admin_user u; keystone_admin_password p; keystone_admin_tenant_name t;",
         "keystone_username u; keystone_password p; keystone_project_name t;",
@@ -359,6 +368,29 @@ fn a_secret_from_a_file() {
     assert!(!check.ok && check.text.contains("nginx.conf:"), "{}", check.text);
 }
 
+/// Nobody may ever write into a named pipe, and a reload would keep the master waiting.
+#[test]
+fn a_named_pipe_in_place_of_a_file_is_refused() {
+    let dir = TempDir::new("pipe").unwrap();
+    let pipe = dir.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let pipe = pipe.display();
+    for directive in [
+        format!("keystone_admin_token file:{pipe};"),
+        format!("keystone_proxy file:{pipe};"),
+        format!("keystone_jws_keys {pipe};"),
+        format!("keystone_ssl_trusted_certificate {pipe};"),
+        format!("keystone_ssl_certificate {pipe};"),
+        format!("keystone_ssl_certificate_key {pipe};"),
+    ] {
+        let name = directive.split(' ').next().unwrap();
+        let config = Config::protected().unset(name).http(&directive).under(&["timeout", "20"]);
+        let text = assert_refused(&config, &directive);
+        assert!(text.contains("it is not a regular file"), "{text}");
+    }
+}
+
 #[test]
 fn a_refused_secret_is_not_shown() {
     let bad = [
@@ -367,6 +399,7 @@ fn a_refused_secret_is_not_shown() {
         "keystone_admin_token \"verysecret\\r\\nX-Evil: 1\";",
         "keystone_password verysecret;",
         "keystone_application_credential_secret verysecret;",
+        "keystone_proxy http://u:verysecret%40127.0.0.1:3128;",
     ];
     for lines in bad {
         let check = check(&Config::protected().http(lines)).unwrap();

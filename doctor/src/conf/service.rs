@@ -163,7 +163,7 @@ fn unusable(problem: &Problem) -> Unusable {
 
 fn is_of_credentials(error: &SettingsError) -> bool {
     match error {
-        SettingsError::MixedCredentials => true,
+        SettingsError::MixedCredentials | SettingsError::NeedsV3 => true,
         SettingsError::Incomplete(name, _) => !name.starts_with("keystone_ssl_"),
         _ => false,
     }

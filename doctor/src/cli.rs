@@ -18,6 +18,8 @@ pub struct Invocation {
     pub user: Option<String>,
     /// `--nginx`: path of the nginx program.
     pub nginx: Option<PathBuf>,
+    /// `--prefix`: what nginx is started with as `-p`, from the root.
+    pub prefix: Option<PathBuf>,
     /// `--no-nginx`: not to ask nginx.
     pub no_nginx: bool,
     /// `--json`: print the report as JSON.
@@ -76,6 +78,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Us
         source: Source::Options(Vec::new()),
         user: None,
         nginx: None,
+        prefix: None,
         no_nginx: false,
         json: false,
         online: false,
@@ -88,11 +91,19 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Us
             Arg::Long("user") => run.user = Some(parser.value()?.string()?),
             Arg::Long("no-nginx") => run.no_nginx = true,
             Arg::Long("nginx") => run.nginx = Some(parser.value()?.into()),
+            Arg::Long("prefix") | Arg::Short('p') => {
+                let path = PathBuf::from(parser.value()?);
+                run.prefix = Some(std::path::absolute(&path).unwrap_or(path));
+            }
             Arg::Long("conf") | Arg::Short('c') if file.is_none() => {
                 file = Some(PathBuf::from(parser.value()?));
             }
             Arg::Value(path) if command == Command::Check && file.is_none() => {
                 file = Some(PathBuf::from(path));
+            }
+            // It may be the token itself, which is not to be shown.
+            Arg::Value(_) if command == Command::Token => {
+                return Err("a token is read from the standard input".into())
             }
             Arg::Long(name) if is_setting(name) => {
                 let name = format!("keystone_{}", name.replace('-', "_"));
@@ -180,6 +191,7 @@ token   reads a token from the standard input and tells what it is, whose it
         shown, nor any secret.
 
   -c, --conf FILE    the configuration, /etc/nginx/nginx.conf by default
+  -p, --prefix DIR   the prefix of nginx, if it is started with -p
       --online       (token) ask Keystone too
       --json         print JSON
       --user NAME    the user of nginx's workers, whatever nginx.conf says
@@ -203,10 +215,12 @@ In place of a configuration: settings, named as the directives are.
 
 exit status of check:  0 all well, or only something to look at
                        1 something failed
-                       2 wrong usage, or the configuration cannot be read
+                       2 wrong usage, or the configuration cannot be read, or the
+                         report cannot be written
 exit status of token:  0 the module would accept it
                        1 it would refuse it
-                       2 wrong usage, or the configuration cannot be read
+                       2 wrong usage, or the configuration cannot be read, or the
+                         report cannot be written
                        3 it cannot be told: Keystone is needed, and was not
                          asked or did not answer
 ";

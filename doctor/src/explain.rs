@@ -73,6 +73,12 @@ fn status(check: Check, code: u16, asked: Asked, uri: &Uri, settings: &Settings)
                  there, or is disabled",
             )
             .fix(add_role(settings)),
+        (401 | 403, Asked::Version | Asked::Certificates) => check
+            .meaning(
+                "Keystone tells this everybody: a web server or a load balancer in front of it \
+                      lets no one in without credentials of its own, and the module has none for it",
+            )
+            .fix(curl(uri, "/")),
         (401, _) => check
             .meaning(
                 "Keystone does not accept the service token, which it should have issued \
@@ -118,6 +124,10 @@ pub fn no_answer(check: Check, error: &HttpError, uri: &Uri, settings: &Settings
     match error {
         HttpError::Connect(error) => check
             .meaning(match error.kind() {
+                std::io::ErrorKind::ConnectionRefused if settings.proxy.is_some() => {
+                    "the machine is there, and nothing listens on that port: the proxy of \
+                     keystone_proxy is down, or its port is wrong"
+                }
                 std::io::ErrorKind::ConnectionRefused => {
                     "the machine is there, and nothing listens on that port: Keystone is down, or \
                      the port is wrong"

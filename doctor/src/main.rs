@@ -34,8 +34,8 @@ fn main() -> ExitCode {
     };
     let nginx = match &run.nginx {
         _ if run.no_nginx => None,
-        None => Nginx::find(),
-        Some(program) => match Nginx::at(program.clone()) {
+        None => Nginx::find(run.prefix.clone()),
+        Some(program) => match Nginx::at(program.clone(), run.prefix.clone()) {
             Ok(nginx) => Some(nginx),
             Err(error) => return misused(&format!("cannot run {}: {error}", program.display())),
         },
@@ -110,8 +110,13 @@ fn show(report: &Report, json: bool, code: u8) -> ExitCode {
 
 /// Prints the report. A closed pipe is no error: the reader may stop early.
 fn print(text: &str, code: u8) -> ExitCode {
-    let _ = io::stdout().lock().write_all(text.as_bytes());
-    ExitCode::from(code)
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            misused(&format!("cannot write the report: {error}"))
+        }
+        _ => ExitCode::from(code),
+    }
 }
 
 fn misused(reason: &str) -> ExitCode {

@@ -1,5 +1,6 @@
 //! nginx itself: how it was built, what it says of a configuration, and whether it runs.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,24 +13,29 @@ use crate::conf::reader::Dump;
 /// A program that can be asked.
 pub struct Nginx {
     program: PathBuf,
+    /// What it is started with as `-p`, if it is.
+    prefix: Option<PathBuf>,
     /// What `nginx -V` prints.
     pub build: Build,
 }
 
 impl Nginx {
     /// The program that is installed; `None` if there is none.
-    pub fn find() -> Option<Self> {
+    pub fn find(prefix: Option<PathBuf>) -> Option<Self> {
         // Not in the path of every user.
         let debian = PathBuf::from("/usr/sbin/nginx");
-        Self::at(if debian.exists() { debian } else { PathBuf::from("nginx") }).ok()
+        Self::at(if debian.exists() { debian } else { PathBuf::from("nginx") }, prefix).ok()
     }
 
     /// This program.
-    pub fn at(program: PathBuf) -> io::Result<Self> {
+    pub fn at(program: PathBuf, prefix: Option<PathBuf>) -> io::Result<Self> {
         let output = Command::new(&program).arg("-V").stdin(Stdio::null()).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         match said.contains("configure arguments:") {
-            true => Ok(Self { program, build: Build::parse(&said) }),
+            true => {
+                let build = Build::parse(&said, prefix.as_deref());
+                Ok(Self { program, prefix, build })
+            }
             false => Err(io::Error::other("it is not nginx")),
         }
     }
@@ -40,6 +46,7 @@ impl Nginx {
             .arg("-T")
             .arg("-c")
             .arg(conf)
+            .args(self.prefix.iter().flat_map(|it| [OsStr::new("-p"), it.as_os_str()]))
             .current_dir("/")
             .stdin(Stdio::null())
             .output();
@@ -59,7 +66,9 @@ impl Nginx {
     pub fn command(&self, conf: &Path) -> String {
         let words = [self.program.display().to_string(), conf.display().to_string()];
         let [program, conf] = words.map(|word| crate::report::quote(&word));
-        format!("{program} -t -c {conf}")
+        let prefix = self.prefix.as_ref().map(|it| it.display().to_string());
+        let prefix = prefix.map(|it| format!(" -p {}", crate::report::quote(&it)));
+        format!("{program} -t{} -c {conf}", prefix.unwrap_or_default())
     }
 }
 
@@ -88,7 +97,10 @@ impl Tested {
             let (warnings, dump) = (lines("[warn]").collect(), Some(Dump::parse(printed)));
             return Self { warnings, dump, ..Self::default() };
         }
-        let refusal = lines("[emerg]").next().or_else(|| said.lines().last().map(str::to_owned));
+        // Of some failures, nginx only logs the system call.
+        let levels = ["[emerg]", "[crit]", "[alert]"];
+        let refusal = levels.into_iter().find_map(|level| lines(level).next());
+        let refusal = refusal.or_else(|| said.lines().last().map(str::to_owned));
         let refusal = refusal.unwrap_or_else(|| "it says nothing".to_owned());
         // In nginx's own words, and in those of the module.
         let is_forbidden = refusal.contains("(13: ") || refusal.contains("(os error 13)");
@@ -121,13 +133,14 @@ pub struct Build {
 }
 
 impl Build {
-    fn parse(text: &str) -> Self {
+    /// Of the output, and of the prefix that is used in place of the built-in one.
+    fn parse(text: &str, prefix: Option<&Path>) -> Self {
         let option = |name: &str| {
             let mut words = text.split_whitespace();
             words.find_map(|word| word.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
         };
-        let prefix =
-            PathBuf::from(option("--prefix").unwrap_or_else(|| "/usr/local/nginx".to_owned()));
+        let built_in = || option("--prefix").unwrap_or_else(|| "/usr/local/nginx".to_owned());
+        let prefix = prefix.map_or_else(|| PathBuf::from(built_in()), Path::to_owned);
         let path = |name: &str, default: &str| {
             prefix.join(option(name).unwrap_or_else(|| default.to_owned()))
         };
@@ -147,8 +160,10 @@ impl Build {
 pub struct Master {
     /// Process id of the master.
     pub pid: u32,
-    /// The configuration that its command line names.
+    /// The configuration that its command line names, from the root or from its prefix.
     pub conf: Option<PathBuf>,
+    /// The prefix that its command line names.
+    pub prefix: Option<PathBuf>,
     /// Since when it goes by its configuration, in seconds since 1970: since its last reload, or
     /// since its start.
     pub since: i64,
@@ -168,16 +183,32 @@ impl Master {
         if !program.contains("nginx") {
             return Ok(None);
         }
-        let mut words = process.title.split_whitespace();
-        let conf = words.find(|word| *word == "-c").and_then(|_| words.next());
+        let option = |letter| option_of(&process.title, letter).map(PathBuf::from);
         // A reload starts new workers; one that has crashed is replaced by one that is younger.
         let reloaded = workers_of(pid).map(|worker| worker.started).min();
         Ok(Some(Self {
             pid,
-            conf: conf.map(PathBuf::from),
+            conf: option('c'),
+            prefix: option('p'),
             since: reloaded.unwrap_or(process.started).max(process.started),
         }))
     }
+}
+
+/// The argument of an option of nginx's, as in `-c FILE`, `-cFILE` and `-qc FILE`.
+fn option_of(title: &str, letter: char) -> Option<&str> {
+    let mut words = title.split_whitespace();
+    let mut found = None;
+    while let Some(word) = words.next() {
+        let Some(letters) = word.strip_prefix('-') else { continue };
+        let Some(at) = letters.find(['c', 'e', 'g', 'p', 's']) else { continue };
+        let (option, rest) = letters[at..].split_at(1);
+        let argument = if rest.is_empty() { words.next() } else { Some(rest) };
+        if option.starts_with(letter) {
+            found = argument;
+        }
+    }
+    found
 }
 
 /// The workers of a master that take connections.
@@ -233,15 +264,38 @@ mod tests {
         let debian = "configure arguments: --prefix=/usr/share/nginx --with-debug \
                       --conf-path=/etc/nginx/nginx.conf --pid-path=/run/nginx.pid \
                       --http-proxy-temp-path=/var/lib/nginx/proxy --user=www-data";
-        let build = Build::parse(debian);
+        let build = Build::parse(debian, None);
         assert_eq!(build.user, "www-data");
         assert_eq!(build.signing_dir, Path::new("/var/lib/nginx/keystone"));
         assert_eq!(build.pid, Path::new("/run/nginx.pid"));
         assert_eq!(build.conf, Path::new("/etc/nginx/nginx.conf"));
-        let plain = Build::parse("nginx version: nginx/1.28.3");
+        let build = Build::parse(debian, Some(Path::new("/opt/gateway")));
+        assert_eq!(build.prefix, Path::new("/opt/gateway"));
+        assert_eq!(build.pid, Path::new("/run/nginx.pid"));
+        let plain = Build::parse("nginx version: nginx/1.28.3", None);
         assert_eq!(plain.user, "nobody");
         assert_eq!(plain.signing_dir, Path::new("/usr/local/nginx/keystone"));
         assert_eq!(plain.pid, Path::new("/usr/local/nginx/logs/nginx.pid"));
+        let other = Build::parse("nginx version: nginx/1.28.3", Some(Path::new("/opt/gateway")));
+        assert_eq!(other.signing_dir, Path::new("/opt/gateway/keystone"));
+    }
+
+    #[test]
+    fn options_are_read_as_nginx_reads_them() {
+        for (words, conf, prefix) in [
+            ("", None, None),
+            ("-c /a", Some("/a"), None),
+            ("-c/a", Some("/a"), None),
+            ("-qc /a", Some("/a"), None),
+            ("-c /a -c /b", Some("/b"), None),
+            ("-p /opt/ -c conf/a", Some("conf/a"), Some("/opt/")),
+            ("-g daemon off; -c /a", Some("/a"), None),
+            ("-e /c -p/opt", None, Some("/opt")),
+        ] {
+            let title = format!("nginx: master process /usr/sbin/nginx {words}");
+            let found = (option_of(&title, 'c'), option_of(&title, 'p'));
+            assert_eq!(found, (conf, prefix), "{words}");
+        }
     }
 
     #[test]
@@ -256,6 +310,11 @@ mod tests {
         let tested = Tested::new(false, said, b"");
         assert_eq!(tested.refusal.as_deref(), Some("unknown directive \"x\" in /x:3"));
         assert!(!tested.is_forbidden);
+        let said =
+            "nginx: [crit] pread() \"/etc/nginx/conf.d\" failed (21: Is a directory)\nnginx: \
+                    configuration file /x test failed\n";
+        let refusal = Tested::new(false, said, b"").refusal;
+        assert!(refusal.is_some_and(|it| it.starts_with("pread()")));
         let said = "nginx: [emerg] open() \"/run/nginx.pid\" failed (13: Permission denied)\n";
         assert!(Tested::new(false, said, b"").is_forbidden);
         let said = "nginx: [emerg] cannot read \"/p\" of \"keystone_password\" directive: \

@@ -213,14 +213,24 @@ fn running(path: &Path, conf: &Conf, machine: &Machine) -> Vec<Check> {
         }
     };
     let age = span(machine.now - master.since);
-    let built_in = machine.nginx.as_ref().map(|nginx| nginx.build.conf.as_path());
-    let other = master.conf.as_deref().or(built_in).filter(|used| *used != path);
-    if let Some(other) = other {
+    let build = machine.nginx.as_ref().map(|nginx| &nginx.build);
+    let prefix = master.prefix.as_deref().or(build.map(|build| build.prefix.as_path()));
+    let used = match &master.conf {
+        Some(conf) => Some(prefix.unwrap_or(Path::new("")).join(conf)),
+        None => build.map(|build| build.conf.clone()),
+    };
+    if let Some(other) = used.filter(|used| !is_same_file(used, path)) {
         let detail = format!("process {} runs with {}", master.pid, other.display());
         return vec![Check::skip(id, title, detail)];
     }
     let detail = format!("process {} has gone by its configuration for {age}", master.pid);
     vec![Check::ok(id, title, detail), unchanged(conf, &master)]
+}
+
+/// Whether two paths name one file, by way of a symbolic link perhaps.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    one == other
+        || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|it| it == one))
 }
 
 fn unchanged(conf: &Conf, master: &Master) -> Check {

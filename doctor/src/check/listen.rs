@@ -48,7 +48,7 @@ fn socket_file(path: &str) -> Option<(String, Check)> {
     fs::symlink_metadata(Path::new(path)).ok()?;
     let check = Check::fail(ID, TITLE, format!("{path} is there"))
         .meaning("nginx does not start: the file was left behind, or another program listens there")
-        .fix(format!("ss -lxp src {0} || rm {0}", quote(path)));
+        .fix(format!("ss -lxpH src {0} | grep . || rm {0}", quote(path)));
     Some((path.to_owned(), check))
 }
 

@@ -50,6 +50,7 @@ fn what_is_not_keystone_is_reported() {
         (Fault::Garbage, "does not speak HTTP"),
         (Fault::Half, "does not speak HTTP"),
         (Fault::Body(b"<html>hello</html>".to_vec()), "not Keystone"),
+        (Fault::Status(401), "in front of it"),
         (Fault::Status(404), "no Keystone below this path"),
         (Fault::Status(503), "see Keystone's own log"),
     ] {

@@ -169,11 +169,41 @@ fn whether_nginx_uses_the_files_is_reported() {
     );
     touch(SystemTime::now() + Duration::from_secs(60));
     check().says("configuration.unchanged", "warn", "systemctl reload nginx");
+    // By another name, it is the same file.
+    let link = gateway.path("link.conf");
+    std::os::unix::fs::symlink(&conf, &link).unwrap();
+    gateway.run(&["check", &link, "--nginx", &program], "").says("configuration.running", "ok", "");
     let other = TempDir::new("doctor-other").unwrap();
     let copy: PathBuf = other.join("nginx.conf");
     fs::copy(&conf, &copy).unwrap();
     let outcome = gateway.run(&["check", copy.to_str().unwrap(), "--nginx", &program], "");
     outcome.says("configuration.running", "skip", conf.to_str().unwrap());
+}
+
+/// With `-p`, relative paths start there, also that of the configuration.
+#[test]
+fn an_nginx_with_a_prefix_is_found() {
+    if !is_there() {
+        return;
+    }
+    let gateway = Gateway::new();
+    let text = fs::read_to_string(gateway.conf()).unwrap();
+    let port = keystone_testbed::port::Port::free().unwrap();
+    let text = text.replace("127.0.0.1:1;", &format!("{};", port.address()));
+    gateway.write("nginx.conf", &format!("pid nginx.pid;\n{text}"));
+    let (program, prefix) = (binary().display().to_string(), gateway.dir.path().to_str().unwrap());
+    let nginx = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        let status = command.args(["-p", prefix, "-c", "nginx.conf"]).args(arguments).status();
+        assert!(status.unwrap().success());
+    };
+    let conf = gateway.path("nginx.conf");
+    let check = || gateway.run(&["check", &conf, "--nginx", &program, "--prefix", prefix], "");
+    check().says("configuration.running", "warn", "does not run");
+    nginx(&[]);
+    let outcome = check();
+    nginx(&["-s", "stop"]);
+    outcome.says("configuration.running", "ok", "").says("configuration.unchanged", "ok", "");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use keystone_testbed::identity::{Identity, Tls};
 use keystone_testbed::pki::{Pki, TlsFiles};
+use keystone_testbed::port::Port;
 use keystone_testbed::proxy::Proxy;
 
 use super::gateway::Gateway;
@@ -52,6 +53,13 @@ fn keystone_is_asked_through_the_proxy() {
         outcome.says(check, "fail", "the proxy answered with status 502");
         outcome.says(check, "fail", &format!("-x http://{}", proxy.address()));
     }
+}
+
+#[test]
+fn a_proxy_that_is_down_is_not_taken_for_keystone() {
+    let mut gateway = Gateway::new();
+    gateway.more = format!("keystone_proxy http://{};", Port::free().unwrap().address());
+    gateway.check().says("keystone.tcp", "fail", "the proxy of keystone_proxy is down");
 }
 
 #[test]

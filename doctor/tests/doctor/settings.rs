@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use keystone_testbed::temp::set_mode;
 
@@ -251,9 +252,28 @@ fn wrong_usage_is_distinguished() {
         assert_eq!(outcome.code, 2, "{}", outcome.human);
         assert!(!outcome.human.contains("hunter2"));
     }
+    let outcome = gateway.run(&["token", "gAAAAABhunter2"], "");
+    assert_eq!(outcome.code, 2, "{}", outcome.human);
+    assert!(outcome.human.contains("from the standard input"), "{}", outcome.human);
+    assert!(!outcome.human.contains("hunter2"));
     let outcome = gateway.run(&["--help"], "");
     assert_eq!(outcome.code, 0);
     assert!(outcome.human.contains("exit status of token:"));
+}
+
+/// An empty file would be taken for a good result otherwise.
+#[test]
+fn a_report_that_cannot_be_written_is_no_success() {
+    for arguments in [&["--version"][..], &["check", "--no-nginx", "--auth-uri", "http://[::1]:1"]]
+    {
+        let output = Command::new(env!("CARGO_BIN_EXE_keystone-doctor"))
+            .args(arguments)
+            .stdout(fs::File::options().write(true).open("/dev/full").unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("No space left"));
+    }
 }
 
 #[test]

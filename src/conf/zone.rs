@@ -84,13 +84,15 @@ unsafe fn start(shm_zone: &ngx_shm_zone_t, main: &MainConf, old: Option<&MainCon
             zone.add_service(service.id, shm_zone.shm.size, &in_use)
         else {
             let name = String::from_utf8_lossy(shm_zone.shm.name.as_bytes());
-            log_at!(
-                NGX_LOG_EMERG,
-                log,
-                "keystone_cache_zone \"{name}\" is too small for {} identity services{}",
-                main.services.len(),
-                main.zone_position()
-            );
+            let reason = match (old, main.services.len()) {
+                (None, number) => format!("is too small for {number} identity services"),
+                // Laid out anew, it may be large enough.
+                (Some(_), _) => "has no room for more identity services since it was laid out, \
+                                 restart nginx or change its size"
+                    .to_owned(),
+            };
+            let position = main.zone_position();
+            log_at!(NGX_LOG_EMERG, log, "keystone_cache_zone \"{name}\" {reason}{position}");
             return NGX_ERROR as ngx_int_t;
         };
         if let Err(reason) = crate::identity::start(service, main.owner(), &zone, &state, log) {

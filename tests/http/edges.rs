@@ -194,6 +194,33 @@ fn reloads_with_other_settings_do_not_use_the_zone_up() {
     }
 }
 
+/// Places are made when the zone is: twice as many as there are services.
+#[test]
+fn a_reload_with_more_services_than_the_zone_was_made_for_asks_for_a_restart() {
+    let mut world = World::setup().offline().start();
+    let token = world.pki(&Payload::v3());
+    let servers: String = (0..2)
+        .map(|number| {
+            let port = Port::free().unwrap();
+            format!(
+                "server {{ listen {}; keystone_auth on; keystone_auth_uri http://127.0.0.1:{};
+                 keystone_signing_dir @DIR@/{number}; }}\n",
+                port.address(),
+                number + 1
+            )
+        })
+        .collect();
+    let more = world.config.clone().http(&servers);
+    let refused = world.nginx.reconfigure(&more).unwrap_err().to_string();
+    assert!(refused.contains("restart nginx or change its size"), "{refused}");
+    assert_eq!(world.status(&token), 200);
+    world.nginx.restart(&more).unwrap();
+    assert_eq!(world.status(&token), 200);
+    let size = "keystone_cache_zone zone=keystone:11m;";
+    world.nginx.reconfigure(&world.config.clone().http(size)).unwrap();
+    assert_eq!(world.status(&token), 200);
+}
+
 #[test]
 fn a_worker_that_has_outlived_two_configurations_keeps_its_service_token_to_itself() {
     let mut world = World::setup().logs_in().start();

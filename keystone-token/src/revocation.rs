@@ -50,6 +50,11 @@ impl RevocationList {
             }
         }
     }
+
+    /// How many ids and audit ids the list has, each counted once.
+    pub fn count_names(&self) -> usize {
+        self.names.len()
+    }
 }
 
 impl<N: Names> RevocationList<N> {

@@ -33,6 +33,7 @@ mod lease;
 #[cfg(all(test, loom))]
 mod model;
 mod names;
+pub mod shares;
 
 pub use blob::Blob;
 pub use cache::{Age, Cache, CacheParams, Key, Lookup, Occupancy, Verdict};

@@ -27,7 +27,12 @@ impl<'z> NameTable<'z> {
     /// The number of names that it has room for: with less than an eighth of the slots free, it
     /// takes long to find out that a name is not there.
     pub fn capacity(&self) -> usize {
-        self.slots() - self.slots().div_ceil(8)
+        Self::capacity_of(self.slots())
+    }
+
+    /// The same for a table of so many slots.
+    pub const fn capacity_of(slots: usize) -> usize {
+        slots - slots.div_ceil(8)
     }
 
     /// Zeroes `most` words from the word `from` on. Returns where to go on; `None` at the end.

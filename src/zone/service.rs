@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use keystone_gateway::status::cells;
+use keystone_zone::shares::{certificates_words, snapshot_words};
 use keystone_zone::{Blob, Counters, Lease, NameTable, WORD};
 
 use super::counters;
@@ -41,7 +42,7 @@ impl ServiceState {
         words[GENERATION].store(1, Ordering::Relaxed);
         let pending_at = words.len() - pending;
         words[EVENTS_AT].store((pending_at - events) as u64, Ordering::Relaxed);
-        let names_at = SNAPSHOT + snapshot_words(zone_size) / CERTIFICATES_SHARE;
+        let names_at = SNAPSHOT + certificates_words(zone_size);
         words[NAMES_AT].store(names_at as u64, Ordering::Relaxed);
         words[PENDING_AT].store(pending_at as u64, Ordering::Relaxed);
         Some(Self { words })
@@ -479,18 +480,6 @@ const SNAPSHOT: usize = LAST_ERROR + Blob::words(ERROR_CAPACITY);
 
 /// An error names an address and a reason.
 const ERROR_CAPACITY: usize = 512;
-
-/// The words for the snapshot and the two tables of names.
-fn snapshot_words(zone_size: usize) -> usize {
-    (zone_size / SNAPSHOT_SHARE).max(SNAPSHOT_LEAST) / WORD
-}
-
-/// Their share of the zone, and their least size in bytes.
-const SNAPSHOT_SHARE: usize = 16;
-const SNAPSHOT_LEAST: usize = 64 << 10;
-
-/// The share of the snapshot in that: most of it are certificates.
-const CERTIFICATES_SHARE: usize = 4;
 
 /// The share of the revocation events.
 const EVENTS_SHARE: usize = 32;

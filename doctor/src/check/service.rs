@@ -8,6 +8,8 @@ use keystone_token::cms::Signers;
 use keystone_token::format::TokenFormat;
 use keystone_token::online::{self, OnlineRules};
 use keystone_token::refusal::Refusal;
+use keystone_token::revocation::RevocationList;
+use keystone_zone::shares;
 use openssl::x509::X509;
 
 use super::{clock, files};
@@ -402,7 +404,9 @@ impl<'s> Visit<'s> {
         let signers = Signers::from_pem(signing, ca, self.now).ok();
         let check = match endpoint.revocation_list(version, &token.id) {
             Ok(signed) => match files::list(signed.as_bytes(), signers.as_ref(), self.now) {
-                Ok(list) => Check::ok(id, title, format!("{} entries", list.len())),
+                Ok(list) => self
+                    .room(&list)
+                    .unwrap_or_else(|| Check::ok(id, title, format!("{} entries", list.len()))),
                 Err(error) => Check::fail(id, title, error.to_string())
                     .meaning(
                         "Keystone signs its list with a certificate that it does not serve: the \
@@ -424,6 +428,22 @@ impl<'s> Visit<'s> {
             }
         };
         self.checks.push(check);
+    }
+
+    /// Whether the zone has too little room for the list.
+    fn room(&self, list: &RevocationList) -> Option<Check> {
+        let (zone, names) = (&self.settings.zone, list.count_names());
+        let is_enough = |size| shares::most_names(size) >= names;
+        if is_enough(zone.size) {
+            return None;
+        }
+        let detail = format!("{} entries, too many for keystone_cache_zone", list.len());
+        let check = Check::warn("keystone.revocation_list", "revocation list", detail).meaning(
+            "the module asks Keystone about each PKI token: while Keystone is down, they get 503",
+        );
+        let mut megabytes = (1..usize::BITS - 20).map(|shift| 1_usize << shift);
+        let enough = megabytes.find(|megabytes| is_enough(megabytes << 20))?;
+        Some(check.fix(format!("keystone_cache_zone zone={}:{enough}m;", zone.name)))
     }
 
     fn events(&mut self, endpoint: &Endpoint<'_>, version: ApiVersion, token: &ServiceToken) {

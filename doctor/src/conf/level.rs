@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keystone_conf::{
-    value, ConfError, Host, LocationConf, Position, ServerConf, Setter, ValueKind,
+    value, ConfError, Host, LocationConf, MainConf, Position, ServerConf, Setter, ValueKind,
 };
 
 use super::reader::{Directive, Problem};
@@ -12,6 +12,8 @@ use super::reader::{Directive, Problem};
 /// A level, alone or with those around it.
 #[derive(Clone, Default)]
 pub struct Level {
+    /// The directives of the whole http block.
+    pub main: MainConf,
     /// The directives about the identity service.
     pub server: ServerConf,
     /// The directives about requests. Values with variables are kept as they are written.
@@ -58,7 +60,9 @@ impl Level {
 
     /// With what the level around this one sets and this one does not.
     pub fn within(mut self, outer: &Self) -> Self {
-        let Self { server, location, header_buffer, resolver, open_secrets, refused } = &mut self;
+        let Self { main, server, location, header_buffer, resolver, open_secrets, refused } =
+            &mut self;
+        main.clone_from(&outer.main);
         server.inherit(&outer.server);
         location.inherit(&outer.location);
         *header_buffer = header_buffer.or(outer.header_buffer);
@@ -87,8 +91,7 @@ impl Level {
         let mut reader = Reader { prefix, position: &directive.position };
         let mut line = known.line(&mut reader, name, &arguments)?;
         match known.setter {
-            // Nothing else depends on the zone.
-            Setter::Main(set) => set(&mut line, &mut keystone_conf::MainConf::default()),
+            Setter::Main(set) => set(&mut line, &mut self.main),
             Setter::Server(set) => set(&mut line, &mut self.server),
             Setter::Location(set) => set(&mut line, &mut self.location),
         }

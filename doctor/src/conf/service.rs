@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use keystone_conf::{Credentials, ServiceSettings, ServiceUri, SettingsError};
+use keystone_conf::{Credentials, ServiceSettings, ServiceUri, SettingsError, ZoneSettings};
 use keystone_token::jws::JwsKeys;
 use keystone_token::policy::BindMode;
 
@@ -78,6 +78,8 @@ pub struct Settings {
     pub jws_keys: Option<Rc<JwsKeys>>,
     /// How long a valid token is served from the cache.
     pub token_cache_time: Option<Duration>,
+    /// `keystone_cache_zone`.
+    pub zone: ZoneSettings,
     /// nginx's `resolver`, which looks names up again and again.
     pub resolver: Resolver,
     /// The size of one of nginx's header buffers.
@@ -136,6 +138,7 @@ impl Service {
             auth_uri: level.server.auth_uri.clone(),
             jws_keys: level.server.jws_keys.clone(),
             token_cache_time: level.server.token_cache_time(),
+            zone: level.main.zone(),
             resolver: Resolver::new(level.resolver.as_deref().unwrap_or_default()),
             header_buffer: level.header_buffer.unwrap_or(DEFAULT_BUFFER),
             open_secrets: level.open_secrets.clone(),

@@ -11,7 +11,7 @@ use keystone_testbed::identity::{
     Fault, Identity, Tls, ADMIN_TOKEN, CREDENTIAL_ID, CREDENTIAL_SECRET,
 };
 use keystone_testbed::memcached::Memcached;
-use keystone_testbed::mint::{jws_claims, JwsKey, Payload};
+use keystone_testbed::mint::{jws_claims, JwsKey, Payload, Revoked};
 use keystone_testbed::nginx::worker_user;
 use keystone_testbed::pki::{Pki, Shape, TlsFiles};
 use keystone_testbed::temp::set_mode;
@@ -189,6 +189,23 @@ fn a_keystone_without_a_list_is_asked_about_every_token() {
     let outcome = gateway.check();
     assert_eq!(outcome.code, 1);
     outcome.says("keystone.revocation_list", "fail", "database");
+}
+
+#[test]
+fn a_list_that_does_not_fit_into_the_zone_is_reported() {
+    let mut gateway = Gateway::new();
+    // A sixteenth of a megabyte has room for 1,344 ids.
+    for number in 0..1_344 {
+        gateway.identity.revoke(Revoked::id(format!("{number:032x}")));
+    }
+    gateway.more = "keystone_cache_zone zone=small:1m;".to_owned();
+    gateway.check().says("keystone.revocation_list", "ok", "1344 entries");
+    gateway.identity.revoke(Revoked::id("ff".repeat(16)));
+    let outcome = gateway.check();
+    outcome.says("keystone.revocation_list", "warn", "1345 entries, too many");
+    outcome.says("keystone.revocation_list", "warn", "zone=small:2m;");
+    gateway.more = "keystone_cache_zone zone=small:2m;".to_owned();
+    gateway.check().says("keystone.revocation_list", "ok", "1345 entries");
 }
 
 #[test]

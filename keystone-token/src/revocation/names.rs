@@ -32,6 +32,10 @@ impl NameSet {
             Name::Id(id) => self.ids.insert(id.to_owned()),
         };
     }
+
+    pub(super) fn len(&self) -> usize {
+        self.audit_ids.len() + self.ids.len()
+    }
 }
 
 impl Names for NameSet {

@@ -49,9 +49,6 @@ enum Addresses {
 }
 
 impl Endpoint {
-    /// What the log calls the kind of server that endpoints lead to.
-    pub(super) const SERVICE_IN_LOGS: &'static str = "identity service";
-
     /// Looks the host up at configuration time. With a resolver it is looked up again each time a
     /// connection is made, and then it is no error if it has no address yet: what is found now, in
     /// `/etc/hosts` perhaps, serves where the resolver knows nothing.

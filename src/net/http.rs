@@ -20,7 +20,7 @@ use super::connection::{Action, PeerConnection, Timeouts};
 use super::driver::drive;
 use super::endpoint::Endpoint;
 use super::error::{ExchangeError as _, NetError, Phase};
-use super::peer::Peer;
+use super::peer::{Peer, IDENTITY_SERVICE};
 use super::pool::{Pool, Pooled};
 use super::stream::Stream;
 use super::timer::{now_msec, or_timeout, Timer};
@@ -159,8 +159,7 @@ impl HttpClient {
         let connect = timeouts.connect;
         let connecting = Timeouts { connect, read: connect, send: connect };
         let name = endpoint.to_string();
-        let peer =
-            Peer { address: &address.into(), name: &name, service: Endpoint::SERVICE_IN_LOGS };
+        let peer = Peer { address: &address.into(), name: &name, service: IDENTITY_SERVICE };
         let peer = PeerConnection::connect(&peer, connecting, self.log).await?;
 
         let stream = if endpoint.is_https() {

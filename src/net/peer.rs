@@ -52,6 +52,9 @@ pub struct Peer<'a> {
     pub service: &'static str,
 }
 
+/// The kind of server that endpoints lead to, and that names are resolved for.
+pub(super) const IDENTITY_SERVICE: &str = "identity service";
+
 /// Reads an internet address of nginx's; other families give none.
 ///
 /// # Safety

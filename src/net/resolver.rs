@@ -10,9 +10,8 @@ use ngx::async_::resolver;
 use ngx::core::Pool;
 
 use super::connection::OwnedPool;
-use super::endpoint::Endpoint;
 use super::error::{NetError, Phase};
-use super::peer::{socket_addr, Peer};
+use super::peer::{socket_addr, Peer, IDENTITY_SERVICE};
 use super::stale_if_error::StaleIfError;
 use super::timer::{or_timeout, Timer};
 use crate::failure_log::FailureLog;
@@ -50,7 +49,7 @@ impl Resolver {
         let failed = |reason: String| NetError::Resolve { name: name.to_owned(), reason };
 
         let nowhere = SocketAddr::from(([0, 0, 0, 0], port)).into();
-        let peer = Peer { address: &nowhere, name, service: Endpoint::SERVICE_IN_LOGS };
+        let peer = Peer { address: &nowhere, name, service: IDENTITY_SERVICE };
         let memory =
             OwnedPool::new(log, &peer).ok_or_else(|| failed("out of memory".to_owned()))?;
         // SAFETY: the pool is valid, and outlives this handle and what the resolver allocates.

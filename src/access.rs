@@ -68,10 +68,10 @@ pub fn strip(request: &Request) -> isize {
                 false => Some(()),
             }
         }),
-        // A subrequest has the headers of its main request, which are the module's own unless that
-        // has been in no location of ours.
-        false if Context::find(request).is_some() => return DECLINED,
-        false => request.strip_identity(),
+        // A subrequest has the headers that its main request had when it was made. They are the
+        // module's own, unless the main request has been in no location of ours by then.
+        false if !request.has_foreign_identity() => return DECLINED,
+        false => request.strip_foreign_identity(),
     };
     match stripped.zip(worker(request)) {
         Some(((), worker)) => {

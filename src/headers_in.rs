@@ -24,6 +24,16 @@ impl Request {
         self.remove_headers(is_stripped)
     }
 
+    /// Whether the request has headers that only the module may set, and that it has not set.
+    pub fn has_foreign_identity(&self) -> bool {
+        self.header_elements().any(is_foreign)
+    }
+
+    /// Removes these; `None` where nginx has no memory.
+    pub fn strip_foreign_identity(&self) -> Option<()> {
+        self.replace_headers(|header| !is_foreign(header), &[])
+    }
+
     /// The request's headers, as nginx has them; as [`Request::headers`]. They may change when this
     /// iterator is gone.
     pub fn header_elements(&self) -> impl Iterator<Item = &ngx_table_elt_t> {
@@ -212,6 +222,16 @@ impl<'v> NewHeaders<'v> {
 
 /// The two statuses, the catalog, and those of a service.
 const OTHERS: usize = 3 + headers::SERVICE_HEADERS_LEN;
+
+fn is_foreign(header: &ngx_table_elt_t) -> bool {
+    is_stripped(header.key.as_bytes()) && !headers::set_headers().any(|name| is_made(header, name))
+}
+
+/// Whether the module has made the header, with this name. The name of one that a client has sent
+/// lies elsewhere.
+pub fn is_made(header: &ngx_table_elt_t, name: &'static HeaderName) -> bool {
+    ptr::eq(header.key.data.cast_const().cast(), name.name.as_ptr())
+}
 
 /// A header as nginx keeps it; the value stays where it is.
 pub fn element(name: &'static HeaderName, value: &[u8]) -> ngx_table_elt_t {

@@ -56,10 +56,11 @@ pub const TOKEN_HEADERS: [&str; 3] = [AUTH_TOKEN, STORAGE_TOKEN, SERVICE_TOKEN];
 pub const FORWARDED_TOKEN: HeaderName = HeaderName::new(c"X-Auth-Token", c"x-auth-token");
 
 /// Says whether there is a valid user token: `Confirmed` or `Invalid`.
-pub const IDENTITY_STATUS: HeaderName = HeaderName::new(c"X-Identity-Status", c"x-identity-status");
+pub static IDENTITY_STATUS: HeaderName =
+    HeaderName::new(c"X-Identity-Status", c"x-identity-status");
 
 /// The same of the service token.
-pub const SERVICE_IDENTITY_STATUS: HeaderName =
+pub static SERVICE_IDENTITY_STATUS: HeaderName =
     HeaderName::new(c"X-Service-Identity-Status", c"x-service-identity-status");
 
 /// The id of the request, as oslo.middleware reads and answers it.
@@ -71,7 +72,8 @@ pub const GLOBAL_REQUEST_ID: HeaderName =
     HeaderName::new(c"X-Openstack-Request-Global-Id", c"x-openstack-request-global-id");
 
 /// The catalog of a user's identity, as JSON; it is [`Field::Catalog`].
-pub const SERVICE_CATALOG: HeaderName = HeaderName::new(c"X-Service-Catalog", c"x-service-catalog");
+pub static SERVICE_CATALOG: HeaderName =
+    HeaderName::new(c"X-Service-Catalog", c"x-service-catalog");
 
 /// The headers of a user's identity and their values, each only where the token has the value.
 /// [`IDENTITY_STATUS`] is not among them: it says whether there is an identity. Nor is
@@ -79,7 +81,7 @@ pub const SERVICE_CATALOG: HeaderName = HeaderName::new(c"X-Service-Catalog", c"
 pub fn user_headers<'a>(
     record: &Record<'a>,
 ) -> impl Iterator<Item = (&'static HeaderName, &'a str)> {
-    values(*record, USER_HEADERS)
+    values(*record, &USER_HEADERS)
 }
 
 /// The headers of a service token's identity, in the same form; there are no old names for them.
@@ -87,7 +89,7 @@ pub fn user_headers<'a>(
 pub fn service_headers<'a>(
     record: &Record<'a>,
 ) -> impl Iterator<Item = (&'static HeaderName, &'a str)> {
-    values(*record, SERVICE_HEADERS)
+    values(*record, &SERVICE_HEADERS)
 }
 
 fn values<'a>(
@@ -95,6 +97,13 @@ fn values<'a>(
     fields: &'static [(HeaderName, Field)],
 ) -> impl Iterator<Item = (&'static HeaderName, &'a str)> {
     fields.iter().filter_map(move |(name, field)| Some((name, record.get(*field)?)))
+}
+
+/// All headers that may be set for an identity. The bytes of each name are in one place, also those
+/// of the names that the functions above give.
+pub fn set_headers() -> impl Iterator<Item = &'static HeaderName> {
+    let of_records = USER_HEADERS.iter().chain(&SERVICE_HEADERS).map(|(name, _)| name);
+    [&IDENTITY_STATUS, &SERVICE_CATALOG, &SERVICE_IDENTITY_STATUS].into_iter().chain(of_records)
 }
 
 /// Whether a header of this name must be taken from a client's request. Names are compared by
@@ -222,15 +231,15 @@ pub const STRIPPED: &[&str] = &[
 ];
 
 /// How many headers name a user, at most.
-pub const USER_HEADERS_LEN: usize = USER_HEADERS.len();
+pub const USER_HEADERS_LEN: usize = 18;
 
 /// How many headers name a service, at most.
-pub const SERVICE_HEADERS_LEN: usize = SERVICE_HEADERS.len();
+pub const SERVICE_HEADERS_LEN: usize = 11;
 
 const LONGEST: usize = "openstack-service-system-scope".len();
 
 /// The last five are the names of before 2013.
-const USER_HEADERS: &[(HeaderName, Field)] = &[
+static USER_HEADERS: [(HeaderName, Field); USER_HEADERS_LEN] = [
     (HeaderName::new(c"X-User-Id", c"x-user-id"), Field::UserId),
     (HeaderName::new(c"X-User-Name", c"x-user-name"), Field::UserName),
     (HeaderName::new(c"X-User-Domain-Id", c"x-user-domain-id"), Field::UserDomainId),
@@ -251,7 +260,7 @@ const USER_HEADERS: &[(HeaderName, Field)] = &[
     (HeaderName::new(c"X-Tenant", c"x-tenant"), Field::ProjectName),
 ];
 
-const SERVICE_HEADERS: &[(HeaderName, Field)] = &[
+static SERVICE_HEADERS: [(HeaderName, Field); SERVICE_HEADERS_LEN] = [
     (HeaderName::new(c"X-Service-User-Id", c"x-service-user-id"), Field::UserId),
     (HeaderName::new(c"X-Service-User-Name", c"x-service-user-name"), Field::UserName),
     (
@@ -295,8 +304,8 @@ mod tests {
         for name in STRIPPED {
             assert!(is_stripped(name.as_bytes()), "{name}");
         }
-        let user = [names(USER_HEADERS), vec![IDENTITY_STATUS, SERVICE_CATALOG]].concat();
-        let service = [names(SERVICE_HEADERS), vec![SERVICE_IDENTITY_STATUS]].concat();
+        let user = [names(&USER_HEADERS), vec![IDENTITY_STATUS, SERVICE_CATALOG]].concat();
+        let service = [names(&SERVICE_HEADERS), vec![SERVICE_IDENTITY_STATUS]].concat();
         for header in user.iter().chain(&service) {
             let lowercase = header.lowercase.to_str().unwrap();
             assert_eq!(header.as_str().to_ascii_lowercase(), lowercase);

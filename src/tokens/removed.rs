@@ -1,12 +1,11 @@
 //! The tokens that were removed from a request.
 
 use std::collections::HashSet;
-use std::ptr;
 
 use keystone_token::headers::{is_named, HeaderName, FORWARDED_TOKEN};
 use nginx_sys::{ngx_str_t, ngx_table_elt_t};
 
-use crate::headers_in::element;
+use crate::headers_in::{element, is_made};
 use crate::string::bytes;
 
 /// What was removed from a request: a later location may take its token from it, and nginx's caches
@@ -62,9 +61,9 @@ pub(super) fn own_header(token: &[u8]) -> ngx_table_elt_t {
     element(&OWN, token)
 }
 
-/// Whether the module has set the header. The name of one that a client has sent lies elsewhere.
+/// Whether it is a token that the module has set.
 pub(super) fn is_own(header: &ngx_table_elt_t) -> bool {
-    ptr::eq(header.key.data.cast_const().cast(), OWN.name.as_ptr())
+    is_made(header, &OWN)
 }
 
 /// The name of a token that the module sets, at its one address.

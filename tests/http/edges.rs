@@ -45,6 +45,52 @@ fn subrequests_of_an_open_location_carry_no_forged_identity() {
     }
 }
 
+/// It has the headers that the client has sent, also when a redirect has led the main request to a
+/// protected location before it is served.
+#[test]
+fn a_subrequest_of_an_open_location_that_leads_to_a_protected_one_carries_no_forged_identity() {
+    let world = World::setup()
+        .offline()
+        .location(
+            "/missing/",
+            "keystone_auth off; mirror /by-mirror; mirror /led-on; error_page 404 = @app;",
+        )
+        .location("/index/", "keystone_auth off; mirror /by-mirror; index hello.txt;")
+        .location("= /index/hello.txt", "keystone_auth on;")
+        .location("@app", "keystone_auth on; proxy_pass @UPSTREAM@;")
+        .location("/by-", "keystone_auth delay; proxy_pass @UPSTREAM@;")
+        .location(
+            "/led-on",
+            "keystone_auth off; proxy_pass @UPSTREAM@/status/404; proxy_intercept_errors on;
+             error_page 404 /by-error-page;",
+        )
+        .files(|dir| {
+            std::fs::create_dir_all(dir.join("html/index")).unwrap();
+            std::fs::write(dir.join("html/index/hello.txt"), "hello\n").unwrap();
+        })
+        .start();
+    let token = world.pki(&Payload::v3());
+    for target in ["/missing/x", "/index/"] {
+        expect::refused(&world.send(&forged(target)));
+        assert_eq!(world.send(&forged(target).token(&token)).status, 200);
+    }
+    let protected = || {
+        let requests = world.upstream.requests();
+        requests.into_iter().filter(|request| request.target.starts_with("/by-")).collect()
+    };
+    let all = || Some::<Vec<_>>(protected()).filter(|requests| requests.len() >= 6);
+    for request in wait_for("all subrequests", all).unwrap() {
+        for (name, value) in request.headers.iter() {
+            let value = String::from_utf8_lossy(value);
+            assert!(
+                value != "admin" && value != "Confirmed",
+                "{}: {name}: {value}",
+                request.target
+            );
+        }
+    }
+}
+
 #[test]
 fn a_subrequest_of_a_protected_location_may_be_denied_the_token() {
     let world = World::setup()

@@ -251,7 +251,10 @@ impl<'a, V: Clone> Line<'a, V> {
     fn distinct<T: PartialEq + FromStr<Err: Into<ValueError>>>(&self) -> Read<Vec<T>> {
         let mut values = Vec::new();
         for text in self.arguments {
-            let value = text.parse().map_err(|error| self.invalid(text, error))?;
+            let value = text.parse().or_else(|error| {
+                self.refuse_commas()?;
+                Err(self.invalid(text, error))
+            })?;
             if values.contains(&value) {
                 return Err(self.invalid(text, ValueError::Repeated));
             }

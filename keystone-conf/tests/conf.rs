@@ -357,6 +357,16 @@ fn what_a_directive_refuses_reads_as_nginx_says_it() {
              names are separated by blanks: \"keystone_swift_reseller_prefix AUTH SERVICE;\"",
         ),
         (
+            "keystone_hash_algorithms sha256,md5",
+            "invalid value \"sha256,md5\" in \"keystone_hash_algorithms\" directive, names are \
+             separated by blanks: \"keystone_hash_algorithms sha256 md5;\"",
+        ),
+        (
+            "keystone_memcached_servers a:1, b:2",
+            "invalid value \"a:1,\" in \"keystone_memcached_servers\" directive, names are \
+             separated by blanks: \"keystone_memcached_servers a:1 b:2;\"",
+        ),
+        (
             "keystone_swift_reseller_admin_role a,b",
             "invalid value \"a,b\" in \"keystone_swift_reseller_admin_role\" directive, it is one \
              name and cannot have a comma",

@@ -137,6 +137,17 @@ fn a_list_with_commas_is_refused_with_the_line_as_it_should_be() {
         let right = format!("names are separated by blanks: \"{name} a b c d;\" in ");
         assert!(!ok && text.contains(&right), "{text}");
     }
+    for (list, right) in [
+        ("keystone_hash_algorithms sha256,md5;", "keystone_hash_algorithms sha256 md5;"),
+        (
+            "keystone_memcached_servers 127.0.0.1:1, 127.0.0.1:2;",
+            "keystone_memcached_servers 127.0.0.1:1 127.0.0.1:2;",
+        ),
+    ] {
+        let Check { ok, text } = check(&Config::protected().http(list)).unwrap();
+        let right = format!("names are separated by blanks: \"{right}\" in ");
+        assert!(!ok && text.contains(&right), "{text}");
+    }
     for name in ["keystone_swift_default_domain_id", "keystone_swift_reseller_admin_role"] {
         let Check { ok, text } = check(&Config::protected().http(&format!("{name} a,;"))).unwrap();
         assert!(!ok && text.contains("it is one name and cannot have a comma"), "{text}");

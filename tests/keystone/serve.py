@@ -6,8 +6,11 @@ it never outlives who started it.
 """
 
 import argparse
+import datetime
 import os
+import pathlib
 import signal
+import sqlite3
 import sys
 import threading
 import urllib.parse
@@ -62,6 +65,18 @@ class WithClientCertificate:
         return self.application(environ, start_response)
 
 
+def note_activity(cloud):
+    """Sets the day of the users' last login to today.
+
+    Else Keystone notes it at the first login of each, in a transaction that has
+    read before: if another one writes meanwhile, SQLite refuses that at once.
+    """
+    database = sqlite3.connect(pathlib.Path(cloud, 'keystone.db'), isolation_level=None)
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    database.execute('UPDATE user SET last_active_at = ? WHERE last_active_at IS NOT ?', (today, today))
+    database.close()
+
+
 def end_at_eof():
     while sys.stdin.buffer.read(4096):
         pass
@@ -78,6 +93,7 @@ def main():
     uri = f'http://127.0.0.1:{arguments.port}'
     config = settings.write(arguments.cloud, arguments.port, uri, arguments.provider, arguments.lifetime)
     os.environ['OS_KEYSTONE_CONFIG_FILES'] = str(config)
+    note_activity(arguments.cloud)
     sys.argv[1:] = []  # Keystone takes them for its own
     Server(arguments.port).run()
 

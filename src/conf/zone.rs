@@ -79,7 +79,7 @@ unsafe fn start(shm_zone: &ngx_shm_zone_t, main: &MainConf, old: Option<&MainCon
             return NGX_ERROR as ngx_int_t;
         }
     };
-    for service in &main.services {
+    for (at, service) in main.services.iter().enumerate() {
         let Some(state): Option<ServiceState> =
             zone.add_service(service.id, shm_zone.shm.size, &in_use)
         else {
@@ -96,6 +96,13 @@ unsafe fn start(shm_zone: &ngx_shm_zone_t, main: &MainConf, old: Option<&MainCon
             return NGX_ERROR as ngx_int_t;
         };
         if let Err(reason) = crate::identity::start(service, main.owner(), &zone, &state, log) {
+            log_at!(NGX_LOG_EMERG, log, "{reason} in {}", service.position);
+            return NGX_ERROR as ngx_int_t;
+        }
+        // Again, since directories that were missing are there now.
+        let mut others = main.services[..at].iter();
+        let clash = others.find_map(|other| service.settings.check_beside(&other.settings).err());
+        if let Some(reason) = clash {
             log_at!(NGX_LOG_EMERG, log, "{reason} in {}", service.position);
             return NGX_ERROR as ngx_int_t;
         }

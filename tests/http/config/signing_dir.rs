@@ -150,6 +150,29 @@ fn a_filled_signing_dir_behind_a_trusted_link_is_used() {
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
 }
 
+/// Otherwise the tokens of one cloud would be good in the other one, with its certificates.
+#[test]
+fn two_identity_services_do_not_share_a_signing_dir_under_two_names() {
+    let dir = TempDir::new("shared").unwrap();
+    fs::create_dir(dir.join("beside")).unwrap();
+    symlink(dir.join("keystone"), dir.join("link")).unwrap();
+    let check = |other: &str| {
+        let server = format!(
+            "server {{ listen 127.0.0.1:1; keystone_auth on; keystone_auth_uri http://127.0.0.1:1;
+             keystone_signing_dir @DIR@/{other}; }}"
+        );
+        check_in(&dir, &Config::protected().http(&server)).unwrap()
+    };
+    // First, there is none yet, and nginx makes it.
+    for other in ["beside/../keystone", "beside/../keystone", "link"] {
+        let Check { ok, text } = check(other);
+        assert!(!ok && text.contains("share the keystone_signing_dir"), "{other}: {text}");
+        assert!(text.contains("[emerg]") && text.contains("nginx.conf:"), "{other}: {text}");
+    }
+    let Check { ok, text } = check("other");
+    assert!(ok, "{text}");
+}
+
 fn is_root() -> bool {
     // SAFETY: geteuid has no preconditions and cannot fail.
     unsafe { libc::geteuid() == 0 }

@@ -3,14 +3,12 @@
 use std::time::{Duration, Instant};
 
 use keystone_testbed::http::{Client, Request};
-use keystone_testbed::identity::Fault;
+use keystone_testbed::identity::{Fault, REVOCATION_LIST};
 use keystone_testbed::load::{Load, Outcome, Running};
 use keystone_testbed::mint::Payload;
 use keystone_testbed::world::{Setup, World};
 
 use crate::table::{row, times};
-
-const LIST: &str = "/v3/auth/tokens/OS-PKI/revoked";
 
 /// More than the 250 ms after which an old worker drops a request that nothing waits for.
 const SLOW: Duration = Duration::from_millis(400);
@@ -20,7 +18,7 @@ fn reloads_while_the_list_takes_long() {
     let reloads = times(2, 10);
     // With all defaults, the list is due after ten seconds.
     let world = setup().start();
-    world.identity.fault(LIST, Fault::Delay(SLOW));
+    world.identity.fault(REVOCATION_LIST, Fault::Delay(SLOW));
     let outcome = signed_tokens(&world, |load, downloads| {
         for _ in 0..reloads {
             reload(&world, downloads);
@@ -40,7 +38,7 @@ fn reloads_while_the_list_takes_long() {
 fn old_workers_do_not_ask_for_the_list() {
     let reloads = times(3, 10);
     let world = setup().set("keystone_revocation_cache_time", "2s").start();
-    world.identity.fault(LIST, Fault::Delay(SLOW));
+    world.identity.fault(REVOCATION_LIST, Fault::Delay(SLOW));
     let mut asked = (0, Duration::ZERO);
     let outcome = signed_tokens(&world, |load, downloads| {
         for _ in 0..reloads {
@@ -48,9 +46,9 @@ fn old_workers_do_not_ask_for_the_list() {
             beyond(load, Duration::from_millis(500));
         }
         // With all the old workers that there are.
-        let (start, before) = (Instant::now(), world.identity.count(LIST));
+        let (start, before) = (Instant::now(), world.identity.count(REVOCATION_LIST));
         beyond(load, Duration::from_secs(times(6, 30) as u64));
-        asked = (world.identity.count(LIST) - before, start.elapsed());
+        asked = (world.identity.count(REVOCATION_LIST) - before, start.elapsed());
     });
     assert_answered(&world, &outcome, "a list that is due every two seconds");
     // The new workers ask once in 1.5 seconds; twice as often is more than chance.

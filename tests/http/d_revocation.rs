@@ -7,13 +7,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::{Fault, Gate, ADMIN_TOKEN};
+use keystone_testbed::identity::{Fault, Gate, ADMIN_TOKEN, REVOCATION_LIST};
 use keystone_testbed::mint::Payload;
 use keystone_testbed::nginx::WORKER;
 use keystone_testbed::world::{Setup, World};
 use keystone_testbed::{expect, wait_for};
-
-const LIST: &str = "/v3/auth/tokens/OS-PKI/revoked";
 
 /// A world that asks for the list before it validates a new token.
 fn eager() -> Setup {
@@ -86,9 +84,7 @@ fn d18_unless_it_may_be_stale() {
 
 #[test]
 fn d21_where_the_list_comes_from() {
-    for (version, path) in
-        [("v2.0", "/v2.0/tokens/revoked"), ("v3", "/v3/auth/tokens/OS-PKI/revoked")]
-    {
+    for (version, path) in [("v2.0", "/v2.0/tokens/revoked"), ("v3", REVOCATION_LIST)] {
         let world = eager().set("keystone_auth_version", version).start();
         assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
         let state = world.identity.state();
@@ -102,7 +98,7 @@ fn d21_where_the_list_comes_from() {
 fn d23_the_list_cannot_be_had() {
     for status in [403, 404, 410, 500, 502, 503] {
         let world = World::setup().set("keystone_http_request_max_retries", "0").start();
-        world.identity.fault("/v3/auth/tokens/OS-PKI/revoked", Fault::Status(status));
+        world.identity.fault(REVOCATION_LIST, Fault::Status(status));
         world.judges_signed_tokens_online(&format!("a list with status {status}"));
         let log = world.nginx.error_log();
         let said = |line: &str| line.contains("[error]") || line.contains("[warn]");
@@ -114,7 +110,7 @@ fn d23_the_list_cannot_be_had() {
 #[test]
 fn d23_the_identity_service_asks_for_a_pause() {
     let world = World::setup().set("keystone_http_request_max_retries", "0").start();
-    let list = "/v3/auth/tokens/OS-PKI/revoked";
+    let list = REVOCATION_LIST;
     world.identity.fault_times(1, list, Fault::Header("Retry-After", "1".into()));
     world.identity.fault_times(1, list, Fault::Status(429));
     let token = world.pki(&Payload::v3());
@@ -127,7 +123,7 @@ fn d23_the_identity_service_asks_for_a_pause() {
 #[test]
 fn d23_unless_revocation_is_off() {
     let world = World::setup().set("keystone_revocation", "off").start();
-    world.identity.fault("/v3/auth/tokens/OS-PKI/revoked", Fault::Status(410));
+    world.identity.fault(REVOCATION_LIST, Fault::Status(410));
     let token = world.pki(&Payload::v3());
     world.identity.revoke_token(&token);
     assert_eq!(world.status(&token), 200);
@@ -140,7 +136,7 @@ fn d24_the_list_in_memory_is_used_within_its_time() {
     for _ in 0..20 {
         assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
     }
-    assert_eq!(world.identity.count("/v3/auth/tokens/OS-PKI/revoked"), 1);
+    assert_eq!(world.identity.count(REVOCATION_LIST), 1);
 }
 
 #[test]
@@ -149,7 +145,7 @@ fn d24_zero_asks_before_every_validation() {
     let token = world.pki(&Payload::v3());
     for number in 1..=5 {
         assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
-        assert_eq!(world.identity.count("/v3/auth/tokens/OS-PKI/revoked"), number);
+        assert_eq!(world.identity.count(REVOCATION_LIST), number);
     }
     assert_eq!(world.status(&token), 200);
     world.identity.forget_requests();
@@ -170,7 +166,7 @@ fn d24_zero_uses_no_list_that_was_requested_before_the_token_came() {
         for (first, second) in [(0, workers - 1), (workers - 1, 0)] {
             world.identity.forget_requests();
             let gate = Gate::default();
-            world.identity.fault_times(1, LIST, Fault::Hold(gate.clone()));
+            world.identity.fault_times(1, REVOCATION_LIST, Fault::Hold(gate.clone()));
             let pids = world.nginx.worker_pids();
             let [mut early, mut late] =
                 [first, second].map(|at| world.nginx.connect_worker(pids[at]).unwrap());
@@ -178,7 +174,7 @@ fn d24_zero_uses_no_list_that_was_requested_before_the_token_came() {
             // It judges the token if the next list comes while this one is verified.
             world.identity.know(&token, &Payload::v3());
             early.write(&Request::get("/").token(&token).bytes()).unwrap();
-            let asked = || (world.identity.count(LIST) > 0).then_some(());
+            let asked = || (world.identity.count(REVOCATION_LIST) > 0).then_some(());
             wait_for("the question for the list", asked).unwrap();
             let revoked = world.pki(&Payload::v3());
             world.identity.revoke_token(&revoked);
@@ -189,7 +185,7 @@ fn d24_zero_uses_no_list_that_was_requested_before_the_token_came() {
             gate.open();
             assert_eq!(early.read(false).unwrap().status, 200);
             expect::refused(&late.read(false).unwrap());
-            assert_eq!(world.identity.count(LIST), 2, "{workers} workers");
+            assert_eq!(world.identity.count(REVOCATION_LIST), 2, "{workers} workers");
             assert_revoked(&world, &revoked);
         }
     }
@@ -201,14 +197,14 @@ fn d24_requests_that_come_during_a_fetch_share_the_next_one() {
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
     world.identity.forget_requests();
     let gate = Gate::default();
-    world.identity.fault_times(1, LIST, Fault::Hold(gate.clone()));
+    world.identity.fault_times(1, REVOCATION_LIST, Fault::Hold(gate.clone()));
     let start = || {
         let mut client = world.nginx.connect().unwrap();
         client.write(&Request::get("/").token(&world.pki(&Payload::v3())).bytes()).unwrap();
         client
     };
     let first = start();
-    let asked = || (world.identity.count(LIST) > 0).then_some(());
+    let asked = || (world.identity.count(REVOCATION_LIST) > 0).then_some(());
     wait_for("the question for the list", asked).unwrap();
     let waiting: Vec<_> = (0..20).map(|_| start()).collect();
     assert_eq!(world.send(&Request::get(WORKER)).status, 200);
@@ -216,7 +212,7 @@ fn d24_requests_that_come_during_a_fetch_share_the_next_one() {
     for mut client in std::iter::once(first).chain(waiting) {
         assert_eq!(client.read(false).unwrap().status, 200);
     }
-    assert_eq!(world.identity.count(LIST), 2);
+    assert_eq!(world.identity.count(REVOCATION_LIST), 2);
 }
 
 #[test]
@@ -245,7 +241,7 @@ fn d25_an_old_list_on_disk_is_not() {
     let revoked = world.pki(&Payload::v3());
     world.identity.revoke_token(&revoked);
     assert_revoked(&world, &revoked);
-    assert_eq!(world.identity.count("/v3/auth/tokens/OS-PKI/revoked"), 1);
+    assert_eq!(world.identity.count(REVOCATION_LIST), 1);
 }
 
 #[test]
@@ -259,7 +255,7 @@ fn d25_nor_is_one_from_the_future() {
     let revoked = world.pki(&Payload::v3());
     world.identity.revoke_token(&revoked);
     assert_revoked(&world, &revoked);
-    assert_eq!(world.identity.count(LIST), 1);
+    assert_eq!(world.identity.count(REVOCATION_LIST), 1);
 }
 
 /// Nobody sends signed tokens, and a list is there.
@@ -278,7 +274,7 @@ fn a_listed_token_that_was_validated_online_is_refused_without_signed_ones() {
     while start.elapsed() < Duration::from_secs(1) {
         assert_eq!(world.status(&token), 200);
     }
-    assert_eq!(world.identity.count(LIST), 0);
+    assert_eq!(world.identity.count(REVOCATION_LIST), 0);
 }
 
 #[test]
@@ -297,5 +293,5 @@ fn d27_a_time_without_a_unit() {
     for _ in 0..3 {
         assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
     }
-    assert_eq!(world.identity.count("/v3/auth/tokens/OS-PKI/revoked"), 1);
+    assert_eq!(world.identity.count(REVOCATION_LIST), 1);
 }

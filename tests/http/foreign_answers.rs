@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::{Fault, Identity};
+use keystone_testbed::identity::{Fault, Identity, REVOCATION_LIST};
 use keystone_testbed::mint::{md5, new_audit_id, new_uuid, Payload};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{stranger, Setup, World};
@@ -107,7 +107,7 @@ fn the_next_endpoint_is_asked_after_a_404_that_is_not_keystones() {
 
 #[test]
 fn certificates_and_list_after_a_404_that_is_not_keystones() {
-    for path in ["/v3/OS-SIMPLE-CERT/certificates", "/v3/OS-SIMPLE-CERT/ca", LIST] {
+    for path in ["/v3/OS-SIMPLE-CERT/certificates", "/v3/OS-SIMPLE-CERT/ca", REVOCATION_LIST] {
         let mut world = without_retries("v3").start();
         let second = add_second(&mut world);
         foreign_404(&world.identity, path);
@@ -122,15 +122,15 @@ fn certificates_and_list_after_a_404_that_is_not_keystones() {
 fn a_list_is_not_given_up_for_a_404_that_is_not_keystones() {
     let world = without_retries("v3").set("keystone_revocation_cache_time", "0").start();
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
-    foreign_404(&world.identity, LIST);
+    foreign_404(&world.identity, REVOCATION_LIST);
     let token = world.pki(&Payload::v3());
     world.identity.know(&token, &Payload::v3());
     assert_eq!(world.status(&token), 200, "by the identity service");
     let told = || world.nginx.error_log().contains("has no revocation list");
     assert!(!told());
     world.identity.heal();
-    world.identity.fault(LIST, Fault::Status(404));
-    world.identity.fault(LIST, Fault::Body(ERROR.as_bytes().to_vec()));
+    world.identity.fault(REVOCATION_LIST, Fault::Status(404));
+    world.identity.fault(REVOCATION_LIST, Fault::Body(ERROR.as_bytes().to_vec()));
     let token = world.pki(&Payload::v3());
     world.identity.know(&token, &Payload::v3());
     assert_eq!(world.status(&token), 200, "by the identity service");
@@ -322,5 +322,3 @@ fn an_endpoint_that_has_named_a_token_must_name_the_right_one() {
     world.identity.heal();
     assert_eq!(world.status(&world.uuid(&Payload::v3())), 200);
 }
-
-const LIST: &str = "/v3/auth/tokens/OS-PKI/revoked";

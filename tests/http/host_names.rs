@@ -13,9 +13,9 @@ use keystone_testbed::mint::Payload;
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
 
-/// The status with a token that has to be asked about.
+/// The status with a token that has to be asked about, and that lives as long as a clock is set.
 fn status_online(world: &World) -> u16 {
-    world.status(&world.uuid(&Payload::v3()))
+    world.status(&world.uuid(&Payload::v3().expires_in(86_400)))
 }
 
 #[test]
@@ -121,19 +121,15 @@ fn resolving(names: &NameServer, name: &str, clock: &FakeClock) -> Setup {
         .set("keystone_http_request_max_retries", "0")
 }
 
-fn status_of(world: &World) -> u16 {
-    world.status(&world.uuid(&Payload::v3().expires_in(86_400)))
-}
-
-/// So many requests pass, and hardly wait.
+/// So many requests pass, and hardly wait: one of them for a second.
 #[track_caller]
 fn pass_soon(world: &World, requests: usize) {
     let start = Instant::now();
     for _ in 0..requests {
-        assert_eq!(status_of(world), 200, "{}", world.nginx.error_log());
+        assert_eq!(status_online(world), 200, "{}", world.nginx.error_log());
     }
     let after = start.elapsed();
-    assert!(after < Duration::from_secs(3), "{after:?}");
+    assert!(after < Duration::from_secs(8), "{after:?}");
 }
 
 #[test]
@@ -146,7 +142,7 @@ fn a_name_is_resolved_again_when_its_ttl_has_expired() {
     names.answer(NameAnswer::Addresses(vec![other.into()]));
     pass_soon(&world, 2);
     clock.pass(120).unwrap();
-    assert_eq!(status_of(&world), 503);
+    assert_eq!(status_online(&world), 503);
     assert_eq!(sick.asked(), 1);
     assert_eq!(names.asked(), 2);
 }
@@ -201,13 +197,13 @@ fn a_name_that_no_longer_exists() {
     pass_soon(&world, 1);
     names.answer(NameAnswer::Code(NXDOMAIN));
     clock.pass(120).unwrap();
-    assert_eq!(status_of(&world), 503);
-    assert_eq!(status_of(&world), 503);
+    assert_eq!(status_online(&world), 503);
+    assert_eq!(status_online(&world), 503);
 
     // There are addresses of nginx's start, in /etc/hosts.
     let names = NameServer::start(&addresses[1..]).unwrap();
     let world = resolving(&names, "localhost", &clock).start();
-    assert_eq!(status_of(&world), 503);
+    assert_eq!(status_online(&world), 503);
     names.answer(NameAnswer::Code(NXDOMAIN));
     clock.pass(240).unwrap();
     pass_soon(&world, 1);
@@ -225,7 +221,7 @@ fn a_pending_resolution_does_not_keep_nginx_from_quitting() {
     let start = Instant::now();
     assert!(world.nginx.quit().unwrap().success());
     let after = start.elapsed();
-    assert!(after < Duration::from_secs(3), "{after:?}");
+    assert!(after < Duration::from_secs(10), "{after:?}");
     let log = world.nginx.error_log();
     assert!(!log.contains("[alert]") && !log.contains("exited on signal"), "{log}");
 }

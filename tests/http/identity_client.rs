@@ -6,7 +6,7 @@ mod https;
 use std::time::{Duration, Instant};
 
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::{Fault, Gate, Identity};
+use keystone_testbed::identity::{Fault, Gate, Identity, REVOCATION_LIST};
 use keystone_testbed::mint::Payload;
 use keystone_testbed::pki::TlsFiles;
 use keystone_testbed::wait_for;
@@ -177,7 +177,7 @@ fn the_list_is_fetched_ahead_of_need_by_one_worker() {
     // While the gateway is in use, its list stays fresh without anyone's waiting for it.
     wait_for("three fetches", || {
         assert_eq!(world.status(&token), 200);
-        (world.identity.count("/v3/auth/tokens/OS-PKI/revoked") >= 3).then_some(())
+        (world.identity.count(REVOCATION_LIST) >= 3).then_some(())
     })
     .unwrap();
     let after = start.elapsed();
@@ -186,7 +186,7 @@ fn the_list_is_fetched_ahead_of_need_by_one_worker() {
 
 #[test]
 fn a_pending_list_does_not_keep_nginx_from_quitting() {
-    let list = "/v3/auth/tokens/OS-PKI/revoked";
+    let list = REVOCATION_LIST;
     let mut world = World::setup().set("keystone_revocation_cache_time", "1s").start();
     assert_eq!(status(&world), 200);
     world.identity.forget_requests();

@@ -6,12 +6,10 @@ use std::time::{Duration, Instant};
 
 use keystone_testbed::fake_clock::FakeClock;
 use keystone_testbed::http::{Client, Request};
-use keystone_testbed::identity::{Fault, Gate};
+use keystone_testbed::identity::{Fault, Gate, REVOCATION_LIST};
 use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
-
-const LIST: &str = "/v3/auth/tokens/OS-PKI/revoked";
 
 /// A world in which the list alone is slow, with a file that no socket buffer holds.
 fn slow_list(cache_time: &str) -> World {
@@ -21,7 +19,7 @@ fn slow_list(cache_time: &str) -> World {
     let world = World::setup().set("keystone_revocation_cache_time", cache_time).files(large);
     let world = world.start();
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
-    world.identity.fault(LIST, Fault::Delay(Duration::from_millis(400)));
+    world.identity.fault(REVOCATION_LIST, Fault::Delay(Duration::from_millis(400)));
     world
 }
 
@@ -75,7 +73,7 @@ fn old_workers_ask_nothing_and_end_with_their_last_download() {
     assert!(slowest < Duration::from_secs(3), "{slowest:?}");
     // The one worker at work asks when three quarters of the two seconds are over.
     let most = start.elapsed().as_secs_f64() / 1.5 + 2.0;
-    let asked = world.identity.count(LIST);
+    let asked = world.identity.count(REVOCATION_LIST);
     assert!(asked > 0 && (asked as f64) < most, "asked {asked} times in {:?}", start.elapsed());
     drop(downloads);
     world.nginx.wait_for_old_workers().unwrap();
@@ -100,7 +98,7 @@ fn a_request_of_a_quitting_worker_that_needs_the_list_is_answered() {
     let (mut world, mut client, gate) = waits_for_its_service_token(World::setup());
     world.nginx.signal(libc::SIGQUIT).unwrap();
     wait_for("nginx to stop listening", || world.nginx.connect().is_err().then_some(())).unwrap();
-    assert_eq!(world.identity.count(LIST), 0);
+    assert_eq!(world.identity.count(REVOCATION_LIST), 0);
     gate.open();
     assert_eq!(client.read(false).unwrap().status, 200);
     assert!(world.nginx.quit().unwrap().success());
@@ -140,10 +138,10 @@ fn a_request_of_a_quitting_worker_that_needs_a_service_token_is_answered() {
 fn a_lease_whose_holder_was_killed_is_taken_at_once() {
     let world = World::setup().set("keystone_revocation_cache_time", "0").start();
     let gate = Gate::default();
-    world.identity.fault_times(1, LIST, Fault::Hold(gate.clone()));
+    world.identity.fault_times(1, REVOCATION_LIST, Fault::Hold(gate.clone()));
     let mut client = world.nginx.connect().unwrap();
     client.write(&Request::get("/").token(&world.pki(&Payload::v3())).bytes()).unwrap();
-    let asked = || (world.identity.count(LIST) > 0).then_some(());
+    let asked = || (world.identity.count(REVOCATION_LIST) > 0).then_some(());
     wait_for("the question for the list", asked).unwrap();
     let holder = world.nginx.worker_pids()[0];
     keystone_testbed::nginx::kill(holder, libc::SIGKILL).unwrap();
@@ -169,7 +167,7 @@ fn patient_workers(clock: &FakeClock) -> World {
 
 #[test]
 fn no_other_worker_does_the_same_while_a_fetch_takes_long() {
-    for path in ["/v3/OS-SIMPLE-CERT/ca", "/v3/auth/tokens", LIST] {
+    for path in ["/v3/OS-SIMPLE-CERT/ca", "/v3/auth/tokens", REVOCATION_LIST] {
         let clock = FakeClock::new().unwrap();
         let world = patient_workers(&clock);
         let gate = Gate::default();

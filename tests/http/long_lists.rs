@@ -1,16 +1,15 @@
 //! Long revocation lists.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keystone_testbed::expect;
 use keystone_testbed::fake_clock::FakeClock;
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::{Fault, Gate};
+use keystone_testbed::identity::{Fault, Gate, LONGEST_HOLD, REVOCATION_LIST};
+use keystone_testbed::metrics::Metrics;
 use keystone_testbed::mint::{md5, new_audit_id, new_uuid, Payload, Revoked};
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{Setup, World};
-
-const LIST: &str = "/v3/auth/tokens/OS-PKI/revoked";
 
 fn with_room() -> Setup {
     World::setup()
@@ -69,10 +68,10 @@ fn a_hundred_thousand_entries() {
     }
     // Requests that need no list are answered while one waits for it.
     let gate = Gate::default();
-    world.identity.fault_times(1, LIST, Fault::Hold(gate.clone()));
+    world.identity.fault_times(1, REVOCATION_LIST, Fault::Hold(gate.clone()));
     let mut waiting = world.nginx.connect().unwrap();
     waiting.write(&Request::get("/").token(&first).bytes()).unwrap();
-    let asked = || (world.identity.count(LIST) > 0).then_some(());
+    let asked = || (world.identity.count(REVOCATION_LIST) > 0).then_some(());
     wait_for("the question for the list", asked).unwrap();
     gate.open();
     for _ in 0..200 {
@@ -123,19 +122,21 @@ fn a_list_that_comes_late_does_not_touch_the_one_that_another_worker_has_publish
     let world = with_room().workers(2).config(|config| clock.of(config));
     let world = world.set("keystone_revocation_cache_time", "1s");
     let world = world.set("keystone_revocation_stale", "1h").set("keystone_read_timeout", "1h");
+    let world = world.location("= /status", "keystone_status prometheus;");
     let world = world.start();
     let revoked: Vec<_> = (0..1_500).map(|_| world.pki(&Payload::v3())).collect();
     world.identity.state().revoked = others(60_000).collect();
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
-    let published = || (world.identity.count(LIST) > 1).then_some(());
+    let published = || (world.identity.count(REVOCATION_LIST) > 1).then_some(());
     wait_for("the first list", published).unwrap();
 
     world.identity.forget_requests();
     let gate = Gate::default();
     // Its expiry times make it another list each second.
-    world.identity.fault_times(1, LIST, Fault::Hold(gate.clone()));
-    let asked = |times| (world.identity.count(LIST) >= times).then_some(());
+    world.identity.fault_times(1, REVOCATION_LIST, Fault::Hold(gate.clone()));
+    let asked = |times| (world.identity.count(REVOCATION_LIST) >= times).then_some(());
     wait_for("the late question", || asked(1)).unwrap();
+    let late = Instant::now();
     {
         let list = &mut world.identity.state().revoked;
         let entry =
@@ -147,10 +148,19 @@ fn a_list_that_comes_late_does_not_touch_the_one_that_another_worker_has_publish
     let (first, others) = revoked.split_first().unwrap();
     let is_refused = || (world.status(first) == 401).then_some(());
     wait_for("another worker's list", is_refused).unwrap();
+    assert!(late.elapsed() < LONGEST_HOLD, "the late answer has come too early");
     gate.open();
     for token in others {
         assert_eq!(world.status(token), 401);
         std::thread::sleep(Duration::from_millis(4));
     }
+    wait_for("the late answer", || {
+        let metrics = Metrics::read(&world.send(&Request::get("/status")).text()).unwrap();
+        let lists = [("request", "revocation_list"), ("status", "200")];
+        let answers = metrics.sum("keystone_identity_requests_total", &lists);
+        // That of the start, which was forgotten, is among them.
+        (answers > world.identity.count(REVOCATION_LIST) as f64).then_some(())
+    })
+    .unwrap();
     world.assert_quiet_log();
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keystone_testbed::expect;
 use keystone_testbed::http::Request;
-use keystone_testbed::identity::Fault;
+use keystone_testbed::identity::{Fault, REVOCATION_LIST};
 use keystone_testbed::mint::Payload;
 use keystone_testbed::nginx::{can_try_http_2, check, was_built_with};
 use keystone_testbed::pki::TlsFiles;
@@ -205,7 +205,7 @@ fn authenticated_once_however_often_it_is_redirected() {
         .start();
     assert_eq!(world.send(&Request::get("/a/").token(&world.pki(&Payload::v3()))).status, 200);
     // One list for one authentication.
-    assert_eq!(world.identity.count("/v3/auth/tokens/OS-PKI/revoked"), 1);
+    assert_eq!(world.identity.count(REVOCATION_LIST), 1);
 }
 
 #[test]

@@ -5,15 +5,13 @@ use std::time::{Duration, Instant};
 
 use keystone_testbed::expect;
 use keystone_testbed::http::{Client, Request};
-use keystone_testbed::identity::{Fault, Gate};
+use keystone_testbed::identity::{Fault, Gate, REVOCATION_LIST};
 use keystone_testbed::mint::{new_uuid, Payload};
 use keystone_testbed::nginx::WORKER;
 use keystone_testbed::wait_for;
 use keystone_testbed::world::{stranger, World};
 
 use crate::e_online_faults::until_silence_ends;
-
-const LIST: &str = "/v3/auth/tokens/OS-PKI/revoked";
 const CERTIFICATES: &str = "/v3/OS-SIMPLE-CERT";
 
 /// Sends a request whose answer is read later.
@@ -30,8 +28,10 @@ fn forged() -> String {
 /// Waits until the list has to be fetched again.
 fn let_the_list_become_old(world: &World) {
     world.identity.forget_requests();
-    wait_for("the next question for the list", || (world.identity.count(LIST) > 0).then_some(()))
-        .unwrap();
+    wait_for("the next question for the list", || {
+        (world.identity.count(REVOCATION_LIST) > 0).then_some(())
+    })
+    .unwrap();
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn forged_tokens_while_certificates_cannot_be_had() {
             std::thread::sleep(Duration::from_millis(25));
         }
         assert!(slowest < Duration::from_secs(3), "{what}: {slowest:?}");
-        assert!(world.identity.count(LIST) > 0, "{what}");
+        assert!(world.identity.count(REVOCATION_LIST) > 0, "{what}");
         assert!(world.identity.count(CERTIFICATES) > 0, "{what}");
         assert_eq!(world.identity.validations(), [""; 0], "{what}");
         for mut client in forgers {
@@ -154,7 +154,7 @@ fn forged_tokens_take_no_room_from_those_that_wait_for_the_list() {
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
     expect::refused(&world.send(&Request::get("/").token(&forged())));
     let gate = Gate::default();
-    world.identity.fault(LIST, Fault::Hold(gate.clone()));
+    world.identity.fault(REVOCATION_LIST, Fault::Hold(gate.clone()));
     world.identity.forget_requests();
     for _ in 0..20 {
         expect::refused(&world.send(&Request::get("/").token(&forged())));
@@ -212,7 +212,7 @@ fn a_tolerable_list_with_a_cache_time_of_zero() {
     let revoked = world.pki(&Payload::v3());
     world.identity.revoke_token(&revoked);
     expect::refused(&world.send(&Request::get("/").token(&revoked)));
-    world.identity.fault(LIST, Fault::Silence);
+    world.identity.fault(REVOCATION_LIST, Fault::Silence);
     let start_time = Instant::now();
     let mut waits = Vec::new();
     while start_time.elapsed() < Duration::from_secs(5) {
@@ -252,7 +252,7 @@ fn attempts_to_fetch_the_list_back_off() {
         .set("keystone_http_request_max_retries", "0")
         .start();
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
-    world.identity.fault(LIST, Fault::Status(500));
+    world.identity.fault(REVOCATION_LIST, Fault::Status(500));
     let_the_list_become_old(&world);
     let start_time = Instant::now();
     while start_time.elapsed() < Duration::from_secs(6) {
@@ -260,6 +260,6 @@ fn attempts_to_fetch_the_list_back_off() {
         std::thread::sleep(Duration::from_millis(20));
     }
     // After 0, 1, 3 and 7 seconds.
-    let asked = world.identity.count(LIST);
+    let asked = world.identity.count(REVOCATION_LIST);
     assert!((2..=4).contains(&asked), "asked {asked} times");
 }

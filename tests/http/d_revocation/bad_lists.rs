@@ -4,12 +4,13 @@ use std::fs;
 
 use keystone_testbed::cms::sign;
 use keystone_testbed::http::Request;
+use keystone_testbed::identity::REVOCATION_LIST;
 use keystone_testbed::mint::{self, Payload, Revoked};
 use keystone_testbed::world::{put, shared_pki, stranger, World};
 use keystone_testbed::{expect, wait_for};
 use serde_json::json;
 
-use super::{assert_revoked, eager, LIST};
+use super::{assert_revoked, eager};
 
 #[test]
 fn d22_answers_that_are_no_list() {
@@ -95,7 +96,7 @@ fn p08_a_token_in_place_of_the_list() {
     };
     let world = World::setup().offline().files(replace).start();
     assert_eq!(world.status(&world.pki(&Payload::v3())), 200);
-    assert_eq!(world.identity.count(LIST), 1);
+    assert_eq!(world.identity.count(REVOCATION_LIST), 1);
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn a_bad_list_does_not_replace_a_good_one() {
     world.identity.forget_requests();
     wait_for("another question for the list", || {
         world.status(&world.pki(&Payload::v3()));
-        (world.identity.count("/v3/auth/tokens/OS-PKI/revoked") > 0).then_some(())
+        (world.identity.count(REVOCATION_LIST) > 0).then_some(())
     })
     .unwrap();
     assert_revoked(&world, &revoked);

@@ -24,7 +24,7 @@ mod api;
 mod control;
 pub mod fault;
 
-pub use fault::{Fault, Gate};
+pub use fault::{Fault, Gate, LONGEST_HOLD};
 
 use fault::Place;
 
@@ -293,6 +293,9 @@ pub struct User {
     /// The name of its project's domain.
     pub project_domain: String,
 }
+
+/// The path of the revocation list, in v3.
+pub const REVOCATION_LIST: &str = "/v3/auth/tokens/OS-PKI/revoked";
 
 /// The fixed service token that a new identity service accepts.
 pub const ADMIN_TOKEN: &str = "testbed-admin-token";

@@ -70,7 +70,8 @@ impl Gate {
     }
 }
 
-const LONGEST_HOLD: Duration = Duration::from_secs(20);
+/// After this time, what is held is answered, for a test that has failed to let it go.
+pub const LONGEST_HOLD: Duration = Duration::from_secs(20);
 
 /// A fault, and the requests that it applies to.
 #[derive(Clone, Debug)]

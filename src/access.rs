@@ -301,30 +301,10 @@ fn authenticate<'a>(
 
 /// Decides by what the location requires; also after a redirect from another one.
 fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::ServiceClient) -> isize {
-    let AuthzContext { request, context, location, server, .. } = *authz;
+    let AuthzContext { request, context, .. } = *authz;
     let service = authz.service();
     let user = authz.user(&service);
-
-    let refused = match (&user, &service) {
-        (TokenState::Unavailable, _) | (_, TokenState::Unavailable) => {
-            context.result.set(Some(AuthResult::IdentityUnavailable));
-            return answer::unavailable(request, context, identity.retry_after());
-        }
-        (TokenState::Absent, _) => Some(AuthResult::NoToken),
-        (TokenState::Refused(result), _) => Some(*result),
-        (TokenState::Valid(_), TokenState::Refused(_)) => Some(AuthResult::BadServiceToken),
-        (TokenState::Valid(_), _) => None,
-    };
-    context.result.set(Some(refused.unwrap_or(AuthResult::Ok)));
-    if refused.is_some() && demands_token(location) {
-        return answer::unauthorized(request, context, server);
-    }
-    if let TokenState::Valid(record) = &user {
-        if let Err(missing) = check_requirements(request, record, location) {
-            return forbid(authz, &user, &missing);
-        }
-    }
-    let passes = match check_paths(authz, &user, &service) {
+    let passes = match judge(authz, &user, &service, identity) {
         Ok(passes) => passes,
         Err(code) => return code,
     };
@@ -345,13 +325,34 @@ fn decide(authz: &AuthzContext<'_>, worker: &Worker, identity: &identity::Servic
     }
 }
 
-/// Whether the request has what it needs for the paths that it uses; or the code for nginx.
-fn check_paths(
+/// Whether the request passes because of its tokens, or may because the location lets others decide;
+/// or the code for nginx.
+fn judge(
     authz: &AuthzContext<'_>,
     user: &TokenState<Record<'_>>,
     service: &TokenState<Record<'_>>,
+    identity: &identity::ServiceClient,
 ) -> Result<bool, isize> {
     let AuthzContext { request, context, location, server, .. } = *authz;
+    let refused = match (user, service) {
+        (TokenState::Unavailable, _) | (_, TokenState::Unavailable) => {
+            context.result.set(Some(AuthResult::IdentityUnavailable));
+            return Err(answer::unavailable(request, context, identity.retry_after()));
+        }
+        (TokenState::Absent, _) => Some(AuthResult::NoToken),
+        (TokenState::Refused(result), _) => Some(*result),
+        (TokenState::Valid(_), TokenState::Refused(_)) => Some(AuthResult::BadServiceToken),
+        (TokenState::Valid(_), _) => None,
+    };
+    context.result.set(Some(refused.unwrap_or(AuthResult::Ok)));
+    if refused.is_some() && demands_token(location) {
+        return Err(answer::unauthorized(request, context, server));
+    }
+    if let TokenState::Valid(record) = user {
+        if let Err(missing) = check_requirements(request, record, location) {
+            return Err(forbid(authz, user, &missing));
+        }
+    }
     if let Err(elsewhere) = destination::check(request, location) {
         return Err(forbid(authz, user, &elsewhere));
     }

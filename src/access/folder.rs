@@ -4,7 +4,7 @@
 //! a file of that name. ngx_http_autoindex_module then lists the directory, and ngx_http_dav_module
 //! deletes it with everything in it: that takes the rights that a request with the slash takes.
 
-use super::{check_paths, forbid_elsewhere, DECLINED, ERROR};
+use super::{forbid_elsewhere, identity_service, judge, worker, DECLINED, ERROR};
 use crate::authz::AuthzContext;
 use crate::context::Context;
 use crate::request::Request;
@@ -25,8 +25,10 @@ pub fn check(request: &Request) -> isize {
         return code;
     }
     let Some(context) = context.filter(|it| it.has_passed(location)) else { return DECLINED };
+    let Some(worker) = worker(request) else { return ERROR };
+    let Some(identity) = identity_service(server, &worker) else { return ERROR };
     let Some(authz) = AuthzContext::new(request, context, location, server) else { return ERROR };
     let service = authz.service();
     let user = authz.user(&service);
-    check_paths(&authz, &user, &service).err().unwrap_or(DECLINED)
+    judge(&authz, &user, &service, identity).err().unwrap_or(DECLINED)
 }

@@ -8,6 +8,7 @@ use keystone_testbed::http::Request;
 use keystone_testbed::mint::Payload;
 use keystone_testbed::nginx::{was_built_with, worker_ids};
 use keystone_testbed::world::{Setup, World};
+use serde_json::json;
 
 const METHODS: &str = "keystone_auth on; dav_methods PUT DELETE COPY MOVE;";
 const ADMINS: &str =
@@ -113,6 +114,22 @@ fn a_directory_that_try_files_finds_is_one_as_a_whole() {
     // With a slash it is one from the beginning.
     assert_eq!(send(&world, &token, "DELETE", "/free/to/", ""), 204);
     assert_eq!(send(&world, &token, "DELETE", "/data/", ""), 403);
+}
+
+#[test]
+fn a_directory_that_try_files_finds_is_another_path_to_access_rules() {
+    let location =
+        format!("{METHODS} keystone_service_type object-store; try_files $uri $uri// =404;");
+    let setup = World::setup().location("/", &location);
+    let Some(world) = files(setup, &["data/file", "free/file"]) else { return };
+    let rule = |path: &str| json!({"id": "1", "service": "object-store", "method": "DELETE", "path": path});
+    let rules = json!([rule("/data"), rule("/free/file")]);
+    let token = world.pki(&Payload::v3().access_rules(rules));
+    for directory in ["/data", "/data/"] {
+        assert_eq!(send(&world, &token, "DELETE", directory, ""), 401);
+    }
+    assert_eq!(text(&world, "data/file").as_deref(), Some("data/file"));
+    assert_eq!(send(&world, &token, "DELETE", "/free/file", ""), 204);
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl KeystoneClient {
         Self { endpoints, login, log }
     }
 
-    /// Gives up obtaining a service token, and asking for versions.
+    /// Gives up obtaining a service token, asking for versions and resolving names.
     pub fn stop(&self) {
         self.login.cancel();
         self.endpoints.cancel();
@@ -128,8 +128,8 @@ impl KeystoneClient {
             }
             asked => asked?,
         };
-        if answer.status() == 404 {
-            self.endpoints.doubt_version(&answer);
+        if answer.status() == 404 && !self.endpoints.trusts_404(&answer) {
+            return Err(self.endpoints.unexpected(&answer));
         }
         online::judge_answer(answer.status(), &answer.response.body).map_err(|error| match error {
             AnswerError::Status(_) => self.endpoints.unexpected(&answer),

@@ -19,7 +19,7 @@ pub trait ExchangeError {
 /// The texts are for the log. They name addresses and reasons, never what was sent or received.
 #[derive(Clone, Debug, Error)]
 pub enum NetError {
-    /// The worker exits.
+    /// The worker exits, or what it waited for has panicked.
     #[error(transparent)]
     Abandoned(#[from] Abandoned),
     /// The peer closed the connection before the answer was complete.

@@ -122,7 +122,7 @@ impl ResolvedName {
     async fn resolve(&self, log: NonNull<ngx_log_t>) -> Result<Vec<SocketAddr>, NetError> {
         match self.resolver.resolve(&self.name, self.port, log).await {
             Ok(found) => {
-                if self.failures.on_success() {
+                if self.failures.on_success() && !found.is_empty() {
                     notice!(log, "keystone: \"{}\" can be resolved again", self.name);
                 }
                 self.found(found)

@@ -50,7 +50,7 @@ where
     /// Obtains the value again by `work`, one call for all that need it.
     ///
     /// The known value is returned if the call fails, or takes longer than [`PATIENCE`]. After a
-    /// failure it is returned at once, and further calls are made in the background.
+    /// failure it is returned at once for a time, and further calls are made in the background.
     pub async fn renew<F>(&self, work: impl FnOnce() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>> + 'static,
@@ -62,8 +62,9 @@ where
             })
         };
         let Some(known) = self.value() else { return call().outcome().await };
-        if let Some(failed_at) = self.state.failed_at.get() {
-            if now_msec().saturating_sub(failed_at) >= RETRY_INTERVAL {
+        let since_failure = self.state.failed_at.get().map(|at| now_msec().saturating_sub(at));
+        if let Some(since) = since_failure.filter(|since| *since < FAILURE_LIFETIME) {
+            if since >= RETRY_INTERVAL {
                 call();
             }
             return Ok(known);
@@ -93,3 +94,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Milliseconds from a failed call to the next one.
 const RETRY_INTERVAL: u64 = 5_000;
+
+/// Milliseconds for which a failure tells what the next call would come to.
+const FAILURE_LIFETIME: u64 = 60_000;

@@ -63,6 +63,8 @@ impl EndpointState {
 pub(super) struct Answer {
     pub(super) endpoint: usize,
     pub(super) version: ApiVersion,
+    /// Whether it may no longer have this version, and has not said so.
+    is_version_in_doubt: bool,
     pub(super) response: Response,
 }
 
@@ -184,6 +186,7 @@ impl Endpoints {
         token: Option<&Secret>,
     ) -> Result<Answer, ClientError> {
         let (version, base) = self.version_of(at).await?;
+        let is_version_in_doubt = self.endpoints[at].version.is_in_doubt();
         let base = base.as_deref().unwrap_or_else(|| self.endpoints[at].base());
         let mut request = build(base, version)?;
         let response = self.send(at, &mut request, token).await?;
@@ -192,7 +195,7 @@ impl Endpoints {
             self.doubt(at);
             return Err(self.invalid(at, &foreign));
         }
-        Ok(Answer { endpoint: at, version, response })
+        Ok(Answer { endpoint: at, version, is_version_in_doubt, response })
     }
 
     /// Sends one request once. Statuses from 500 on, and those that ask for a pause, are errors.

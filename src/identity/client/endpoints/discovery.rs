@@ -52,8 +52,13 @@ impl KnownVersion {
         self.found.cancel();
     }
 
+    /// Whether it may not be the right one any more.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt.get()
+    }
+
     fn is_current(&self, found: &Found) -> bool {
-        !self.is_in_doubt.get() && millis_since(found.at) < millis(LIFETIME)
+        !self.is_in_doubt() && millis_since(found.at) < millis(LIFETIME)
     }
 }
 
@@ -152,11 +157,14 @@ impl Endpoints {
         }
     }
 
-    /// A server that no longer has v2.0 after an upgrade answers 404 to all requests in v2.0.
-    pub(in crate::identity::client) fn doubt_version(&self, answer: &Answer) {
+    /// Whether a 404 about a token says that it is unknown. A server that no longer has v2.0 after an
+    /// upgrade answers 404 to all requests in v2.0, so the version is looked for again then; a second
+    /// one counts only if that has found v2.0.
+    pub(in crate::identity::client) fn trusts_404(&self, answer: &Answer) -> bool {
         if answer.version == ApiVersion::V2 {
             self.doubt(answer.endpoint);
         }
+        answer.version != ApiVersion::V2 || !answer.is_version_in_doubt
     }
 
     /// Lets the version be looked for again, unless it was found a short time ago.
@@ -167,7 +175,7 @@ impl Endpoints {
         }
     }
 
-    /// Lets the versions be read again before the next request.
+    /// Lets the versions be read again at the next request.
     pub(in crate::identity::client) fn reread_version(&self, answer: &Answer) {
         self.endpoints[answer.endpoint].version.is_in_doubt.set(true);
     }

@@ -6,11 +6,8 @@ it never outlives who started it.
 """
 
 import argparse
-import datetime
 import os
-import pathlib
 import signal
-import sqlite3
 import sys
 import threading
 import urllib.parse
@@ -19,6 +16,8 @@ import warnings
 warnings.simplefilter('ignore')  # eventlet says that it is old
 
 from gunicorn.app.base import BaseApplication
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 import settings
 
@@ -65,16 +64,14 @@ class WithClientCertificate:
         return self.application(environ, start_response)
 
 
-def note_activity(cloud):
-    """Sets the day of the users' last login to today.
+@event.listens_for(Engine, 'before_cursor_execute', retval=True)
+def begin_to_write(connection, cursor, statement, parameters, context, executemany):
+    """Begins each transaction as one that writes.
 
-    Else Keystone notes it at the first login of each, in a transaction that has
-    read before: if another one writes meanwhile, SQLite refuses that at once.
+    Of two transactions that have read and then want to write, SQLite refuses one
+    at once, and Keystone answers 500. So they wait for each other at their beginning.
     """
-    database = sqlite3.connect(pathlib.Path(cloud, 'keystone.db'), isolation_level=None)
-    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    database.execute('UPDATE user SET last_active_at = ? WHERE last_active_at IS NOT ?', (today, today))
-    database.close()
+    return 'BEGIN IMMEDIATE' if statement == 'BEGIN' else statement, parameters
 
 
 def end_at_eof():
@@ -93,7 +90,6 @@ def main():
     uri = f'http://127.0.0.1:{arguments.port}'
     config = settings.write(arguments.cloud, arguments.port, uri, arguments.provider, arguments.lifetime)
     os.environ['OS_KEYSTONE_CONFIG_FILES'] = str(config)
-    note_activity(arguments.cloud)
     sys.argv[1:] = []  # Keystone takes them for its own
     Server(arguments.port).run()
 

@@ -8,7 +8,7 @@ public_endpoint = {uri}
 use_stderr = true
 
 [database]
-connection = sqlite:///{cloud}/keystone.db
+connection = sqlite:///{cloud}/keystone.db?timeout=30
 sqlite_synchronous = false
 
 [token]

@@ -268,9 +268,9 @@ fn an_error_that_a_neighbour_leaves_in_openssls_queue_is_none_of_the_identity_se
         .set("keystone_http_request_max_retries", "0")
         .location("/error/", "hostile error; keystone_auth off; proxy_pass @UPSTREAM@;")
         .start();
-    // The connection is made, and the service token is known.
+    // The connection is made.
     assert_eq!(world.status(&world.uuid(&Payload::v3())), 200);
-    world.identity.fault(VALIDATION, Fault::Drip(Duration::from_millis(1)));
+    world.identity.fault_validations(Fault::Drip(Duration::from_millis(1)));
     let mut user = start(&world, &Request::get("/").token(&world.uuid(&Payload::v3())));
     let asked = || (world.identity.count(VALIDATION) > 1).then_some(());
     wait_for("the question", asked).unwrap();

@@ -3,9 +3,9 @@
 //!
 //! An upstream may say `Vary: X-Auth-Token`. Then nginx keeps a variant of the response for each
 //! value of this header, and takes the value from the headers of the request. Where
-//! `keystone_forward_token off` has removed the token, all users would share one variant. So in its
-//! place the request has a digest of the token while nginx looks into the cache and stores what it
-//! gets, but not while nginx makes the request for the upstream:
+//! `keystone_forward_token off`, of the location or of one before, has removed the token, all users
+//! would share one variant. So in its place the request has a digest of the token while nginx looks
+//! into the cache and stores what it gets, but not while nginx makes the request for the upstream:
 //!
 //! - `*_cache_bypass` is evaluated when the upstream's handlers are set and before the cache is
 //!   opened. It gets one value more ([`conf::upstream_caches`](crate::conf::upstream_caches)), a

@@ -75,8 +75,8 @@ fn status(check: Check, code: u16, asked: Asked, uri: &Uri, settings: &Settings)
             .fix(add_role(settings)),
         (401 | 403, Asked::Version | Asked::Certificates) => check
             .meaning(
-                "Keystone tells this everybody: a web server or a load balancer in front of it \
-                      lets no one in without credentials of its own, and the module has none for it",
+                "Keystone tells everybody this: a web server or a load balancer in front of it \
+                 lets no one in without credentials of its own, and the module has none for it",
             )
             .fix(curl(uri, "/")),
         (401, _) => check

@@ -18,6 +18,13 @@ pub fn open(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Whether the paths are equal, or lead to one file or directory that is there, by way of a symbolic link
+/// perhaps.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    one == other
+        || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|it| it == one))
+}
+
 /// Reads the file of `file:PATH`, without the newline at its end.
 pub fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::new());

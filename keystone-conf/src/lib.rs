@@ -62,6 +62,7 @@ mod zone;
 
 pub use self::credentials::{Credentials, CredentialsConf};
 pub use self::error::{ConfError, ErrorAt, SettingsError};
+pub use self::files::is_same_file;
 pub use self::line::{Host, Line, ValueKind};
 pub use self::location::{Auth, LocationConf, CLIENT_CERTIFICATE};
 pub use self::memcached::{MemcachedConf, MemcachedSettings};

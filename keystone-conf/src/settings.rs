@@ -1,6 +1,6 @@
 //! What comes out for an identity service, complete and with defaults.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use keystone_token::api::AuthVersion;
@@ -8,6 +8,7 @@ use keystone_token::format::HashAlgorithm;
 
 use crate::credentials::Credentials;
 use crate::error::SettingsError;
+use crate::files::is_same_file;
 use crate::memcached::MemcachedSettings;
 use crate::proxy::ProxySettings;
 use crate::uri::ServiceUri;
@@ -60,17 +61,11 @@ impl ServiceSettings {
     /// services would overwrite each other's certificates in one directory, whatever it is called.
     pub fn check_beside(&self, other: &Self) -> Result<(), SettingsError> {
         let are_two = self.identity_uris != other.identity_uris;
-        match are_two && is_same_directory(&self.signing_dir, &other.signing_dir) {
+        match are_two && is_same_file(&self.signing_dir, &other.signing_dir) {
             true => Err(SettingsError::SharedSigningDir(self.signing_dir.clone())),
             false => Ok(()),
         }
     }
-}
-
-/// Whether the paths are equal, or lead to the same directory that is there already.
-fn is_same_directory(one: &Path, other: &Path) -> bool {
-    one == other
-        || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|it| it == one))
 }
 
 /// What the directives say about TLS. Paths are absolute.

@@ -84,10 +84,10 @@ unsafe fn start(shm_zone: &ngx_shm_zone_t, main: &MainConf, old: Option<&MainCon
             zone.add_service(service.id, shm_zone.shm.size, &in_use)
         else {
             let name = String::from_utf8_lossy(shm_zone.shm.name.as_bytes());
-            let reason = match (old, main.services.len()) {
-                (None, number) => format!("is too small for {number} identity services"),
+            let reason = match old {
+                None => format!("is too small for {} identity services", main.services.len()),
                 // Laid out anew, it may be large enough.
-                (Some(_), _) => "has no room for more identity services since it was laid out, \
+                Some(_) => "has no room for more identity services since it was laid out, \
                                  restart nginx or change its size"
                     .to_owned(),
             };

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use keystone_conf::is_same_file;
+
 use super::listen;
 use crate::conf::reader::Problem;
 use crate::conf::{Conf, Hazard, HazardKind};
@@ -225,12 +227,6 @@ fn running(path: &Path, conf: &Conf, machine: &Machine) -> Vec<Check> {
     }
     let detail = format!("process {} has gone by its configuration for {age}", master.pid);
     vec![Check::ok(id, title, detail), unchanged(conf, &master)]
-}
-
-/// Whether two paths name one file, by way of a symbolic link perhaps.
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    one == other
-        || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|it| it == one))
 }
 
 fn unchanged(conf: &Conf, master: &Master) -> Check {

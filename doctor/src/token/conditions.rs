@@ -1,7 +1,6 @@
 //! Conditions of the location or of the request, which the token does not show.
 
-use keystone_token::identity::Identity;
-use keystone_token::identity::CERTIFICATE;
+use keystone_token::identity::{Identity, CERTIFICATE};
 use keystone_token::result::AuthResult;
 
 use crate::conf::service::Locations;

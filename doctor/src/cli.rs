@@ -40,8 +40,8 @@ pub enum Command {
 /// Where the settings come from.
 #[derive(Debug)]
 pub enum Source {
-    /// From `nginx.conf`.
-    File(PathBuf),
+    /// From `nginx.conf`: this file, or the one that nginx reads by default.
+    File(Option<PathBuf>),
     /// From options that are named as the directives.
     Options(Vec<Directive>),
 }
@@ -117,8 +117,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Us
         (Some(_), false) => {
             return Err("give a configuration file or single settings, not both".into())
         }
-        (Some(file), true) => Source::File(file),
-        (None, true) => Source::File(PathBuf::from(DEFAULT_CONF)),
+        (file, true) => Source::File(file),
         (None, false) => Source::Options(directives),
     };
     Ok(Parsed::Run(run))
@@ -174,8 +173,6 @@ const SETTINGS: &[&str] = &[
     "username",
 ];
 
-const DEFAULT_CONF: &str = "/etc/nginx/nginx.conf";
-
 const HELP: &str = "\
 Finds out why nginx refuses Keystone tokens, and what to do about it.
 
@@ -190,7 +187,7 @@ token   reads a token from the standard input and tells what it is, whose it
         is, and what the module would do with it and why. The token is not
         shown, nor any secret.
 
-  -c, --conf FILE    the configuration, /etc/nginx/nginx.conf by default
+  -c, --conf FILE    the configuration, by default the one that nginx reads
   -p, --prefix DIR   the prefix of nginx, if it is started with -p
       --online       (token) ask Keystone too
       --json         print JSON

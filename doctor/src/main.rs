@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 mod certificate;
@@ -41,10 +42,14 @@ fn main() -> ExitCode {
         },
     };
     let conf = match &run.source {
-        Source::File(path) => match Conf::read(path, nginx.as_ref()) {
-            Ok(conf) => conf,
-            Err(error) => return misused(&error.to_string()),
-        },
+        Source::File(path) => {
+            let own = nginx.as_ref().map(|nginx| nginx.build.conf.as_path());
+            let path = path.as_deref().or(own).unwrap_or(Path::new(DEFAULT_CONF));
+            match Conf::read(path, nginx.as_ref()) {
+                Ok(conf) => conf,
+                Err(error) => return misused(&error.to_string()),
+            }
+        }
         Source::Options(directives) => Conf::of_options(directives, nginx.as_ref()),
     };
     let machine = Machine::look(&conf, run.user.as_deref(), nginx);
@@ -123,3 +128,6 @@ fn misused(reason: &str) -> ExitCode {
     eprintln!("keystone-doctor: {}", Plain(reason));
     ExitCode::from(2)
 }
+
+/// The configuration where there is no nginx to name it.
+const DEFAULT_CONF: &str = "/etc/nginx/nginx.conf";

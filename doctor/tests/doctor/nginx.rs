@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use keystone_testbed::identity::ADMIN_TOKEN;
 use keystone_testbed::nginx::{binary, module, Config, Nginx};
-use keystone_testbed::temp::TempDir;
+use keystone_testbed::temp::{set_mode, TempDir};
 use socket2::{Domain, Socket, Type};
 
 use super::gateway::{Gateway, Outcome};
@@ -181,6 +181,27 @@ fn whether_nginx_uses_the_files_is_reported() {
 }
 
 /// With `-p`, relative paths start there, also that of the configuration.
+/// An nginx with the paths of a build without options: below the prefix.
+#[test]
+fn the_configuration_is_by_default_the_one_that_nginx_reads() {
+    if !is_there() {
+        return;
+    }
+    let gateway = Gateway::new();
+    fs::create_dir(gateway.dir.join("conf")).unwrap();
+    gateway.write("conf/nginx.conf", &fs::read_to_string(gateway.conf()).unwrap());
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = -V ] && exec echo configure arguments: >&2\nexec {} \"$@\"\n",
+        binary().display()
+    );
+    gateway.write("nginx", &script);
+    let program = gateway.path("nginx");
+    set_mode(Path::new(&program), 0o755).unwrap();
+    let prefix = gateway.dir.path().to_str().unwrap();
+    let outcome = gateway.run(&["check", "--nginx", &program, "--prefix", prefix], "");
+    assert_eq!(outcome.json["configuration"], gateway.path("conf/nginx.conf"), "{}", outcome.human);
+}
+
 #[test]
 fn an_nginx_with_a_prefix_is_found() {
     if !is_there() {

@@ -108,6 +108,8 @@ fn requests_do_not_wait_for_versions_that_do_not_come() {
     // The first one waits for a second, and each would without that.
     let after = start.elapsed();
     assert!(after < Duration::from_secs(10), "{after:?}");
+    // One for the first token, one after the hour, and one each five seconds.
+    assert!(reads(&world) <= 4, "{}", reads(&world));
 }
 
 #[test]
